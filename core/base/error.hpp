@@ -1,0 +1,39 @@
+// The one exception type of the host. Thrown while loading and while a request is set up, never on the per-token path;
+// api/ turns it into an HTTP answer or a line on standard error.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace nacelle {
+
+// What went wrong, in terms a caller can act on. Each kind maps to one HTTP status and one exit code in api/.
+enum class ErrorKind {
+  kInvalidArgument,  // the caller's request or flag is wrong
+  kNotFound,         // a file, model or name does not exist
+  kUnsupported,      // well-formed, but nothing here can do it
+  kCorrupt,          // a file's bytes contradict its format
+  kResource,         // memory, disk or a limit is exhausted
+  kUnavailable,      // a device or service cannot be used now
+  kInternal,         // a defect of ours
+};
+
+class Error : public std::runtime_error {
+ public:
+  // `message` is one line: what, where, what was expected, what to do. `param` names the request field or flag at fault.
+  Error(ErrorKind kind, const std::string& message, std::string param = {})
+      : std::runtime_error(message), kind_(kind), param_(std::move(param)) {}
+
+  ErrorKind kind() const noexcept { return kind_; }
+  const std::string& param() const noexcept { return param_; }
+
+ private:
+  ErrorKind kind_;
+  std::string param_;
+};
+
+// A stable lower-case word for logs and JSON: "invalid_argument", "corrupt", ...
+const char* to_string(ErrorKind kind) noexcept;
+
+}  // namespace nacelle
