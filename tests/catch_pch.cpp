@@ -1,1 +1,2 @@
 // Builds the precompiled header that all test programs reuse.
+int main() { return 0; }
