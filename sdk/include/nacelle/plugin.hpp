@@ -1,0 +1,194 @@
+// C++ layer shared by all plugins: errors, guarded thunks, growing structs, host services. Header-only; throws freely
+// inside the plugin, never across the border.
+#pragma once
+
+#include <nacelle/plugin.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace nacelle::sdk {
+
+inline nacelle_string view(std::string_view text) { return {text.data(), text.size()}; }
+inline std::string_view view(nacelle_string text) { return {text.data, static_cast<std::size_t>(text.size)}; }
+
+// What plugin code throws: a status and one line for a person.
+class Failure : public std::exception {
+ public:
+  Failure(nacelle_status status, std::string message) : status_(status), message_(std::move(message)) {}
+  nacelle_status status() const noexcept { return status_; }
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  nacelle_status status_;
+  std::string message_;
+};
+
+// A struct from the other side, of whatever size it knows: what it lacks reads as zero.
+template <class T>
+T load(const T* from) {
+  T value{};
+  if (from) std::memcpy(&value, from, std::min<std::size_t>(from->struct_size, sizeof(T)));
+  value.struct_size = sizeof(T);
+  return value;
+}
+
+// Fills a struct of the other side up to the size it announced.
+template <class T>
+void store(T* to, T value) {
+  const auto size = std::min<std::uint32_t>(to->struct_size, sizeof(T));
+  value.struct_size = size;
+  std::memcpy(static_cast<void*>(to), &value, size);
+}
+
+// A struct of this SDK's own size, all else zero.
+template <class T>
+T make() {
+  T value{};
+  value.struct_size = sizeof(T);
+  return value;
+}
+
+inline nacelle_status fail(const nacelle_host* host, nacelle_error** error, nacelle_status status,
+                           std::string_view message) noexcept {
+  if (error) *error = host->error_create(host->context, status, view(message));
+  return status;
+}
+
+// Runs `body` and turns whatever it throws into a status and an error. Every thunk goes through here.
+template <class Body>
+nacelle_status guard(const nacelle_host* host, nacelle_error** error, Body&& body) noexcept {
+  try {
+    body();
+    return NACELLE_OK;
+  } catch (const Failure& failure) {
+    return fail(host, error, failure.status(), failure.what());
+  } catch (const std::bad_alloc&) {
+    return fail(host, error, NACELLE_OUT_OF_MEMORY, "out of memory");
+  } catch (const std::exception& exception) {
+    return fail(host, error, NACELLE_INTERNAL, exception.what());
+  } catch (...) {
+    return fail(host, error, NACELLE_INTERNAL, "an exception of unknown type");
+  }
+}
+
+// The host's services, with C++ types. Copyable; any thread.
+class Host {
+ public:
+  Host(const nacelle_host* table, std::string_view component) : table_(table), component_(component) {}
+  const nacelle_host* table() const { return table_; }
+
+  void log(std::uint32_t level, std::string_view message) const {
+    if (table_->log_enabled(table_->context, level))
+      table_->log(table_->context, level, view(component_), view(message));
+  }
+
+  std::optional<std::string> config(std::string_view key) const {
+    std::string value(64, '\0');
+    std::uint64_t size = 0;
+    if (table_->config_get(table_->context, view(key), value.data(), value.size(), &size) != NACELLE_OK)
+      return std::nullopt;
+    if (size > value.size()) {
+      value.resize(size);
+      table_->config_get(table_->context, view(key), value.data(), value.size(), &size);
+    }
+    value.resize(size);
+    return value;
+  }
+
+  std::uint32_t team_size() const { return table_->team_size(table_->context); }
+
+  // Runs `body(member)` once on every thread of the pool. `body` must not throw.
+  template <class Body>
+  void team_run(Body&& body) const {
+    table_->team_run(
+        table_->context,
+        [](void* argument, const nacelle_team_member* member) {
+          (*static_cast<std::remove_reference_t<Body>*>(argument))(*member);
+        },
+        &body);
+  }
+
+  // Runs `body(begin, end)` over [0, count) on the pool. `body` must not throw.
+  template <class Body>
+  void parallel_for(std::uint64_t count, std::uint64_t grain, Body&& body) const {
+    table_->parallel_for(
+        table_->context, count, grain,
+        [](void* argument, std::uint64_t begin, std::uint64_t end) {
+          (*static_cast<std::remove_reference_t<Body>*>(argument))(begin, end);
+        },
+        &body);
+  }
+
+  void barrier(const nacelle_team_member& member) const { table_->team_barrier(&member); }
+  std::uint64_t claim(const nacelle_team_member& member, std::uint64_t count) const {
+    return table_->team_claim(&member, count);
+  }
+
+ private:
+  const nacelle_host* table_;
+  std::string_view component_;
+};
+
+// Aligned memory from the host. Move-only; zeroed on request.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Host& host, std::uint64_t size, bool zero = false) : host_(host.table()), size_(size) {
+    if (size == 0) return;
+    data_ = static_cast<std::byte*>(host_->allocate(host_->context, size, kAlignment));
+    if (!data_) throw Failure(NACELLE_OUT_OF_MEMORY, "cannot allocate " + std::to_string(size) + " bytes");
+    if (zero) std::memset(data_, 0, size);
+  }
+  ~Buffer() {
+    if (data_) host_->deallocate(host_->context, data_, size_, kAlignment);
+  }
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+
+  std::byte* data() const { return data_; }
+  std::uint64_t size() const { return size_; }
+  template <class T>
+  T* as(std::uint64_t byte_offset = 0) const {
+    return reinterpret_cast<T*>(data_ + byte_offset);
+  }
+
+ private:
+  static constexpr std::uint64_t kAlignment = 64;
+  void swap(Buffer& other) noexcept {
+    std::swap(host_, other.host_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+  const nacelle_host* host_ = nullptr;
+  std::byte* data_ = nullptr;
+  std::uint64_t size_ = 0;
+};
+
+namespace detail {
+
+// Fills `info` for a plugin of either kind.
+inline void answer_query(nacelle_plugin_info* info, std::uint32_t kind, std::uint32_t major, std::uint32_t minor,
+                         std::string_view name, std::string_view version, const void* api, void (*shutdown)()) {
+  auto own = make<nacelle_plugin_info>();
+  own.kind = kind;
+  own.abi_major = major;
+  own.abi_minor = minor;
+  own.name = view(name);
+  own.version = view(version);
+  own.api = api;
+  own.shutdown = shutdown;
+  store(info, own);
+}
+
+}  // namespace detail
+}  // namespace nacelle::sdk
