@@ -1,0 +1,56 @@
+// The engine: continuous batching of requests over one loaded model. One thread steps the model; any thread may submit.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/engine/model.hpp"
+#include "core/engine/request.hpp"
+
+namespace nacelle {
+
+struct EngineOptions {
+  std::uint32_t max_queue = 256;  // requests waiting; one more is refused with Error(kResource)
+};
+
+// A snapshot of counters and gauges.
+struct EngineStats {
+  std::uint32_t running = 0, waiting = 0;
+  std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0;
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0;
+  std::uint64_t steps = 0;
+  std::uint32_t blocks_total = 0, blocks_free = 0;
+  std::uint32_t submits_per_step = 0, allocs_per_step = 0;
+};
+
+using RequestId = std::uint64_t;
+
+class Engine {
+ public:
+  // Starts the thread. The model is shared with whoever inspects it.
+  explicit Engine(std::shared_ptr<Model> model, EngineOptions options = {});
+  // Cancels what still runs and joins.
+  ~Engine();
+
+  // [any thread] Checks and queues. Throws Error: kInvalidArgument (param names the field) where the request can never run,
+  // kResource where the queue is full, kUnavailable after drain(). `sink` gets at least one event, unless submit throws.
+  RequestId submit(GenerationRequest request, EventSink sink);
+  // [any thread] The request ends within one step, with kCancelled. Unknown ids are ignored: it may just have finished.
+  void cancel(RequestId id);
+
+  // [any thread] Takes no new requests; returns true when all have finished, false at the deadline.
+  bool drain(std::chrono::milliseconds deadline);
+
+  const Model& model() const noexcept { return *model_; }
+  EngineStats stats() const;
+
+ private:
+  class Loop;
+  std::shared_ptr<Model> model_;
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace nacelle

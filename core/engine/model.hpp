@@ -1,0 +1,80 @@
+// A model that is loaded on a device: files, tokenizer, chat template, packed weights, KV cache and plans.
+#pragma once
+
+#include <nacelle/architecture.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/chat/chat_template.hpp"
+#include "core/formats/model_files.hpp"
+#include "core/plugin_host/plugin_host.hpp"
+#include "core/tokenizer/tokenizer.hpp"
+
+namespace nacelle {
+
+struct LoadOptions {
+  std::filesystem::path path;
+  std::string name;                // served id; empty: the file's stem
+  std::string device;              // "cpu", "cuda:1"; empty: the best device
+  std::uint32_t context = 0;       // tokens of the longest sequence; 0: the model's own, cut to what memory holds
+  std::uint32_t max_sequences = 32;  // sequences that run at once
+  std::uint32_t max_batch_tokens = 512;  // token budget of a step
+  std::uint32_t cache_tokens = 0;  // KV tokens over all sequences; 0: chosen from memory and context
+  nacelle_type key_type = NACELLE_TYPE_INVALID;  // INVALID: f32 for an F32 model, else f16
+  nacelle_type value_type = NACELLE_TYPE_INVALID;
+  bool need_tokenizer = true;      // false: a file without one loads too (bench)
+  // Called while weights are packed: bytes so far, bytes in all. May be empty.
+  std::function<void(std::uint64_t, std::uint64_t)> progress;
+};
+
+// What `nacelle run --json` reports: consecutive layers on one device.
+struct Placement {
+  std::string device;
+  std::uint32_t layers = 0;
+};
+
+class DeviceModel;  // core/engine/device_model.hpp: the objects behind the backend's ABI
+
+// Immutable after load, but for the device state that only the engine touches.
+class Model {
+ public:
+  // Throws Error with one line: what in which file, why this device cannot run it, what would be needed.
+  static std::shared_ptr<Model> load(PluginHost& host, LoadOptions options);
+  ~Model();
+
+  const std::string& name() const noexcept { return options_.name; }
+  const LoadOptions& options() const noexcept { return options_; }
+  const ModelFiles& files() const noexcept { return *files_; }
+  const nacelle_model_description& description() const noexcept { return description_; }
+  const std::string& architecture_plugin() const noexcept { return architecture_; }
+  bool has_tokenizer() const noexcept { return tokenizer_ != nullptr; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // nullptr when the model carries none.
+  const ChatTemplate* chat_template() const noexcept { return chat_template_.get(); }
+  std::uint32_t context() const noexcept { return options_.context; }  // tokens, as loaded
+  const std::vector<Placement>& placement() const noexcept { return placement_; }
+  std::uint64_t weight_bytes() const;  // packed, on the device
+  std::uint64_t cache_bytes() const;
+  DeviceModel& device() noexcept { return *device_; }
+  // Every kernel case of the model; see nacelle_backend_api.kernels.
+  void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visitor) const;
+
+ private:
+  Model() = default;
+  LoadOptions options_;
+  std::unique_ptr<ModelFiles> files_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+  nacelle_model_description description_{};
+  std::string architecture_;
+  std::vector<Placement> placement_;
+  std::unique_ptr<DeviceModel> device_;
+};
+
+}  // namespace nacelle

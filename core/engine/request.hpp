@@ -1,0 +1,71 @@
+// What a caller asks of the engine and what comes back. Plain data.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/tokenizer/tokenizer.hpp"
+
+namespace nacelle {
+
+// How the next token is chosen. The stages run in the order of docs/sampling.md:
+//   repetition, frequency and presence penalties and logit_bias -> temperature -> top_k -> typical -> top_p -> min_p -> draw.
+struct SamplingParams {
+  float temperature = 1.0f;         // 0: the largest logit
+  std::uint32_t top_k = 0;          // 0: off
+  float top_p = 1.0f;               // 1: off
+  float min_p = 0.0f;               // 0: off
+  float typical_p = 1.0f;           // 1: off
+  float repetition_penalty = 1.0f;  // of prompt and answer; 1: off
+  float frequency_penalty = 0.0f;   // a count of the answer's tokens times this is subtracted
+  float presence_penalty = 0.0f;    // subtracted once for each token that the answer has
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::optional<std::uint64_t> seed;  // absent: a fresh one
+};
+
+struct GenerationRequest {
+  std::string id;             // for logs: "chatcmpl-..."
+  std::vector<TokenId> prompt;  // at least one token
+  SamplingParams sampling;
+  std::uint32_t max_tokens = 0;       // 0: as many as the context holds
+  std::vector<std::string> stop;      // text that ends the answer and is left out of it
+  bool ignore_eos = false;            // go on past the model's own end tokens
+  std::optional<std::uint32_t> logprobs;  // alternatives wanted beside each token, 0..20; absent: no logprobs at all
+};
+
+enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };
+
+// "stop", "length", "cancelled", "error"; "" for kNone.
+const char* to_string(FinishReason reason) noexcept;
+
+struct TokenLogprob {
+  TokenId id = 0;
+  float logprob = 0;                            // of the model's own distribution, before penalties and temperature
+  std::vector<std::pair<TokenId, float>> top;  // best first
+};
+
+struct Usage {
+  std::uint32_t prompt_tokens = 0;
+  std::uint32_t completion_tokens = 0;
+  std::uint32_t cached_tokens = 0;  // prompt tokens whose KV was found in the prefix cache
+};
+
+// One piece of an answer. Text is whole code points; it may be empty while a stop string or a code point is incomplete.
+struct GenerationEvent {
+  std::string text;
+  std::vector<TokenId> ids;           // the stop token is left out
+  std::vector<TokenLogprob> logprobs;  // one for each id, where asked
+  FinishReason finish = FinishReason::kNone;
+  Usage usage;        // so far
+  std::string error;  // one line, with kError
+};
+
+// Called on the engine's thread, events of one request in order, the last one with `finish` set. Must not block or throw.
+using EventSink = std::function<void(GenerationEvent&&)>;
+
+}  // namespace nacelle
