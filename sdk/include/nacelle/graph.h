@@ -151,7 +151,9 @@ enum {
   NACELLE_OP_RMS_NORM = 3,    /* x, [weight]                            -> like x */
   NACELLE_OP_LAYER_NORM = 4,  /* x, [weight], [bias]                    -> like x */
   NACELLE_OP_ROPE = 5,        /* x[rows, H*D], positions, [short factors], [long factors] -> like x */
-  NACELLE_OP_ATTENTION = 6,   /* q[rows, H*D], k[rows, G*D], v[rows, G*E], [sinks f32[H]], [bias table] -> [rows, H*E] */
+  NACELLE_OP_ATTENTION = 6,   /* q[rows, H*D], k[rows, G*D], [v[rows, G*E]], [sinks f32[H]], [bias table f32[H, 2R+1]]
+                                 -> [rows, H*E]. v is absent where the cache aliases it to k; entry r of the table is added
+                                 to a score whose key lies r-R positions after the query, cut to +-R */
   NACELLE_OP_UNARY = 7,       /* x                                      -> like x */
   NACELLE_OP_GATED = 8,       /* gate, up                               -> like gate = act(gate) * up */
   NACELLE_OP_SOFTMAX = 9,     /* x                                      -> like x, along columns */
@@ -203,7 +205,7 @@ typedef struct nacelle_rope_attributes {
   float factor;         /* position (or frequency) divisor of the scaling; 1 for none */
   float low_frequency_factor, high_frequency_factor; /* llama3 */
   float beta_fast, beta_slow;                        /* yarn */
-  float attention_factor; /* multiplies cos and sin; 1 for most */
+  float attention_factor; /* multiplies cos and sin; 0: as the scaling's paper says, else 1 for most; see rope.hpp */
   uint32_t original_context; /* llama3, yarn, longrope: the length the model was first trained for */
 } nacelle_rope_attributes;
 
@@ -216,7 +218,7 @@ typedef struct nacelle_attention_attributes {
   uint32_t cache_group;   /* index of a cache group, or NACELLE_NO_CACHE: attend to this step's own rows */
   uint32_t cache_layer;   /* the layer's place inside the group */
   uint32_t causal;        /* 0 or 1 */
-  uint32_t window;        /* a row sees positions p-window+1 .. p; 0: all */
+  uint32_t window;        /* a row at p sees p-window+1 .. p, and p+1 .. p+window-1 too where not causal; 0: all */
   float scale;            /* of q.k, before soft-cap and softmax */
   float soft_cap;         /* s -> cap * tanh(s / cap); 0: none */
   float alibi_bias;       /* largest ALiBi bias (8 for MPT); 0: none */
