@@ -16,7 +16,8 @@
 namespace nacelle {
 
 // An array of the metadata. Integers of every width and sign become int64_t (a uint64 above INT64_MAX is refused), both
-// float widths become double, strings point into the mapping. Nested arrays are checked, then left out (`nested` is true).
+// float widths become double, strings point into the mapping. Nested arrays are checked, then left out (`nested` is
+// true).
 struct GgufArray {
   std::variant<std::vector<std::int64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string_view>> values;
   bool nested = false;
@@ -42,6 +43,8 @@ class GgufFile {
   const std::vector<MappedFile>& files() const noexcept { return files_; }
 
  private:
+  void add_parts(std::int64_t count);
+
   std::filesystem::path path_;
   std::uint32_t version_ = 0;
   std::map<std::string, GgufValue, std::less<>> metadata_;

@@ -4,7 +4,10 @@
 #include <nacelle/graph.h>
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nacelle {
@@ -19,6 +22,22 @@ struct TypeInfo {
 
 // nullptr for an id that is not in the table.
 const TypeInfo* type_info(nacelle_type type) noexcept;
+
+// Bytes of a dense tensor whose rows (the last extent) are whole blocks. nullopt when the type is unknown, a row is not
+// a whole number of blocks, or the element or byte count exceeds 2^63 - 1. Rank 0 is one element.
+std::optional<std::uint64_t> tensor_bytes(nacelle_type type, std::span<const std::uint64_t> shape) noexcept;
+
+// GGUF's tensor types. `type` is NACELLE_TYPE_INVALID where the format is known by name only (IQ2_XXS, TQ1_0, ...).
+struct GgmlType {
+  const char* name;
+  nacelle_type type;
+};
+
+// nullptr for an id that GGUF does not define (or has withdrawn).
+const GgmlType* ggml_type(std::uint32_t id) noexcept;
+
+// "F32", "BF16", "I64", ... NACELLE_TYPE_INVALID for what is not read (U16, U64, F8_E4M3, ...).
+nacelle_type type_from_safetensors(std::string_view dtype) noexcept;
 
 // A tensor inside a mapped file. `shape` is row-major, outermost first (a weight of N outputs and K inputs is {N, K});
 // GGUF's reversed order is turned round on reading.
