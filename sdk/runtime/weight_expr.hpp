@@ -1,0 +1,42 @@
+// Weight expressions, resolved: the tree of nacelle_weight_expr with every tensor found, every choice made and every
+// shape known and checked. Made once by the graph builder; weight_reader.hpp turns it into bytes.
+#pragma once
+
+#include <nacelle/graph.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nacelle::sdk {
+
+// One node. STACK has become CONCAT along axis 0, and FIRST_OF the input that exists.
+struct WeightNode {
+  std::uint32_t kind = NACELLE_EXPR_TENSOR;  // TENSOR, CONCAT, SLICE, RESHAPE, PERMUTE, ADD or SCALE
+  nacelle_type type = NACELLE_TYPE_INVALID;  // ADD and SCALE widen to F32, so that a constant loses nothing
+  std::vector<std::int64_t> shape;           // outermost first; every extent at least 1, rows hold whole blocks
+  std::vector<WeightNode> inputs;
+  std::string tensor;                // TENSOR: its name in the file
+  std::uint32_t axis = 0;            // CONCAT, SLICE
+  std::int64_t begin = 0;            // SLICE
+  std::vector<std::uint32_t> order;  // PERMUTE: input axis of each output axis
+  double constant = 0;               // ADD, SCALE
+
+  std::uint64_t row_count() const noexcept;  // product of all extents but the last
+  std::uint64_t row_bytes() const noexcept;
+  std::uint64_t bytes() const noexcept { return row_count() * row_bytes(); }
+};
+
+// Type and stored shape of a tensor of the model file; false where there is none. `shape` has room for
+// NACELLE_MAX_RANK.
+using TensorLookup =
+    std::function<bool(std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape)>;
+
+// Resolves `source` for `layer` (negative: outside the layers, where "{layer}" may not occur). Depth and size of the
+// tree are bounded. Throws Failure: NACELLE_NOT_FOUND names the missing tensors, NACELLE_INVALID_ARGUMENT what is
+// malformed.
+WeightNode resolve_weight(const nacelle_weight_expr* source, std::int32_t layer, const TensorLookup& lookup);
+
+}  // namespace nacelle::sdk
