@@ -1,0 +1,144 @@
+// The table of operations, and the checks made once, before a model is taken.
+#include "backends/reference/ops.hpp"
+
+#include <nacelle/rope.hpp>
+
+#include "backends/reference/formats.hpp"
+
+namespace nacelle::reference {
+namespace {
+
+template <class Attributes>
+Attributes attributes_of(const nacelle_op& op) {
+  return sdk::load(static_cast<const Attributes*>(op.attributes));
+}
+
+bool is_weight(const nacelle_graph& graph, const nacelle_op& op, std::uint32_t input) {
+  return !has_input(op, input) || graph.values[op.inputs[input]]->kind == NACELLE_VALUE_WEIGHT;
+}
+
+bool check_rope(const nacelle_graph& graph, const nacelle_op& op) {
+  return rope_is_valid(attributes_of<nacelle_rope_attributes>(op)) && is_weight(graph, op, 2) &&
+         is_weight(graph, op, 3);
+}
+
+bool check_attention(const nacelle_graph& graph, const nacelle_op& op) {
+  const auto of = attributes_of<nacelle_attention_attributes>(op);
+  if (!of.kv_head_count || !of.key_width || !of.value_width || !of.head_count || of.head_count % of.kv_head_count)
+    return false;
+  if (of.cache_group == NACELLE_NO_CACHE) return has_input(op, 2);
+  if (of.cache_group >= graph.cache_group_count) return false;
+  const auto group = sdk::load(graph.cache_groups[of.cache_group]);
+  const bool aliased = group.value_width == 0;
+  return group.kind == NACELLE_CACHE_PAGED && of.cache_layer < group.layer_count &&
+         group.key_width == of.kv_head_count * of.key_width &&
+         (aliased ? of.value_width <= of.key_width : group.value_width == of.kv_head_count * of.value_width) &&
+         (aliased || has_input(op, 2));
+}
+
+bool check_activation(const nacelle_graph&, const nacelle_op& op) {
+  const auto activation = attributes_of<nacelle_activation_attributes>(op).activation;
+  return activation >= NACELLE_ACT_SILU && activation <= NACELLE_ACT_SIGMOID;
+}
+
+bool check_pool(const nacelle_graph&, const nacelle_op& op) {
+  const auto pooling = attributes_of<nacelle_pool_attributes>(op).pooling;
+  return pooling >= NACELLE_POOL_MEAN && pooling <= NACELLE_POOL_LAST;
+}
+
+bool check_moe(const nacelle_graph&, const nacelle_op& op) {
+  const auto moe = attributes_of<nacelle_moe_attributes>(op);
+  if (!moe.used_count || moe.used_count > moe.expert_count) return false;
+  if (op.kind != NACELLE_OP_MOE_ROUTE) return true;
+  if (moe.routing < NACELLE_ROUTE_SOFTMAX_THEN_TOP || moe.routing > NACELLE_ROUTE_SIGMOID) return false;
+  if (!moe.group_count) return true;
+  return moe.expert_count % moe.group_count == 0 && moe.group_used && moe.group_used <= moe.group_count &&
+         moe.expert_count / moe.group_count * moe.group_used >= moe.used_count;
+}
+
+constexpr std::uint32_t kAny = 0xffffffffu;
+
+struct OpEntry {
+  std::uint32_t kind;
+  const char* name;
+  std::uint32_t required_inputs;  // the first ones; the others are optional
+  std::uint32_t output_count;
+  bool has_attributes;
+  bool (*check)(const nacelle_graph&, const nacelle_op&);  // may be nullptr
+  void (*run)(Call&);
+};
+
+constexpr OpEntry kOps[] = {
+    {NACELLE_OP_EMBEDDING, "embedding", 2, 1, true, nullptr, embedding},
+    {NACELLE_OP_MATMUL, "matmul", 2, 1, false, nullptr, matmul},
+    {NACELLE_OP_RMS_NORM, "rms_norm", 1, 1, true, nullptr, rms_norm},
+    {NACELLE_OP_LAYER_NORM, "layer_norm", 1, 1, true, nullptr, layer_norm},
+    {NACELLE_OP_ROPE, "rope", 2, 1, true, check_rope, rope},
+    {NACELLE_OP_ATTENTION, "attention", 2, 1, true, check_attention, attention},
+    {NACELLE_OP_UNARY, "unary", 1, 1, true, check_activation, unary},
+    {NACELLE_OP_GATED, "gated", 2, 1, true, check_activation, gated},
+    {NACELLE_OP_SOFTMAX, "softmax", 1, 1, false, nullptr, softmax},
+    {NACELLE_OP_ADD, "add", 2, 1, false, nullptr, add},
+    {NACELLE_OP_MUL, "mul", 2, 1, false, nullptr, mul},
+    {NACELLE_OP_SCALE, "scale", 1, 1, true, nullptr, scale},
+    {NACELLE_OP_SPLIT, "split", 1, kAny, false, nullptr, split},
+    {NACELLE_OP_CONCAT, "concat", 1, 1, false, nullptr, concat},
+    {NACELLE_OP_GATHER, "gather", 2, 1, false, nullptr, gather},
+    {NACELLE_OP_POOL, "pool", 1, 1, true, check_pool, pool},
+    {NACELLE_OP_NORMALISE, "normalise", 1, 1, false, nullptr, normalise},
+    {NACELLE_OP_MOE_ROUTE, "moe_route", 1, 2, true, check_moe, moe_route},
+    {NACELLE_OP_MOE_MATMUL, "moe_matmul", 3, 1, true, check_moe, moe_matmul},
+    {NACELLE_OP_MOE_COMBINE, "moe_combine", 2, 1, true, check_moe, moe_combine},
+    {NACELLE_OP_ADAPTER_MATMUL, "adapter_matmul", 3, 1, true, nullptr, adapter_matmul},
+    {NACELLE_OP_LOGITS_SELECT, "logits_select", 1, 0, false, nullptr, logits_select},
+};
+
+const OpEntry* find_op(std::uint32_t kind) {
+  for (const OpEntry& entry : kOps)
+    if (entry.kind == kind) return &entry;
+  return nullptr;
+}
+
+}  // namespace
+
+std::uint64_t Frame::extent(std::int64_t dim) const {
+  switch (dim) {
+    case NACELLE_DIM_ROWS: return step.row_count;
+    case NACELLE_DIM_OUTPUT_ROWS: return step.output_row_count;
+    case NACELLE_DIM_SEQUENCES: return step.sequence_count;
+    default: return static_cast<std::uint64_t>(dim);
+  }
+}
+
+bool has_input(const nacelle_op& op, std::uint32_t input) {
+  return input < op.input_count && op.inputs[input] != NACELLE_NO_VALUE;
+}
+
+bool Call::has(std::uint32_t input) const { return has_input(op_, input); }
+
+bool accepts(const nacelle_graph& graph, const nacelle_op& op) {
+  const OpEntry* entry = find_op(op.kind);
+  if (!entry || (entry->has_attributes && !op.attributes)) return false;
+  if (entry->output_count != kAny && op.output_count != entry->output_count) return false;
+  for (std::uint32_t i = 0; i < entry->required_inputs; ++i)
+    if (!has_input(op, i)) return false;
+  for (std::uint32_t i = 0; i < op.input_count; ++i) {
+    if (!has_input(op, i)) continue;
+    if (op.inputs[i] >= graph.value_count) return false;
+    const nacelle_value& value = *graph.values[op.inputs[i]];
+    if (value.kind == NACELLE_VALUE_WEIGHT && !find_format(value.type)) return false;
+  }
+  return !entry->check || entry->check(graph, op);
+}
+
+const char* op_name(std::uint32_t kind) {
+  const OpEntry* entry = find_op(kind);
+  return entry ? entry->name : "unknown";
+}
+
+void run_op(Frame& frame, const nacelle_op& op) {
+  Call call(frame, op);
+  find_op(op.kind)->run(call);
+}
+
+}  // namespace nacelle::reference

@@ -1,0 +1,59 @@
+// Embedding and matrix products.
+#include <string>
+
+#include "backends/reference/ops.hpp"
+
+namespace nacelle::reference {
+
+double dot(std::span<const float> a, std::span<const float> b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
+}
+
+// y[r] = scale * table[token[r]]. Gemma's scale is sqrt(width); for most models it is 1.
+void embedding(Call& call) {
+  const auto attributes = call.attributes<nacelle_embedding_attributes>();
+  const Indices tokens = call.in_indices(0);
+  const Matrix table = call.in(1), y = call.out();
+  for (std::uint64_t r = 0; r < y.rows; ++r) {
+    const std::uint32_t token = tokens.data[r];
+    if (token >= table.rows)
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "token " + std::to_string(token) + " is outside the " +
+                                                       std::to_string(table.rows) + " rows of its table");
+    for (std::uint64_t i = 0; i < y.width; ++i) y.at(r, i) = attributes.scale * table.at(token, i);
+  }
+}
+
+// y[r][n] = sum_k x[r][k] w[n][k] + bias[n]. Weights are stored one output a row, as in PyTorch's Linear.
+void matmul(Call& call) {
+  const Matrix x = call.in(0), w = call.in(1), y = call.out();
+  const Matrix bias = call.has(2) ? call.in(2) : Matrix{};
+  for (std::uint64_t r = 0; r < y.rows; ++r)
+    for (std::uint64_t n = 0; n < y.width; ++n)
+      y.at(r, n) = static_cast<float>(dot(x.row(r), w.row(n)) + (bias.data ? bias.data[n] : 0));
+}
+
+// y'[r] = y[r] + scale (x[r] A^T) B^T with the adapter in the row's slot; rows without one pass unchanged.
+// LoRA: Hu et al., arXiv 2106.09685, section 4.1; `scale` is its alpha / rank.
+void adapter_matmul(Call& call) {
+  const std::uint32_t target = call.attributes<nacelle_adapter_attributes>().target;
+  const Matrix base = call.in(0), x = call.in(1), y = call.out();
+  const Indices slots = call.in_indices(2);
+  std::vector<float>& low = call.frame().keys;
+  for (std::uint64_t r = 0; r < y.rows; ++r) {
+    const std::uint32_t slot = slots.data[r];
+    const Adapter* adapter = slot == NACELLE_NO_VALUE ? nullptr : call.frame().weights->adapter(target, slot);
+    if (adapter) {
+      low.resize(adapter->a_matrix.rows);
+      for (std::uint64_t i = 0; i < low.size(); ++i)
+        low[i] = static_cast<float>(dot(x.row(r), adapter->a_matrix.row(i)));
+    }
+    for (std::uint64_t n = 0; n < y.width; ++n) {
+      const double change = adapter ? adapter->scale * dot(low, adapter->b_matrix.row(n)) : 0;
+      y.at(r, n) = static_cast<float>(base.at(r, n) + change);
+    }
+  }
+}
+
+}  // namespace nacelle::reference

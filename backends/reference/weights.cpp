@@ -1,0 +1,157 @@
+// Loading weights, and the small tables made once a model.
+#include "backends/reference/weights.hpp"
+
+#include <algorithm>
+#include <nacelle/types.hpp>
+#include <string>
+
+#include "backends/reference/cache.hpp"
+#include "backends/reference/formats.hpp"
+#include "backends/reference/ops.hpp"
+#include "backends/reference/plan.hpp"
+
+namespace nacelle::reference {
+namespace {
+
+constexpr std::uint64_t kRowsAtATime = 256;  // few enough that the source's pages can be dropped behind us
+
+// Weights of a model have fewer elements than this by far; the bound keeps every product below from overflowing.
+constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;
+
+// A weight as [product of all extents but the last, last extent], still without memory.
+Matrix weight_shape(const nacelle_value& value, std::string_view name) {
+  Matrix shape{nullptr, 1, 1};
+  for (std::uint32_t i = 0; i < value.rank; ++i) {
+    const std::int64_t extent = value.shape[i];
+    if (extent <= 0 || static_cast<std::uint64_t>(extent) > kMaxElements / (shape.rows * shape.width))
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
+    (i + 1 == value.rank ? shape.width : shape.rows) *= static_cast<std::uint64_t>(extent);
+  }
+  return shape;
+}
+
+// The source's error as an exception of ours.
+[[noreturn]] void rethrow(const sdk::Host& host, nacelle_status status, nacelle_error* error, std::string_view name) {
+  std::string message = "reading weight " + std::string(name) + " failed";
+  if (error) {
+    const nacelle_host* table = host.table();
+    message = std::string(sdk::view(table->error_message(table->context, error)));
+    table->error_destroy(table->context, error);
+  }
+  throw sdk::Failure(status, message);
+}
+
+}  // namespace
+
+ReferenceWeights::ReferenceWeights(const sdk::Host& host, const nacelle_graph& graph,
+                                   std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
+                                   const nacelle_prepare_options& options)
+    : host_(host), graph_(graph), options_(options) {
+  for (std::uint32_t i = 0; i < graph.op_count; ++i)
+    if (!accepts(graph, *graph.ops[i]))
+      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "reference: operation " + std::to_string(i) + " (" +
+                                                    op_name(graph.ops[i]->kind) +
+                                                    ") has inputs or attributes that this backend does not take");
+  std::uint64_t total = 0;
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
+    const nacelle_weight& weight = *graph.weights[w];
+    matrices_.push_back(weight_shape(*graph.values[weight.value], sdk::view(weight.name)));
+    total += matrices_[w].rows * matrices_[w].width * sizeof(float);
+  }
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
+    load_weight(source, w);
+    bytes_ += memory_[w].size();
+    if (source.progress && source.progress(source.context, bytes_, total) == NACELLE_CANCELLED)
+      throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
+  }
+  std::uint32_t context = 0;
+  for (const nacelle_bucket& bucket : buckets) context = std::max(context, bucket.context);
+  make_rope_tables(context);
+}
+
+void ReferenceWeights::load_weight(const nacelle_weight_source& source, std::uint32_t weight) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  Matrix& matrix = matrices_[weight];
+  memory_.emplace_back(host_, matrix.rows * matrix.width * sizeof(float));
+  matrix.data = memory_.back().as<float>();
+  for (std::uint64_t begin = 0; begin < matrix.rows; begin += kRowsAtATime) {
+    const std::uint64_t count = std::min(kRowsAtATime, matrix.rows - begin);
+    nacelle_weight_rows rows{};
+    nacelle_error* error = nullptr;
+    const nacelle_status status = source.read(source.context, weight, begin, count, &rows, &error);
+    if (status != NACELLE_OK) rethrow(host_, status, error, name);
+    const Format* format = find_format(rows.type);
+    if (!format)
+      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "weight " + std::string(name) +
+                                                    ": the reference backend does not read " + type_name(rows.type));
+    if (matrix.width % type_info(rows.type)->block_elements || rows.row_bytes < row_bytes(rows.type, matrix.width))
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + ": a row of " +
+                                                       std::to_string(matrix.width) + " does not fit its " +
+                                                       type_name(rows.type) + " blocks");
+    for (std::uint64_t row = 0; row < count; ++row)
+      format->decode(static_cast<const std::byte*>(rows.data) + row * rows.row_bytes, matrix.row(begin + row).data(),
+                     matrix.width);
+    source.release(source.context, weight, begin, count);
+  }
+}
+
+void ReferenceWeights::make_rope_tables(std::uint32_t context) {
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    const nacelle_op* op = graph_.ops[i];
+    if (op->kind != NACELLE_OP_ROPE) continue;
+    const auto rope = sdk::load(static_cast<const nacelle_rope_attributes*>(op->attributes));
+    const auto factors = [&](std::uint32_t input) -> std::span<const float> {
+      if (!has_input(*op, input)) return {};
+      const Matrix& list = matrix(graph_.values[op->inputs[input]]->weight);
+      if (list.rows * list.width != rope.rotary_width / 2)
+        throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "rope factors: " + std::to_string(list.rows * list.width) +
+                                                         " where rotary_width / 2 are needed");
+      return {list.data, list.rows * list.width};
+    };
+    rope_tables_[op] = make_rope_table(rope, context, factors(2), factors(3));
+  }
+}
+
+std::uint64_t ReferenceWeights::cache_block_bytes(const nacelle_cache_options& options, std::uint32_t group) const {
+  if (group >= graph_.cache_group_count) throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "no such cache group");
+  return GroupLayout(sdk::load(graph_.cache_groups[group]), options).block_bytes();
+}
+
+std::unique_ptr<sdk::Cache> ReferenceWeights::create_cache(const nacelle_cache_options& options) {
+  return std::make_unique<ReferenceCache>(host_, graph_, options);
+}
+
+std::unique_ptr<sdk::Plan> ReferenceWeights::compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
+                                                     nacelle_step_layout& step, nacelle_output_layout& output) {
+  auto plan = std::make_unique<ReferencePlan>(host_, *this, options, bucket);
+  step = plan->step_layout();
+  output = plan->output_layout();
+  return plan;
+}
+
+void ReferenceWeights::write_adapter(sdk::Stream&, const nacelle_adapter_update& update) {
+  if (update.slot >= options_.max_adapters || update.rank > options_.max_rank)
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "adapter slot or rank is beyond what prepare was told");
+  if (update.target >= graph_.value_count || graph_.values[update.target]->kind != NACELLE_VALUE_WEIGHT)
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "an adapter's target is not a weight of the graph");
+  const auto key = std::pair(update.target, update.slot);
+  if (update.rank == 0) {
+    adapters_.erase(key);
+    return;
+  }
+  const Matrix& target = matrix(graph_.values[update.target]->weight);
+  Adapter adapter;
+  adapter.scale = update.scale;
+  adapter.a.assign(update.a, update.a + update.rank * target.width);
+  adapter.b.assign(update.b, update.b + target.rows * update.rank);
+  adapter.a_matrix = {adapter.a.data(), update.rank, target.width};
+  adapter.b_matrix = {adapter.b.data(), target.rows, update.rank};
+  adapters_.insert_or_assign(key, std::move(adapter));
+}
+
+const Adapter* ReferenceWeights::adapter(std::uint32_t target, std::uint32_t slot) const {
+  const auto found = adapters_.find({target, slot});
+  return found == adapters_.end() ? nullptr : &found->second;
+}
+
+}  // namespace nacelle::reference

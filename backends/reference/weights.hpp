@@ -1,0 +1,57 @@
+// A model's weights, all of them decoded to f32 once, with what else is fixed for the life of the model: the rope
+// tables and the low-rank adapters.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <nacelle/backend.hpp>
+#include <nacelle/rope.hpp>
+#include <span>
+#include <vector>
+
+#include "backends/reference/view.hpp"
+
+namespace nacelle::reference {
+
+// One low-rank pair: y += scale * (x A^T) B^T.
+struct Adapter {
+  float scale;
+  std::vector<float> a, b;  // [rank, K], [N, rank]
+  Matrix a_matrix, b_matrix;
+};
+
+class ReferenceWeights final : public sdk::Weights {
+ public:
+  // Throws sdk::Failure, naming the weight or operation, for what this backend does not do.
+  ReferenceWeights(const sdk::Host& host, const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
+                   const nacelle_weight_source& source, const nacelle_prepare_options& options);
+
+  std::uint64_t bytes() const noexcept override { return bytes_; }
+  std::uint64_t cache_block_bytes(const nacelle_cache_options& options, std::uint32_t group) const override;
+  std::unique_ptr<sdk::Cache> create_cache(const nacelle_cache_options& options) override;
+  std::unique_ptr<sdk::Plan> compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
+                                     nacelle_step_layout& step, nacelle_output_layout& output) override;
+  void write_adapter(sdk::Stream&, const nacelle_adapter_update& update) override;
+
+  const nacelle_graph& graph() const { return graph_; }
+  const Matrix& matrix(std::uint32_t weight) const { return matrices_[weight]; }
+  const RopeTable& rope_table(const nacelle_op* op) const { return rope_tables_.at(op); }
+  // nullptr where the slot holds no adapter for that weight (a value id).
+  const Adapter* adapter(std::uint32_t target, std::uint32_t slot) const;
+
+ private:
+  void load_weight(const nacelle_weight_source& source, std::uint32_t weight);
+  void make_rope_tables(std::uint32_t context);
+
+  sdk::Host host_;
+  const nacelle_graph& graph_;
+  nacelle_prepare_options options_;
+  std::uint64_t bytes_ = 0;
+  std::vector<sdk::Buffer> memory_;  // of each weight
+  std::vector<Matrix> matrices_;
+  std::map<const nacelle_op*, RopeTable> rope_tables_;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, Adapter> adapters_;  // by target and slot
+};
+
+}  // namespace nacelle::reference
