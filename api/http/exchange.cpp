@@ -1,0 +1,55 @@
+#include "api/http/exchange.hpp"
+
+#include <utility>
+
+namespace nacelle::http {
+
+Exchange::Exchange(Request request, Executor executor, std::size_t max_unsent)
+    : request_(std::move(request)), executor_(std::move(executor)), max_unsent_(max_unsent) {}
+
+void Exchange::respond(Response response) {
+  if (answered_ || cancelled_) return;
+  head_ = std::move(response);
+  answered_ = finished_ = true;
+  notify();
+}
+
+void Exchange::start_stream(std::string content_type) {
+  if (answered_ || cancelled_) return;
+  head_.content_type = std::move(content_type);
+  head_.headers.emplace_back("Cache-Control", "no-cache");
+  answered_ = streaming_ = true;
+  notify();
+}
+
+void Exchange::write(std::string_view text) {
+  if (!streaming_ || finished_ || cancelled_) return;
+  if (unsent_.size() + text.size() > max_unsent_) return cancel();
+  unsent_.append(text);
+  notify();
+}
+
+void Exchange::finish() {
+  if (!streaming_ || finished_ || cancelled_) return;
+  finished_ = true;
+  notify();
+}
+
+void Exchange::on_cancel(Task callback) {
+  if (cancelled_) return callback();
+  cancel_ = std::move(callback);
+}
+
+void Exchange::cancel() {
+  if (cancelled_) return;
+  cancelled_ = true;
+  unsent_.clear();
+  if (const Task callback = std::exchange(cancel_, nullptr)) callback();
+  notify();
+}
+
+void Exchange::notify() {
+  if (output_) output_();
+}
+
+}  // namespace nacelle::http

@@ -1,0 +1,62 @@
+// One request and its answer on their way: the meeting point of a handler, which produces, and a connection, which
+// sends.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "api/http/message.hpp"
+
+namespace nacelle::http {
+
+// Everything but post() and request() belongs to the server's I/O thread, so that no lock is needed: code on other
+// threads (the engine's, a worker's) hands its work over with post().
+class Exchange {
+ public:
+  using Task = std::function<void()>;
+  using Executor = std::function<void(Task)>;
+
+  // `executor` runs a task on the I/O thread. A stream whose reader lags by more than `max_unsent` bytes is cancelled.
+  Exchange(Request request, Executor executor, std::size_t max_unsent);
+
+  // [any thread]
+  const Request& request() const noexcept { return request_; }
+  void post(Task task) { executor_(std::move(task)); }
+
+  // ---- The handler's side. Calls after the end, or after a cancel, do nothing. ----
+  void respond(Response response);
+  void start_stream(std::string content_type);
+  void write(std::string_view text);
+  void finish();
+  // `callback` runs once, when the client has gone or reads too slowly: at once where that has happened already.
+  void on_cancel(Task callback);
+  bool cancelled() const noexcept { return cancelled_; }
+
+  // ---- The connection's side. ----
+  // `callback` runs whenever there is something new to send, and on a cancel.
+  void on_output(Task callback) { output_ = std::move(callback); }
+  void cancel();
+  // nullptr until the handler has answered or begun to stream.
+  const Response* head() const noexcept { return answered_ ? &head_ : nullptr; }
+  bool streaming() const noexcept { return streaming_; }
+  bool finished() const noexcept { return finished_; }
+  std::string take() { return std::exchange(unsent_, {}); }
+
+ private:
+  void notify();
+
+  const Request request_;
+  const Executor executor_;
+  const std::size_t max_unsent_;
+  Task output_, cancel_;
+  Response head_;
+  std::string unsent_;
+  bool answered_ = false, streaming_ = false, finished_ = false, cancelled_ = false;
+};
+
+using ExchangePtr = std::shared_ptr<Exchange>;
+
+}  // namespace nacelle::http

@@ -1,0 +1,52 @@
+// Failures in OpenAI's shape.
+#include "api/http/message.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace nacelle::http {
+namespace {
+
+constexpr const char* kRetryAfterSeconds = "1";  // the queue is short: a second later there is room, or a new answer
+
+const char* error_type(int status) {
+  if (status == 429) return "rate_limit_error";
+  return status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+nlohmann::ordered_json text_or_null(const std::string& text) {
+  return text.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(text);
+}
+
+}  // namespace
+
+std::string error_body(const ApiError& error) {
+  const nlohmann::ordered_json body = {{"error",
+                                        {{"message", error.message},
+                                         {"type", error_type(error.status)},
+                                         {"param", text_or_null(error.param)},
+                                         {"code", text_or_null(error.code)}}}};
+  // A message may quote a client's bytes.
+  return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+Response error_response(const ApiError& error) {
+  Response response{error.status, error_body(error), "application/json", {}};
+  if (error.status == 429 || error.status == 503) response.headers.emplace_back("Retry-After", kRetryAfterSeconds);
+  return response;
+}
+
+ApiError to_api_error(const Error& error) {
+  const auto with = [&](int status, const char* code) { return ApiError{status, error.what(), error.param(), code}; };
+  switch (error.kind()) {
+    case ErrorKind::kInvalidArgument: return with(400, "");
+    case ErrorKind::kUnsupported: return with(400, "unsupported");
+    case ErrorKind::kNotFound: return with(404, "not_found");
+    case ErrorKind::kResource: return with(429, "rate_limit_exceeded");
+    case ErrorKind::kUnavailable: return with(503, "unavailable");
+    case ErrorKind::kCorrupt:
+    case ErrorKind::kInternal: break;
+  }
+  return with(500, "internal_error");
+}
+
+}  // namespace nacelle::http

@@ -1,0 +1,42 @@
+// An HTTP request and its answer as the handlers see them. Plain data, no Boost.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/error.hpp"
+
+namespace nacelle::http {
+
+struct Request {
+  std::string method;     // "GET", "POST", ...
+  std::string path;       // percent-decoded, without the query
+  std::string parameter;  // what stands in the place of {name} in the route's pattern
+  std::string body;
+};
+
+struct Response {
+  int status = 200;
+  std::string body;
+  std::string content_type = "application/json";
+  std::vector<std::pair<std::string, std::string>> headers;  // others: Allow, Retry-After, ...
+};
+
+// What an OpenAI client expects of a failure. `param` and `code` are null in the JSON where they are empty.
+struct ApiError {
+  int status = 500;
+  std::string message;
+  std::string param;
+  std::string code;
+};
+
+// {"error": {message, type, param, code}}; the type follows from the status.
+std::string error_body(const ApiError& error);
+Response error_response(const ApiError& error);
+
+// The status of each kind of Error: 400 kInvalidArgument and kUnsupported, 404 kNotFound, 429 kResource (with
+// Retry-After), 503 kUnavailable, 500 kCorrupt and kInternal.
+ApiError to_api_error(const Error& error);
+
+}  // namespace nacelle::http

@@ -1,0 +1,46 @@
+// The table of routes: method, path, handler.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/http/exchange.hpp"
+
+namespace nacelle::http {
+
+// Answers through the exchange, now or later. May throw Error (or anything): the server makes the answer of it.
+using Handler = std::function<void(const ExchangePtr&)>;
+
+// A handler that has its answer when it returns.
+Handler answer(std::function<Response(const Request&)> make);
+
+// Where a handler runs. What parses, renders or tokenises belongs on a worker: a megabyte of it must not hold up
+// others.
+enum class Where { kIoThread, kWorker };
+
+struct Route {
+  std::string method;
+  std::string pattern;  // "/v1/models", or "/v1/models/{id}": a {name} at the end takes all that is left, slashes too
+  Handler handler;
+  Where where = Where::kIoThread;
+};
+
+class Router {
+ public:
+  explicit Router(std::vector<Route> routes) : routes_(std::move(routes)) {}
+
+  struct Match {
+    const Route* route = nullptr;
+    std::string parameter;
+    std::string allow;  // "GET, HEAD, OPTIONS": of the path; empty where there is no such path
+  };
+  // HEAD finds the route of GET.
+  Match find(std::string_view method, std::string_view path) const;
+
+ private:
+  std::vector<Route> routes_;
+};
+
+}  // namespace nacelle::http

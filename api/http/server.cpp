@@ -1,0 +1,99 @@
+#include "api/http/server.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <thread>
+#include <utility>
+
+#include "api/http/connection.hpp"
+#include "api/http/wire.hpp"
+#include "core/base/log.hpp"
+
+namespace nacelle::http {
+
+namespace net = boost::asio;
+using net::ip::tcp;
+using ErrorCode = boost::system::error_code;
+
+class Server::Impl {
+ public:
+  explicit Impl(ServerOptions options) : context(std::move(options)), thread_([this] { context.io.run(); }) {}
+
+  ~Impl() {
+    context.io.stop();
+    thread_.join();
+    context.workers.join();
+  }
+
+  std::uint16_t listen(const std::string& host, std::uint16_t port, Router routes);
+
+  ServerContext context;
+
+ private:
+  net::awaitable<void> accept(tcp::acceptor acceptor, std::shared_ptr<const Router> router);
+
+  net::executor_work_guard<net::io_context::executor_type> work_{context.io.get_executor()};
+  std::thread thread_;
+};
+
+std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, Router routes) {
+  const std::string where = host + ":" + std::to_string(port);
+  const auto refuse = [&](const ErrorCode& error) {
+    if (error) throw Error(ErrorKind::kUnavailable, "cannot listen on " + where + ": " + error.message(), "port");
+  };
+  ErrorCode error;
+  tcp::resolver resolver(context.io);
+  const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, error);
+  if (error || found.empty()) throw Error(ErrorKind::kInvalidArgument, "no such address: " + host, "host");
+  const tcp::endpoint endpoint = found.begin()->endpoint();
+
+  tcp::acceptor acceptor(context.io);
+  acceptor.open(endpoint.protocol(), error);
+  refuse(error);
+  acceptor.set_option(tcp::acceptor::reuse_address(true), error);
+  acceptor.bind(endpoint, error);
+  refuse(error);
+  acceptor.listen(net::socket_base::max_listen_connections, error);
+  refuse(error);
+  const std::uint16_t bound = acceptor.local_endpoint().port();
+  auto router = std::make_shared<const Router>(std::move(routes));
+  net::co_spawn(context.io, accept(std::move(acceptor), std::move(router)), net::detached);
+  return bound;
+}
+
+net::awaitable<void> Server::Impl::accept(tcp::acceptor acceptor, std::shared_ptr<const Router> router) {
+  net::steady_timer pause(context.io);
+  for (;;) {
+    ErrorCode error;
+    tcp::socket socket = co_await acceptor.async_accept(net::redirect_error(net::use_awaitable, error));
+    if (error) {  // out of descriptors, most likely: some will be free soon
+      log::warning("cannot accept a connection: {}", error.message());
+      pause.expires_after(std::chrono::milliseconds(100));
+      co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
+    } else if (context.connections < context.options.max_connections) {
+      serve_connection(std::move(socket), context, router);
+    } else {
+      socket.non_blocking(true, error);
+      socket.write_some(net::buffer(closing_answer(error_response({503, "too many connections", "", "overloaded"}))),
+                        error);
+    }
+  }
+}
+
+Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Server::~Server() = default;
+
+std::uint16_t Server::listen(const std::string& host, std::uint16_t port, Router routes) {
+  return impl_->listen(host, port, std::move(routes));
+}
+
+void Server::close_after_answers() { impl_->context.closing = true; }
+
+std::size_t Server::active() const noexcept { return impl_->context.active; }
+
+}  // namespace nacelle::http

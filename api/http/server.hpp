@@ -1,0 +1,49 @@
+// The HTTP/1.1 server: one I/O thread for all connections, a few workers for handlers that compute. Boost stays behind
+// it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "api/http/router.hpp"
+
+namespace nacelle::http {
+
+struct ServerOptions {
+  std::uint32_t max_header_bytes = 16u << 10;        // 431 beyond
+  std::uint64_t max_body_bytes = 16u << 20;          // 413 beyond
+  std::uint64_t max_buffered_bytes = 256u << 20;     // bodies of all connections together; 503 beyond
+  std::uint32_t max_connections = 1024;              // one more gets 503
+  std::size_t max_unsent_bytes = 1u << 20;           // of a stream, before its reader counts as gone
+  std::chrono::milliseconds header_timeout{10'000};  // from a request's first byte to the end of its header: 408
+  std::chrono::milliseconds body_timeout{60'000};    // for the whole body: 408
+  std::chrono::milliseconds idle_timeout{75'000};    // a connection between two requests is closed
+  std::chrono::milliseconds write_timeout{30'000};   // a client that takes nothing for so long is gone
+  std::uint32_t workers = 2;
+  std::string cors_origin;  // Access-Control-Allow-Origin; empty: browsers keep other sites' pages out
+};
+
+class Server {
+ public:
+  explicit Server(ServerOptions options);
+  // Closes all connections and joins its threads.
+  ~Server();
+
+  // Serves `routes` on an address of its own; port 0 picks a free one. Returns the port.
+  // Throws Error(kUnavailable) where the address cannot be bound, kInvalidArgument where `host` is no IP address.
+  std::uint16_t listen(const std::string& host, std::uint16_t port, Router routes);
+
+  // [any thread] Every further answer closes its connection, and idle connections may linger: no request is cut.
+  void close_after_answers();
+  // [any thread] Requests whose answer is not wholly sent.
+  std::size_t active() const noexcept;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace nacelle::http

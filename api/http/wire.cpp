@@ -1,0 +1,111 @@
+#include "api/http/wire.hpp"
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <ctime>
+#include <iterator>
+
+namespace nacelle::http {
+namespace {
+
+struct Reason {
+  int status;
+  const char* text;
+};
+
+constexpr Reason kReasons[] = {
+    {200, "OK"},
+    {204, "No Content"},
+    {400, "Bad Request"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {408, "Request Timeout"},
+    {413, "Content Too Large"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {503, "Service Unavailable"},
+};
+
+const char* reason_of(int status) {
+  for (const Reason& reason : kReasons) {
+    if (reason.status == status) return reason.text;
+  }
+  return "";
+}
+
+// IMF-fixdate of RFC 9110, 5.6.7. strftime's %a and %b would follow the locale; the program never sets one.
+std::string date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  std::array<char, 40> text{};
+  return {text.data(), std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &utc)};
+}
+
+std::optional<char> from_hex(std::string_view digits) {
+  unsigned value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+  if (digits.size() != 2 || error != std::errc() || end != digits.data() + 2) return std::nullopt;
+  return static_cast<char>(value);
+}
+
+}  // namespace
+
+std::string header_text(const Response& response, const HeaderOptions& options) {
+  std::string text = "HTTP/1.1 " + std::to_string(response.status) + " " + reason_of(response.status) + "\r\n";
+  const auto add = [&](std::string_view name, std::string_view value) {
+    text.append(name).append(": ").append(value).append("\r\n");
+  };
+  add("Date", date());
+  add("Server", "nacelle");
+  if (response.status != 204) add("Content-Type", response.content_type);
+  if (options.framing == Framing::kChunked) add("Transfer-Encoding", "chunked");
+  if (options.framing == Framing::kLength && response.status != 204) {
+    add("Content-Length", std::to_string(response.body.size()));
+  }
+  add("Connection", options.keep_alive ? "keep-alive" : "close");
+  for (const auto& [name, value] : response.headers) add(name, value);
+  if (!options.cors_origin.empty()) {
+    add("Access-Control-Allow-Origin", options.cors_origin);
+    add("Access-Control-Allow-Headers", "Authorization, Content-Type");
+    add("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+  }
+  return text += "\r\n";
+}
+
+std::string closing_answer(const Response& response) {
+  return header_text(response, {Framing::kLength, false, {}}) + response.body;
+}
+
+std::string chunk(std::string_view data) {
+  std::array<char, 20> size{};
+  const int length = std::snprintf(size.data(), size.size(), "%zx\r\n", data.size());
+  std::string text;
+  text.reserve(static_cast<std::size_t>(length) + data.size() + 2);
+  text.append(size.data(), static_cast<std::size_t>(length)).append(data).append("\r\n");
+  return text;
+}
+
+std::optional<std::string> decode_path(std::string_view target) {
+  if (target.starts_with("http://") || target.starts_with("https://")) {
+    const auto slash = target.find('/', target.find("//") + 2);
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  }
+  target = target.substr(0, target.find_first_of("?#"));
+  std::string path;
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    if (target[i] != '%') {
+      path += target[i];
+      continue;
+    }
+    const auto byte = from_hex(target.substr(i + 1, 2));
+    if (!byte || *byte == '\0') return std::nullopt;
+    path += *byte;
+    i += 2;
+  }
+  return path;
+}
+
+}  // namespace nacelle::http
