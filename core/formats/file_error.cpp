@@ -10,11 +10,10 @@ void fail_at(const std::filesystem::path& path, std::string_view field, std::uin
   throw Error(kind, message);
 }
 
-std::string in_quotes(std::string_view text) {
-  constexpr std::size_t kShown = 80;
+std::string printable(std::string_view text, std::size_t limit) {
   constexpr char kHex[] = "0123456789abcdef";
-  std::string out = "'";
-  for (const char c : text.substr(0, kShown)) {
+  std::string out;
+  for (const char c : text.substr(0, limit)) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte < 0x7f) {
       out += c;
@@ -22,8 +21,9 @@ std::string in_quotes(std::string_view text) {
       out.append("\\x").append({kHex[byte >> 4], kHex[byte & 15]});
     }
   }
-  if (text.size() > kShown) out += "...";
-  return out += "'";
+  return text.size() > limit ? out + "..." : out;
 }
+
+std::string in_quotes(std::string_view text) { return "'" + printable(text) + "'"; }
 
 }  // namespace nacelle

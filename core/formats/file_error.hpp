@@ -14,7 +14,10 @@ namespace nacelle {
 [[noreturn]] void fail_at(const std::filesystem::path& path, std::string_view field, std::uint64_t offset,
                           std::string_view what, ErrorKind kind = ErrorKind::kCorrupt);
 
-// `text` in single quotes, fit for one line of a terminal: at most 80 bytes, all but printable ASCII as \xNN.
+// `text` fit for one line of a terminal: at most `limit` bytes of it, all but printable ASCII as \xNN.
+std::string printable(std::string_view text, std::size_t limit = 80);
+
+// printable(text) in single quotes.
 std::string in_quotes(std::string_view text);
 
 }  // namespace nacelle

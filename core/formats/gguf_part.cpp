@@ -7,7 +7,6 @@
 #include <limits>
 #include <numeric>
 #include <optional>
-#include <span>
 #include <unordered_set>
 
 #include "core/formats/file_error.hpp"
@@ -17,7 +16,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "values are copied from little-endian files as they are");
 
-// Far above any real model, and low enough that a hostile file cannot take more memory than a few times its own size.
+// Far above any real model, and low enough to bound what a hostile file takes in memory.
 constexpr std::uint64_t kMaxKeys = 1 << 16;
 constexpr std::uint64_t kMaxTensors = 1 << 20;
 constexpr std::uint64_t kMaxKeyBytes = (1 << 16) - 1;  // the format's own limit
@@ -158,8 +157,8 @@ std::uint32_t read_type(Cursor& cursor, const char* field) {
 
 class PartReader {
  public:
-  PartReader(const std::filesystem::path& path, GgufPart& part)
-      : part_(part), cursor_(path, part.file.bytes()), file_size_(part.file.bytes().size()) {}
+  PartReader(const std::filesystem::path& path, std::span<const std::byte> bytes, GgufPart& part)
+      : part_(part), cursor_(path, bytes), file_size_(bytes.size()) {}
 
   void run() {
     read_version();
@@ -352,8 +351,12 @@ class PartReader {
 GgufPart read_gguf_part(const std::filesystem::path& path) {
   GgufPart part;
   part.file = MappedFile(path);
-  PartReader(path, part).run();
+  parse_gguf(path, part.file.bytes(), part);
   return part;
+}
+
+void parse_gguf(const std::filesystem::path& path, std::span<const std::byte> bytes, GgufPart& part) {
+  PartReader(path, bytes, part).run();
 }
 
 }  // namespace nacelle

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,5 +20,8 @@ struct GgufPart {
 
 // Maps and checks `path`; tensor data is not touched. Throws as GgufFile does.
 GgufPart read_gguf_part(const std::filesystem::path& path);
+
+// The same of bytes in memory, to which the strings of `part` will point; `path` is for messages.
+void parse_gguf(const std::filesystem::path& path, std::span<const std::byte> bytes, GgufPart& part);
 
 }  // namespace nacelle
