@@ -21,7 +21,7 @@ struct EngineStats {
   std::uint32_t running = 0, waiting = 0;
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0;
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;
-  std::uint64_t steps = 0;
+  std::uint64_t steps = 0, preemptions = 0;
   std::uint32_t blocks_total = 0, blocks_free = 0;
   std::uint32_t submits_per_step = 0, allocs_per_step = 0;
 };
@@ -35,8 +35,9 @@ class Engine {
   // Cancels what still runs and joins.
   ~Engine();
 
-  // [any thread] Checks and queues. Throws Error: kInvalidArgument (param names the field) where the request can never run,
-  // kResource where the queue is full, kUnavailable after drain(). `sink` gets at least one event, unless submit throws.
+  // [any thread] Checks and queues. Throws Error: kInvalidArgument (param names the field) where the request can never
+  // run, kResource where the queue is full, kUnavailable after drain(). `sink` gets at least one event, unless submit
+  // throws.
   RequestId submit(GenerationRequest request, EventSink sink);
   // [any thread] The request ends within one step, with kCancelled. Unknown ids are ignored: it may just have finished.
   void cancel(RequestId id);

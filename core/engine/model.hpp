@@ -20,15 +20,15 @@ namespace nacelle {
 
 struct LoadOptions {
   std::filesystem::path path;
-  std::string name;                // served id; empty: the file's stem
-  std::string device;              // "cpu", "cuda:1"; empty: the best device
-  std::uint32_t context = 0;       // tokens of the longest sequence; 0: the model's own, cut to what memory holds
-  std::uint32_t max_sequences = 32;  // sequences that run at once
+  std::string name;                      // served id; empty: the file's stem
+  std::string device;                    // "cpu", "cuda:1"; empty: the best device
+  std::uint32_t context = 0;             // tokens of the longest sequence; 0: the model's own, cut to what memory holds
+  std::uint32_t max_sequences = 32;      // sequences that run at once
   std::uint32_t max_batch_tokens = 512;  // token budget of a step
-  std::uint32_t cache_tokens = 0;  // KV tokens over all sequences; 0: chosen from memory and context
+  std::uint32_t cache_tokens = 0;        // KV tokens over all sequences; 0: chosen from memory and context
   nacelle_type key_type = NACELLE_TYPE_INVALID;  // INVALID: f32 for an F32 model, else f16
   nacelle_type value_type = NACELLE_TYPE_INVALID;
-  bool need_tokenizer = true;      // false: a file without one loads too (bench)
+  bool need_tokenizer = true;  // false: a file without one loads too (bench)
   // Called while weights are packed: bytes so far, bytes in all. May be empty.
   std::function<void(std::uint64_t, std::uint64_t)> progress;
 };
@@ -55,6 +55,8 @@ class Model {
   const std::string& architecture_plugin() const noexcept { return architecture_; }
   bool has_tokenizer() const noexcept { return tokenizer_ != nullptr; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // Ids that end an answer; empty without a tokenizer.
+  const std::vector<TokenId>& stop_ids() const noexcept { return stop_ids_; }
   // nullptr when the model carries none.
   const ChatTemplate* chat_template() const noexcept { return chat_template_.get(); }
   std::uint32_t context() const noexcept { return options_.context; }  // tokens, as loaded
@@ -67,9 +69,11 @@ class Model {
 
  private:
   Model() = default;
+  void load_tokenizer(const LoadOptions& options);
   LoadOptions options_;
   std::unique_ptr<ModelFiles> files_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<TokenId> stop_ids_;
   std::unique_ptr<ChatTemplate> chat_template_;
   nacelle_model_description description_{};
   std::string architecture_;

@@ -14,7 +14,8 @@
 namespace nacelle {
 
 // How the next token is chosen. The stages run in the order of docs/sampling.md:
-//   repetition, frequency and presence penalties and logit_bias -> temperature -> top_k -> typical -> top_p -> min_p -> draw.
+//   repetition, frequency and presence penalties and logit_bias -> temperature -> top_k -> typical -> top_p -> min_p ->
+//   draw.
 struct SamplingParams {
   float temperature = 1.0f;         // 0: the largest logit
   std::uint32_t top_k = 0;          // 0: off
@@ -29,12 +30,13 @@ struct SamplingParams {
 };
 
 struct GenerationRequest {
-  std::string id;             // for logs: "chatcmpl-..."
+  std::string id;               // for logs: "chatcmpl-..."
   std::vector<TokenId> prompt;  // at least one token
   SamplingParams sampling;
-  std::uint32_t max_tokens = 0;       // 0: as many as the context holds
-  std::vector<std::string> stop;      // text that ends the answer and is left out of it
-  bool ignore_eos = false;            // go on past the model's own end tokens
+  std::uint32_t max_tokens = 0;           // 0: as many as the context holds
+  std::vector<std::string> stop;          // text that ends the answer and is left out of it
+  bool continues_text = false;            // the answer goes on inside the prompt's text: its first space is kept
+  bool ignore_eos = false;                // go on past the model's own end tokens
   std::optional<std::uint32_t> logprobs;  // alternatives wanted beside each token, 0..20; absent: no logprobs at all
 };
 
@@ -45,7 +47,7 @@ const char* to_string(FinishReason reason) noexcept;
 
 struct TokenLogprob {
   TokenId id = 0;
-  float logprob = 0;                            // of the model's own distribution, before penalties and temperature
+  float logprob = 0;                           // of the model's own distribution, before penalties and temperature
   std::vector<std::pair<TokenId, float>> top;  // best first
 };
 
@@ -58,14 +60,15 @@ struct Usage {
 // One piece of an answer. Text is whole code points; it may be empty while a stop string or a code point is incomplete.
 struct GenerationEvent {
   std::string text;
-  std::vector<TokenId> ids;           // the stop token is left out
+  std::vector<TokenId> ids;            // the stop token is left out
   std::vector<TokenLogprob> logprobs;  // one for each id, where asked
   FinishReason finish = FinishReason::kNone;
   Usage usage;        // so far
   std::string error;  // one line, with kError
 };
 
-// Called on the engine's thread, events of one request in order, the last one with `finish` set. Must not block or throw.
+// Called on the engine's thread, events of one request in order, the last one with `finish` set. Must not block or
+// throw.
 using EventSink = std::function<void(GenerationEvent&&)>;
 
 }  // namespace nacelle

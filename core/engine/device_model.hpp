@@ -1,0 +1,102 @@
+// The objects behind the backend's ABI that make up a loaded model: device, weights, cache, plans, stream. RAII over
+// the C table; the engine's thread only, but for what is marked otherwise.
+#pragma once
+
+#include <nacelle/backend.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/engine/kv_blocks.hpp"
+#include "core/formats/model_files.hpp"
+#include "core/plugin_host/plugin_host.hpp"
+#include "sdk/runtime/graph.hpp"
+
+namespace nacelle {
+
+// One compiled plan and its two step blocks.
+struct Plan {
+  nacelle_plan* handle = nullptr;
+  nacelle_bucket bucket{};
+  nacelle_step_layout step{};
+  nacelle_output_layout output{};
+  std::uint32_t slot = 0;  // to be written next
+};
+
+struct DeviceModelOptions {
+  std::uint32_t context = 0;
+  std::uint32_t max_sequences = 0;
+  std::uint32_t max_rows = 0;
+  std::uint32_t cache_tokens = 0;  // 0: chosen from free memory
+  nacelle_type key_type = NACELLE_TYPE_F16;
+  nacelle_type value_type = NACELLE_TYPE_F16;
+  std::function<void(std::uint64_t, std::uint64_t)> progress;
+};
+
+class DeviceModel {
+ public:
+  // Packs the weights of `graph` (already decomposed for this device) and compiles its plans. `files` is read during
+  // the call.
+  DeviceModel(PluginHost& host, const DeviceRecord& device, std::unique_ptr<sdk::Graph> graph, const ModelFiles& files,
+              const DeviceModelOptions& options);
+  ~DeviceModel();
+  DeviceModel(const DeviceModel&) = delete;
+  DeviceModel& operator=(const DeviceModel&) = delete;
+
+  const nacelle_graph& graph() const noexcept { return graph_->view(); }
+  const std::string& device_name() const noexcept { return record_.name; }
+  std::uint64_t weight_bytes() const { return api_->weights_bytes(weights_); }
+  std::uint64_t cache_bytes() const noexcept { return cache_bytes_; }
+  KvBlocks& blocks() noexcept { return blocks_; }
+  std::uint32_t cache_tokens() const noexcept { return cache_tokens_; }
+
+  // True once the backend has said that the device is gone; nothing can be run any more.
+  bool lost() const noexcept { return lost_; }
+
+  // The smallest plan that holds this much.
+  Plan& plan_for(std::uint32_t rows, std::uint32_t sequences, std::uint32_t output_rows);
+  // Host memory of the plan's current slot.
+  std::byte* step_block(Plan& plan);
+  // Runs the current slot and waits for it; the slot's output block is then valid. Throws Error(kUnavailable) when the
+  // device is lost.
+  void run(Plan& plan);
+  const std::byte* output_block(const Plan& plan);
+  void read_logits(const Plan& plan, std::uint32_t row, bool adjusted, std::span<float> logits);
+  // The next step writes the plan's other slot.
+  static void advance(Plan& plan) noexcept { plan.slot = (plan.slot + 1) % plan.step.slot_count; }
+  nacelle_plan_statistics statistics() const;
+  void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visitor) const;
+
+ private:
+  void prepare(const ModelFiles& files, const DeviceModelOptions& options);
+  void create_cache(const DeviceModelOptions& options);
+  void compile();
+  void destroy() noexcept;
+  void check(nacelle_status status, nacelle_error* error, const char* what) const;
+  void check_hot(nacelle_status status, const char* what);
+
+  PluginHost* host_;
+  const nacelle_backend_api* api_;
+  DeviceRecord record_;
+  std::unique_ptr<sdk::Graph> graph_;
+  std::vector<nacelle_bucket> buckets_;
+  std::vector<std::uint32_t> block_counts_;
+  nacelle_cache_options cache_options_{};
+  nacelle_device* device_ = nullptr;
+  nacelle_stream* stream_ = nullptr;
+  nacelle_weights* weights_ = nullptr;
+  nacelle_cache* cache_ = nullptr;
+  std::vector<Plan> plans_;
+  KvBlocks blocks_;
+  std::uint32_t cache_tokens_ = 0;
+  std::uint64_t cache_bytes_ = 0;
+  std::atomic<const Plan*> last_run_ = nullptr;  // read by statistics() from any thread
+  bool lost_ = false;
+};
+
+}  // namespace nacelle

@@ -1,0 +1,299 @@
+// The engine's loop: take commands, plan a step, run it, hand out tokens. Requests live on the loop's thread; other
+// threads only reach the inbox, under its lock.
+#include "core/engine/engine.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <unordered_set>
+
+#include "core/base/error.hpp"
+#include "core/base/log.hpp"
+#include "core/engine/scheduler.hpp"
+#include "core/engine/step.hpp"
+
+namespace nacelle {
+
+class Engine::Loop {
+ public:
+  Loop(Model& model, EngineOptions options);
+  ~Loop();
+  RequestId submit(GenerationRequest request, EventSink sink);
+  void cancel(RequestId id);
+  bool drain(std::chrono::milliseconds deadline);
+  EngineStats stats() const;
+
+ private:
+  void main();
+  bool take_commands();
+  void step();
+  void advance(Sequence& sequence, DeviceRow& logits);
+  void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
+  void finish(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = {});
+  void fail_all(const std::string& error);
+  void check(const GenerationRequest& request) const;
+  Usage usage(const Sequence& sequence) const;
+
+  Model& model_;
+  DeviceModel& device_;
+  EngineOptions options_;
+  Scheduler scheduler_;
+  std::vector<bool> host_adjusted_;
+  std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_, idle_;
+  // Under mutex_.
+  std::vector<std::unique_ptr<Sequence>> inbox_;
+  std::unordered_set<RequestId> cancels_;
+  std::size_t alive_ = 0;  // submitted and not finished
+  RequestId next_id_ = 1;
+  bool draining_ = false, stopping_ = false;
+  std::string lost_;  // why the device cannot be used any more
+  EngineStats stats_;
+  std::thread thread_;
+};
+
+Engine::Loop::Loop(Model& model, EngineOptions options)
+    : model_(model),
+      device_(model.device()),
+      options_(options),
+      scheduler_({model.options().max_sequences, model.options().max_batch_tokens}, device_.blocks()),
+      thread_([this] { main(); }) {}
+
+Engine::Loop::~Loop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+// ---- Called from any thread
+// --------------------------------------------------------------------------------------------
+
+void Engine::Loop::check(const GenerationRequest& request) const {
+  const std::size_t vocabulary = device_.graph().vocabulary;
+  if (request.prompt.empty()) throw Error(ErrorKind::kInvalidArgument, "the prompt has no tokens", "prompt");
+  if (request.prompt.size() >= model_.context())
+    throw Error(ErrorKind::kInvalidArgument,
+                "the prompt has " + std::to_string(request.prompt.size()) + " tokens, the model's context holds " +
+                    std::to_string(model_.context()) + " with the answer; shorten the prompt",
+                "prompt");
+  for (const TokenId token : request.prompt)
+    if (token < 0 || static_cast<std::size_t>(token) >= vocabulary)
+      throw Error(ErrorKind::kInvalidArgument,
+                  "the prompt holds token id " + std::to_string(token) + "; the vocabulary has ids 0 to " +
+                      std::to_string(vocabulary - 1),
+                  "prompt");
+  for (const std::string& stop : request.stop)
+    if (stop.empty()) throw Error(ErrorKind::kInvalidArgument, "a stop string is empty", "stop");
+  if (request.logprobs && *request.logprobs > 20)
+    throw Error(ErrorKind::kInvalidArgument, "at most 20 alternatives can be listed beside a token", "top_logprobs");
+  check_sampling(request.sampling, vocabulary);
+}
+
+RequestId Engine::Loop::submit(GenerationRequest request, EventSink sink) {
+  check(request);
+  const std::uint32_t room = model_.context() - static_cast<std::uint32_t>(request.prompt.size());
+  const std::uint32_t answer = request.max_tokens == 0 ? room : std::min(room, request.max_tokens);
+  const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + answer;
+  const std::uint64_t seed = request.sampling.seed
+                                 ? *request.sampling.seed
+                                 : (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
+  std::lock_guard lock(mutex_);
+  if (!lost_.empty()) throw Error(ErrorKind::kUnavailable, lost_);
+  if (draining_ || stopping_) throw Error(ErrorKind::kUnavailable, "the server is shutting down");
+  if (alive_ >= std::size_t{options_.max_queue} + model_.options().max_sequences)
+    throw Error(ErrorKind::kResource, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait)");
+  const RequestId id = next_id_++;
+  inbox_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink), device_.blocks(),
+                                              model_.has_tokenizer() ? &model_.tokenizer() : nullptr, seed, limit));
+  ++alive_;
+  ++stats_.requests;
+  wake_.notify_one();
+  return id;
+}
+
+void Engine::Loop::cancel(RequestId id) {
+  std::lock_guard lock(mutex_);
+  cancels_.insert(id);
+  wake_.notify_one();
+}
+
+bool Engine::Loop::drain(std::chrono::milliseconds deadline) {
+  std::unique_lock lock(mutex_);
+  draining_ = true;
+  return idle_.wait_for(lock, deadline, [this] { return alive_ == 0; });
+}
+
+EngineStats Engine::Loop::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+// ---- The loop's thread
+// -------------------------------------------------------------------------------------------------
+
+void Engine::Loop::main() {
+  while (take_commands()) {
+    try {
+      step();
+    } catch (const std::exception& error) {
+      log::error("engine: {}", error.what());
+      fail_all(error.what());
+    }
+  }
+  for (auto& sequence : scheduler_.remove_all()) finish(std::move(sequence), FinishReason::kCancelled);
+}
+
+// Waits for work. False when the engine stops.
+bool Engine::Loop::take_commands() {
+  std::vector<std::unique_ptr<Sequence>> arrived;
+  std::unordered_set<RequestId> cancelled;
+  bool stop;
+  {
+    std::unique_lock lock(mutex_);
+    stats_.running = static_cast<std::uint32_t>(scheduler_.running());
+    stats_.waiting = static_cast<std::uint32_t>(scheduler_.waiting());
+    if (scheduler_.running() + scheduler_.waiting() == 0)
+      wake_.wait(lock, [this] { return stopping_ || !inbox_.empty() || !cancels_.empty(); });
+    arrived.swap(inbox_);
+    cancelled.swap(cancels_);
+    stop = stopping_;
+  }
+  for (auto& sequence : arrived) scheduler_.add(std::move(sequence));
+  for (const RequestId id : cancelled)
+    if (auto sequence = scheduler_.remove(id)) finish(std::move(sequence), FinishReason::kCancelled);
+  return !stop;
+}
+
+void Engine::Loop::step() {
+  const std::vector<Chunk>& chunks = scheduler_.plan();
+  if (chunks.empty()) return;
+  const StepCounts counts = count_step(chunks);
+  Plan& plan = device_.plan_for(counts.rows, counts.sequences, counts.output_rows);
+  write_step(chunks, plan, device_.step_block(plan), host_adjusted_);
+  device_.run(plan);
+
+  DeviceRow logits(device_, plan, device_.graph().vocabulary);
+  ended_.clear();
+  std::uint32_t row = 0, prompt_tokens = 0;
+  for (const Chunk& chunk : chunks) {
+    Sequence& sequence = *chunk.sequence;
+    sequence.computed = chunk.begin + chunk.count;
+    sequence.blocks.trim(sequence.computed);
+    if (chunk.begin < sequence.prompt_size())
+      prompt_tokens += std::min(chunk.count, sequence.prompt_size() - chunk.begin);
+    if (sequence.computed != sequence.size()) continue;
+    logits.select(row, sequence, host_adjusted_[row]);
+    advance(sequence, logits);
+    ++row;
+  }
+  DeviceModel::advance(plan);
+  {
+    std::lock_guard lock(mutex_);
+    stats_.steps += 1;
+    stats_.prompt_tokens += prompt_tokens;
+    stats_.generated_tokens += row;
+    stats_.blocks_total = device_.blocks().pools.empty() ? 0 : device_.blocks().pools[0].total();
+    stats_.blocks_free = device_.blocks().pools.empty() ? 0 : device_.blocks().pools[0].free();
+    stats_.preemptions = scheduler_.preemptions();
+  }
+  for (const auto& [id, reason] : ended_) finish(scheduler_.remove(id), reason);
+}
+
+// Chooses the sequence's next token and tells its caller.
+void Engine::Loop::advance(Sequence& sequence, DeviceRow& logits) {
+  const TokenId token = sequence.sampler.choose(logits, sequence.answer_size());
+  GenerationEvent event;
+  const auto& stop_ids = model_.stop_ids();
+  const bool is_stop =
+      !sequence.request.ignore_eos && std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end();
+  if (sequence.request.logprobs && !is_stop)
+    event.logprobs.push_back(sequence.sampler.logprob(logits, token, *sequence.request.logprobs, logits.is_adjusted()));
+  sequence.tokens.push_back(token);
+  sequence.adjustments.add_answer(token);
+  emit(sequence, token, is_stop, event);
+}
+
+// Text of the token, held back where a stop string may begin; then the event, and the end where this token is the last.
+void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event) {
+  FinishReason reason = FinishReason::kNone;
+  if (is_stop) {
+    reason = FinishReason::kStop;
+  } else {
+    event.ids.push_back(token);
+    if (sequence.decoder) event.text = sequence.stops.push(sequence.decoder->push(token));
+    if (sequence.stops.stopped())
+      reason = FinishReason::kStop;
+    else if (sequence.size() >= sequence.limit)
+      reason = FinishReason::kLength;
+  }
+  if (reason != FinishReason::kNone) {
+    ended_.emplace_back(sequence.id, reason);
+    if (sequence.decoder && !sequence.stops.stopped()) {
+      event.text += sequence.stops.push(sequence.decoder->flush());
+      event.text += sequence.stops.flush();
+    }
+  }
+  event.usage = usage(sequence);
+  // The last event carries the reason; finish() sends none of its own then.
+  event.finish = reason;
+  sequence.sink(std::move(event));
+}
+
+Usage Engine::Loop::usage(const Sequence& sequence) const {
+  return {sequence.prompt_size(), sequence.answer_size(), 0};
+}
+
+// Ends a sequence: its blocks are free again when this returns. A reason of the loop's own is told to the caller.
+void Engine::Loop::finish(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error) {
+  if (reason == FinishReason::kCancelled || reason == FinishReason::kError) {
+    GenerationEvent event;
+    event.finish = reason;
+    event.error = error;
+    event.usage = usage(*sequence);
+    sequence->sink(std::move(event));
+  }
+  sequence.reset();
+  std::lock_guard lock(mutex_);
+  --alive_;
+  ++(reason == FinishReason::kCancelled ? stats_.cancelled
+     : reason == FinishReason::kError   ? stats_.failed
+                                        : stats_.finished);
+  if (alive_ == 0) idle_.notify_all();
+}
+
+// A step that failed cannot be repeated: its cache rows are unknown. Everything in flight ends with the error.
+void Engine::Loop::fail_all(const std::string& error) {
+  for (auto& sequence : scheduler_.remove_all()) finish(std::move(sequence), FinishReason::kError, error);
+  if (!device_.lost()) return;
+  std::lock_guard lock(mutex_);
+  lost_ = error;
+}
+
+// ---- The public face
+// ---------------------------------------------------------------------------------------------------
+
+Engine::Engine(std::shared_ptr<Model> model, EngineOptions options)
+    : model_(std::move(model)), loop_(std::make_unique<Loop>(*model_, options)) {}
+Engine::~Engine() = default;
+RequestId Engine::submit(GenerationRequest request, EventSink sink) {
+  return loop_->submit(std::move(request), std::move(sink));
+}
+void Engine::cancel(RequestId id) { loop_->cancel(id); }
+bool Engine::drain(std::chrono::milliseconds deadline) { return loop_->drain(deadline); }
+EngineStats Engine::stats() const {
+  EngineStats stats = loop_->stats();
+  const nacelle_plan_statistics plan = model_->device().statistics();
+  stats.submits_per_step = plan.submits_per_step;
+  stats.allocs_per_step = plan.allocs_per_step;
+  return stats;
+}
+
+}  // namespace nacelle

@@ -1,0 +1,243 @@
+// The sampler's stages. Probabilities are taken in double from logits relative to the row's logsumexp.
+#include "core/engine/sampler.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+
+#include "core/base/error.hpp"
+
+namespace nacelle {
+
+const char* to_string(FinishReason reason) noexcept {
+  switch (reason) {
+    case FinishReason::kNone: return "";
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kError: return "error";
+  }
+  return "";
+}
+
+namespace {
+
+// SplitMix64 (Steele, Lea, Flood 2014) as a counter-based generator: 53 uniform bits from (seed, index).
+double uniform_draw(std::uint64_t seed, std::uint64_t index) {
+  std::uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  z ^= z >> 31;
+  return static_cast<double>(z >> 11) * 0x1p-53;
+}
+
+// Token ids of the `count` largest entries, largest first, equal ones by smaller id.
+std::vector<TokenId> largest(std::span<const float> logits, std::size_t count) {
+  std::vector<TokenId> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  count = std::min(count, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                    [&](TokenId a, TokenId b) {
+                      const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+                      return x > y || (x == y && a < b);
+                    });
+  order.resize(count);
+  return order;
+}
+
+void check_range(const char* name, double value, double low, double high) {
+  if (!(value >= low && value <= high))
+    throw Error(ErrorKind::kInvalidArgument,
+                std::string(name) + " is " + std::to_string(value) + "; it must lie between " + std::to_string(low) +
+                    " and " + std::to_string(high),
+                name);
+}
+
+}  // namespace
+
+void check_sampling(const SamplingParams& params, std::size_t vocabulary) {
+  check_range("temperature", params.temperature, 0, 100);
+  check_range("top_p", params.top_p, 0, 1);
+  check_range("min_p", params.min_p, 0, 1);
+  check_range("typical_p", params.typical_p, 0, 1);
+  check_range("repetition_penalty", params.repetition_penalty, 0.01, 100);
+  check_range("frequency_penalty", params.frequency_penalty, -2, 2);
+  check_range("presence_penalty", params.presence_penalty, -2, 2);
+  for (const auto& [token, bias] : params.logit_bias) {
+    if (token < 0 || static_cast<std::size_t>(token) >= vocabulary)
+      throw Error(ErrorKind::kInvalidArgument,
+                  "logit_bias names token " + std::to_string(token) + "; the vocabulary has ids 0 to " +
+                      std::to_string(vocabulary - 1),
+                  "logit_bias");
+    check_range("logit_bias", bias, -100, 100);
+  }
+}
+
+// ---- Adjustments
+// -------------------------------------------------------------------------------------------------------
+
+Adjustments::Adjustments(const SamplingParams& params)
+    : repetition_(params.repetition_penalty), frequency_(params.frequency_penalty), presence_(params.presence_penalty) {
+  for (const auto& [token, bias] : params.logit_bias) entry(token).bias += bias;
+}
+
+nacelle_adjustment& Adjustments::entry(TokenId token) {
+  const auto [place, added] = places_.try_emplace(token, static_cast<std::uint32_t>(entries_.size()));
+  if (added) entries_.push_back({static_cast<std::uint32_t>(token), 1.0f, 0.0f});
+  return entries_[place->second];
+}
+
+void Adjustments::add_prompt(std::span<const TokenId> tokens) {
+  if (repetition_ == 1.0f) return;
+  for (const TokenId token : tokens) entry(token).repetition = repetition_;
+}
+
+void Adjustments::add_answer(TokenId token) {
+  if (repetition_ != 1.0f) entry(token).repetition = repetition_;
+  if (frequency_ == 0.0f && presence_ == 0.0f) return;
+  const bool first = answered_[token]++ == 0;
+  entry(token).bias -= frequency_ + (first ? presence_ : 0.0f);
+}
+
+void apply_adjustments(std::span<float> logits, std::span<const nacelle_adjustment> changes, float temperature) {
+  for (const nacelle_adjustment& change : changes) {
+    float& logit = logits[change.token];
+    logit = (logit > 0 ? logit / change.repetition : logit * change.repetition) + change.bias;
+  }
+  if (temperature != 0.0f && temperature != 1.0f)
+    for (float& logit : logits) logit /= temperature;
+}
+
+// ---- Stages
+// ------------------------------------------------------------------------------------------------------------
+
+TokenId Sampler::choose(LogitsRow& row, std::uint64_t index) {
+  const auto ids = row.ids();
+  if (params_.temperature == 0.0f || params_.top_k == 1) return static_cast<TokenId>(ids[0]);
+  candidates_.clear();
+  for (std::size_t i = 0; i < ids.size(); ++i) candidates_.push_back({static_cast<TokenId>(ids[i]), row.adjusted()[i]});
+  complete_ = false;
+  logsumexp_ = row.logsumexp_adjusted();
+  keep_top_k(row);
+  keep_typical(row);
+  keep_top_p(row);
+  keep_min_p(row);
+  return draw(row, uniform_draw(seed_, index));
+}
+
+// Replaces the candidates by the `count` best of the whole row.
+void Sampler::extend(LogitsRow& row, std::size_t count) {
+  const auto logits = row.whole_adjusted();
+  candidates_.clear();
+  for (const TokenId id : largest(logits, count)) candidates_.push_back({id, logits[static_cast<std::size_t>(id)]});
+  complete_ = candidates_.size() == logits.size();
+}
+
+// The candidates' share of the distribution that is left: 1 when they are all of it.
+double Sampler::mass() const {
+  double sum = 0;
+  for (const Candidate& candidate : candidates_) sum += std::exp(static_cast<double>(candidate.logit) - logsumexp_);
+  return sum;
+}
+
+void Sampler::keep_top_k(LogitsRow& row) {
+  if (params_.top_k == 0) return;
+  if (params_.top_k > candidates_.size()) extend(row, params_.top_k);
+  if (candidates_.size() > params_.top_k) candidates_.resize(params_.top_k);
+  complete_ = true;
+  logsumexp_ += static_cast<float>(std::log(mass()));
+}
+
+// Locally typical sampling (Meister et al. 2022): the tokens whose surprise is nearest to the entropy. It needs every
+// token.
+void Sampler::keep_typical(LogitsRow& row) {
+  if (params_.typical_p >= 1.0f) return;
+  if (!complete_) extend(row, row.whole_adjusted().size());
+  double entropy = 0;
+  for (const Candidate& candidate : candidates_) {
+    const double log_p = static_cast<double>(candidate.logit) - logsumexp_;
+    if (std::isfinite(log_p)) entropy -= std::exp(log_p) * log_p;
+  }
+  const auto distance = [&](const Candidate& candidate) {
+    return std::abs(logsumexp_ - static_cast<double>(candidate.logit) - entropy);
+  };
+  std::stable_sort(candidates_.begin(), candidates_.end(),
+                   [&](const Candidate& a, const Candidate& b) { return distance(a) < distance(b); });
+  double sum = 0;
+  std::size_t kept = 0;
+  while (kept < candidates_.size() && sum < params_.typical_p)
+    sum += std::exp(static_cast<double>(candidates_[kept++].logit) - logsumexp_);
+  candidates_.resize(std::max<std::size_t>(kept, 1));
+  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+  });
+  logsumexp_ += static_cast<float>(std::log(mass()));
+}
+
+void Sampler::keep_top_p(LogitsRow& row) {
+  if (params_.top_p >= 1.0f) return;
+  for (;;) {
+    double sum = 0;
+    std::size_t kept = 0;
+    while (kept < candidates_.size() && (kept == 0 || sum < params_.top_p))
+      sum += std::exp(static_cast<double>(candidates_[kept++].logit) - logsumexp_);
+    if (sum >= params_.top_p || complete_) {
+      candidates_.resize(kept);
+      break;
+    }
+    extend(row, candidates_.size() * 8);  // the nucleus is wider than the candidates
+  }
+  complete_ = true;
+  logsumexp_ += static_cast<float>(std::log(mass()));
+}
+
+void Sampler::keep_min_p(LogitsRow& row) {
+  if (params_.min_p <= 0.0f) return;
+  const float threshold = candidates_[0].logit + std::log(params_.min_p);
+  while (!complete_ && candidates_.back().logit >= threshold) extend(row, candidates_.size() * 8);
+  const auto below = [&](const Candidate& candidate) { return candidate.logit < threshold; };
+  candidates_.erase(std::find_if(candidates_.begin() + 1, candidates_.end(), below), candidates_.end());
+  complete_ = true;
+  logsumexp_ += static_cast<float>(std::log(mass()));
+}
+
+// Walks the candidates, then, where they are not all of the distribution, the other tokens by id: any fixed order draws
+// from the same distribution.
+TokenId Sampler::draw(LogitsRow& row, double uniform) {
+  double left = uniform * (complete_ ? mass() : 1.0);
+  for (const Candidate& candidate : candidates_) {
+    left -= std::exp(static_cast<double>(candidate.logit) - logsumexp_);
+    if (left < 0) return candidate.id;
+  }
+  if (complete_) return candidates_.back().id;  // rounding
+  const auto logits = row.whole_adjusted();
+  std::vector<bool> seen(logits.size());
+  for (const Candidate& candidate : candidates_) seen[static_cast<std::size_t>(candidate.id)] = true;
+  for (std::size_t id = 0; id < logits.size(); ++id) {
+    if (seen[id]) continue;
+    left -= std::exp(static_cast<double>(logits[id]) - logsumexp_);
+    if (left < 0) return static_cast<TokenId>(id);
+  }
+  return candidates_[0].id;
+}
+
+TokenLogprob Sampler::logprob(LogitsRow& row, TokenId chosen, std::uint32_t alternatives, bool row_is_adjusted) {
+  TokenLogprob result{chosen, 0, {}};
+  const auto ids = row.ids();
+  const auto in_candidates = std::find(ids.begin(), ids.end(), static_cast<std::uint32_t>(chosen));
+  // Candidates are ordered by adjusted logits: with adjustments the best of the model's own may be elsewhere.
+  if (!row_is_adjusted && in_candidates != ids.end() && alternatives <= ids.size()) {
+    const auto at = [&](std::size_t i) { return row.raw()[i] - row.logsumexp_raw(); };
+    result.logprob = at(static_cast<std::size_t>(in_candidates - ids.begin()));
+    for (std::size_t i = 0; i < alternatives; ++i) result.top.emplace_back(static_cast<TokenId>(ids[i]), at(i));
+    return result;
+  }
+  const auto logits = row.whole_raw();
+  const auto at = [&](TokenId id) { return logits[static_cast<std::size_t>(id)] - row.logsumexp_raw(); };
+  result.logprob = at(chosen);
+  for (const TokenId id : largest(logits, alternatives)) result.top.emplace_back(id, at(id));
+  return result;
+}
+
+}  // namespace nacelle

@@ -1,0 +1,151 @@
+// The packed step block of nacelle_step_layout, and the rows of nacelle_output_layout.
+#include "core/engine/step.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+namespace nacelle {
+
+StepCounts count_step(std::span<const Chunk> chunks) {
+  StepCounts counts;
+  for (const Chunk& chunk : chunks) {
+    counts.rows += chunk.count;
+    counts.sequences += 1;
+    counts.output_rows += chunk.wants_logits();
+  }
+  return counts;
+}
+
+namespace {
+
+// The arrays of a step block, by name.
+struct StepArrays {
+  StepArrays(const nacelle_step_layout& layout, std::byte* block)
+      : header(at<nacelle_step_header>(block, layout.header)),
+        tokens(at<std::uint32_t>(block, layout.tokens)),
+        positions(at<std::uint32_t>(block, layout.positions)),
+        row_sequences(at<std::uint32_t>(block, layout.row_sequences)),
+        sequence_starts(at<std::uint32_t>(block, layout.sequence_starts)),
+        sequence_lengths(at<std::uint32_t>(block, layout.sequence_lengths)),
+        block_tables(at<std::uint32_t>(block, layout.block_tables)),
+        output_rows(at<std::uint32_t>(block, layout.output_rows)),
+        adapter_slots(at<std::uint32_t>(block, layout.adapter_slots)),
+        temperatures(at<float>(block, layout.temperatures)),
+        adjustment_starts(at<std::uint32_t>(block, layout.adjustment_starts)),
+        adjustments(at<nacelle_adjustment>(block, layout.adjustments)) {}
+
+  template <class T>
+  static T* at(std::byte* block, std::uint64_t offset) {
+    return reinterpret_cast<T*>(block + offset);
+  }
+
+  nacelle_step_header* header;
+  std::uint32_t *tokens, *positions, *row_sequences, *sequence_starts, *sequence_lengths, *block_tables, *output_rows,
+      *adapter_slots;
+  float* temperatures;
+  std::uint32_t* adjustment_starts;
+  nacelle_adjustment* adjustments;
+};
+
+// Adjustments and temperature of one output row; false where the block has no room for them.
+bool write_sampling(const Sequence& sequence, std::uint32_t capacity, std::uint32_t output, StepArrays& step) {
+  const auto entries = sequence.adjustments.entries();
+  const std::uint32_t start = step.adjustment_starts[output];
+  const bool fits = entries.size() <= capacity - start;
+  if (fits) std::copy(entries.begin(), entries.end(), step.adjustments + start);
+  step.adjustment_starts[output + 1] = start + (fits ? static_cast<std::uint32_t>(entries.size()) : 0);
+  step.temperatures[output] = fits ? sequence.request.sampling.temperature : 1.0f;
+  return fits;
+}
+
+}  // namespace
+
+void write_step(std::span<const Chunk> chunks, const Plan& plan, std::byte* block, std::vector<bool>& host_adjusted) {
+  StepArrays step(plan.step, block);
+  host_adjusted.clear();
+  std::uint32_t row = 0, output = 0, context = 0;
+  step.adjustment_starts[0] = 0;
+  for (std::uint32_t index = 0; index < chunks.size(); ++index) {
+    const Chunk& chunk = chunks[index];
+    const Sequence& sequence = *chunk.sequence;
+    step.sequence_starts[index] = row;
+    step.sequence_lengths[index] = chunk.begin + chunk.count;
+    context = std::max(context, chunk.begin + chunk.count);
+    for (std::uint32_t i = 0; i < chunk.count; ++i, ++row) {
+      step.tokens[row] = static_cast<std::uint32_t>(sequence.tokens[chunk.begin + i]);
+      step.positions[row] = chunk.begin + i;
+      step.row_sequences[row] = index;
+      step.adapter_slots[row] = NACELLE_NO_VALUE;
+    }
+    const std::size_t stride = static_cast<std::size_t>(plan.bucket.sequences) * plan.step.table_width;
+    for (std::size_t group = 0; group < sequence.blocks.groups(); ++group) {
+      const auto table = sequence.blocks.table(group);
+      std::copy(table.begin(), table.end(), step.block_tables + group * stride + index * plan.step.table_width);
+    }
+    if (chunk.wants_logits()) {
+      step.output_rows[output] = row - 1;
+      host_adjusted.push_back(!write_sampling(sequence, plan.bucket.adjustments, output, step));
+      ++output;
+    }
+  }
+  step.sequence_starts[chunks.size()] = row;
+  *step.header = {1, row, static_cast<std::uint32_t>(chunks.size()), output, context, 0};
+}
+
+DeviceRow::DeviceRow(DeviceModel& device, const Plan& plan, std::uint32_t vocabulary)
+    : device_(device), plan_(plan), whole_(vocabulary) {}
+
+void DeviceRow::select(std::uint32_t row, const Sequence& sequence, bool host_adjusted) {
+  const std::byte* block = device_.output_block(plan_);
+  const std::size_t k = plan_.bucket.candidates;
+  const auto array = [&](std::uint64_t offset) { return reinterpret_cast<const float*>(block + offset) + row * k; };
+  ids_ = {reinterpret_cast<const std::uint32_t*>(block + plan_.output.ids) + row * k, k};
+  adjusted_ = {array(plan_.output.adjusted), k};
+  raw_ = {array(plan_.output.raw), k};
+  const float* logsumexp = reinterpret_cast<const float*>(block + plan_.output.logsumexp) + 2 * row;
+  logsumexp_raw_ = logsumexp[0];
+  logsumexp_adjusted_ = logsumexp[1];
+  row_ = row;
+  sequence_ = &sequence;
+  host_adjusted_ = host_adjusted;
+  if (host_adjusted) adjust_on_host();
+}
+
+std::span<const float> DeviceRow::whole_raw() {
+  device_.read_logits(plan_, row_, false, whole_);
+  return whole_;
+}
+
+std::span<const float> DeviceRow::whole_adjusted() {
+  device_.read_logits(plan_, row_, !host_adjusted_, whole_);
+  if (host_adjusted_)
+    apply_adjustments(whole_, sequence_->adjustments.entries(), sequence_->request.sampling.temperature);
+  return whole_;
+}
+
+// What the device would have answered, had the step block held the row's adjustments.
+void DeviceRow::adjust_on_host() {
+  const std::size_t k = ids_.size();
+  const auto logits = whole_adjusted();
+  own_ids_.resize(logits.size());
+  std::iota(own_ids_.begin(), own_ids_.end(), 0u);
+  std::partial_sort(
+      own_ids_.begin(), own_ids_.begin() + static_cast<std::ptrdiff_t>(k), own_ids_.end(),
+      [&](std::uint32_t a, std::uint32_t b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
+  own_ids_.resize(k);
+  own_adjusted_.clear();
+  for (const std::uint32_t id : own_ids_) own_adjusted_.push_back(logits[id]);
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - own_adjusted_[0]);
+  logsumexp_adjusted_ = own_adjusted_[0] + static_cast<float>(std::log(sum));
+  const auto raw_row = whole_raw();
+  own_raw_.clear();
+  for (const std::uint32_t id : own_ids_) own_raw_.push_back(raw_row[id]);
+  ids_ = own_ids_;
+  adjusted_ = own_adjusted_;
+  raw_ = own_raw_;
+}
+
+}  // namespace nacelle

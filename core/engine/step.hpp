@@ -1,0 +1,55 @@
+// Between the scheduler and the device: writes chunks into a step block, and reads an output block as rows of logits.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "core/engine/device_model.hpp"
+#include "core/engine/sampler.hpp"
+#include "core/engine/scheduler.hpp"
+
+namespace nacelle {
+
+struct StepCounts {
+  std::uint32_t rows = 0, sequences = 0, output_rows = 0;
+};
+StepCounts count_step(std::span<const Chunk> chunks);
+
+// Writes the step block of `plan` at `block`. A row whose adjustments do not fit is left as the model gives it, and
+// `host_adjusted[row]` is set: the sampler then works on the whole row.
+void write_step(std::span<const Chunk> chunks, const Plan& plan, std::byte* block, std::vector<bool>& host_adjusted);
+
+// One output row of the step that ran last.
+class DeviceRow : public LogitsRow {
+ public:
+  DeviceRow(DeviceModel& device, const Plan& plan, std::uint32_t vocabulary);
+  // Points at output row `row`, which belongs to `sequence`.
+  void select(std::uint32_t row, const Sequence& sequence, bool host_adjusted);
+
+  std::span<const std::uint32_t> ids() const override { return ids_; }
+  std::span<const float> adjusted() const override { return adjusted_; }
+  std::span<const float> raw() const override { return raw_; }
+  float logsumexp_adjusted() const override { return logsumexp_adjusted_; }
+  float logsumexp_raw() const override { return logsumexp_raw_; }
+  std::span<const float> whole_adjusted() override;
+  std::span<const float> whole_raw() override;
+  bool is_adjusted() const noexcept { return !sequence_->adjustments.entries().empty(); }
+
+ private:
+  void adjust_on_host();
+
+  DeviceModel& device_;
+  const Plan& plan_;
+  std::vector<float> whole_;
+  const Sequence* sequence_ = nullptr;
+  std::uint32_t row_ = 0;
+  bool host_adjusted_ = false;
+  float logsumexp_adjusted_ = 0, logsumexp_raw_ = 0;
+  std::span<const std::uint32_t> ids_;
+  std::span<const float> adjusted_, raw_;
+  std::vector<std::uint32_t> own_ids_;
+  std::vector<float> own_adjusted_, own_raw_;
+};
+
+}  // namespace nacelle

@@ -1,0 +1,51 @@
+// Serves a graph's weights to a backend from a model's mapped files.
+#pragma once
+
+#include <nacelle/backend.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/formats/model_files.hpp"
+#include "sdk/runtime/graph.hpp"
+#include "sdk/runtime/weight_reader.hpp"
+
+namespace nacelle {
+
+// Behind one nacelle_weight_source; lives while a backend prepares. Different weights may be read from different
+// threads.
+class WeightSourceAdapter {
+ public:
+  WeightSourceAdapter(const nacelle_host& host, const sdk::Graph& graph, const ModelFiles& files,
+                      std::function<void(std::uint64_t, std::uint64_t)> progress);
+  const nacelle_weight_source* table() const noexcept { return &table_; }
+
+ private:
+  // The model's files as weight_reader.hpp wants them.
+  class Tensors : public sdk::TensorSource {
+   public:
+    explicit Tensors(const ModelFiles& files) : files_(files) {}
+    std::span<const std::byte> bytes(std::string_view tensor) override;
+    void release(std::string_view tensor, std::uint64_t offset, std::uint64_t size) noexcept override;
+
+   private:
+    const ModelFiles& files_;
+  };
+
+  sdk::WeightReader& reader(std::uint32_t weight);
+  sdk::WeightReader& companion(std::uint32_t weight, std::uint32_t role);
+
+  const nacelle_host& host_;
+  const sdk::Graph& graph_;
+  Tensors tensors_;
+  std::function<void(std::uint64_t, std::uint64_t)> progress_;
+  std::mutex mutex_;  // of the maps; each reader has one user at a time
+  std::vector<std::unique_ptr<sdk::WeightReader>> readers_;
+  std::vector<std::vector<std::unique_ptr<sdk::WeightReader>>> companions_;
+  nacelle_weight_source table_;
+};
+
+}  // namespace nacelle

@@ -1,0 +1,166 @@
+// The engine on the demo model: stop strings, seeds, logprobs, cancellation, preemption, refusals, drain.
+#include <cmath>
+
+#include "tests/shared_data.hpp"
+#include "tests/support/engine_fixture.hpp"
+
+using namespace nacelle;
+using namespace nacelle::test;
+
+namespace {
+
+struct Demo {
+  explicit Demo(LoadOptions options = {}, EngineOptions engine_options = {})
+      : host(make_host()), engine(load(*host, std::move(options)), engine_options) {}
+  static std::shared_ptr<Model> load(PluginHost& host, LoadOptions options) {
+    options.path = source_dir() / "models/demo/nacelle-demo-q8_0.gguf";
+    options.device = "cpu";
+    return Model::load(host, options);
+  }
+  std::vector<TokenId> chat(const std::string& question) const {
+    return engine.model().tokenizer().encode("<|im_start|>user\n" + question + "<|im_end|>\n<|im_start|>assistant\n",
+                                             {.add_special = false});
+  }
+  std::unique_ptr<PluginHost> host;
+  Engine engine;
+};
+
+const std::string kParis = "What is the capital of France?";
+
+}  // namespace
+
+TEST_CASE("an answer ends at the stop token, which is left out") {
+  Demo demo;
+  const Answer answer = generate(demo.engine, greedy(demo.chat(kParis), 50));
+  CHECK(answer.text == "The capital of France is Paris.");
+  CHECK(answer.finish == FinishReason::kStop);
+  CHECK(answer.ids.size() == 7);
+  CHECK(answer.usage.prompt_tokens == 15);
+  CHECK(answer.usage.completion_tokens == 8);
+}
+
+TEST_CASE("stop strings cut the text wherever tokens fall, max_tokens ends with length") {
+  Demo demo;
+  auto request = greedy(demo.chat(kParis), 50);
+  request.stop = {"of Fra", "zzz"};
+  const Answer stopped = generate(demo.engine, request);
+  CHECK(stopped.text == "The capital ");
+  CHECK(stopped.finish == FinishReason::kStop);
+  request = greedy(demo.chat(kParis), 3);
+  const Answer cut = generate(demo.engine, request);
+  CHECK(cut.text == "The capital of");
+  CHECK(cut.finish == FinishReason::kLength);
+  CHECK(cut.ids.size() == 3);
+}
+
+TEST_CASE("a seed fixes the answer, whatever else runs") {
+  Demo demo;
+  auto request = greedy(demo.chat("Tell me a story."), 40);
+  request.sampling.temperature = 1.5f;
+  request.sampling.seed = 11;
+  request.ignore_eos = true;
+  const Answer alone = generate(demo.engine, request);
+  std::vector<Pending> crowd;
+  for (int i = 0; i < 8; ++i) crowd.emplace_back(demo.engine, greedy(demo.chat(kParis), 30));
+  CHECK(generate(demo.engine, request).ids == alone.ids);
+  request.sampling.seed = 12;
+  CHECK(generate(demo.engine, request).ids != alone.ids);
+  for (Pending& other : crowd) CHECK(other.wait().text == "The capital of France is Paris.");
+}
+
+TEST_CASE("logprobs: each token's, the best first, and they are probabilities") {
+  Demo demo;
+  auto request = greedy(demo.chat(kParis), 50);
+  request.logprobs = 5;
+  const Answer answer = generate(demo.engine, request);
+  REQUIRE(answer.logprobs.size() == answer.ids.size());
+  for (std::size_t i = 0; i < answer.ids.size(); ++i) {
+    const TokenLogprob& token = answer.logprobs[i];
+    CHECK(token.id == answer.ids[i]);
+    REQUIRE(token.top.size() == 5);
+    CHECK(token.top[0].first == token.id);
+    CHECK(token.top[0].second == token.logprob);
+    double sum = 0;
+    for (const auto& [id, logprob] : token.top) sum += std::exp(logprob);
+    CHECK(sum > 0.5);
+    CHECK(sum <= 1.0001);
+  }
+}
+
+TEST_CASE("logit_bias and penalties reach the device, and the host where they are too many") {
+  Demo demo;
+  auto request = greedy(demo.chat(kParis), 50);
+  const Answer plain = generate(demo.engine, request);
+  request.sampling.logit_bias = {{plain.ids[0], -100.0f}};
+  CHECK(generate(demo.engine, request).ids[0] != plain.ids[0]);
+  // More entries than a step block holds: the same answer must come from the host's path.
+  const Answer few = generate(demo.engine, request);
+  for (TokenId id = 0; id < 2040; ++id)
+    if (id != plain.ids[0]) request.sampling.logit_bias.emplace_back(id, 0.0f);
+  CHECK(generate(demo.engine, request).ids == few.ids);
+}
+
+TEST_CASE("cancel ends a request within a step, others go on") {
+  Demo demo;
+  auto endless = greedy(demo.chat("Tell me a story."), 0);
+  endless.ignore_eos = true;
+  Pending first(demo.engine, endless);
+  Pending second(demo.engine, greedy(demo.chat(kParis), 50));
+  first.wait_events(3);
+  demo.engine.cancel(first.id);
+  const Answer cancelled = first.wait();
+  CHECK(cancelled.finish == FinishReason::kCancelled);
+  CHECK(cancelled.ids.size() < 900);
+  CHECK(second.wait().text == "The capital of France is Paris.");
+}
+
+TEST_CASE("when KV blocks run out, sequences are preempted and still answer as if alone") {
+  LoadOptions options;
+  options.context = 256;
+  options.cache_tokens = 320;
+  Demo demo(options);
+  auto request = greedy(demo.chat("Tell me a story."), 120);
+  request.ignore_eos = true;
+  const Answer alone = generate(demo.engine, request);
+  std::vector<Pending> crowd;
+  for (int i = 0; i < 6; ++i) crowd.emplace_back(demo.engine, request);
+  for (Pending& other : crowd) CHECK(other.wait().ids == alone.ids);
+  const EngineStats stats = demo.engine.stats();
+  CHECK(stats.preemptions > 0);
+}
+
+TEST_CASE("a steady step submits once and allocates nothing") {
+  Demo demo;
+  generate(demo.engine, greedy(demo.chat(kParis), 20));
+  CHECK(demo.engine.stats().submits_per_step == 1);
+  CHECK(demo.engine.stats().allocs_per_step == 0);
+}
+
+TEST_CASE("requests that can never run are refused by name") {
+  Demo demo({}, {.max_queue = 2});
+  const auto param_of = [&](GenerationRequest request) {
+    try {
+      demo.engine.submit(std::move(request), [](GenerationEvent&&) {});
+    } catch (const Error& error) {
+      return error.param();
+    }
+    return std::string("accepted");
+  };
+  CHECK(param_of(greedy({}, 1)) == "prompt");
+  CHECK(param_of(greedy({5000}, 1)) == "prompt");
+  CHECK(param_of(greedy(std::vector<TokenId>(1024, 1), 1)) == "prompt");
+  auto request = greedy({1}, 1);
+  request.sampling.top_p = 2;
+  CHECK(param_of(request) == "top_p");
+  request = greedy({1}, 1);
+  request.stop = {""};
+  CHECK(param_of(request) == "stop");
+}
+
+TEST_CASE("drain lets running requests finish and refuses new ones") {
+  Demo demo;
+  Pending running(demo.engine, greedy(demo.chat(kParis), 50));
+  CHECK(demo.engine.drain(std::chrono::seconds(30)));
+  CHECK(running.wait().text == "The capital of France is Paris.");
+  CHECK_THROWS_AS(demo.engine.submit(greedy({1}, 1), [](GenerationEvent&&) {}), Error);
+}
