@@ -1,0 +1,21 @@
+// The matmul of AVX-512 BF16. Everything else of this level is avx512.cpp's.
+#include <nacelle/graph.h>
+
+#include "backends/cpu/kernels/simd_avx512.hpp"
+// The vocabulary first, then what is made of it.
+#include "backends/cpu/kernels/matmul_bf16_avx512.hpp"
+
+namespace nacelle::cpu {
+namespace {
+
+const MatmulVariant kMatmul[] = {
+    {"bf16a_bf16_gemm_6x32c2_avx512bf16", 1, NACELLE_TYPE_BF16, Isa::kAvx512Bf16, 8.5, "bf16a-vdpbf16ps",
+     Activation::kBf16, kBf16Rows, encode_bf16, multiply_bf16},
+};
+
+}  // namespace
+
+const KernelTable kAvx512Bf16Kernels = {
+    Isa::kAvx512Bf16, nullptr, nullptr, 0, kMatmul, sizeof kMatmul / sizeof *kMatmul};
+
+}  // namespace nacelle::cpu

@@ -1,0 +1,165 @@
+// The tables of functions that each ISA's translation unit exports. Plain C-style signatures: a kernel sees pointers
+// and counts, knows nothing of graphs, and allocates nothing. [any thread]
+//
+// Numerics: a kernel computes each output element in an order that depends on that element alone, never on how many
+// rows or columns share the call. That is what makes a row's bits independent of batch, chunk and thread count.
+#pragma once
+
+#include <cstdint>
+
+#include "backends/cpu/isa.hpp"
+
+namespace nacelle::cpu {
+
+// Weights are packed in groups of 16 output rows, lane = output row; activations rows are padded to as many columns.
+inline constexpr std::uint32_t kGroupRows = 16;
+inline constexpr std::uint32_t kQuantBlock = 32;  // columns that share a scale in Q8_0 and Q4_0
+
+// ---- Matmul -------------------------------------------------------------------------------------------------------
+
+// How a kernel wants its activations. Rows of float are used as they are; the others are encoded first.
+enum class Activation { kFloat, kBf16, kInt8, kInt16 };
+
+// Bytes of an encoded row of `columns`, a multiple of 64. The integer encodings hold, one after the other, the values,
+// f32 scales[columns / 32], and i32 starts[columns / 32]: the accumulator's first value of a block, which undoes the
+// offset of the weights' unsigned storage.
+constexpr std::uint64_t encoded_row_bytes(Activation activation, std::uint64_t columns) {
+  const std::uint64_t blocks = (columns + kQuantBlock - 1) / kQuantBlock;
+  const std::uint64_t element = activation == Activation::kFloat ? 4 : activation == Activation::kInt8 ? 1 : 2;
+  const std::uint64_t quantised = activation == Activation::kInt8 || activation == Activation::kInt16 ? 8 * blocks : 0;
+  return (element * blocks * kQuantBlock + quantised + 63) / 64 * 64;
+}
+
+// x[rows, columns] times the packed weights. `x` and `out` point at the first row; `out` at the matmul's first column.
+struct MatmulCall {
+  const std::uint8_t* weights;
+  std::uint64_t group_bytes;
+  std::uint32_t columns;  // K
+  std::uint32_t rows;
+  const std::uint8_t* x;
+  std::uint64_t x_stride;    // bytes
+  float* out;                // every group's 16 columns are written
+  std::uint64_t out_stride;  // floats
+};
+
+// One way to multiply by weights of one type: an entry of the registry.
+struct MatmulVariant {
+  const char* name;  // XNNPACK style: activation, weight, tile, ISA
+  std::uint32_t revision;
+  std::uint32_t weight;  // nacelle_type
+  Isa isa;
+  double cost;           // static rank, smaller is better: cycles for 512 multiply-adds
+  const char* numerics;  // variants of one class give equal bits
+  Activation activation;
+  std::uint32_t tile_rows;  // rows that share one pass over the weights
+  // Encodes the 32-column blocks [begin, end) of one row; null for Activation::kFloat.
+  void (*encode)(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row);
+  // Computes groups [begin, end): columns 16 * begin .. 16 * end of each row.
+  void (*multiply)(const MatmulCall& call, std::uint32_t begin, std::uint32_t end);
+};
+
+// ---- Attention ----------------------------------------------------------------------------------------------------
+
+// Keys lie in tiles of 16 tokens, [key_width][16]: lane = token. Values lie in rows of `value_stride` elements.
+inline constexpr std::uint32_t kTileTokens = 16;
+// Softmax and the sum over values are done for this many tokens from a multiple of it, then merged left to right.
+inline constexpr std::uint32_t kSplitTokens = 512;
+inline constexpr std::uint32_t kMaxQueries = 8;  // heads and rows that share one pass over keys and values
+
+// Where the keys and values of one head of one sequence lie, block by block.
+struct KvView {
+  std::uint8_t* base;
+  const std::uint32_t* table;  // block of each block_tokens tokens
+  std::uint64_t block_bytes;
+  std::uint64_t key_offset, value_offset;  // of the head inside a block, bytes
+  std::uint32_t block_tokens;
+  std::uint32_t key_width, value_width;
+};
+
+struct AttentionCall {
+  KvView kv;
+  std::uint32_t query_count;          // at most kMaxQueries
+  const float* queries[kMaxQueries];  // [key_width]
+  float* outputs[kMaxQueries];        // [value_width]
+  std::uint32_t begins[kMaxQueries];  // first token that is seen
+  std::uint32_t ends[kMaxQueries];    // one past the last; at least begin + 1
+  float slopes[kMaxQueries];          // ALiBi: slope * (token - position) is added; 0: none
+  float sinks[kMaxQueries];           // -infinity: none
+  float positions[kMaxQueries];       // of the query, as ALiBi counts it
+  float scale;
+  float soft_cap;  // 0: none
+  float* scratch;  // attention_scratch() floats, aligned to 64
+};
+
+constexpr std::uint64_t attention_scratch(std::uint32_t value_width) {
+  return kMaxQueries * (kSplitTokens + kTileTokens + 2ull * ((value_width + 15) / 16 * 16));
+}
+
+// Functions for one pair of K and V element types.
+struct AttentionVariant {
+  std::uint32_t key_type, value_type;  // nacelle_type
+  void (*attend)(const AttentionCall& call);
+  // Stores one token's key and value of one head at token `position`.
+  void (*store)(const KvView& kv, std::uint32_t position, const float* key, const float* value);
+};
+
+// ---- Vectors ------------------------------------------------------------------------------------------------------
+
+struct GatedAttributes {
+  std::uint32_t activation;  // NACELLE_ACT_*
+  float clamp, alpha, up_offset;
+};
+
+// Reduced facts of a stretch of logits.
+struct LogitSummary {
+  float highest;
+  float sum;  // of exp(x - highest); 0 where highest is -infinity
+};
+
+// Lengths are in floats and free of any multiple; pointers may be unaligned. out may be x.
+struct VectorKernels {
+  void (*rms_norm)(const float* x, const float* weight, float offset, float epsilon, std::uint32_t n, float* out);
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float offset, float epsilon,
+                     std::uint32_t n, float* out);
+  void (*normalise)(const float* x, std::uint32_t n, float* out);
+  void (*softmax)(const float* x, std::uint32_t n, float* out);
+  void (*add)(const float* a, const float* b, std::uint32_t n, float* out);
+  void (*multiply)(const float* a, const float* b, std::uint32_t n, float* out);
+  void (*scale)(const float* x, float scale, float shift, float soft_cap, std::uint32_t n, float* out);
+  void (*unary)(std::uint32_t activation, const float* x, std::uint32_t n, float* out);
+  void (*gated)(const GatedAttributes& attributes, const float* gate, const float* up, std::uint32_t n, float* out);
+  // Turns `pairs` pairs of one head by cos and sin: (i, i + pairs), or (2i, 2i + 1).
+  void (*rotate_half)(const float* x, const float* cos, const float* sin, std::uint32_t pairs, float* out);
+  void (*rotate_interleaved)(const float* x, const float* cos, const float* sin, std::uint32_t pairs, float* out);
+  float (*dot)(const float* a, const float* b, std::uint32_t n);
+  void (*add_scaled)(const float* x, float scale, std::uint32_t n, float* out);  // out += scale * x
+  // Logits: the largest of each 256 go to `peaks`.
+  LogitSummary (*summarise)(const float* x, std::uint32_t n, float* peaks);
+  // out = x where the mask's bit is set, else -infinity. `mask` starts at a word.
+  void (*mask)(const float* x, const std::uint32_t* mask, std::uint32_t n, float* out);
+  // Indices i in ascending order with x[i] >= threshold, at most `capacity` of them; returns how many there are.
+  std::uint32_t (*find)(const float* x, std::uint32_t n, float threshold, std::uint32_t* indices,
+                        std::uint32_t capacity);
+};
+
+inline constexpr std::uint32_t kPeakColumns = 256;
+
+// ---- Tables -------------------------------------------------------------------------------------------------------
+
+struct KernelTable {
+  Isa isa;
+  const VectorKernels* vectors;
+  const AttentionVariant* attention;
+  std::uint32_t attention_count;
+  const MatmulVariant* matmul;
+  std::uint32_t matmul_count;
+};
+
+extern const KernelTable kPortableKernels;
+#if defined(__x86_64__)
+extern const KernelTable kAvx2Kernels;
+extern const KernelTable kAvx512Kernels;
+extern const KernelTable kAvx512Bf16Kernels;  // matmul only: its vectors and attention are kAvx512Kernels'
+#endif
+
+}  // namespace nacelle::cpu

@@ -1,0 +1,33 @@
+// Every kernel variant of this build, and the choice among those that this machine can run. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "backends/cpu/kernels/kernels.hpp"
+
+namespace nacelle::cpu {
+
+// Tables of all ISAs that this build has, from the highest; those above the processor's level are listed but never
+// called.
+std::span<const KernelTable* const> kernel_tables() noexcept;
+
+// Calls visit(variant) for each matmul variant for weights of `type`.
+template <class Visitor>
+void for_matmul_variants(std::uint32_t type, Visitor visit) {
+  for (const KernelTable* table : kernel_tables())
+    for (std::uint32_t i = 0; i < table->matmul_count; ++i)
+      if (table->matmul[i].weight == type) visit(table->matmul[i]);
+}
+
+// The cheapest usable variant for weights of `type`, or the one named by `pin` where it is usable; nullptr for none.
+const MatmulVariant* choose_matmul(std::uint32_t type, Isa usable, std::string_view pin = {}) noexcept;
+
+// The highest usable table that has vectors.
+const KernelTable& choose_table(Isa usable) noexcept;
+
+// nullptr where the pair of types has no kernel.
+const AttentionVariant* choose_attention(std::uint32_t key_type, std::uint32_t value_type, Isa usable) noexcept;
+
+}  // namespace nacelle::cpu
