@@ -16,6 +16,7 @@ namespace {
 // Far above any real model; a damaged configuration must not fill the memory.
 constexpr std::uint32_t kMaxLayers = 4096, kMaxValues = 1u << 20, kMaxCarried = 64, kMaxGroups = 64, kMaxInputs = 256;
 constexpr std::size_t kMaxName = 256;
+constexpr std::int64_t kMaxExtent = 0x7fffffff;
 
 [[noreturn]] void refuse(const std::string& message) { throw Failure(NACELLE_INVALID_ARGUMENT, message); }
 
@@ -118,6 +119,7 @@ std::string GraphBuilder::place() const {
 
 std::uint32_t GraphBuilder::add_value(const nacelle_value& value) {
   if (record_.values.size() >= kMaxValues) refuse("the graph has more than " + std::to_string(kMaxValues) + " values");
+  if (value.shape[value.rank - 1] > kMaxExtent) refuse("a value of the graph is wider than 2^31-1 columns");
   const bool everywhere = value.kind == NACELLE_VALUE_INPUT || (value.kind == NACELLE_VALUE_WEIGHT && !in_layer_);
   record_.values.push_back(value);
   last_sections_.push_back(everywhere ? kEverywhere : section_);
@@ -163,7 +165,7 @@ std::uint32_t GraphBuilder::weight(const nacelle_weight_description& description
   value.type = node.type;
   value.rank = description.rank;
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] < 1 || shape[i] > 0x7fffffff)
+    if (shape[i] < 1 || shape[i] > kMaxExtent)
       refuse("weight " + name + ": shape " + shape_text(shape) + " is out of range");
     value.shape[i] = shape[i];
   }
@@ -178,7 +180,7 @@ std::uint32_t GraphBuilder::cache_group(const nacelle_cache_group& group) {
   own.extension = nullptr;
   require(own.kind >= NACELLE_CACHE_PAGED && own.kind <= NACELLE_CACHE_CROSS, "a cache group's kind is out of range");
   require(own.layer_count && own.layer_count <= kMaxLayers, "a cache group's layer_count is out of range");
-  require(own.key_width && own.key_width <= 0x7fffffff && own.value_width <= 0x7fffffff,
+  require(own.key_width && own.key_width <= kMaxExtent && own.value_width <= kMaxExtent,
           "a cache group's key_width or value_width is out of range");
   require(record_.cache_groups.size() < kMaxGroups, "there are more than 64 cache groups");
   record_.cache_groups.push_back(own);

@@ -3,6 +3,7 @@
 
 #include <iterator>
 #include <nacelle/plugin.hpp>
+#include <nacelle/types.hpp>
 
 namespace nacelle::sdk {
 namespace {

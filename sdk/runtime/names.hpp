@@ -4,7 +4,6 @@
 #include <nacelle/graph.h>
 
 #include <cstdint>
-#include <nacelle/types.hpp>
 #include <span>
 #include <string>
 

@@ -10,6 +10,8 @@
 namespace nacelle::sdk {
 namespace {
 
+constexpr std::uint32_t kMaxCount = 1u << 16;  // heads, experts, a head's width: products stay far below 2^63
+
 [[noreturn]] void refuse(const std::string& message) { throw Failure(NACELLE_INVALID_ARGUMENT, message); }
 
 void require(bool condition, const char* message) {
@@ -134,9 +136,9 @@ OpAnswer norm(const OpRequest& request, const Inputs& in) {
 
 void check_rope_scaling(const nacelle_rope_attributes& a, const Inputs& in) {
   require(a.scaling <= NACELLE_ROPE_SCALE_LONGROPE, "scaling is out of range");
-  require(finite({a.base, a.factor, a.attention_factor}) && a.base > 0 && a.factor > 0 && a.attention_factor > 0,
-          "base, factor and attention_factor must be above 0");
-  if (a.scaling >= NACELLE_ROPE_SCALE_LLAMA3) require(a.original_context > 0, "original_context must be above 0");
+  require(finite({a.base, a.factor, a.attention_factor}) && a.base > 1 && a.factor > 0 && a.attention_factor >= 0,
+          "base must be above 1, factor above 0 and attention_factor at least 0");
+  if (a.scaling >= NACELLE_ROPE_SCALE_LLAMA3) require(a.original_context > 1, "original_context must be above 1");
   if (a.scaling == NACELLE_ROPE_SCALE_LLAMA3)
     require(finite({a.low_frequency_factor, a.high_frequency_factor}) && a.low_frequency_factor > 0 &&
                 a.high_frequency_factor > a.low_frequency_factor,
@@ -144,10 +146,8 @@ void check_rope_scaling(const nacelle_rope_attributes& a, const Inputs& in) {
   if (a.scaling == NACELLE_ROPE_SCALE_YARN)
     require(finite({a.beta_fast, a.beta_slow}) && a.beta_slow > 0 && a.beta_fast > a.beta_slow,
             "yarn scaling needs 0 < beta_slow < beta_fast");
-  if (a.scaling == NACELLE_ROPE_SCALE_LONGROPE)
-    require(in.has(2) && in.has(3), "longrope scaling needs short and long factors");
-  else
-    require(!in.has(3), "long factors belong to longrope scaling");
+  require(!in.has(3) || a.scaling == NACELLE_ROPE_SCALE_LONGROPE, "long factors belong to longrope scaling");
+  if (a.scaling == NACELLE_ROPE_SCALE_LONGROPE) require(in.has(2) || in.has(3), "longrope scaling needs factors");
 }
 
 OpAnswer rope(const OpRequest& request, const Inputs& in) {
@@ -165,7 +165,8 @@ OpAnswer rope(const OpRequest& request, const Inputs& in) {
   return {{intermediate(NACELLE_TYPE_F32, {x.shape[0], x.shape[1]})}, Attributes(a)};
 }
 
-void check_cache(const nacelle_attention_attributes& a, std::span<const nacelle_cache_group> groups) {
+void check_cache(const nacelle_attention_attributes& a, bool has_values, std::span<const nacelle_cache_group> groups) {
+  require(has_values || a.value_width <= a.key_width, "v is absent, but value_width is above key_width");
   if (a.cache_group == NACELLE_NO_CACHE) return;
   if (a.cache_group >= groups.size()) refuse("cache group " + std::to_string(a.cache_group) + " does not exist");
   const nacelle_cache_group& group = groups[a.cache_group];
@@ -175,10 +176,18 @@ void check_cache(const nacelle_attention_attributes& a, std::span<const nacelle_
            std::to_string(group.layer_count) + " layers");
   const std::uint64_t heads = a.kv_head_count;
   require(group.key_width == heads * a.key_width, "key_width of the cache group is not kv_head_count * key_width");
-  require(group.value_width == heads * a.value_width || (group.value_width == 0 && a.value_width <= a.key_width),
-          "value_width of the cache group is not kv_head_count * value_width");
+  require(group.value_width == (has_values ? heads * a.value_width : 0),
+          "value_width of the cache group is not kv_head_count * value_width (0 where v is absent)");
   require(group.window == 0 || (a.window != 0 && a.window <= group.window),
           "the window reaches behind what its cache group keeps");
+}
+
+// One bias for each distance -R .. R, a row a head.
+void check_bias_table(const Inputs& in, std::int64_t heads) {
+  if (!in.has(4)) return;
+  const nacelle_value& table = in.weight(4, "bias table", 2);
+  if (table.shape[0] != heads || table.shape[1] % 2 == 0)
+    refuse("bias table " + text(table) + " is not [head_count, 2 * reach + 1]");
 }
 
 OpAnswer attention(const OpRequest& request, const Inputs& in) {
@@ -186,17 +195,18 @@ OpAnswer attention(const OpRequest& request, const Inputs& in) {
   const std::int64_t heads = a.head_count, kv_heads = a.kv_head_count;
   require(heads && kv_heads && heads % kv_heads == 0, "head_count is not a multiple of kv_head_count");
   require(a.key_width && a.value_width, "key_width and value_width must be above 0");
+  require(heads <= kMaxCount && a.key_width <= kMaxCount && a.value_width <= kMaxCount,
+          "head_count, key_width or value_width is above 65536");
   require(a.causal <= 1, "causal is neither 0 nor 1");
   require(finite({a.scale, a.soft_cap, a.alibi_bias}) && a.scale > 0 && a.soft_cap >= 0 && a.alibi_bias >= 0,
           "scale, soft_cap or alibi_bias is out of range");
   const nacelle_value& q = in.activation(0, "q");
   in.activation(0, "q", q, heads * a.key_width);
   in.activation(1, "k", q, kv_heads * a.key_width);
-  in.activation(2, "v", q, kv_heads * a.value_width);
+  if (in.has(2)) in.activation(2, "v", q, kv_heads * a.value_width);
   in.optional_weight(3, "sinks", {heads});
-  if (in.has(4) && in.weight(4, "bias table", 2).shape[1] != heads)
-    refuse("bias table " + text(in.at(4)) + " does not have a column for each head");
-  check_cache(a, request.cache_groups);
+  check_bias_table(in, heads);
+  check_cache(a, in.has(2), request.cache_groups);
   return {{intermediate(NACELLE_TYPE_F32, {q.shape[0], heads * a.value_width})}, Attributes(a)};
 }
 
@@ -286,6 +296,7 @@ OpAnswer pool(const OpRequest& request, const Inputs& in) {
 nacelle_moe_attributes moe_attributes(const OpRequest& request) {
   const auto a = attributes_of<nacelle_moe_attributes>(request);
   require(a.used_count && a.used_count <= a.expert_count, "used_count is not between 1 and expert_count");
+  require(a.expert_count <= kMaxCount, "expert_count is above 65536");
   return a;
 }
 
@@ -366,7 +377,7 @@ constexpr Rule kRules[] = {
     {NACELLE_OP_RMS_NORM, 1, 2, 1, sizeof(nacelle_norm_attributes), norm},
     {NACELLE_OP_LAYER_NORM, 1, 3, 1, sizeof(nacelle_norm_attributes), norm},
     {NACELLE_OP_ROPE, 2, 4, 1, sizeof(nacelle_rope_attributes), rope},
-    {NACELLE_OP_ATTENTION, 3, 5, 1, sizeof(nacelle_attention_attributes), attention},
+    {NACELLE_OP_ATTENTION, 2, 5, 1, sizeof(nacelle_attention_attributes), attention},
     {NACELLE_OP_UNARY, 1, 1, 1, sizeof(nacelle_activation_attributes), unary},
     {NACELLE_OP_GATED, 2, 2, 1, sizeof(nacelle_activation_attributes), gated},
     {NACELLE_OP_SOFTMAX, 1, 1, 1, 0, rowwise},

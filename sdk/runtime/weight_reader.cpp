@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
+#include <nacelle/half.hpp>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
 #include <string>
@@ -88,17 +88,6 @@ std::uint32_t alignment_of(nacelle_type type) {
   return info->block_elements == 1 ? info->block_bytes : info->block_bytes % 2 ? 1 : 2;
 }
 
-// IEEE half to float; exact.
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = (half & 0x8000u) << 16, exponent = (half >> 10) & 0x1f, mantissa = half & 0x3ff;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
-  }
-  const std::uint32_t wide = exponent == 31 ? 0xffu : exponent + 112;  // infinity and NaN keep their meaning
-  return std::bit_cast<float>(sign | wide << 23 | mantissa << 13);
-}
-
 float load_float(nacelle_type type, const std::byte* from) {
   if (type == NACELLE_TYPE_F32) {
     float value;
@@ -107,7 +96,7 @@ float load_float(nacelle_type type, const std::byte* from) {
   }
   std::uint16_t bits;
   std::memcpy(&bits, from, sizeof bits);
-  return type == NACELLE_TYPE_F16 ? half_to_float(bits) : std::bit_cast<float>(std::uint32_t{bits} << 16);
+  return type == NACELLE_TYPE_F16 ? half_to_float(bits) : bfloat16_to_float(bits);
 }
 
 }  // namespace
