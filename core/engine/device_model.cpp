@@ -41,11 +41,8 @@ DeviceModel::DeviceModel(PluginHost& host, const DeviceRecord& device, std::uniq
                          const ModelFiles& files, const DeviceModelOptions& options)
     : host_(&host), api_(device.api), record_(device), graph_(std::move(graph)) {
   try {
-    nacelle_error* error = nullptr;
-    nacelle_status status = api_->device_open(record_.index, &device_, &error);
-    check(status, error, "open the device");
-    status = api_->stream_create(device_, &stream_, &(error = nullptr));
-    check(status, error, "create a stream");
+    call("open the device", [&](nacelle_error** error) { return api_->device_open(record_.index, &device_, error); });
+    call("create a stream", [&](nacelle_error** error) { return api_->stream_create(device_, &stream_, error); });
     buckets_ = make_buckets(options, this->graph().vocabulary);
     prepare(files, options);
     create_cache(options);
@@ -66,10 +63,6 @@ void DeviceModel::destroy() noexcept {
   if (device_) api_->device_close(device_);
 }
 
-void DeviceModel::check(nacelle_status status, nacelle_error* error, const char* what) const {
-  nacelle::check(host_->services(), status, error, record_.name + ": cannot " + what);
-}
-
 void DeviceModel::check_hot(nacelle_status status, const char* what) {
   if (status == NACELLE_OK) return;
   lost_ = lost_ || status == NACELLE_DEVICE_LOST;
@@ -84,11 +77,10 @@ void DeviceModel::prepare(const ModelFiles& files, const DeviceModelOptions& opt
   prepare_options.numerics = NACELLE_NUMERICS_STABLE;
   std::vector<const nacelle_bucket*> pointers;
   for (const nacelle_bucket& bucket : buckets_) pointers.push_back(&bucket);
-  nacelle_error* error = nullptr;
-  const nacelle_status status =
-      api_->prepare(device_, &graph(), pointers.data(), static_cast<std::uint32_t>(pointers.size()), source.table(),
-                    &prepare_options, &weights_, &error);
-  check(status, error, "pack the weights");
+  call("pack the weights", [&](nacelle_error** error) {
+    return api_->prepare(device_, &graph(), pointers.data(), static_cast<std::uint32_t>(pointers.size()),
+                         source.table(), &prepare_options, &weights_, error);
+  });
 }
 
 // Blocks for as many tokens as asked, or as memory allows; each group gets the same count of tokens.
@@ -103,15 +95,15 @@ void DeviceModel::create_cache(const DeviceModelOptions& options) {
   cache_options_.block_counts = block_counts_.data();
 
   std::uint64_t bytes_per_block = 0;  // over all groups
-  nacelle_error* error = nullptr;
   for (std::uint32_t group = 0; group < graph().cache_group_count; ++group) {
     std::uint64_t bytes = 0;
-    const nacelle_status status = api_->cache_block_bytes(weights_, &cache_options_, group, &bytes, &(error = nullptr));
-    check(status, error, "lay out the KV cache");
+    call("lay out the KV cache", [&](nacelle_error** error) {
+      return api_->cache_block_bytes(weights_, &cache_options_, group, &bytes, error);
+    });
     bytes_per_block += bytes;
   }
   auto now = sdk::make<nacelle_device_info>();
-  check(api_->device_info(record_.index, &now, &(error = nullptr)), error, "ask for free memory");
+  call("ask for free memory", [&](nacelle_error** error) { return api_->device_info(record_.index, &now, error); });
   const auto budget = static_cast<std::uint64_t>(static_cast<double>(now.memory_free) * kCacheShare);
   const std::uint64_t block_tokens = cache_options_.block_tokens;
   const std::uint64_t per_sequence = (options.context + block_tokens - 1) / block_tokens;
@@ -126,7 +118,8 @@ void DeviceModel::create_cache(const DeviceModelOptions& options) {
                     std::to_string(count * bytes_per_block >> 20) + " MiB may be used; ask for a smaller --context");
   count = std::min<std::uint64_t>(count, std::numeric_limits<std::int32_t>::max() / block_tokens);
   block_counts_.assign(graph().cache_group_count, static_cast<std::uint32_t>(count));
-  check(api_->cache_create(weights_, &cache_options_, &cache_, &(error = nullptr)), error, "allocate the KV cache");
+  call("allocate the KV cache",
+       [&](nacelle_error** error) { return api_->cache_create(weights_, &cache_options_, &cache_, error); });
   cache_bytes_ = count * bytes_per_block;
   cache_tokens_ = static_cast<std::uint32_t>(count * block_tokens);
   blocks_.block_tokens = cache_options_.block_tokens;
@@ -142,13 +135,11 @@ void DeviceModel::compile() {
     plan.bucket = bucket;
     plan.step = sdk::make<nacelle_step_layout>();
     plan.output = sdk::make<nacelle_output_layout>();
-    nacelle_error* error = nullptr;
-    nacelle_status status =
-        api_->compile(weights_, &cache_options_, &plan.bucket, &plan.handle, &plan.step, &plan.output, &error);
-    check(status, error, "compile a plan");
+    call("compile a plan", [&](nacelle_error** error) {
+      return api_->compile(weights_, &cache_options_, &plan.bucket, &plan.handle, &plan.step, &plan.output, error);
+    });
     plans_.push_back(plan);
-    status = api_->bind(plan.handle, cache_, &(error = nullptr));
-    check(status, error, "bind a plan to the KV cache");
+    call("bind a plan to the KV cache", [&](nacelle_error** error) { return api_->bind(plan.handle, cache_, error); });
   }
 }
 

@@ -77,7 +77,13 @@ class DeviceModel {
   void create_cache(const DeviceModelOptions& options);
   void compile();
   void destroy() noexcept;
-  void check(nacelle_status status, nacelle_error* error, const char* what) const;
+  // Runs `body(&error)`; throws Error with the backend's message, "cannot" and `what` before it.
+  template <class Body>
+  void call(const char* what, Body&& body) const {
+    nacelle_error* error = nullptr;
+    const nacelle_status status = body(&error);
+    check(host_->services(), status, error, record_.name + ": cannot " + what);
+  }
   void check_hot(nacelle_status status, const char* what);
 
   PluginHost* host_;
