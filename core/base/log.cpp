@@ -1,7 +1,7 @@
-// spdlog behind the log. It and fmt are compiled in here and nowhere else, which spares the program two shared
-// libraries and its other files the headers.
+// spdlog behind the log. It is compiled in here and nowhere else, which spares the program a shared library and its
+// other files the headers; fmt is fmt_library.cpp's.
 #define SPDLOG_HEADER_ONLY
-#define FMT_HEADER_ONLY
+#define SPDLOG_FMT_EXTERNAL
 #include "core/base/log.hpp"
 
 #include <spdlog/logger.h>

@@ -1,0 +1,54 @@
+// The table of functions that the host gives to plugins (nacelle_host), and what stands behind it.
+#pragma once
+
+#include <nacelle/plugin.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/base/thread_team.hpp"
+#include "core/plugin_host/tuning_store.hpp"
+
+namespace nacelle {
+
+class HostServices {
+ public:
+  // Plugins may keep the table for ever, so the object is never freed: it is small, and a process makes one. stop()
+  // ends its threads.
+  static HostServices& create(unsigned threads, std::map<std::string, std::string> config,
+                              std::filesystem::path cache_folder);
+
+  const nacelle_host* table() const noexcept { return &table_; }
+  ThreadTeam& team() noexcept { return team_; }
+  // Keeps a loaded library for as long as the process lives.
+  void keep(std::shared_ptr<void> library) { kept_.push_back(std::move(library)); }
+  void stop() noexcept { team_.stop(); }
+
+ private:
+  HostServices(unsigned threads, std::map<std::string, std::string> config, std::filesystem::path cache_folder);
+  struct Table;  // the functions; host_services.cpp
+  friend struct Table;
+
+  struct Span {
+    const char* name;
+    std::chrono::steady_clock::time_point begin;
+  };
+
+  nacelle_host table_{};
+  ThreadTeam team_;
+  const std::map<std::string, std::string> config_;
+  const TuningStore tuning_;
+  std::vector<std::shared_ptr<void>> kept_;
+  std::mutex span_mutex_;
+  std::map<std::uint64_t, Span> spans_;  // open trace spans; only at log level trace
+  std::uint64_t next_span_ = 1;
+};
+
+}  // namespace nacelle

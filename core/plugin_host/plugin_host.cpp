@@ -1,0 +1,98 @@
+// Discovery and lifetime.
+#include "core/plugin_host/plugin_host.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <set>
+#include <sstream>
+
+#include "core/base/cpu_budget.hpp"
+#include "core/base/log.hpp"
+#include "core/plugin_host/host_services.hpp"
+#include "core/plugin_host/plugin_loader.hpp"
+
+namespace nacelle {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The .so files of a folder, by name. What cannot be listed is logged and left out.
+std::vector<fs::path> libraries_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code code;
+  for (fs::directory_iterator entry(folder, code), end; !code && entry != end; entry.increment(code))
+    if (entry->path().extension() == ".so") files.push_back(entry->path());
+  if (code) log::warning("plugin folder {}: cannot be read: {}", folder.string(), code.message());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+}  // namespace
+
+const char* to_string(PluginStatus status) noexcept {
+  switch (status) {
+    case PluginStatus::kLoaded: return "loaded";
+    case PluginStatus::kUnavailable: return "unavailable";
+    case PluginStatus::kRefused: return "refused";
+  }
+  return "refused";
+}
+
+std::vector<fs::path> default_plugin_folders() {
+  std::vector<fs::path> folders;
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  if (!code) folders.push_back(program.parent_path().parent_path() / "lib/nacelle/plugins");
+  if (const char* path = std::getenv("NACELLE_PLUGIN_PATH")) {
+    std::istringstream list(path);
+    for (std::string folder; std::getline(list, folder, ':');)
+      if (!folder.empty()) folders.emplace_back(folder);
+  }
+  return folders;
+}
+
+PluginHost::PluginHost(PluginHostOptions options) {
+  const unsigned threads = options.threads ? options.threads : read_cpu_budget().threads;
+  services_ = &HostServices::create(threads, std::move(options.config),
+                                    options.cache_folder.empty() ? default_cache_folder() : options.cache_folder);
+  std::set<std::string> allowed;
+  for (const std::string& digest : options.allowed_sha256) allowed.insert(lower(digest));
+
+  std::set<fs::path> seen;  // a folder that is named twice is read once
+  for (const fs::path& folder : options.folders) {
+    std::error_code code;
+    const fs::path real = fs::canonical(folder, code);
+    if (code) {
+      log::debug("plugin folder {}: {}", folder.string(), code.message());
+      continue;
+    }
+    if (!seen.insert(real).second) continue;
+    for (const fs::path& file : libraries_in(real)) {
+      LoadedPlugin loaded = load_plugin(file, allowed, *services_, plugins_);
+      if (loaded.shutdown) shutdowns_.push_back(loaded.shutdown);
+      plugins_.push_back(std::move(loaded.record));
+    }
+  }
+}
+
+PluginHost::~PluginHost() {
+  for (auto shutdown = shutdowns_.rbegin(); shutdown != shutdowns_.rend(); ++shutdown) {
+    try {
+      (*shutdown)();
+    } catch (...) {
+      log::error("a plugin threw an exception out of its shutdown");
+    }
+  }
+  services_->stop();
+}
+
+const nacelle_host* PluginHost::services() const noexcept { return services_->table(); }
+ThreadTeam& PluginHost::team() noexcept { return services_->team(); }
+
+}  // namespace nacelle

@@ -1,0 +1,114 @@
+// A file is: magic, the SHA-256 of the rest in hex, the key's length, the key, the data. The key is stored whole, so a
+// file moved or copied to another name is not believed.
+#include "core/plugin_host/tuning_store.hpp"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "core/base/error.hpp"
+#include "core/plugin_host/sha256.hpp"
+
+namespace nacelle {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kMagic = "nacelle-tuning-1";
+constexpr std::size_t kDigest = 64;
+constexpr std::size_t kHead = kMagic.size() + kDigest;
+constexpr std::uint64_t kMaxKey = 64u << 10, kMaxData = 64u << 20;
+
+std::string encode(std::string_view key, std::span<const std::byte> data) {
+  const std::uint64_t key_size = key.size();
+  std::string body(sizeof key_size, '\0');
+  std::memcpy(body.data(), &key_size, sizeof key_size);
+  body += key;
+  body.append(reinterpret_cast<const char*>(data.data()), data.size());
+  return std::string(kMagic) + sha256(body) + body;
+}
+
+std::optional<std::vector<std::byte>> decode(std::string_view file, std::string_view key) {
+  std::uint64_t key_size = 0;
+  if (file.size() < kHead + sizeof key_size || file.substr(0, kMagic.size()) != kMagic) return std::nullopt;
+  const std::string_view body = file.substr(kHead);
+  if (sha256(body) != file.substr(kMagic.size(), kDigest)) return std::nullopt;
+  std::memcpy(&key_size, body.data(), sizeof key_size);
+  std::string_view rest = body.substr(sizeof key_size);
+  if (key_size > rest.size() || rest.substr(0, key_size) != key) return std::nullopt;
+  rest.remove_prefix(key_size);
+  std::vector<std::byte> data(rest.size());
+  std::memcpy(data.data(), rest.data(), rest.size());
+  return data;
+}
+
+[[noreturn]] void fail(const fs::path& path, const std::string& what) {
+  throw Error(ErrorKind::kResource, fmt::format("{}: cannot be written: {}", path.string(), what));
+}
+
+void write_all(int fd, std::string_view bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail(path, std::strerror(errno));
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+}  // namespace
+
+fs::path default_cache_folder() {
+  // The XDG rules want an absolute path and ignore any other.
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && cache[0] == '/') return fs::path(cache) / "nacelle";
+  if (const char* home = std::getenv("HOME"); home && home[0] == '/') return fs::path(home) / ".cache/nacelle";
+  return {};
+}
+
+fs::path TuningStore::file_of(std::string_view key) const { return folder_ / ("tuning-" + sha256(key)); }
+
+std::optional<std::vector<std::byte>> TuningStore::get(std::string_view key) const {
+  if (folder_.empty()) return std::nullopt;
+  const fs::path path = file_of(key);
+  std::error_code code;
+  const std::uint64_t size = fs::is_regular_file(path, code) ? fs::file_size(path, code) : 0;
+  if (code || size == 0 || size > kHead + kMaxKey + kMaxData) return std::nullopt;
+  std::ifstream file(path, std::ios::binary);
+  const std::string content(std::istreambuf_iterator<char>(file), {});
+  return decode(content, key);
+}
+
+void TuningStore::put(std::string_view key, std::span<const std::byte> data) const {
+  if (key.size() > kMaxKey || data.size() > kMaxData)
+    throw Error(ErrorKind::kInvalidArgument,
+                fmt::format("tuning cache: a key of {} bytes with {} bytes of data is above "
+                            "the limits of 64 KiB and 64 MiB",
+                            key.size(), data.size()));
+  if (folder_.empty()) throw Error(ErrorKind::kResource, "tuning cache: no folder; set HOME or XDG_CACHE_HOME");
+  std::error_code code;
+  fs::create_directories(folder_, code);
+  if (code) fail(folder_, code.message());
+  std::string name = (folder_ / "new-XXXXXX").string();
+  const int fd = ::mkstemp(name.data());
+  if (fd < 0) fail(folder_, std::strerror(errno));
+  try {
+    write_all(fd, encode(key, data), name);
+  } catch (...) {
+    ::close(fd);
+    ::unlink(name.c_str());
+    throw;
+  }
+  // No fsync: after a crash the digest tells, and the loss is one measurement.
+  ::close(fd);
+  fs::rename(name, file_of(key), code);
+  if (!code) return;
+  ::unlink(name.c_str());
+  fail(file_of(key), code.message());
+}
+
+}  // namespace nacelle
