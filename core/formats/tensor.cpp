@@ -1,39 +1,10 @@
-// The type tables. Block sizes: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
+// The types of both formats. Block sizes: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
 #include "core/formats/tensor.hpp"
 
-#include <algorithm>
-#include <array>
 #include <limits>
 
 namespace nacelle {
 namespace {
-
-constexpr std::array kTypes = {
-    TypeInfo{NACELLE_TYPE_F32, "F32", 1, 4},
-    TypeInfo{NACELLE_TYPE_F16, "F16", 1, 2},
-    TypeInfo{NACELLE_TYPE_BF16, "BF16", 1, 2},
-    TypeInfo{NACELLE_TYPE_I32, "I32", 1, 4},
-    TypeInfo{NACELLE_TYPE_U32, "U32", 1, 4},
-    TypeInfo{NACELLE_TYPE_I8, "I8", 1, 1},
-    TypeInfo{NACELLE_TYPE_U8, "U8", 1, 1},
-    TypeInfo{NACELLE_TYPE_I64, "I64", 1, 8},
-    TypeInfo{NACELLE_TYPE_F64, "F64", 1, 8},
-    TypeInfo{NACELLE_TYPE_I16, "I16", 1, 2},
-    TypeInfo{NACELLE_TYPE_BOOL, "BOOL", 1, 1},
-    TypeInfo{NACELLE_TYPE_Q8_0, "Q8_0", 32, 34},
-    TypeInfo{NACELLE_TYPE_Q4_0, "Q4_0", 32, 18},
-    TypeInfo{NACELLE_TYPE_Q4_1, "Q4_1", 32, 20},
-    TypeInfo{NACELLE_TYPE_Q5_0, "Q5_0", 32, 22},
-    TypeInfo{NACELLE_TYPE_Q5_1, "Q5_1", 32, 24},
-    TypeInfo{NACELLE_TYPE_Q2_K, "Q2_K", 256, 84},
-    TypeInfo{NACELLE_TYPE_Q3_K, "Q3_K", 256, 110},
-    TypeInfo{NACELLE_TYPE_Q4_K, "Q4_K", 256, 144},
-    TypeInfo{NACELLE_TYPE_Q5_K, "Q5_K", 256, 176},
-    TypeInfo{NACELLE_TYPE_Q6_K, "Q6_K", 256, 210},
-    TypeInfo{NACELLE_TYPE_IQ4_NL, "IQ4_NL", 32, 18},
-    TypeInfo{NACELLE_TYPE_IQ4_XS, "IQ4_XS", 256, 136},
-    TypeInfo{NACELLE_TYPE_MXFP4, "MXFP4", 32, 17},
-};
 
 // Indexed by ggml's id; a null name is an id that was withdrawn.
 constexpr GgmlType kGgmlTypes[] = {
@@ -63,11 +34,6 @@ constexpr nacelle_type kSafetensorsTypes[] = {
 constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
-
-const TypeInfo* type_info(nacelle_type type) noexcept {
-  const auto* found = std::ranges::find(kTypes, type, &TypeInfo::type);
-  return found == kTypes.end() ? nullptr : found;
-}
 
 std::optional<std::uint64_t> tensor_bytes(nacelle_type type, std::span<const std::uint64_t> shape) noexcept {
   const TypeInfo* info = type_info(type);

@@ -1,9 +1,10 @@
-// What a model file says of one tensor, and the sizes of the element types.
+// What a model file says of one tensor. The sizes of the element types are in nacelle/types.hpp.
 #pragma once
 
 #include <nacelle/graph.h>
 
 #include <cstdint>
+#include <nacelle/types.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,17 +12,6 @@
 #include <vector>
 
 namespace nacelle {
-
-// Element (or block) geometry of a type. `block_elements` is 1 for plain types.
-struct TypeInfo {
-  nacelle_type type;
-  const char* name;              // "F16", "Q8_0": as GGUF tools print it
-  std::uint32_t block_elements;  // elements that share one block
-  std::uint32_t block_bytes;     // bytes of one block
-};
-
-// nullptr for an id that is not in the table.
-const TypeInfo* type_info(nacelle_type type) noexcept;
 
 // Bytes of a dense tensor whose rows (the last extent) are whole blocks. nullopt when the type is unknown, a row is not
 // a whole number of blocks, or the element or byte count exceeds 2^63 - 1. Rank 0 is one element.
