@@ -26,7 +26,7 @@ bool check_attention(const nacelle_graph& graph, const nacelle_op& op) {
   const auto of = attributes_of<nacelle_attention_attributes>(op);
   if (!of.kv_head_count || !of.key_width || !of.value_width || !of.head_count || of.head_count % of.kv_head_count)
     return false;
-  if (of.cache_group == NACELLE_NO_CACHE) return has_input(op, 2);
+  if (of.cache_group == NACELLE_NO_CACHE) return has_input(op, 2) || of.value_width <= of.key_width;
   if (of.cache_group >= graph.cache_group_count) return false;
   const auto group = sdk::load(graph.cache_groups[of.cache_group]);
   const bool aliased = group.value_width == 0;

@@ -122,11 +122,11 @@ Memory recall(Call& call, const nacelle_attention_attributes& of, std::uint32_t 
 
 // Without a cache a sequence's memory is its own rows of this step (encoders: a step holds whole sequences).
 Memory own_rows(const Call& call, const nacelle_attention_attributes& of, std::uint32_t begin, std::uint32_t end) {
-  const Matrix k = call.in(1), v = call.in(2);
+  const Matrix k = call.in(1), v = call.has(2) ? call.in(2) : k;
   Memory memory;
   memory.keys = {k.row(begin).data(), end - begin, k.width};
   memory.values = {v.row(begin).data(), end - begin, v.width};
-  memory.value_stride = of.value_width;
+  memory.value_stride = call.has(2) ? of.value_width : of.key_width;
   memory.positions = call.step().positions.data() + begin;
   return memory;
 }

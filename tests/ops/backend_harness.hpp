@@ -1,0 +1,125 @@
+// Runs a case on a backend plugin, through the C ABI alone.
+#pragma once
+
+#include <nacelle/backend.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/ops/case.hpp"
+
+namespace nacelle::test {
+
+// A loaded plugin with its device 0 open. Plugins are never unloaded. Throws std::runtime_error with the plugin's
+// message.
+class Backend {
+ public:
+  explicit Backend(const std::filesystem::path& plugin);
+  ~Backend();
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+
+  const nacelle_backend_api& api() const { return *api_; }
+  nacelle_device* device() const { return device_; }
+  const std::string& name() const { return name_; }
+  // False when the device lacks one of the case's operations.
+  bool supports(const Case& of) const;
+
+ private:
+  const nacelle_backend_api* api_ = nullptr;
+  nacelle_device* device_ = nullptr;
+  std::string name_;
+};
+
+// A backend of the build tree by its name, opened once a process; nullptr where it is not built.
+Backend* find_backend(const std::string& name);
+
+// What the host writes into a step block beside the rows themselves.
+struct StepInput {
+  std::vector<Span> spans;
+  std::vector<std::uint32_t> tokens = {};  // empty: by rule
+  std::vector<float> boundary = {};        // rows of every boundary value; empty: by rule
+  std::vector<std::uint32_t> masks = {};   // empty: none
+  std::vector<float> temperatures = {};    // empty: 0 for all
+  std::vector<std::pair<std::uint32_t, nacelle_adjustment>> adjustments = {};  // by output row, rising
+};
+
+struct StepOutput {
+  std::vector<float> result;  // of the case's result value: true rows only
+  std::vector<std::uint32_t> ids;
+  std::vector<float> adjusted, raw, logsumexp;
+};
+
+// The model of one case on a device: weights packed, cache made, and one plan for each size of step that was announced.
+// Every row of a step is an output row. Throws std::runtime_error for whatever fails.
+class Session {
+ public:
+  Session(Backend& backend, const Case& of, const Steps& sizes, std::uint32_t candidates = 1);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  StepOutput run(const StepInput& step);
+  // The same without a check: the status of the run, for steps that must fail.
+  nacelle_status try_run(const StepInput& step);
+  std::vector<float> read_logits(std::uint32_t row, bool adjusted);
+  // Copies all blocks of one sequence to another, in every group.
+  void copy_sequence(std::uint32_t from, std::uint32_t to);
+  nacelle_plan_statistics statistics() const;
+
+ private:
+  struct PlanEntry {
+    nacelle_bucket bucket;
+    nacelle_plan* plan;
+    nacelle_step_layout step;
+    nacelle_output_layout output;
+    std::uint32_t slot;
+  };
+  void check(nacelle_status status, nacelle_error* error, const char* what) const;
+  void make_source();
+  void prepare();
+  void add_bucket(const std::vector<Span>& step, std::uint32_t candidates);
+  void create_cache();
+  void compile();
+  void write_adapters();
+  PlanEntry& plan_for(const StepInput& step);
+  void write_step(PlanEntry& plan, const StepInput& step);
+  void write_tables(PlanEntry& plan, const StepInput& step, std::byte* block) const;
+  void write_boundaries(PlanEntry& plan, const StepInput& step);
+  std::vector<float> read_result(PlanEntry& plan, const StepInput& step);
+  std::uint32_t block_of(std::uint32_t sequence, std::uint32_t entry) const;
+  std::uint32_t table_width() const;
+  void destroy();
+
+  Backend& backend_;
+  const Case& case_;
+  sdk::Graph graph_;
+  std::vector<std::vector<std::byte>> weight_bytes_;
+  std::vector<std::uint64_t> released_;  // rows of each weight
+  std::uint32_t block_count_ = 1;
+  std::uint32_t sequence_count_ = 1;
+  nacelle_weight_source source_{};
+  nacelle_cache_options cache_options_{};
+  std::vector<std::uint32_t> block_counts_;
+  nacelle_weights* weights_ = nullptr;
+  nacelle_cache* cache_ = nullptr;
+  nacelle_stream* stream_ = nullptr;
+  std::vector<nacelle_bucket> buckets_;
+  std::vector<PlanEntry> plans_;
+  PlanEntry* latest_ = nullptr;
+  std::uint32_t latest_slot_ = 0;
+};
+
+// The result's rows by sequence and position; pooled rows have position 0. Runs the steps in order.
+using RowMap = std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<float>>;
+RowMap run_case(Backend& backend, const Case& of, const Steps& steps);
+// The same, one row after the other as the steps give them.
+std::vector<float> run_flat(Backend& backend, const Case& of, const Steps& steps);
+
+}  // namespace nacelle::test

@@ -1,0 +1,80 @@
+// One test case: a little graph, what feeds it, the steps it runs in, and (for cases of goldens.json) what must come
+// out.
+#pragma once
+
+#include <nacelle/graph.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sdk/runtime/graph.hpp"
+
+namespace nacelle::test {
+
+constexpr std::uint32_t kVocabulary = 23;  // token ids of all cases lie below
+
+// A weight of the graph, or an f32 [rows, width] boundary value whose row is told by its sequence and position alone: a
+// row is the same in whatever batch it comes.
+struct Source {
+  std::uint32_t value;
+  std::uint64_t seed;
+  float scale = 1, offset = 0;
+};
+
+struct AdapterSource {
+  std::uint32_t slot, target, rank;
+  float scale;
+  std::uint64_t seed;
+};
+
+// Rows start .. start + rows - 1 of a sequence, together in a step.
+struct Span {
+  std::uint32_t sequence, start, rows;
+};
+using Steps = std::vector<std::vector<Span>>;
+
+class Case {
+ public:
+  explicit Case(std::string case_name) : name(std::move(case_name)) {}
+
+  // Each returns a value id. `op` asks sdk/runtime's rules for the outputs, so a malformed case throws sdk::Failure.
+  std::uint32_t input(std::uint32_t role);
+  std::uint32_t rows(std::int64_t width, std::uint64_t seed, float scale = 2);
+  std::uint32_t weight(nacelle_type type, std::initializer_list<std::int64_t> shape, std::uint64_t seed,
+                       float scale = 1, float offset = 0);
+  std::uint32_t weight(nacelle_type type, const std::vector<std::int64_t>& shape, std::uint64_t seed, float scale,
+                       float offset);
+  std::vector<std::uint32_t> op(std::uint32_t kind, std::vector<std::uint32_t> inputs, sdk::Attributes attributes = {},
+                                std::vector<std::int64_t> split_widths = {}, std::uint32_t outputs = 1);
+  // Marks what is compared: an f32 value.
+  void set_result(std::uint32_t value, std::uint32_t output = NACELLE_OUTPUT_BOUNDARY);
+  // A paged group; returns its index.
+  std::uint32_t cache_group(std::uint32_t key_width, std::uint32_t value_width, std::uint32_t layers = 1,
+                            std::uint32_t window = 0);
+
+  sdk::Graph graph() const { return sdk::Graph(record_); }
+  const sdk::GraphRecord& record() const { return record_; }
+
+  std::string name;
+  Steps steps;
+  nacelle_type key_type = NACELLE_TYPE_F32, value_type = NACELLE_TYPE_F32;
+  std::uint32_t block_tokens = 4;
+  std::uint32_t context = 64;
+  std::vector<Source> weights, boundaries;
+  std::vector<AdapterSource> adapters;
+  std::uint32_t result = NACELLE_NO_VALUE;
+  std::vector<float> expected;  // row after row, as the steps give them
+
+ private:
+  std::uint32_t add(const nacelle_value& value);
+  sdk::GraphRecord record_;
+};
+
+// The cases of a goldens.json. Throws std::exception for a file that is not one.
+std::vector<Case> read_goldens(const std::filesystem::path& file);
+
+}  // namespace nacelle::test

@@ -1,0 +1,68 @@
+#include "tests/ops/random_data.hpp"
+
+#include <cstring>
+#include <nacelle/half.hpp>
+#include <nacelle/types.hpp>
+
+namespace nacelle::test {
+namespace {
+
+void store16(std::byte* to, std::uint16_t bits) { std::memcpy(to, &bits, sizeof bits); }
+
+// The scale of a block, in 1/1024 .. 16/1024.
+float block_scale(std::uint64_t seed, std::uint64_t block) {
+  return static_cast<float>(1 + (mix(seed + 500, block) & 15)) / 1024;
+}
+
+void fill_q8_0(std::byte* to, std::uint64_t count, std::uint64_t seed) {
+  for (std::uint64_t block = 0; block < count / 32; ++block, to += 34) {
+    store16(to, float_to_half(block_scale(seed, block)));
+    for (std::uint64_t i = 0; i < 32; ++i) to[2 + i] = static_cast<std::byte>(mix(seed, block * 32 + i) >> 56);
+  }
+}
+
+void fill_q4_0(std::byte* to, std::uint64_t count, std::uint64_t seed) {
+  for (std::uint64_t block = 0; block < count / 32; ++block, to += 18) {
+    store16(to, float_to_half(16 * block_scale(seed, block)));
+    for (std::uint64_t i = 0; i < 16; ++i) {
+      const std::uint64_t low = mix(seed, block * 32 + i) >> 60, high = mix(seed, block * 32 + i + 16) >> 60;
+      to[2 + i] = static_cast<std::byte>(low | high << 4);
+    }
+  }
+}
+
+void fill_plain(nacelle_type type, std::byte* to, std::uint64_t count, std::uint64_t seed, float scale, float offset) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const auto value = static_cast<float>(static_cast<double>(uniform(seed, i)) * scale + offset);
+    if (type == NACELLE_TYPE_F32) std::memcpy(to + 4 * i, &value, sizeof value);
+    if (type == NACELLE_TYPE_F16) store16(to + 2 * i, float_to_half(value));
+    if (type == NACELLE_TYPE_BF16) store16(to + 2 * i, float_to_bfloat16(value));
+  }
+}
+
+}  // namespace
+
+std::uint64_t mix(std::uint64_t seed, std::uint64_t index) {
+  std::uint64_t z = (seed * 0x9e3779b97f4a7c15u + index + 1) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+float uniform(std::uint64_t seed, std::uint64_t index) {
+  return static_cast<float>(mix(seed, index) >> 40) / 8388608.0f - 1;
+}
+
+std::vector<std::byte> random_weight(nacelle_type type, std::uint64_t count, std::uint64_t seed, float scale,
+                                     float offset) {
+  std::vector<std::byte> bytes(row_bytes(type, count));
+  if (type == NACELLE_TYPE_Q8_0)
+    fill_q8_0(bytes.data(), count, seed);
+  else if (type == NACELLE_TYPE_Q4_0)
+    fill_q4_0(bytes.data(), count, seed);
+  else
+    fill_plain(type, bytes.data(), count, seed, scale, offset);
+  return bytes;
+}
+
+}  // namespace nacelle::test

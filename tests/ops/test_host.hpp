@@ -1,0 +1,24 @@
+// The host services that a plugin gets in these tests: as small as the contract allows, and unfriendly where it may be.
+// Fresh memory is filled with NaNs, and what a plugin does not give back can be counted.
+#pragma once
+
+#include <nacelle/plugin.h>
+
+#include <cstdint>
+#include <string>
+
+namespace nacelle::test {
+
+// The one table of the process; it lives for ever.
+const nacelle_host* test_host();
+
+// Threads of every later team_run. Not while one is under way.
+void set_team_size(unsigned threads);
+// Bytes that plugins hold now.
+std::uint64_t allocated_bytes();
+// The latest line that was logged at error level; empty when there was none since the last call.
+std::string take_logged_error();
+// The message of an error, which is destroyed.
+std::string take_message(nacelle_error* error);
+
+}  // namespace nacelle::test
