@@ -108,16 +108,21 @@ inline void score_queries(const AttentionCall& call, std::uint32_t query, const 
   score_some<Key, kQueries, 1>(call, query, range, token, scores);
 }
 
+// Counts are rounded up to what a kernel takes: the queries past the last are valid pointers, their results unused.
 template <class Key>
 inline void score_split(const AttentionCall& call, const Range& range, float* scores) {
   constexpr std::uint32_t kMost = kLanes == 16 ? 8 : kLanes == 8 ? 4 : 2;
-  std::uint32_t q = 0;
-  for (; q + kMost <= call.query_count; q += kMost) score_queries<Key, kMost>(call, q, range, scores);
-  if constexpr (kMost > 4)
-    for (; q + 4 <= call.query_count; q += 4) score_queries<Key, 4>(call, q, range, scores);
-  if constexpr (kMost > 2)
-    for (; q + 2 <= call.query_count; q += 2) score_queries<Key, 2>(call, q, range, scores);
-  for (; q < call.query_count; ++q) score_queries<Key, 1>(call, q, range, scores);
+  for (std::uint32_t q = 0; q < call.query_count; q += kMost) {
+    const std::uint32_t left = call.query_count - q;
+    if (left > kMost / 2)
+      score_queries<Key, kMost>(call, q, range, scores);
+    else if (left > kMost / 4)
+      score_queries<Key, kMost / 2>(call, q, range, scores);
+    else if (left > kMost / 8)
+      score_queries<Key, kMost >= 4 ? kMost / 4 : 1>(call, q, range, scores);
+    else
+      score_queries<Key, 1>(call, q, range, scores);
+  }
 }
 
 // Scores of one query become exp(score - highest), 0 where the token is not seen; returns highest and their sum.
@@ -136,7 +141,7 @@ inline LogitSummary weigh(const AttentionCall& call, std::uint32_t q, const Rang
     }
   if (call.slopes[q] != 0.0f)
     for (std::uint32_t i = from; i < to; ++i)
-      scores[i] += call.slopes[q] * (static_cast<float>(range.start + i) - call.positions[q]);
+      scores[i] -= call.slopes[q] * __builtin_fabsf(static_cast<float>(range.start + i) - call.positions[q]);
   const float top = largest_of(scores, padded(size));
   F total = zero();
   const bool any = top > kNothing;
@@ -193,13 +198,17 @@ inline void blend_queries(const AttentionCall& call, std::uint32_t query, const 
 template <class Value>
 inline void blend_split(const AttentionCall& call, const Range& range, const float* weights, float* sums) {
   constexpr std::uint32_t kMost = kLanes == 16 ? 8 : kLanes == 8 ? 4 : 2;
-  std::uint32_t q = 0;
-  for (; q + kMost <= call.query_count; q += kMost) blend_queries<Value, kMost>(call, q, range, weights, sums);
-  if constexpr (kMost > 4)
-    for (; q + 4 <= call.query_count; q += 4) blend_queries<Value, 4>(call, q, range, weights, sums);
-  if constexpr (kMost > 2)
-    for (; q + 2 <= call.query_count; q += 2) blend_queries<Value, 2>(call, q, range, weights, sums);
-  for (; q < call.query_count; ++q) blend_queries<Value, 1>(call, q, range, weights, sums);
+  for (std::uint32_t q = 0; q < call.query_count; q += kMost) {
+    const std::uint32_t left = call.query_count - q;
+    if (left > kMost / 2)
+      blend_queries<Value, kMost>(call, q, range, weights, sums);
+    else if (left > kMost / 4)
+      blend_queries<Value, kMost / 2>(call, q, range, weights, sums);
+    else if (left > kMost / 8)
+      blend_queries<Value, kMost >= 4 ? kMost / 4 : 1>(call, q, range, weights, sums);
+    else
+      blend_queries<Value, 1>(call, q, range, weights, sums);
+  }
 }
 
 // What a query has gathered so far: total = sum of exp(score - highest), `sums` likewise weighted.

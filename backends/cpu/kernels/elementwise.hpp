@@ -46,18 +46,19 @@ void layer_norm(const float* x, const float* weight, const float* bias, float of
 
 void normalise(const float* x, std::uint32_t n, float* out) {
   const float length = __builtin_sqrtf(sum(sum_of_squares(x, n, 0.0f)));
-  const F scale = set(length > 1e-12f ? 1.0f / length : 1e12f);
+  const F scale = set(length > 0.0f ? 1.0f / length : 0.0f);
   for_vectors(n, [&](std::uint32_t i, std::uint32_t count) {
     store_some(out + i, mul(load_some(x + i, count), scale), count);
   });
 }
 
+// NaN counts as nothing: both x86 and the portable max give their second operand then.
 inline float largest_of(const float* x, std::uint32_t n) {
   const F lowest = set(-__builtin_inff());
   F top = lowest;
   for_vectors(n, [&](std::uint32_t i, std::uint32_t count) {
     const F value = load_some(x + i, count);
-    top = max(top, count == kLanes ? value : keep_first(value, count, lowest));
+    top = max(count == kLanes ? value : keep_first(value, count, lowest), top);
   });
   return highest(top);
 }

@@ -30,7 +30,7 @@ constexpr std::uint64_t encoded_row_bytes(Activation activation, std::uint64_t c
   return (element * blocks * kQuantBlock + quantised + 63) / 64 * 64;
 }
 
-// x[rows, columns] times the packed weights. `x` and `out` point at the first row; `out` at the matmul's first column.
+// x[rows, columns] times packed weights; `weights` and `out` point at the first group that is wanted.
 struct MatmulCall {
   const std::uint8_t* weights;
   std::uint64_t group_bytes;
@@ -54,8 +54,8 @@ struct MatmulVariant {
   std::uint32_t tile_rows;  // rows that share one pass over the weights
   // Encodes the 32-column blocks [begin, end) of one row; null for Activation::kFloat.
   void (*encode)(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row);
-  // Computes groups [begin, end): columns 16 * begin .. 16 * end of each row.
-  void (*multiply)(const MatmulCall& call, std::uint32_t begin, std::uint32_t end);
+  // Computes `groups` groups: 16 * groups columns of each row.
+  void (*multiply)(const MatmulCall& call, std::uint32_t groups);
 };
 
 // ---- Attention ----------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ struct KvView {
 struct AttentionCall {
   KvView kv;
   std::uint32_t query_count;          // at most kMaxQueries
-  const float* queries[kMaxQueries];  // [key_width]
+  const float* queries[kMaxQueries];  // [key_width]; those past the last point at any query
   float* outputs[kMaxQueries];        // [value_width]
   std::uint32_t begins[kMaxQueries];  // first token that is seen
   std::uint32_t ends[kMaxQueries];    // one past the last; at least begin + 1
@@ -135,6 +135,7 @@ struct VectorKernels {
   void (*add_scaled)(const float* x, float scale, std::uint32_t n, float* out);  // out += scale * x
   // Logits: the largest of each 256 go to `peaks`.
   LogitSummary (*summarise)(const float* x, std::uint32_t n, float* peaks);
+  void (*divide)(const float* x, float by, std::uint32_t n, float* out);
   // out = x where the mask's bit is set, else -infinity. `mask` starts at a word.
   void (*mask)(const float* x, const std::uint32_t* mask, std::uint32_t n, float* out);
   // Indices i in ascending order with x[i] >= threshold, at most `capacity` of them; returns how many there are.

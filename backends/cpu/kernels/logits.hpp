@@ -23,6 +23,12 @@ LogitSummary summarise(const float* x, std::uint32_t n, float* peaks) {
   return {top, sum(total)};
 }
 
+void divide_logits(const float* x, float by, std::uint32_t n, float* out) {
+  for_vectors(n, [&](std::uint32_t i, std::uint32_t count) {
+    store_some(out + i, div(load_some(x + i, count), set(by)), count);
+  });
+}
+
 void mask_logits(const float* x, const std::uint32_t* mask, std::uint32_t n, float* out) {
   const F refused = set(-__builtin_inff());
   for_vectors(n, [&](std::uint32_t i, std::uint32_t count) {
@@ -43,8 +49,9 @@ std::uint32_t find_at_least(const float* x, std::uint32_t n, float threshold, st
 }
 
 const VectorKernels kVectorKernels = {
-    rms_norm, layer_norm,  normalise,          softmax, add_vectors, multiply_vectors, scale_vector, unary,
-    gated,    rotate_half, rotate_interleaved, dot,     add_scaled,  summarise,        mask_logits,  find_at_least,
+    rms_norm,     layer_norm, normalise,     softmax,     add_vectors,        multiply_vectors,
+    scale_vector, unary,      gated,         rotate_half, rotate_interleaved, dot,
+    add_scaled,   summarise,  divide_logits, mask_logits, find_at_least,
 };
 
 }  // namespace

@@ -55,13 +55,13 @@ inline void bf16_rows(const MatmulCall& call, std::uint32_t group) {
   }
 }
 
-inline void multiply_bf16(const MatmulCall& call, std::uint32_t begin, std::uint32_t end) {
-  std::uint32_t group = begin;
+inline void multiply_bf16(const MatmulCall& call, std::uint32_t groups) {
+  std::uint32_t group = 0;
   // A lone row takes eight groups: that many accumulators hide the latency of vdpbf16ps.
   if (call.rows == 1)
-    for (; group + 8 <= end; group += 8) bf16_tile<1, 8>(call, 0, group);
-  for (; group + 2 <= end; group += 2) bf16_rows<2>(call, group);
-  if (group < end) bf16_rows<1>(call, group);
+    for (; group + 8 <= groups; group += 8) bf16_tile<1, 8>(call, 0, group);
+  for (; group + 2 <= groups; group += 2) bf16_rows<2>(call, group);
+  if (group < groups) bf16_rows<1>(call, group);
 }
 
 }  // namespace

@@ -102,12 +102,12 @@ inline void float_rows(const MatmulCall& call, std::uint32_t group) {
 }
 
 template <class Weights>
-void multiply_float(const MatmulCall& call, std::uint32_t begin, std::uint32_t end) {
-  std::uint32_t group = begin;
+void multiply_float(const MatmulCall& call, std::uint32_t groups) {
+  std::uint32_t group = 0;
   if (call.rows == 1)
-    for (; group + kLoneGroups <= end; group += kLoneGroups) float_tile<Weights, 1, kLoneGroups>(call, 0, group);
-  for (; group + kFloatGroups <= end; group += kFloatGroups) float_rows<Weights, kFloatGroups>(call, group);
-  for (; group < end; ++group) float_rows<Weights, 1>(call, group);
+    for (; group + kLoneGroups <= groups; group += kLoneGroups) float_tile<Weights, 1, kLoneGroups>(call, 0, group);
+  for (; group + kFloatGroups <= groups; group += kFloatGroups) float_rows<Weights, kFloatGroups>(call, group);
+  for (; group < groups; ++group) float_rows<Weights, 1>(call, group);
 }
 
 }  // namespace

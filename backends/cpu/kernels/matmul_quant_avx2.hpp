@@ -99,8 +99,8 @@ inline void quant_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t 
 constexpr int kQuantRows = 4;
 
 template <class Block>
-void multiply_quant(const MatmulCall& call, std::uint32_t begin, std::uint32_t end) {
-  for (std::uint32_t i = begin * 2; i < end * 2; ++i) {
+void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
+  for (std::uint32_t i = 0; i < groups * 2; ++i) {
     std::uint32_t row = 0;
     const std::uint32_t group = i / 2, half = i % 2;
     for (; row + kQuantRows <= call.rows; row += kQuantRows) quant_tile<Block, kQuantRows>(call, row, group, half);

@@ -108,10 +108,10 @@ inline void quant_rows(const MatmulCall& call, std::uint32_t group) {
 }
 
 template <class Block>
-void multiply_quant(const MatmulCall& call, std::uint32_t begin, std::uint32_t end) {
-  std::uint32_t group = begin;
-  for (; group + 2 <= end; group += 2) quant_rows<Block, 2>(call, group);
-  if (group < end) quant_rows<Block, 1>(call, group);
+void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
+  std::uint32_t group = 0;
+  for (; group + 2 <= groups; group += 2) quant_rows<Block, 2>(call, group);
+  if (group < groups) quant_rows<Block, 1>(call, group);
 }
 
 }  // namespace

@@ -60,8 +60,8 @@ inline void quant_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t 
 }
 
 template <class Block>
-void multiply_quant(const MatmulCall& call, std::uint32_t begin, std::uint32_t end) {
-  for (std::uint32_t group = begin; group < end; ++group)
+void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
+  for (std::uint32_t group = 0; group < groups; ++group)
     for (std::uint32_t row = 0; row < call.rows; ++row) quant_tile<Block>(call, row, group);
 }
 

@@ -1,0 +1,147 @@
+// Attention: this step's keys and values are stored first, a row at a time; then all queries read what is stored, this
+// step's rows like those of earlier steps. Without a cache the store is a piece of the arena, one block after another.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+
+#include "backends/cpu/cache.hpp"
+#include "backends/cpu/compiler.hpp"
+
+namespace nacelle::cpu {
+namespace {
+
+// ALiBi (arXiv 2108.12409, section 3): a geometric series from 2^(-max/n); heads beyond the largest power of two take
+// every other slope of the series twice as fine.
+float alibi_slope(double max_bias, std::uint32_t head, std::uint32_t head_count) {
+  std::uint32_t n = 1;
+  while (n * 2 <= head_count) n *= 2;
+  const double power = head < n ? -max_bias * (head + 1) / n : -max_bias / 2 * (2 * (head - n) + 1) / n;
+  return static_cast<float>(std::exp2(power));
+}
+
+// What both halves of an attention need to know. Blocks lie in the cache group, or from `own` on.
+struct Memory {
+  KvShape shape;
+  std::uint32_t group, layer, layers;
+  const Place* own = nullptr;
+
+  // Without a cache sequence s starts at block starts[s] / block_tokens + s: no two sequences then share a block.
+  KvView view(const Frame& frame, std::uint32_t sequence, std::uint32_t head) const {
+    if (own)
+      return shape.view(frame.at<std::byte>(*own, 0),
+                        frame.identity + frame.sequence_starts[sequence] / shape.block_tokens + sequence, 0, 1, head);
+    return shape.view(frame.cache->memory(group), frame.block_table(group, sequence), layer, layers, head);
+  }
+  // Where a row stands in its sequence's memory.
+  std::uint32_t position(const Frame& frame, std::uint32_t row, std::uint32_t sequence) const {
+    return own ? row - frame.sequence_starts[sequence] : frame.positions[row];
+  }
+  std::uint32_t length(const Frame& frame, std::uint32_t sequence) const {
+    return own ? frame.sequence_starts[sequence + 1] - frame.sequence_starts[sequence]
+               : frame.sequence_lengths[sequence];
+  }
+};
+
+// Tokens [begin, end) that a query at `position` of a sequence of `length` tokens sees.
+std::pair<std::uint32_t, std::uint32_t> visible(const nacelle_attention_attributes& of, std::uint32_t position,
+                                                std::uint32_t length) {
+  const std::uint32_t begin = of.window && position >= of.window ? position - of.window + 1 : 0;
+  std::uint32_t end = of.causal ? position + 1 : std::max(length, position + 1);
+  if (of.window && !of.causal)
+    end = static_cast<std::uint32_t>(std::min<std::uint64_t>(end, std::uint64_t{position} + of.window));
+  return {begin, end};
+}
+
+}  // namespace
+
+void Compiler::attention(const nacelle_op& op) {
+  const auto of = attributes<nacelle_attention_attributes>(op);
+  const bool cached = of.cache_group != NACELLE_NO_CACHE;
+  const nacelle_type key_type = cached ? cache_.key_type : nacelle_type{NACELLE_TYPE_F32};
+  const nacelle_type value_type = cached ? cache_.value_type : nacelle_type{NACELLE_TYPE_F32};
+  const AttentionVariant* variant = choose_attention(key_type, value_type, weights_.isa());
+
+  // The row-wise half.
+  begin_rows(Lead::kRows, true);
+  const Place* k = read(op.inputs[1]);
+  const Place* v = read(op.inputs[2]);
+  Memory memory{};
+  Place* own = nullptr;
+  if (cached) {
+    memory = {kv_shapes(graph_, cache_)[of.cache_group], of.cache_group, of.cache_layer,
+              graph_.cache_groups[of.cache_group]->layer_count};
+  } else {
+    memory.shape = {kTileTokens, of.kv_head_count, of.key_width, of.value_width, sizeof(float), sizeof(float)};
+    memory.own = own = make_place(Space::kArena, Lead::kRows, memory.shape.layer_bytes(), own_blocks(bucket_));
+  }
+  push_rows([=](const Frame& frame, std::uint32_t row, std::byte*) {
+    const std::uint32_t sequence = frame.row_sequences[row];
+    for (std::uint32_t head = 0; head < of.kv_head_count; ++head)
+      variant->store(memory.view(frame, sequence, head), memory.position(frame, row, sequence),
+                     frame.at(*k, row) + std::uint64_t{head} * of.key_width,
+                     frame.at(*v, row) + std::uint64_t{head} * of.value_width);
+  });
+
+  // The parallel half: a unit is a tile of rows with all query heads of one KV head.
+  begin_step();
+  if (own) keep_alive(own);
+  const Place* q = read(op.inputs[0]);
+  const Place* out = write(op.outputs[0]);
+  const float* sinks = weights_.vector(input(op, 3));
+  const std::uint32_t group = of.head_count / of.kv_head_count;
+  const std::uint32_t heads_at_once = std::min(group, kMaxQueries);
+  const std::uint32_t tiles = tile_index(std::max(1u, kMaxQueries / group));
+  need_scratch(attention_scratch(of.value_width) * sizeof(float));
+  std::vector<float> slopes(of.head_count);
+  if (of.alibi_bias != 0)
+    for (std::uint32_t head = 0; head < of.head_count; ++head)
+      slopes[head] = alibi_slope(of.alibi_bias, head, of.head_count);
+
+  // Query heads [head, head + heads) of a tile's rows.
+  const auto attend = [=, slopes = std::move(slopes)](const Frame& frame, const RowTile& tile, std::uint32_t head,
+                                                      std::uint32_t heads, std::byte* scratch) {
+    AttentionCall call;
+    call.kv = memory.view(frame, tile.sequence, head / group);
+    call.query_count = tile.count * heads;
+    call.scale = of.scale;
+    call.soft_cap = of.soft_cap;
+    call.scratch = reinterpret_cast<float*>(scratch);
+    const std::uint32_t length = memory.length(frame, tile.sequence);
+    for (std::uint32_t i = 0; i < kMaxQueries; ++i) {
+      const bool real = i < call.query_count;
+      const std::uint32_t row = tile.row + (real ? i / heads : 0), h = head + (real ? i % heads : 0);
+      const std::uint32_t position = memory.position(frame, row, tile.sequence);
+      call.queries[i] = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
+      call.outputs[i] = frame.at(*out, row) + std::uint64_t{h} * of.value_width;
+      std::tie(call.begins[i], call.ends[i]) = visible(of, position, length);
+      call.positions[i] = static_cast<float>(position);
+      call.slopes[i] = slopes[h];
+      call.sinks[i] = sinks ? sinks[h] : -std::numeric_limits<float>::infinity();
+    }
+    variant->attend(call);
+  };
+  push_step(
+      "attention",
+      [=](const Frame& frame, std::uint32_t) -> Work {
+        return {std::uint64_t{frame.tiles[tiles].count} * of.kv_head_count, 1};
+      },
+      [=](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
+        for (std::uint64_t unit = begin; unit < end; ++unit) {
+          const RowTile& tile = frame.tiles[tiles].data[unit / of.kv_head_count];
+          const std::uint32_t first = static_cast<std::uint32_t>(unit % of.kv_head_count) * group;
+          for (std::uint32_t head = first; head < first + group; head += heads_at_once)
+            attend(frame, tile, head, std::min(heads_at_once, first + group - head), scratch);
+        }
+      });
+}
+
+// The entry of Frame::tiles whose tiles have at most `rows` rows.
+std::uint32_t Compiler::tile_index(std::uint32_t rows) {
+  auto& sizes = program_.tile_rows;
+  const auto found = std::find(sizes.begin(), sizes.end(), rows);
+  if (found == sizes.end()) sizes.push_back(rows);
+  return static_cast<std::uint32_t>(std::find(sizes.begin(), sizes.end(), rows) - sizes.begin());
+}
+
+}  // namespace nacelle::cpu

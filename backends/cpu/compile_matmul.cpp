@@ -1,0 +1,222 @@
+// Matmuls: those that share their input become one step; bias, residual and gated activation are applied to each tile
+// while it is in the cache.
+#include <algorithm>
+
+#include "backends/cpu/compiler.hpp"
+
+namespace nacelle::cpu {
+namespace {
+
+// Rows that share one pass over a tile of weights: few enough that their encoded activations stay in L2.
+constexpr std::uint32_t kRowBlock = 48;
+// Groups of a unit. A lone row takes many: its kernel streams them, and claiming costs less.
+constexpr std::uint32_t kTileGroups = 2, kMostGroups = 8;
+constexpr std::uint32_t kFewRows = 4;
+constexpr std::uint64_t kScratchFloats = std::max(kRowBlock * kTileGroups, kFewRows* kMostGroups) * kGroupRows;
+
+struct Tiling {
+  std::uint32_t groups;  // of a unit
+  std::uint32_t rows;    // of a unit
+  std::uint32_t row_blocks;
+};
+
+Tiling tile(std::uint32_t rows, std::uint32_t groups, std::uint32_t tile_rows) {
+  if (rows <= kFewRows) return {std::clamp(groups / 64, kTileGroups, kMostGroups), rows, 1};
+  const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const std::uint32_t size = (rows + blocks - 1) / blocks;
+  const std::uint32_t even = std::min(kRowBlock, (size + tile_rows - 1) / tile_rows * tile_rows);
+  return {kTileGroups, even, (rows + even - 1) / even};
+}
+
+}  // namespace
+
+// The operations behind a part: y = x w + b, then perhaps a residual; or gate and up, then their gated product.
+struct Compiler::MatmulOps {
+  const nacelle_op* matmul;
+  const nacelle_op* up;
+  const nacelle_op* last;  // ADD or GATED, or the matmul itself
+  std::uint32_t residual = NACELLE_NO_VALUE;
+};
+
+// The GATED operation of which this matmul is the gate or the up half, where both halves feed nothing else and share
+// their input and their kernel.
+const nacelle_op* Compiler::gate_of(const nacelle_op& matmul) const {
+  const nacelle_op* gated = only_consumer(matmul.outputs[0]);
+  if (!gated || gated->kind != NACELLE_OP_GATED || gated->inputs[0] == gated->inputs[1]) return nullptr;
+  for (std::uint32_t half = 0; half < 2; ++half) {
+    const std::uint32_t value = gated->inputs[half];
+    if (only_consumer(value) != gated) return nullptr;
+    bool found = false;
+    for (std::uint32_t consumer : consumers_[matmul.inputs[0]]) {
+      const nacelle_op& op = *graph_.ops[consumer];
+      found = found || (op.kind == NACELLE_OP_MATMUL && op.outputs[0] == value &&
+                        weights_.matrix(op.inputs[1]).variant == weights_.matrix(matmul.inputs[1]).variant);
+    }
+    if (!found) return nullptr;
+  }
+  return gated;
+}
+
+// All matmuls of the input of operation `index` that its encoding serves; they and what is fused with them become done.
+std::vector<Compiler::MatmulOps> Compiler::gather_matmuls(std::uint32_t index) {
+  const nacelle_op& first = *graph_.ops[index];
+  const MatmulVariant* variant = weights_.matrix(first.inputs[1]).variant;
+  const auto finish = [&](const nacelle_op* op) {
+    done_[static_cast<std::uint32_t>(std::find(graph_.ops, graph_.ops + graph_.op_count, op) - graph_.ops)] = true;
+  };
+  std::vector<MatmulOps> found;
+  for (std::uint32_t consumer : consumers_[first.inputs[0]]) {
+    const nacelle_op& op = *graph_.ops[consumer];
+    if (done_[consumer] || op.kind != NACELLE_OP_MATMUL || weights_.matrix(op.inputs[1]).variant != variant) continue;
+    MatmulOps ops{&op, nullptr, &op};
+    const nacelle_op* next = only_consumer(op.outputs[0]);
+    if (const nacelle_op* gated = gate_of(op)) {
+      if (gated->inputs[0] != op.outputs[0]) continue;  // the up half: its gate takes it along
+      const auto up = std::find_if(graph_.ops, graph_.ops + graph_.op_count, [&](const nacelle_op* other) {
+        return other->output_count == 1 && other->outputs[0] == gated->inputs[1];
+      });
+      ops.up = *up;
+      ops.last = gated;
+      finish(*up);
+      finish(gated);
+    } else if (next && next->kind == NACELLE_OP_ADD) {
+      const std::uint32_t other = next->inputs[0] == op.outputs[0] ? next->inputs[1] : next->inputs[0];
+      if (!is_weight(other) && emitted(other)) {
+        ops.last = next;
+        ops.residual = other;
+        finish(next);
+      }
+    }
+    done_[consumer] = true;
+    found.push_back(ops);
+  }
+  return found;
+}
+
+// The rows of `x` as the variant wants them, encoded once for all matmuls that read it.
+Place* Compiler::encode(std::uint32_t x, const MatmulVariant& variant) {
+  if (!variant.encode) return nullptr;
+  const auto key = std::pair(x, variant.encode);
+  if (const auto found = encoded_.find(key); found != encoded_.end()) return found->second;
+  const Lead lead = lead_of(x);
+  begin_rows(lead, true);
+  const Place* from = read(x);
+  Place* to = temporary(lead, encoded_row_bytes(variant.activation, from->width));
+  const std::uint32_t blocks = (from->width + kQuantBlock - 1) / kQuantBlock;
+  push_rows([=, encode = variant.encode](const Frame& frame, std::uint32_t row, std::byte*) {
+    encode(frame.at(*from, row), from->width, 0, blocks, frame.at<std::uint8_t>(*to, row));
+  });
+  return encoded_[key] = to;
+}
+
+void Compiler::matmul(std::uint32_t index) {
+  const nacelle_op& first = *graph_.ops[index];
+  const std::uint32_t x = first.inputs[0];
+  const MatmulVariant& variant = *weights_.matrix(first.inputs[1]).variant;
+  const std::vector<MatmulOps> found = gather_matmuls(index);
+  Place* encoded = encode(x, variant);
+  begin_step();
+  const Place* from = encoded ? keep_alive(encoded) : read(x);
+  std::vector<MatmulPart> parts;
+  for (const MatmulOps& ops : found) {
+    MatmulPart part;
+    part.weights = &weights_.matrix(ops.matmul->inputs[1]);
+    part.bias = weights_.vector(input(*ops.matmul, 2));
+    if (ops.up) {
+      const auto of = attributes<nacelle_activation_attributes>(*ops.last);
+      part.gated = {of.activation, of.clamp, of.alpha, of.up_offset};
+      part.up_weights = &weights_.matrix(ops.up->inputs[1]);
+      part.up_bias = weights_.vector(input(*ops.up, 2));
+    }
+    if (ops.residual != NACELLE_NO_VALUE) part.residual = read(ops.residual);
+    part.out = write(ops.last->outputs[0]);
+    parts.push_back(part);
+  }
+  push_matmul(std::move(parts), from);
+}
+
+namespace {
+
+// One tile of one matmul: `groups` groups from `group`, for the rows of `call`.
+void multiply_tile(const PackedMatrix& w, MatmulCall call, std::uint32_t group, std::uint32_t groups, float* out,
+                   std::uint64_t out_stride) {
+  call.weights = w.memory.as<std::uint8_t>(group * w.group_bytes);
+  call.group_bytes = w.group_bytes;
+  call.columns = static_cast<std::uint32_t>(w.columns);
+  call.out = out;
+  call.out_stride = out_stride;
+  w.variant->multiply(call, groups);
+}
+
+}  // namespace
+
+void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
+  std::uint32_t total = 0;
+  for (const MatmulPart& part : parts) total += part.weights->groups();
+  const std::uint32_t tile_rows = parts[0].weights->variant->tile_rows;
+  need_scratch(2 * kScratchFloats * sizeof(float));
+  const auto count_units = [parts](const Tiling& tiling) {
+    std::uint64_t units = 0;
+    for (const MatmulPart& part : parts) units += (part.weights->groups() + tiling.groups - 1) / tiling.groups;
+    return units * tiling.row_blocks;
+  };
+  const VectorKernels& kernels = vectors_;
+  const Lead lead = x->lead;
+
+  // The columns [group, group + groups) of one part for some rows.
+  const auto run_unit = [x, &kernels](const MatmulPart& part, const Frame& frame, std::uint32_t row, std::uint32_t rows,
+                                      std::uint32_t group, std::uint32_t groups, std::byte* scratch) {
+    const std::uint32_t columns = groups * kGroupRows;
+    MatmulCall call{};
+    call.rows = rows;
+    call.x = frame.at<const std::uint8_t>(*x, row);
+    call.x_stride = x->stride;
+    float* out = frame.at(*part.out, row) + std::uint64_t{group} * kGroupRows;
+    const std::uint64_t out_stride = part.out->stride / sizeof(float);
+    float* gate = part.up_weights ? reinterpret_cast<float*>(scratch) : out;
+    const std::uint64_t gate_stride = part.up_weights ? columns : out_stride;
+    float* up = reinterpret_cast<float*>(scratch) + kScratchFloats;
+    multiply_tile(*part.weights, call, group, groups, gate, gate_stride);
+    if (part.up_weights) multiply_tile(*part.up_weights, call, group, groups, up, columns);
+    const auto add_bias = [&](float* y, const float* bias) {
+      if (bias) kernels.add(y, bias + std::uint64_t{group} * kGroupRows, columns, y);
+    };
+    for (std::uint32_t r = 0; r < rows; ++r) {
+      float* y = gate + r * gate_stride;
+      add_bias(y, part.bias);
+      if (part.up_weights) {
+        add_bias(up + std::uint64_t{r} * columns, part.up_bias);
+        kernels.gated(part.gated, y, up + std::uint64_t{r} * columns, columns, out + r * out_stride);
+      }
+      if (part.residual)
+        kernels.add(y, frame.at(*part.residual, row + r) + std::uint64_t{group} * kGroupRows, columns, y);
+    }
+  };
+
+  push_step(
+      "matmul",
+      [=](const Frame& frame, std::uint32_t threads) -> Work {
+        const std::uint32_t rows = frame.count(lead);
+        if (rows == 0) return {0, 1};
+        const std::uint64_t units = count_units(tile(rows, total, tile_rows));
+        return {units, std::max<std::uint64_t>(1, units / (threads * 16))};
+      },
+      [=, parts = std::move(parts)](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
+        const std::uint32_t rows = frame.count(lead);
+        const Tiling tiling = tile(rows, total, tile_rows);
+        std::uint64_t first = 0;  // unit of the part at hand
+        for (const MatmulPart& part : parts) {
+          const std::uint32_t groups = part.weights->groups();
+          const std::uint64_t units = std::uint64_t{(groups + tiling.groups - 1) / tiling.groups} * tiling.row_blocks;
+          for (std::uint64_t unit = std::max(begin, first); unit < std::min(end, first + units); ++unit) {
+            const auto group = static_cast<std::uint32_t>((unit - first) / tiling.row_blocks) * tiling.groups;
+            const auto row = static_cast<std::uint32_t>((unit - first) % tiling.row_blocks) * tiling.rows;
+            run_unit(part, frame, row, std::min(tiling.rows, rows - row), group,
+                     std::min(tiling.groups, groups - group), scratch);
+          }
+          first += units;
+        }
+      });
+}
+
+}  // namespace nacelle::cpu

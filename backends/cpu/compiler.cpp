@@ -1,0 +1,234 @@
+// Walking the graph, chaining rows, and giving every value its memory.
+#include "backends/cpu/compiler.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace nacelle::cpu {
+namespace {
+
+constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t to) { return (n + to - 1) / to * to; }
+
+constexpr std::pair<std::uint32_t, const std::uint32_t * Frame::*> kInputs[] = {
+    {NACELLE_INPUT_TOKENS, &Frame::tokens},
+    {NACELLE_INPUT_POSITIONS, &Frame::positions},
+    {NACELLE_INPUT_OUTPUT_ROWS, &Frame::output_rows},
+    {NACELLE_INPUT_ADAPTER_SLOTS, &Frame::adapter_slots},
+};
+
+// Offsets handed out best fit first, so that values that are done make room for later ones.
+class Memory {
+ public:
+  std::uint64_t take(std::uint64_t bytes) {
+    const auto found = free_.lower_bound(bytes);
+    if (found != free_.end() && found->first <= 2 * bytes) {
+      const std::uint64_t offset = found->second;
+      sizes_[offset] = found->first;
+      free_.erase(found);
+      return offset;
+    }
+    const std::uint64_t offset = size_;
+    sizes_[offset] = bytes;
+    size_ += bytes;
+    return offset;
+  }
+  void give(std::uint64_t offset) { free_.emplace(sizes_.at(offset), offset); }
+  std::uint64_t size() const { return size_; }
+
+ private:
+  std::multimap<std::uint64_t, std::uint64_t> free_;  // bytes, offset
+  std::map<std::uint64_t, std::uint64_t> sizes_;      // of each offset
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace
+
+Compiler::Compiler(const CpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
+                   const nacelle_output_layout& output)
+    : weights_(weights),
+      graph_(weights.graph()),
+      vectors_(weights.vectors()),
+      cache_(cache),
+      bucket_(bucket),
+      output_(output) {}
+
+Program Compiler::compile() {
+  analyse();
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i)
+    if (!done_[i]) emit(i);
+  flush_rows();
+  place_all();
+  return std::move(program_);
+}
+
+void Compiler::analyse() {
+  program_.values.assign(graph_.value_count, nullptr);
+  consumers_.resize(graph_.value_count);
+  done_.assign(graph_.op_count, false);
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    const nacelle_op& op = *graph_.ops[i];
+    for (std::uint32_t k = 0; k < op.input_count; ++k)
+      if (op.inputs[k] != NACELLE_NO_VALUE) consumers_[op.inputs[k]].push_back(i);
+  }
+  for (std::uint32_t v = 0; v < graph_.value_count; ++v) {
+    const nacelle_value& value = *graph_.values[v];
+    if (value.kind == NACELLE_VALUE_BOUNDARY) write(v);  // by the host
+  }
+}
+
+const nacelle_op* Compiler::only_consumer(std::uint32_t value) const {
+  return consumers_[value].size() == 1 && !is_kept(value) ? graph_.ops[consumers_[value][0]] : nullptr;
+}
+
+void Compiler::emit(std::uint32_t index) {
+  const nacelle_op& op = *graph_.ops[index];
+  switch (op.kind) {
+    case NACELLE_OP_EMBEDDING: return embedding(op);
+    case NACELLE_OP_MATMUL: return matmul(index);
+    case NACELLE_OP_RMS_NORM:
+    case NACELLE_OP_LAYER_NORM: return norm(op);
+    case NACELLE_OP_ROPE: return rope(op);
+    case NACELLE_OP_ATTENTION: return attention(op);
+    case NACELLE_OP_UNARY: return unary(op);
+    case NACELLE_OP_GATED: return gated(op);
+    case NACELLE_OP_SOFTMAX: return softmax(op);
+    case NACELLE_OP_ADD:
+    case NACELLE_OP_MUL: return combine(op);
+    case NACELLE_OP_SCALE: return scale(op);
+    case NACELLE_OP_SPLIT: return split(op);
+    case NACELLE_OP_CONCAT: return concat(op);
+    case NACELLE_OP_GATHER: return gather(op);
+    case NACELLE_OP_POOL: return pool(op);
+    case NACELLE_OP_NORMALISE: return normalise(op);
+    case NACELLE_OP_ADAPTER_MATMUL: return adapter_matmul(op);
+    case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
+    default:
+      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: operation " + std::to_string(index) + " of kind " +
+                                                    std::to_string(op.kind) + " has no kernel");
+  }
+}
+
+// ---- Steps
+
+void Compiler::begin_step() {
+  flush_rows();
+  ++epoch_;
+}
+
+void Compiler::push_step(const char* name, decltype(Step::work) work, decltype(Step::run) run) {
+  program_.steps.push_back({name, std::move(work), std::move(run)});
+}
+
+void Compiler::begin_rows(Lead lead, bool local) {
+  if (!chain_.empty() && (chain_lead_ != lead || !local)) flush_rows();
+  if (chain_.empty()) ++epoch_;
+  chain_lead_ = lead;
+}
+
+void Compiler::push_rows(RowFunction function) { chain_.push_back(std::move(function)); }
+
+// All functions of a chain run on one row, then on the next: a row stays in the cache.
+void Compiler::flush_rows() {
+  if (chain_.empty()) return;
+  const Lead lead = chain_lead_;
+  push_step(
+      "rows",
+      [lead](const Frame& frame, std::uint32_t threads) -> Work {
+        const std::uint64_t count = frame.count(lead);
+        return {count, std::max<std::uint64_t>(1, count / (threads * 4))};
+      },
+      [chain = std::exchange(chain_, {})](const Frame& frame, std::uint64_t begin, std::uint64_t end,
+                                          std::byte* scratch) {
+        for (std::uint64_t row = begin; row < end; ++row)
+          for (const RowFunction& function : chain) function(frame, static_cast<std::uint32_t>(row), scratch);
+      });
+}
+
+// ---- Places
+
+std::uint64_t Compiler::most_rows(Lead lead) const {
+  switch (lead) {
+    case Lead::kRows: return bucket_.rows;
+    case Lead::kOutputRows: return bucket_.output_rows;
+    default: return bucket_.sequences;
+  }
+}
+
+Lead Compiler::lead_of(std::uint32_t value) const {
+  switch (graph_.values[value]->shape[0]) {
+    case NACELLE_DIM_ROWS: return Lead::kRows;
+    case NACELLE_DIM_OUTPUT_ROWS: return Lead::kOutputRows;
+    case NACELLE_DIM_SEQUENCES: return Lead::kSequences;
+    default: throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: an activation has a fixed number of rows");
+  }
+}
+
+std::uint32_t Compiler::width_of(std::uint32_t value) const {
+  const nacelle_value& of = *graph_.values[value];
+  std::int64_t width = 1;
+  for (std::uint32_t i = 1; i < of.rank; ++i) {
+    if (of.shape[i] <= 0 || of.shape[i] > INT32_MAX / width)
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: an activation has no usable shape");
+    width *= of.shape[i];
+  }
+  return static_cast<std::uint32_t>(width);
+}
+
+bool Compiler::is_kept(std::uint32_t value) const {
+  const nacelle_value& of = *graph_.values[value];
+  if (of.output != NACELLE_OUTPUT_NONE || of.kind == NACELLE_VALUE_BOUNDARY) return true;
+  const auto selects = [&](std::uint32_t op) { return graph_.ops[op]->kind == NACELLE_OP_LOGITS_SELECT; };
+  return std::any_of(consumers_[value].begin(), consumers_[value].end(), selects);
+}
+
+Compiler::IndexArray Compiler::indices_of(std::uint32_t value) const {
+  for (const auto& [role, array] : kInputs)
+    if (graph_.values[value]->kind == NACELLE_VALUE_INPUT && graph_.values[value]->role == role) return array;
+  throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: indices must be an input of the step");
+}
+
+Place* Compiler::make_place(Space space, Lead lead, std::uint64_t stride, std::uint64_t row_count) {
+  program_.places.push_back(
+      {space, lead, 0, round_up(stride, 64), 0, std::max<std::uint64_t>(row_count, 1), epoch_, epoch_});
+  return &program_.places.back();
+}
+
+Place* Compiler::write(std::uint32_t value) {
+  const Lead lead = lead_of(value);
+  const std::uint32_t width = width_of(value);
+  const Space space = is_kept(value) ? Space::kSlot : Space::kArena;
+  Place* place = make_place(space, lead, round_up(width, kGroupRows) * sizeof(float), most_rows(lead));
+  place->width = width;
+  return program_.values[value] = place;
+}
+
+const Place* Compiler::read(std::uint32_t value) {
+  if (value >= graph_.value_count || !program_.values[value])
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: an operation reads a value that is made after it");
+  return keep_alive(program_.values[value]);
+}
+
+const Place* Compiler::keep_alive(Place* place) {
+  place->dies = epoch_;
+  return place;
+}
+
+void Compiler::place_all() {
+  std::vector<std::vector<Place*>> born(epoch_ + 1), dead(epoch_ + 1);
+  for (Place& place : program_.places) {
+    born[place.born].push_back(&place);
+    dead[place.dies].push_back(&place);
+  }
+  Memory arena, slot;
+  for (std::uint32_t epoch = 0; epoch <= epoch_; ++epoch) {
+    for (Place* place : born[epoch])
+      place->offset = (place->space == Space::kSlot ? slot : arena).take(place->stride * place->row_count);
+    for (const Place* place : dead[epoch])
+      if (place->space == Space::kArena) arena.give(place->offset);
+  }
+  program_.space_bytes[0] = arena.size();
+  program_.space_bytes[1] = slot.size();
+}
+
+}  // namespace nacelle::cpu

@@ -1,0 +1,131 @@
+// From a graph to a program: a flat list of steps whose buffers are resolved. The compiler walks the operations in
+// order. Operations that work row by row are chained without barriers between them; matmuls that share their input
+// become one step, with a residual, a bias or a gated activation done while the result is warm. One function emits one
+// kind of operation (compile_*.cpp).
+#pragma once
+
+#include <deque>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "backends/cpu/frame.hpp"
+#include "backends/cpu/weights.hpp"
+
+namespace nacelle::cpu {
+
+struct Program {
+  std::vector<Step> steps;
+  std::deque<Place> places;              // addresses are kept by the steps
+  std::vector<Place*> values;            // by value id; nullptr where a value was fused away or is no activation
+  std::vector<std::uint32_t> tile_rows;  // the tile sizes that Frame::tiles lists
+  std::uint64_t space_bytes[2] = {};
+  std::uint64_t scratch_bytes = 64;  // of a thread
+  const Place* logits = nullptr;
+  const Place* adjusted = nullptr;  // logits after mask, adjustments and temperature
+  const Place* embedding = nullptr;
+};
+
+class Compiler {
+ public:
+  Compiler(const CpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
+           const nacelle_output_layout& output);
+  // Throws sdk::Failure for an operation without a kernel. The program refers to the weights.
+  Program compile();
+
+ private:
+  using RowFunction = std::function<void(const Frame&, std::uint32_t row, std::byte* scratch)>;
+  using IndexArray = const std::uint32_t* Frame::*;
+
+  struct MatmulPart {
+    const PackedMatrix* weights = nullptr;
+    const PackedMatrix* up_weights = nullptr;  // with a gated activation: `weights` is the gate's
+    const float* bias = nullptr;
+    const float* up_bias = nullptr;
+    const Place* residual = nullptr;
+    const Place* out = nullptr;
+    GatedAttributes gated{};
+  };
+  struct MatmulOps;  // the operations behind a part; compile_matmul.cpp
+
+  // ---- Steps and places (compiler.cpp)
+  // Opens a step; what is read and written from here on belongs to it.
+  void begin_step();
+  void push_step(const char* name, decltype(Step::work) work, decltype(Step::run) run);
+  // Opens a row-wise operation, in the chain before it where that has the same lead and `local` is true: it reads only
+  // its own row of what the chain has made.
+  void begin_rows(Lead lead, bool local);
+  void push_rows(RowFunction function);
+  void flush_rows();
+  const Place* read(std::uint32_t value);
+  Place* write(std::uint32_t value);
+  const Place* keep_alive(Place* place);
+  Place* make_place(Space space, Lead lead, std::uint64_t stride, std::uint64_t row_count);
+  Place* temporary(Lead lead, std::uint64_t stride) { return make_place(Space::kArena, lead, stride, most_rows(lead)); }
+  void need_scratch(std::uint64_t bytes) { program_.scratch_bytes = std::max(program_.scratch_bytes, bytes); }
+  std::uint64_t most_rows(Lead lead) const;
+  Lead lead_of(std::uint32_t value) const;
+  std::uint32_t width_of(std::uint32_t value) const;
+  bool is_kept(std::uint32_t value) const;
+  bool is_weight(std::uint32_t value) const { return graph_.values[value]->kind == NACELLE_VALUE_WEIGHT; }
+  IndexArray indices_of(std::uint32_t value) const;
+  void place_all();
+
+  // ---- What the graph looks like
+  void analyse();
+  // The only consumer of a value that nobody else sees, or nullptr.
+  const nacelle_op* only_consumer(std::uint32_t value) const;
+  bool emitted(std::uint32_t value) const { return program_.values[value] != nullptr; }
+  template <class T>
+  static T attributes(const nacelle_op& op) {
+    return sdk::load(static_cast<const T*>(op.attributes));
+  }
+  static std::uint32_t input(const nacelle_op& op, std::uint32_t index) {
+    return index < op.input_count ? op.inputs[index] : NACELLE_NO_VALUE;
+  }
+
+  // ---- Operations
+  void emit(std::uint32_t index);
+  void embedding(const nacelle_op& op);
+  void norm(const nacelle_op& op);
+  void rope(const nacelle_op& op);
+  void unary(const nacelle_op& op);
+  void gated(const nacelle_op& op);
+  void combine(const nacelle_op& op);  // ADD, MUL
+  void scale(const nacelle_op& op);
+  void softmax(const nacelle_op& op);
+  void normalise(const nacelle_op& op);
+  void split(const nacelle_op& op);
+  void concat(const nacelle_op& op);
+  void gather(const nacelle_op& op);
+  void pool(const nacelle_op& op);
+  void adapter_matmul(const nacelle_op& op);
+  void matmul(std::uint32_t index);
+  void attention(const nacelle_op& op);
+  void logits_select(const nacelle_op& op);
+  const Place* rope_rows(const RopeTable& table);
+  std::uint32_t tile_index(std::uint32_t rows);
+
+  // compile_matmul.cpp
+  const nacelle_op* gate_of(const nacelle_op& matmul) const;
+  std::vector<MatmulOps> gather_matmuls(std::uint32_t index);
+  Place* encode(std::uint32_t x, const MatmulVariant& variant);
+  void push_matmul(std::vector<MatmulPart> parts, const Place* x);
+
+  const CpuWeights& weights_;
+  const nacelle_graph& graph_;
+  const VectorKernels& vectors_;
+  nacelle_cache_options cache_;
+  nacelle_bucket bucket_;
+  nacelle_output_layout output_;
+  Program program_;
+  std::vector<std::vector<std::uint32_t>> consumers_;  // operations that read a value
+  std::vector<bool> done_;                             // operations emitted with an earlier one
+  std::uint32_t epoch_ = 0;                            // steps so far: a place is born and dies between two of them
+  Lead chain_lead_ = Lead::kRows;
+  std::vector<RowFunction> chain_;
+  std::map<std::pair<std::uint32_t, decltype(MatmulVariant::encode)>, Place*> encoded_;  // by value and encoding
+  std::vector<std::pair<const RopeTable*, Place*>> rope_rows_;
+};
+
+}  // namespace nacelle::cpu

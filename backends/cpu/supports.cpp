@@ -1,0 +1,96 @@
+// One line an operation, and what its inputs must be beyond what every graph promises.
+#include "backends/cpu/supports.hpp"
+
+#include <nacelle/plugin.hpp>
+#include <nacelle/rope.hpp>
+#include <nacelle/types.hpp>
+
+#include "backends/cpu/packing.hpp"
+
+namespace nacelle::cpu {
+namespace {
+
+const nacelle_value* input(const nacelle_graph& graph, const nacelle_op& op, std::uint32_t index) {
+  if (index >= op.input_count || op.inputs[index] >= graph.value_count) return nullptr;
+  return graph.values[op.inputs[index]];
+}
+
+bool is_index_input(const nacelle_value* value) { return value && value->kind == NACELLE_VALUE_INPUT; }
+bool is_activation(const nacelle_value* value) {
+  return value && value->type == NACELLE_TYPE_F32 &&
+         (value->kind == NACELLE_VALUE_INTERMEDIATE || value->kind == NACELLE_VALUE_BOUNDARY) && value->shape[0] < 0;
+}
+bool is_vector(const nacelle_value* value) {  // absent is fine
+  return !value ||
+         (value->kind == NACELLE_VALUE_WEIGHT &&
+          (value->type == NACELLE_TYPE_F32 || value->type == NACELLE_TYPE_F16 || value->type == NACELLE_TYPE_BF16));
+}
+bool is_matrix(const nacelle_value* value) {
+  return value && value->kind == NACELLE_VALUE_WEIGHT && value->rank == 2 && packable(value->type) &&
+         value->shape[1] > 0 && value->shape[1] % type_info(value->type)->block_elements == 0;
+}
+
+template <class T>
+T attributes(const nacelle_op& op) {
+  return sdk::load(static_cast<const T*>(op.attributes));
+}
+
+bool takes_attention(const nacelle_graph& graph, const nacelle_op& op) {
+  const auto of = attributes<nacelle_attention_attributes>(op);
+  if (!of.kv_head_count || of.head_count % of.kv_head_count || !of.key_width || !of.value_width) return false;
+  // Values that alias the keys and additive bias tables have no kernel yet.
+  if (!is_activation(input(graph, op, 0)) || !is_activation(input(graph, op, 1)) ||
+      !is_activation(input(graph, op, 2)) || !is_vector(input(graph, op, 3)) || input(graph, op, 4))
+    return false;
+  if (of.cache_group == NACELLE_NO_CACHE) return true;
+  return of.cache_group < graph.cache_group_count && graph.cache_groups[of.cache_group]->kind == NACELLE_CACHE_PAGED &&
+         graph.cache_groups[of.cache_group]->value_width != 0 &&
+         of.cache_layer < graph.cache_groups[of.cache_group]->layer_count;
+}
+
+bool takes_rope(const nacelle_graph& graph, const nacelle_op& op) {
+  const nacelle_value* positions = input(graph, op, 1);
+  return rope_is_valid(attributes<nacelle_rope_attributes>(op)) && is_activation(input(graph, op, 0)) &&
+         is_index_input(positions) && positions->role == NACELLE_INPUT_POSITIONS && is_vector(input(graph, op, 2)) &&
+         is_vector(input(graph, op, 3));
+}
+
+bool all_activations(const nacelle_graph& graph, const nacelle_op& op) {
+  for (std::uint32_t i = 0; i < op.input_count; ++i)
+    if (!is_activation(input(graph, op, i))) return false;
+  return op.input_count > 0;
+}
+
+bool takes(const nacelle_graph& graph, const nacelle_op& op) {
+  const nacelle_value* first = input(graph, op, 0);
+  const nacelle_value* second = input(graph, op, 1);
+  switch (op.kind) {
+    case NACELLE_OP_EMBEDDING: return is_index_input(first) && is_matrix(second);
+    case NACELLE_OP_MATMUL: return is_activation(first) && is_matrix(second) && is_vector(input(graph, op, 2));
+    case NACELLE_OP_RMS_NORM:
+    case NACELLE_OP_LAYER_NORM: return is_activation(first) && is_vector(second) && is_vector(input(graph, op, 2));
+    case NACELLE_OP_ROPE: return takes_rope(graph, op);
+    case NACELLE_OP_ATTENTION: return takes_attention(graph, op);
+    case NACELLE_OP_ADD:
+    case NACELLE_OP_MUL: return is_activation(first) && second && (is_activation(second) || is_vector(second));
+    case NACELLE_OP_GATHER: return is_activation(first) && is_index_input(second);
+    case NACELLE_OP_ADAPTER_MATMUL:
+      return is_activation(first) && is_activation(second) && is_index_input(input(graph, op, 2));
+    case NACELLE_OP_UNARY:
+    case NACELLE_OP_GATED:
+    case NACELLE_OP_SOFTMAX:
+    case NACELLE_OP_SCALE:
+    case NACELLE_OP_SPLIT:
+    case NACELLE_OP_CONCAT:
+    case NACELLE_OP_POOL:
+    case NACELLE_OP_NORMALISE:
+    case NACELLE_OP_LOGITS_SELECT: return all_activations(graph, op);
+    default: return false;
+  }
+}
+
+}  // namespace
+
+bool supports(const nacelle_graph& graph, const nacelle_op& op) noexcept { return takes(graph, op); }
+
+}  // namespace nacelle::cpu

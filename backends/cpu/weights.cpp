@@ -1,0 +1,239 @@
+// Loading weights: rows are read a few megabytes at a time, packed on all threads, and their pages given back.
+#include "backends/cpu/weights.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <nacelle/types.hpp>
+
+#include "backends/cpu/cache.hpp"
+#include "backends/cpu/plan.hpp"
+
+namespace nacelle::cpu {
+namespace {
+
+constexpr std::uint64_t kChunkBytes = 4 << 20;                  // read at a time
+constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // of a weight; keeps products from overflowing
+
+struct Extent {
+  std::uint64_t rows = 1, columns = 1;
+};
+
+// A weight as [product of all extents but the last, last extent].
+Extent extent_of(const nacelle_value& value, std::string_view name) {
+  Extent extent;
+  for (std::uint32_t i = 0; i < value.rank; ++i) {
+    const std::int64_t n = value.shape[i];
+    if (n <= 0 || static_cast<std::uint64_t>(n) > kMaxElements / (extent.rows * extent.columns))
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
+    (i + 1 == value.rank ? extent.columns : extent.rows) *= static_cast<std::uint64_t>(n);
+  }
+  return extent;
+}
+
+// Rows of a weight from the source, released when this goes out of scope.
+class SourceRows {
+ public:
+  SourceRows(const sdk::Host& host, const nacelle_weight_source& source, std::uint32_t weight, std::string_view name,
+             std::uint64_t begin, std::uint64_t count, nacelle_type type, std::uint64_t columns)
+      : source_(source), weight_(weight), begin_(begin), count_(count) {
+    nacelle_error* error = nullptr;
+    const nacelle_status status = source.read(source.context, weight, begin, count, &rows_, &error);
+    if (status != NACELLE_OK) rethrow(host, status, error, name);
+    if (rows_.type != type || rows_.row_bytes < row_bytes(type, columns)) {
+      source.release(source.context, weight, begin, count);
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
+                         "weight " + std::string(name) + ": the rows are not of the type that the graph says");
+    }
+  }
+  ~SourceRows() { source_.release(source_.context, weight_, begin_, count_); }
+  SourceRows(const SourceRows&) = delete;
+  SourceRows& operator=(const SourceRows&) = delete;
+
+  const std::uint8_t* row(std::uint64_t index) const {
+    return static_cast<const std::uint8_t*>(rows_.data) + index * rows_.row_bytes;
+  }
+  std::uint64_t row_bytes_apart() const { return rows_.row_bytes; }
+
+ private:
+  [[noreturn]] static void rethrow(const sdk::Host& host, nacelle_status status, nacelle_error* error,
+                                   std::string_view name) {
+    std::string message = "reading weight " + std::string(name) + " failed";
+    if (error) {
+      const nacelle_host* table = host.table();
+      message = std::string(sdk::view(table->error_message(table->context, error)));
+      table->error_destroy(table->context, error);
+    }
+    throw sdk::Failure(status, message);
+  }
+
+  const nacelle_weight_source& source_;
+  std::uint32_t weight_;
+  std::uint64_t begin_, count_;
+  nacelle_weight_rows rows_{};
+};
+
+float float_element(nacelle_type type, const std::uint8_t* p) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, p, type == NACELLE_TYPE_F32 ? 4 : 2);
+  if (type == NACELLE_TYPE_F16) return f16_to_f32(static_cast<std::uint16_t>(bits));
+  return std::bit_cast<float>(type == NACELLE_TYPE_BF16 ? bits << 16 : bits);
+}
+
+// Which weights are used as matrices.
+std::vector<bool> matrix_weights(const nacelle_graph& graph) {
+  std::vector<bool> is_matrix(graph.weight_count);
+  for (std::uint32_t i = 0; i < graph.op_count; ++i) {
+    const nacelle_op& op = *graph.ops[i];
+    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING)
+      is_matrix[graph.values[op.inputs[1]]->weight] = true;
+  }
+  return is_matrix;
+}
+
+}  // namespace
+
+CpuWeights::CpuWeights(const sdk::Host& host, Isa isa, const nacelle_graph& graph,
+                       std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
+                       const nacelle_prepare_options& options)
+    : host_(host),
+      isa_(isa),
+      graph_(graph),
+      options_(options),
+      pins_(sdk::view(options.pins)),
+      matrices_(graph.weight_count),
+      vectors_(graph.weight_count) {
+  const std::vector<bool> is_matrix = matrix_weights(graph);
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
+    if (is_matrix[w])
+      load_matrix(source, w);
+    else
+      load_vector(source, w);
+    if (source.progress && source.progress(source.context, w + 1, graph.weight_count) == NACELLE_CANCELLED)
+      throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
+  }
+  std::uint32_t context = 0;
+  for (const nacelle_bucket& bucket : buckets) context = std::max(context, bucket.context);
+  make_rope_tables(context);
+}
+
+// A pin is "matmul.q8_0=variant", several of them parted by semicolons.
+const MatmulVariant* CpuWeights::choose(nacelle_type type, std::string_view pins) const {
+  std::string key = std::string("matmul.") + type_info(type)->name + "=";
+  std::transform(key.begin(), key.end(), key.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+  while (!pins.empty()) {
+    const std::string_view pin = pins.substr(0, pins.find(';'));
+    pins.remove_prefix(std::min(pins.size(), pin.size() + 1));
+    if (pin.substr(0, key.size()) != key) continue;
+    const std::string_view name = pin.substr(key.size());
+    const MatmulVariant* variant = choose_matmul(type, isa_, name);
+    if (!variant || variant->name != name)
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: pin '" + std::string(pin) + "': no such kernel can run here");
+    return variant;
+  }
+  return choose_matmul(type, isa_);
+}
+
+void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
+  const Extent extent = extent_of(value, name);
+  if (!packable(value.type) || extent.columns % type_info(value.type)->block_elements)
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: weight " + std::string(name) + " is stored in a type or width " +
+                                                  "that has no kernel; expected f32, f16, bf16, q8_0 or q4_0");
+  PackedMatrix& matrix = matrices_[weight];
+  matrix.type = value.type;
+  matrix.rows = extent.rows;
+  matrix.columns = extent.columns;
+  matrix.group_bytes = packed_group_bytes(value.type, extent.columns);
+  matrix.variant = choose(value.type, pins_);
+  matrix.memory = sdk::Buffer(host_, matrix.groups() * matrix.group_bytes);
+  bytes_ += matrix.memory.size();
+  const std::uint64_t per_group = row_bytes(value.type, extent.columns) * kGroupRows;
+  const std::uint64_t step = std::max<std::uint64_t>(1, kChunkBytes / per_group) * kGroupRows;
+  for (std::uint64_t begin = 0; begin < extent.rows; begin += step) {
+    const std::uint64_t count = std::min(step, extent.rows - begin);
+    const SourceRows rows(host_, source, weight, name, begin, count, value.type, extent.columns);
+    host_.parallel_for(packed_groups(count), 1, [&](std::uint64_t first, std::uint64_t last) {
+      for (std::uint64_t g = first; g < last; ++g)
+        pack_group(value.type, rows.row(g * kGroupRows), rows.row_bytes_apart(),
+                   static_cast<std::uint32_t>(std::min<std::uint64_t>(kGroupRows, count - g * kGroupRows)),
+                   extent.columns, matrix.memory.as<std::uint8_t>((begin / kGroupRows + g) * matrix.group_bytes));
+    });
+  }
+}
+
+void CpuWeights::load_vector(const nacelle_weight_source& source, std::uint32_t weight) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
+  const Extent extent = extent_of(value, name);
+  if (value.type != NACELLE_TYPE_F32 && value.type != NACELLE_TYPE_F16 && value.type != NACELLE_TYPE_BF16)
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED,
+                       "cpu: weight " + std::string(name) + " is used as a vector; expected f32, f16 or bf16");
+  std::vector<float>& out = vectors_[weight];
+  out.resize((extent.rows * extent.columns + kGroupRows - 1) / kGroupRows * kGroupRows);
+  bytes_ += out.size() * sizeof(float);
+  const std::uint64_t element = row_bytes(value.type, 1);
+  const SourceRows rows(host_, source, weight, name, 0, extent.rows, value.type, extent.columns);
+  for (std::uint64_t r = 0; r < extent.rows; ++r)
+    for (std::uint64_t k = 0; k < extent.columns; ++k)
+      out[r * extent.columns + k] = float_element(value.type, rows.row(r) + k * element);
+}
+
+const float* CpuWeights::vector(std::uint32_t value) const {
+  return value == NACELLE_NO_VALUE ? nullptr : vectors_[graph_.values[value]->weight].data();
+}
+
+void CpuWeights::make_rope_tables(std::uint32_t context) {
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    const nacelle_op* op = graph_.ops[i];
+    if (op->kind != NACELLE_OP_ROPE) continue;
+    const auto rope = sdk::load(static_cast<const nacelle_rope_attributes*>(op->attributes));
+    const auto factors = [&](std::uint32_t input) -> std::span<const float> {
+      if (input >= op->input_count || op->inputs[input] == NACELLE_NO_VALUE) return {};
+      return {vector(op->inputs[input]), rope.rotary_width / 2};
+    };
+    rope_tables_[op] = make_rope_table(rope, context, factors(2), factors(3));
+  }
+}
+
+std::uint64_t CpuWeights::cache_block_bytes(const nacelle_cache_options& options, std::uint32_t group) const {
+  return kv_block_bytes(graph_, kv_shapes(graph_, options), group);
+}
+
+std::unique_ptr<sdk::Cache> CpuWeights::create_cache(const nacelle_cache_options& options) {
+  return std::make_unique<CpuCache>(host_, graph_, options);
+}
+
+std::unique_ptr<sdk::Plan> CpuWeights::compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
+                                               nacelle_step_layout& step, nacelle_output_layout& output) {
+  auto plan = std::make_unique<CpuPlan>(host_, *this, options, bucket);
+  step = plan->step_layout();
+  output = plan->output_layout();
+  return plan;
+}
+
+void CpuWeights::write_adapter(sdk::Stream&, const nacelle_adapter_update& update) {
+  if (update.slot >= options_.max_adapters || update.rank > options_.max_rank)
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: adapter slot or rank is beyond what prepare was told");
+  if (update.target >= graph_.value_count || graph_.values[update.target]->kind != NACELLE_VALUE_WEIGHT ||
+      matrix(update.target).rows == 0)
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: an adapter's target is no matrix of the graph");
+  const auto key = std::pair(update.target, update.slot);
+  if (update.rank == 0) {
+    adapters_.erase(key);
+    return;
+  }
+  const PackedMatrix& target = matrix(update.target);
+  adapters_.insert_or_assign(key, Adapter{update.rank,
+                                          update.scale,
+                                          {update.a, update.a + update.rank * target.columns},
+                                          {update.b, update.b + target.rows * update.rank}});
+}
+
+const Adapter* CpuWeights::adapter(std::uint32_t target, std::uint32_t slot) const {
+  const auto found = adapters_.find({target, slot});
+  return found == adapters_.end() ? nullptr : &found->second;
+}
+
+}  // namespace nacelle::cpu
