@@ -15,8 +15,8 @@ namespace nacelle {
 namespace {
 
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
-constexpr JsonLimits kHeaderLimits{.bytes = kMaxHeaderBytes, .nodes = 1 << 21, .depth = 8};
-constexpr JsonLimits kIndexLimits{.bytes = kMaxHeaderBytes, .nodes = 1 << 21};
+constexpr JsonLimits kHeaderLimits{.bytes = kMaxHeaderBytes, .nodes = 1 << 20, .depth = 8};
+constexpr JsonLimits kIndexLimits{.bytes = kMaxHeaderBytes, .nodes = 1 << 20};
 constexpr std::size_t kMaxRank = 8;
 constexpr std::size_t kLengthBytes = 8;
 
