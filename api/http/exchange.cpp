@@ -11,6 +11,7 @@ void Exchange::respond(Response response) {
   if (answered_ || cancelled_) return;
   head_ = std::move(response);
   answered_ = finished_ = true;
+  cancel_ = nullptr;  // it usually owns the handler's state, which owns this object
   notify();
 }
 
@@ -32,12 +33,13 @@ void Exchange::write(std::string_view text) {
 void Exchange::finish() {
   if (!streaming_ || finished_ || cancelled_) return;
   finished_ = true;
+  cancel_ = nullptr;
   notify();
 }
 
 void Exchange::on_cancel(Task callback) {
   if (cancelled_) return callback();
-  cancel_ = std::move(callback);
+  if (!finished_) cancel_ = std::move(callback);
 }
 
 void Exchange::cancel() {

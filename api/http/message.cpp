@@ -36,6 +36,7 @@ Response error_response(const ApiError& error) {
 }
 
 ApiError to_api_error(const Error& error) {
+  if (const auto* request = dynamic_cast<const RequestError*>(&error)) return request->api_error();
   const auto with = [&](int status, const char* code) { return ApiError{status, error.what(), error.param(), code}; };
   switch (error.kind()) {
     case ErrorKind::kInvalidArgument: return with(400, "");

@@ -31,12 +31,23 @@ struct ApiError {
   std::string code;
 };
 
+// An Error whose answer is known where it is thrown.
+class RequestError : public Error {
+ public:
+  explicit RequestError(ApiError error)
+      : Error(ErrorKind::kInvalidArgument, error.message, error.param), error_(std::move(error)) {}
+  const ApiError& api_error() const noexcept { return error_; }
+
+ private:
+  ApiError error_;
+};
+
 // {"error": {message, type, param, code}}; the type follows from the status.
 std::string error_body(const ApiError& error);
 Response error_response(const ApiError& error);
 
-// The status of each kind of Error: 400 kInvalidArgument and kUnsupported, 404 kNotFound, 429 kResource (with
-// Retry-After), 503 kUnavailable, 500 kCorrupt and kInternal.
+// A RequestError's own; else the status follows from the kind: 400 kInvalidArgument and kUnsupported, 404 kNotFound,
+// 429 kResource (with Retry-After), 503 kUnavailable, 500 kCorrupt and kInternal.
 ApiError to_api_error(const Error& error);
 
 }  // namespace nacelle::http

@@ -1,0 +1,82 @@
+// The body of POST /v1/chat/completions.
+#include "api/http/message.hpp"
+#include "api/openai/generation_fields.hpp"
+#include "api/openai/request.hpp"
+
+namespace nacelle::openai {
+namespace {
+
+using T = Draft<ChatBody>;
+
+struct ChatDraft : T {
+  bool tools_off = false;  // tool_choice "none"
+};
+
+void set_response_format(ChatDraft&, const std::string& name, const Json& value) {
+  const auto type = to_object(name, value).find("type");
+  if (type == value.end()) refuse_missing(name + ".type");
+  if (*type != "text") refuse_unsupported(name, "any type but \"text\"");
+}
+
+void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& value) {
+  if (value != "none" && value != "auto") refuse_unsupported(name, "any choice but \"none\" and \"auto\"");
+  draft.tools_off = value == "none";
+}
+
+Fields<ChatDraft> chat_fields() {
+  using D = ChatDraft;
+  Fields<D> fields = generation_fields<D>();
+  const Field<D> more[] = {
+      custom<D>("messages", [](D& d, const std::string&, const Json& v) { d.prompt.messages = normalise_messages(v); }),
+      custom<D>("tools", [](D& d, const std::string&, const Json& v) { d.prompt.tools = check_tools(v); }),
+      custom<D>("tool_choice", set_tool_choice),
+      custom<D>("chat_template_kwargs",
+                [](D& d, const std::string& name, const Json& v) {
+                  d.prompt.template_variables = to_template_variables(name, v);
+                }),
+      integer<D>("max_completion_tokens", 1, kMaxCount,
+                 [](D& d, std::int64_t v) { d.max_completion_tokens = static_cast<std::uint32_t>(v); }),
+      boolean<D>("logprobs", [](D& d, bool v) { d.logprobs = v; }),
+      integer<D>("top_logprobs", 0, 20, [](D& d, std::int64_t v) { d.top_logprobs = static_cast<std::uint32_t>(v); }),
+      custom<D>("response_format", set_response_format),
+
+      no_effect<D>("metadata", Json::value_t::object),
+      no_effect<D>("store", Json::value_t::boolean),
+      no_effect<D>("safety_identifier", Json::value_t::string),
+      no_effect<D>("prompt_cache_key", Json::value_t::string),
+      only<D>("parallel_tool_calls", {true}),
+      only<D>("service_tier", {"auto", "default"}),
+      only<D>("modalities", {{"text"}}),
+      only<D>("verbosity", {"medium"}),
+      only<D>("reasoning_effort", {}),
+      only<D>("prediction", {}),
+      only<D>("audio", {}),
+      only<D>("web_search_options", {}),
+      only<D>("prompt_cache_retention", {}),
+      only<D>("prompt_cache_options", {}),
+      only<D>("moderation", {}),
+      only<D>("functions", {}),
+      only<D>("function_call", {}),
+  };
+  fields.insert(fields.end(), std::begin(more), std::end(more));
+  return fields;
+}
+
+}  // namespace
+
+ChatBody parse_chat(std::string_view body) {
+  static const Fields<ChatDraft> fields = chat_fields();
+  const Json json = parse_json(body);
+  ChatDraft draft;
+  read_fields<ChatDraft>(draft, to_object("body", json), fields);
+  if (draft.prompt.messages.is_null()) refuse_missing("messages");
+  if (draft.tools_off) draft.prompt.tools = nullptr;
+  if (draft.top_logprobs && !draft.logprobs) {
+    refuse_value("top_logprobs", "absent where 'logprobs' is not true", *draft.top_logprobs);
+  }
+  if (draft.logprobs) draft.request.logprobs = draft.top_logprobs.value_or(0);
+  finish_generation(draft);
+  return draft;
+}
+
+}  // namespace nacelle::openai

@@ -1,0 +1,97 @@
+#include "api/openai/fields.hpp"
+
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "api/http/message.hpp"
+
+namespace nacelle::openai {
+namespace {
+
+// A range as people say it: "from 0 to 2", "of at least 1".
+std::string range(const Json& low, const Json& high, bool open_ended) {
+  return open_ended ? " of at least " + to_text(low) : " from " + to_text(low) + " to " + to_text(high);
+}
+
+constexpr double kExactIntegers = 9007199254740992.0;  // 2^53: beyond it a double does not tell neighbours apart
+
+}  // namespace
+
+void refuse_value(const std::string& name, std::string_view expected, const Json& value) {
+  throw http::RequestError(
+      {400, "'" + name + "' must be " + std::string(expected) + ", not " + describe(value), name, "invalid_value"});
+}
+
+void refuse_unsupported(const std::string& name, std::string_view what) {
+  throw http::RequestError(
+      {400, "'" + name + "': " + std::string(what) + " is not supported yet", name, "unsupported_parameter"});
+}
+
+void refuse_missing(const std::string& name) {
+  throw http::RequestError({400, "'" + name + "' is missing", name, "missing_required_parameter"});
+}
+
+void refuse_unknown(const std::string& name) {
+  // The name is the client's: it may be a megabyte.
+  const std::string shown = name.size() > 80 ? name.substr(0, 80) + "..." : name;
+  throw http::RequestError({400, "there is no field '" + shown + "'", shown, "unknown_parameter"});
+}
+
+double to_number(const std::string& name, const Json& value, double low, double high) {
+  if (value.is_number()) {
+    const double number = value.get<double>();
+    if (number >= low && number <= high) return number;
+  }
+  refuse_value(name, "a number" + range(low, high, std::isinf(high)), value);
+}
+
+std::int64_t to_integer(const std::string& name, const Json& value, std::int64_t low, std::int64_t high) {
+  std::optional<std::int64_t> integer;
+  if (value.is_number_float()) {
+    const double number = value.get<double>();
+    if (std::abs(number) <= kExactIntegers && number == std::floor(number)) integer = static_cast<std::int64_t>(number);
+  } else if (value.is_number_unsigned()) {
+    if (std::in_range<std::int64_t>(value.get<std::uint64_t>())) integer = value.get<std::int64_t>();
+  } else if (value.is_number_integer()) {
+    integer = value.get<std::int64_t>();
+  }
+  if (integer && *integer >= low && *integer <= high) return *integer;
+  refuse_value(name, "an integer" + range(low, high, high == INT64_MAX || high == INT32_MAX), value);
+}
+
+bool to_boolean(const std::string& name, const Json& value) {
+  if (!value.is_boolean()) refuse_value(name, "true or false", value);
+  return value.get<bool>();
+}
+
+const std::string& to_string(const std::string& name, const Json& value) {
+  if (!value.is_string()) refuse_value(name, "a string", value);
+  return value.get_ref<const std::string&>();
+}
+
+const Json& to_object(const std::string& name, const Json& value) {
+  if (!value.is_object()) refuse_value(name, "an object", value);
+  return value;
+}
+
+const Json& to_array(const std::string& name, const Json& value) {
+  if (!value.is_array()) refuse_value(name, "an array", value);
+  return value;
+}
+
+const Json& to_template_variables(const std::string& name, const Json& value) {
+  for (const char* taken : {"messages", "tools", "bos_token", "eos_token"}) {
+    if (to_object(name, value).contains(taken)) refuse_unknown(name + "." + taken);
+  }
+  return value;
+}
+
+std::vector<TokenId> to_tokens(const std::string& name, const Json& value) {
+  std::vector<TokenId> tokens;
+  tokens.reserve(to_array(name, value).size());
+  for (const Json& item : value) tokens.push_back(static_cast<TokenId>(to_integer(name, item, 0, INT32_MAX)));
+  return tokens;
+}
+
+}  // namespace nacelle::openai

@@ -1,0 +1,84 @@
+// The fields that chat and text completions share.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "api/openai/fields.hpp"
+#include "api/openai/request.hpp"
+
+namespace nacelle::openai {
+
+// A body while it is read: fields that only mean something together with others.
+template <class Body>
+struct Draft : Body {
+  std::optional<std::uint32_t> max_tokens, max_completion_tokens;
+  bool has_stream_options = false;
+  // Chat: logprobs is a boolean and top_logprobs a count. Text: logprobs is the count.
+  bool logprobs = false;
+  std::optional<std::uint32_t> top_logprobs;
+  std::uint32_t best_of = 0;
+};
+
+void set_stop(GenerationRequest& request, const std::string& name, const Json& value);
+void set_logit_bias(GenerationRequest& request, const std::string& name, const Json& value);
+void set_stream_options(GenerationBody& body, const std::string& name, const Json& value);
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+inline constexpr std::int64_t kMaxCount = INT32_MAX;  // of tokens; the model's context is the true limit
+
+template <class T>
+Fields<T> generation_fields() {
+  return {
+      string<T>("model", [](T& b, const std::string& v) { b.model = v; }),
+      integer<T>("n", 1, 128, [](T& b, std::int64_t v) { b.n = static_cast<std::uint32_t>(v); }),
+      boolean<T>("stream", [](T& b, bool v) { b.stream = v; }),
+      custom<T>("stream_options",
+                [](T& b, const std::string& name, const Json& v) {
+                  b.has_stream_options = true;
+                  set_stream_options(b, name, v);
+                }),
+      integer<T>("max_tokens", 1, kMaxCount,
+                 [](T& b, std::int64_t v) { b.max_tokens = static_cast<std::uint32_t>(v); }),
+      custom<T>("stop", [](T& b, const std::string& name, const Json& v) { set_stop(b.request, name, v); }),
+      boolean<T>("ignore_eos", [](T& b, bool v) { b.request.ignore_eos = v; }),
+
+      integer<T>("seed", INT64_MIN, INT64_MAX,
+                 [](T& b, std::int64_t v) { b.request.sampling.seed = static_cast<std::uint64_t>(v); }),
+      number<T>("temperature", 0, 2, [](T& b, double v) { b.request.sampling.temperature = static_cast<float>(v); }),
+      number<T>("top_p", 0, 1, [](T& b, double v) { b.request.sampling.top_p = static_cast<float>(v); }),
+      integer<T>("top_k", -1, kMaxCount,  // -1, as some clients say it, and 0: off
+                 [](T& b, std::int64_t v) {
+                   b.request.sampling.top_k = static_cast<std::uint32_t>(std::max<std::int64_t>(v, 0));
+                 }),
+      number<T>("min_p", 0, 1, [](T& b, double v) { b.request.sampling.min_p = static_cast<float>(v); }),
+      number<T>("typical_p", 0, 1, [](T& b, double v) { b.request.sampling.typical_p = static_cast<float>(v); }),
+      number<T>("repetition_penalty", 0.01, 100,
+                [](T& b, double v) { b.request.sampling.repetition_penalty = static_cast<float>(v); }),
+      number<T>("frequency_penalty", -2, 2,
+                [](T& b, double v) { b.request.sampling.frequency_penalty = static_cast<float>(v); }),
+      number<T>("presence_penalty", -2, 2,
+                [](T& b, double v) { b.request.sampling.presence_penalty = static_cast<float>(v); }),
+      custom<T>("logit_bias", [](T& b, const std::string& name, const Json& v) { set_logit_bias(b.request, name, v); }),
+
+      no_effect<T>("user", Json::value_t::string),
+  };
+}
+
+// What only the whole of the fields can tell: throws RequestError(400).
+template <class T>
+void finish_generation(T& draft) {
+  if (draft.has_stream_options && !draft.stream) {
+    refuse_value("stream_options", "absent where 'stream' is not true", Json::object());
+  }
+  if (draft.max_tokens && draft.max_completion_tokens && draft.max_tokens != draft.max_completion_tokens) {
+    refuse_value("max_tokens", "equal to 'max_completion_tokens' where both are given", *draft.max_tokens);
+  }
+  if (draft.max_completion_tokens) draft.max_tokens = draft.max_completion_tokens;
+  draft.request.max_tokens = draft.max_tokens.value_or(draft.request.max_tokens);
+}
+
+}  // namespace nacelle::openai

@@ -1,0 +1,174 @@
+// Conversations: what OpenAI clients send, turned into what chat templates read.
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "api/http/message.hpp"
+#include "api/openai/fields.hpp"
+#include "api/openai/request.hpp"
+
+namespace nacelle::openai {
+namespace {
+
+struct Role {
+  std::string_view name;
+  std::string_view template_name;  // what templates know it as
+  bool may_lack_content;           // an assistant that only called tools
+};
+
+constexpr Role kRoles[] = {
+    {"system", "system", false},      {"developer", "system", false}, {"user", "user", false},
+    {"assistant", "assistant", true}, {"tool", "tool", false},
+};
+
+// A string, or a list of text parts.
+std::string to_content(const std::string& name, const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) refuse_value(name, "a string or a list of text parts", value);
+  std::string text;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const std::string part = name + "[" + std::to_string(i) + "]";
+    const auto type = to_object(part, value[i]).find("type");
+    if (type == value[i].end()) refuse_missing(part + ".type");
+    if (*type != "text") refuse_unsupported(part + ".type", describe(*type));
+    static const Fields<std::string> fields = {
+        only<std::string>("type", {"text"}),
+        string<std::string>("text", [](std::string& t, const std::string& v) { t += v; }),
+    };
+    if (!value[i].contains("text")) refuse_missing(part + ".text");
+    read_fields<std::string>(text, value[i], fields, part + ".");
+  }
+  return text;
+}
+
+struct Call {
+  std::optional<std::string> id, type, function;
+  Json arguments;
+};
+
+void set_function(Call& call, const std::string& name, const Json& value) {
+  static const Fields<Call> fields = {
+      string<Call>("name", [](Call& c, const std::string& v) { c.function = v; }),
+      custom<Call>("arguments",
+                   [](Call& c, const std::string& n, const Json& v) {
+                     if (!v.is_object()) to_string(n, v);
+                     c.arguments = v;
+                   }),
+  };
+  read_fields<Call>(call, to_object(name, value), fields, name + ".");
+}
+
+// Templates write `arguments` with tojson, so an object in a string must become an object.
+Json parsed_arguments(const Json& arguments) {
+  if (!arguments.is_string()) return arguments;
+  try {
+    Json parsed = parse_json(arguments.get_ref<const std::string&>());
+    if (parsed.is_object()) return parsed;
+  } catch (const http::RequestError&) {  // a model wrote it: it need not be JSON
+  }
+  return arguments;
+}
+
+Json to_tool_calls(const std::string& name, const Json& value) {
+  static const Fields<Call> fields = {
+      string<Call>("id", [](Call& c, const std::string& v) { c.id = v; }), only<Call>("type", {"function"}),
+      custom<Call>("function", set_function),
+      no_effect<Call>("index", Json::value_t::number_unsigned),  // of a stream's deltas, which some clients send back
+  };
+  Json calls = Json::array();
+  for (const Json& item : to_array(name, value)) {
+    const std::string path = name + "[" + std::to_string(calls.size()) + "]";
+    Call call;
+    read_fields<Call>(call, to_object(path, item), fields, path + ".");
+    if (!call.function) refuse_missing(path + ".function.name");
+    Json result = {{"type", "function"},
+                   {"function", {{"name", *call.function}, {"arguments", parsed_arguments(call.arguments)}}}};
+    if (call.id) result["id"] = *call.id;
+    calls.push_back(std::move(result));
+  }
+  return calls;
+}
+
+struct Message {
+  std::string role;
+  std::optional<std::string> content, name, tool_call_id;
+  Json tool_calls;
+};
+
+const Fields<Message>& message_fields() {
+  using M = Message;
+  static const Fields<M> fields = {
+      string<M>("role", [](M& m, const std::string& v) { m.role = v; }),
+      custom<M>("content", [](M& m, const std::string& name, const Json& v) { m.content = to_content(name, v); }),
+      string<M>("name", [](M& m, const std::string& v) { m.name = v; }),
+      string<M>("tool_call_id", [](M& m, const std::string& v) { m.tool_call_id = v; }),
+      custom<M>("tool_calls",
+                [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_tool_calls(name, v); }),
+      // Null in our answers, and so in what clients send back.
+      only<M>("refusal", {}),
+      only<M>("audio", {}),
+      only<M>("function_call", {}),
+      only<M>("annotations", {Json::array()}),
+  };
+  return fields;
+}
+
+Json normalise(const std::string& path, const Json& value) {
+  Message message;
+  read_fields<Message>(message, to_object(path, value), message_fields(), path + ".");
+  if (message.role.empty()) refuse_missing(path + ".role");
+  const auto role =
+      std::find_if(std::begin(kRoles), std::end(kRoles), [&](const Role& r) { return r.name == message.role; });
+  if (role == std::end(kRoles)) {
+    refuse_value(path + ".role", "system, developer, user, assistant or tool", Json(message.role));
+  }
+  const bool calls = !message.tool_calls.is_null() && !message.tool_calls.empty();
+  if (!message.content && !(role->may_lack_content && calls)) refuse_missing(path + ".content");
+  if (calls && role->name != "assistant") refuse_value(path + ".tool_calls", "absent but in assistant messages", value);
+  Json result = {{"role", role->template_name}, {"content", message.content.value_or("")}};
+  if (message.name) result["name"] = *message.name;
+  if (message.tool_call_id) result["tool_call_id"] = *message.tool_call_id;
+  if (calls) result["tool_calls"] = std::move(message.tool_calls);
+  return result;
+}
+
+}  // namespace
+
+Json normalise_messages(const Json& messages) {
+  Json result = Json::array();
+  for (const Json& message : to_array("messages", messages)) {
+    result.push_back(normalise("messages[" + std::to_string(result.size()) + "]", message));
+  }
+  if (result.empty()) refuse_value("messages", "a list of at least one message", messages);
+  return result;
+}
+
+Json check_tools(const Json& tools) {
+  struct Tool {};
+  static const Fields<Tool> function_fields = {
+      string<Tool>("name", [](Tool&, const std::string&) {}),
+      string<Tool>("description", [](Tool&, const std::string&) {}),
+      custom<Tool>("parameters", [](Tool&, const std::string& name, const Json& v) { to_object(name, v); }),
+      only<Tool>("strict", {false}),
+  };
+  static const Fields<Tool> fields = {
+      only<Tool>("type", {"function"}),
+      custom<Tool>("function",
+                   [](Tool& tool, const std::string& name, const Json& v) {
+                     read_fields<Tool>(tool, to_object(name, v), function_fields, name + ".");
+                     if (!v.contains("name")) refuse_missing(name + ".name");
+                   }),
+  };
+  std::size_t index = 0;
+  for (const Json& item : to_array("tools", tools)) {
+    const std::string path = "tools[" + std::to_string(index++) + "]";
+    Tool tool;
+    read_fields<Tool>(tool, to_object(path, item), fields, path + ".");
+    for (const char* name : {"type", "function"}) {
+      if (!item.contains(name)) refuse_missing(path + "." + name);
+    }
+  }
+  return tools.empty() ? Json(nullptr) : tools;
+}
+
+}  // namespace nacelle::openai

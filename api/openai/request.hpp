@@ -1,0 +1,70 @@
+// Request bodies as structs: what the parsers of api/openai make of JSON. Needs neither a server nor a model, so that
+// it can be fuzzed alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "api/openai/json.hpp"
+#include "core/engine/request.hpp"
+
+namespace nacelle::openai {
+
+// A conversation, checked, in the form that chat templates expect.
+struct ChatPrompt {
+  Json messages;                             // [{role, content, ...}]; content is a string
+  Json tools;                                // an array; null where there are none, or tool_choice is "none"
+  Json template_variables = Json::object();  // chat_template_kwargs
+};
+
+using Prompt = std::variant<std::string, std::vector<TokenId>>;
+
+// What POST /v1/chat/completions and /v1/completions have in common.
+struct GenerationBody {
+  std::string model;          // "": the first
+  GenerationRequest request;  // all but id and prompt
+  std::uint32_t n = 1;        // answers to each prompt
+  bool stream = false;
+  bool include_usage = false;  // of a stream
+};
+
+struct ChatBody : GenerationBody {
+  ChatPrompt prompt;
+};
+
+struct CompletionBody : GenerationBody {
+  std::vector<Prompt> prompts;  // at least one
+  bool echo = false;
+};
+
+struct TokenizeBody {
+  std::string model;
+  std::variant<std::string, ChatPrompt> text;
+  bool add_special = false;
+  bool parse_special = true;
+  bool with_pieces = false;
+};
+
+struct DetokenizeBody {
+  std::string model;
+  std::vector<TokenId> tokens;
+};
+
+// Each throws RequestError(400) that names the field: unknown, missing, of another type, out of range, or not supported
+// yet. Nothing is ignored but what OpenAI defines as without effect on the answer. Not supported yet: tool_choice other
+// than none and auto (calls stay in the text), response_format other than text, images and audio, the deprecated
+// functions, suffix, and echo together with logprobs.
+ChatBody parse_chat(std::string_view body);
+CompletionBody parse_completion(std::string_view body);
+TokenizeBody parse_tokenize(std::string_view body);
+DetokenizeBody parse_detokenize(std::string_view body);
+
+// Checks `messages` and brings them into the form of ChatPrompt: text parts are joined, "developer" becomes "system",
+// and the arguments of tool calls, which are JSON in a string, become objects.
+Json normalise_messages(const Json& messages);
+Json check_tools(const Json& tools);
+
+}  // namespace nacelle::openai

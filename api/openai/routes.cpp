@@ -1,0 +1,128 @@
+#include "api/openai/routes.hpp"
+
+#include <utility>
+
+#include "api/openai/generation.hpp"
+#include "api/openai/prompt.hpp"
+
+namespace nacelle::openai {
+namespace {
+
+using http::Request;
+using http::Response;
+
+Response json_response(const Json& json) { return {200, to_text(json), "application/json", {}}; }
+
+void check_length(const ServedModel& model, std::size_t tokens, const char* param) {
+  const std::uint32_t context = model.model->context();
+  if (tokens < context) return;
+  throw http::RequestError({400,
+                            "the model's context holds " + std::to_string(context) +
+                                " tokens, the answer's included; '" + param + "' alone has " + std::to_string(tokens),
+                            param, "context_length_exceeded"});
+}
+
+void chat(const ServedModels& models, const http::ExchangePtr& exchange) {
+  ChatBody body = parse_chat(exchange->request().body);
+  ServedModelPtr model = models.find(body.model);
+  std::vector<TokenId> tokens = encode_chat(*model->model, body.prompt);
+  check_length(*model, tokens.size(), "messages");
+  start_generation(exchange, std::move(model), {true, std::move(body), {std::move(tokens)}, {}});
+}
+
+void complete(const ServedModels& models, const http::ExchangePtr& exchange) {
+  CompletionBody body = parse_completion(exchange->request().body);
+  ServedModelPtr model = models.find(body.model);
+  const Tokenizer& tokenizer = model->model->tokenizer();
+  GenerationPlan plan{false, body, {}, {}};
+  plan.body.request.continues_text = true;
+  for (const Prompt& prompt : body.prompts) {
+    const auto* text = std::get_if<std::string>(&prompt);
+    plan.prompts.push_back(text ? encode_text(*model->model, *text) : std::get<std::vector<TokenId>>(prompt));
+    check_length(*model, plan.prompts.back().size(), "prompt");
+    if (body.echo) plan.echoes.push_back(text ? *text : tokenizer.decode(plan.prompts.back()));
+  }
+  start_generation(exchange, std::move(model), std::move(plan));
+}
+
+// A token's text, or, where it is a part of a code point, its bytes.
+Json piece_json(const Tokenizer& tokenizer, TokenId id) {
+  const std::string_view bytes = tokenizer.token_bytes(id);
+  if (is_utf8(bytes)) return bytes;
+  return byte_list(bytes);
+}
+
+Response tokenize(const ServedModels& models, const Request& request) {
+  const TokenizeBody body = parse_tokenize(request.body);
+  const ServedModelPtr model = models.find(body.model);
+  const Tokenizer& tokenizer = model->model->tokenizer();
+  const auto* text = std::get_if<std::string>(&body.text);
+  const std::vector<TokenId> ids = text ? tokenizer.encode(*text, {body.add_special, body.parse_special})
+                                        : encode_chat(*model->model, std::get<ChatPrompt>(body.text));
+  Json tokens = Json::array();
+  for (const TokenId id : ids) {
+    if (body.with_pieces) {
+      tokens.push_back({{"id", id}, {"piece", piece_json(tokenizer, id)}});
+    } else {
+      tokens.push_back(id);
+    }
+  }
+  return json_response(
+      {{"tokens", std::move(tokens)}, {"count", ids.size()}, {"max_model_len", model->model->context()}});
+}
+
+Response detokenize(const ServedModels& models, const Request& request) {
+  const DetokenizeBody body = parse_detokenize(request.body);
+  const Tokenizer& tokenizer = models.find(body.model)->model->tokenizer();
+  for (const TokenId id : body.tokens) {
+    if (static_cast<std::size_t>(id) < tokenizer.vocab_size()) continue;
+    throw http::RequestError({400,
+                              "'tokens' holds " + std::to_string(id) + "; the vocabulary has ids 0 to " +
+                                  std::to_string(tokenizer.vocab_size() - 1),
+                              "tokens", "invalid_value"});
+  }
+  return json_response({{"content", tokenizer.decode(body.tokens, false)}});
+}
+
+Json model_json(const ServedModel& model) {
+  return {{"id", model.name()},
+          {"object", "model"},
+          {"created", model.created},
+          {"owned_by", "nacelle"},
+          {"max_model_len", model.model->context()}};
+}
+
+Response list_models(const ServedModels& models) {
+  Json data = Json::array();
+  for (const ServedModelPtr& model : models.list()) data.push_back(model_json(*model));
+  return json_response({{"object", "list"}, {"data", std::move(data)}});
+}
+
+}  // namespace
+
+std::vector<http::Route> inference_routes(const ServedModels& models) {
+  using http::Where;
+  const auto later = [&models](void (*handle)(const ServedModels&, const http::ExchangePtr&)) -> http::Handler {
+    return [&models, handle](const http::ExchangePtr& exchange) { handle(models, exchange); };
+  };
+  const auto now = [&models](Response (*make)(const ServedModels&, const Request&)) {
+    return http::answer([&models, make](const Request& request) { return make(models, request); });
+  };
+  return {
+      {"POST", "/v1/chat/completions", later(chat), Where::kWorker},
+      {"POST", "/v1/completions", later(complete), Where::kWorker},
+      {"POST", "/tokenize", now(tokenize), Where::kWorker},
+      {"POST", "/detokenize", now(detokenize), Where::kWorker},
+  };
+}
+
+std::vector<http::Route> model_routes(const ServedModels& models) {
+  return {
+      {"GET", "/v1/models", http::answer([&models](const Request&) { return list_models(models); })},
+      {"GET", "/v1/models/{id}", http::answer([&models](const Request& request) {
+         return json_response(model_json(*models.find(request.parameter)));
+       })},
+  };
+}
+
+}  // namespace nacelle::openai

@@ -1,0 +1,17 @@
+// The OpenAI routes, and /tokenize and /detokenize beside them.
+#pragma once
+
+#include <vector>
+
+#include "api/http/router.hpp"
+#include "api/openai/served_models.hpp"
+
+namespace nacelle::openai {
+
+// `models` must outlive the server that has the routes.
+std::vector<http::Route> inference_routes(const ServedModels& models);
+
+// GET /v1/models and /v1/models/{id}.
+std::vector<http::Route> model_routes(const ServedModels& models);
+
+}  // namespace nacelle::openai
