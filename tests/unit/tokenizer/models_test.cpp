@@ -1,5 +1,6 @@
 // The tokenizers of the small models in ../shared, from both of their file formats.
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "tests/unit/tokenizer/support.hpp"
 
@@ -18,6 +19,27 @@ void check_golden(const Tokenizer& tokenizer, const std::string& file, bool skip
   CHECK(tokenizer.decode(ids, skip_special) == text);
 }
 
+// Two files of one tokenizer: same tables, and same ids for texts of words, marks, scripts and special tokens.
+void check_equal(const Tokenizer& a, const Tokenizer& b) {
+  REQUIRE(a.vocab_size() == b.vocab_size());
+  for (TokenId id = 0; id < static_cast<TokenId>(a.vocab_size()); ++id) {
+    INFO(id);
+    CHECK(a.token_text(id) == b.token_text(id));
+    CHECK(a.token_bytes(id) == b.token_bytes(id));
+    CHECK(a.is_special(id) == b.is_special(id));
+  }
+  std::mt19937 random(7);
+  const char* parts[] = {"Once upon", " a time", "\n",  "  ",         "don't",       "é",    "日本",
+                         "🙂",      ".",       "123", "<|im_end|>", "<tool_call>", "Lily", "\t"};
+  for (int i = 0; i < 300; ++i) {
+    std::string text;
+    for (auto n = random() % 12; n > 0; --n) text += parts[random() % std::size(parts)];
+    INFO(text);
+    CHECK(a.encode(text) == b.encode(text));
+    CHECK(a.encode(text, {.parse_special = false}) == b.encode(text, {.parse_special = false}));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("demo: golden prompts encode and decode, from GGUF and from tokenizer.json") {
@@ -33,14 +55,24 @@ TEST_CASE("demo: golden prompts encode and decode, from GGUF and from tokenizer.
     CHECK(gguf->decode(golden["prompt_ids"].get<Ids>(), false) == prompt);
     CHECK(gguf->decode(answer) == golden["text"].get<std::string>());
   }
-  CHECK(gguf->vocab_size() == 2048);
-  CHECK(gguf->bos() == 2043);
-  CHECK(gguf->eos() == 2045);
-  CHECK(gguf->stop_ids() == Ids{2043, 2045});
-  CHECK(gguf->is_special(2044));
-  CHECK_FALSE(gguf->is_special(2046));
-  CHECK(gguf->eos_text() == "<|im_end|>");
-  CHECK(gguf->chat_template().starts_with("{%- set sys"));
+  const auto hf = load_tokenizer(folder / "hf");
+  for (const Tokenizer* tokenizer : {gguf.get(), hf.get()}) {
+    CHECK(tokenizer->vocab_size() == 2048);
+    CHECK(tokenizer->bos() == 2043);
+    CHECK(tokenizer->eos() == 2045);
+    CHECK(tokenizer->pad() == 2043);
+    CHECK(tokenizer->stop_ids() == Ids{2043, 2045});
+    CHECK(tokenizer->is_special(2044));
+    CHECK_FALSE(tokenizer->is_special(2046));
+    CHECK(tokenizer->bos_text() == "<|endoftext|>");
+    CHECK(tokenizer->eos_text() == "<|im_end|>");
+    CHECK(tokenizer->chat_template().starts_with("{%- set sys"));
+  }
+  CHECK(gguf->chat_template() == hf->chat_template());
+  check_equal(*gguf, *hf);
+  for (const auto& golden : goldens) {
+    CHECK(hf->encode(golden["prompt"].get<std::string>()) == golden["prompt_ids"].get<Ids>());
+  }
 }
 
 TEST_CASE("tinystories and stories260K: golden texts") {
@@ -49,6 +81,11 @@ TEST_CASE("tinystories and stories260K: golden texts") {
   const auto large = load_tokenizer(GgufFile(stories / "tinystories-656k/tinystories-656k-f32.gguf"));
   check_golden(*large, "models/tinystories-656k/golden_llamacpp_greedy_bos150.txt", false);
   CHECK(large->encode("") == Ids{1});
+  CHECK(large->stop_ids() == Ids{2});
+  const auto hf = load_tokenizer(stories / "tinystories-656k");
+  check_golden(*hf, "models/tinystories-656k/golden_llamacpp_greedy_bos150.txt", false);
+  CHECK(hf->stop_ids() == Ids{2});
+  check_equal(*large, *hf);
   const auto small = load_tokenizer(GgufFile(stories / "stories260K/stories260K.gguf"));
   check_golden(*small, "models/stories260K/golden_llamacpp_greedy_bos199.txt", true);
 }
