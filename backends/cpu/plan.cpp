@@ -137,11 +137,13 @@ void CpuPlan::find_changed(Slot& slot) {
 
 void CpuPlan::execute() {
   host_.team_run([this](const nacelle_team_member& member) {
-    std::byte* scratch = scratch_.data() + member.index % threads_ * program_.scratch_bytes;
+    // A team that has grown since the plan was made brings members without scratch: they only keep step.
+    const bool works = member.index < threads_;
+    std::byte* scratch = scratch_.data() + (works ? member.index * program_.scratch_bytes : 0);
     for (const Step& step : program_.steps) {
       const Work work = step.work(frame_, member.count);
       if (work.units == 0) continue;
-      for (std::uint64_t begin; (begin = host_.claim(member, work.grain)) < work.units;)
+      for (std::uint64_t begin; works && (begin = host_.claim(member, work.grain)) < work.units;)
         step.run(frame_, begin, std::min(begin + work.grain, work.units), scratch);
       host_.barrier(member);
     }
