@@ -76,17 +76,18 @@ std::string join(const std::vector<std::string>& items) {
   return text.empty() ? "none" : text;
 }
 
-[[noreturn]] void throw_unknown_backend(const std::vector<PluginRecord>& plugins, const std::string& backend) {
+[[noreturn]] void throw_unknown_backend(const std::vector<PluginRecord>& plugins, const std::string& backend,
+                                        std::string_view name) {
   std::vector<std::string> known;
   for (const PluginRecord& plugin : plugins) {
     if (plugin.backend) known.push_back(plugin.name);
     if (!plugin.backend && plugin.name == backend && plugin.kind != "architecture")
       throw Error(ErrorKind::kUnavailable,
-                  fmt::format("device '{}': its plugin is {}: {}", backend, to_string(plugin.status), plugin.reason),
+                  fmt::format("device '{}': its plugin is {}: {}", name, to_string(plugin.status), plugin.reason),
                   "device");
   }
   throw Error(ErrorKind::kNotFound,
-              fmt::format("device '{}': there is no such backend; backends here: {}", backend, join(known)), "device");
+              fmt::format("device '{}': there is no such backend; backends here: {}", name, join(known)), "device");
 }
 
 // Smaller is better; devices that are never chosen by themselves have no rank.
@@ -164,7 +165,7 @@ DeviceRecord PluginHost::find_device(std::string_view name) const {
   const auto plugin = std::find_if(plugins_.begin(), plugins_.end(), [&](const PluginRecord& record) {
     return record.backend && record.name == backend;
   });
-  if (plugin == plugins_.end()) throw_unknown_backend(plugins_, backend);
+  if (plugin == plugins_.end()) throw_unknown_backend(plugins_, backend, name);
 
   const auto found = devices_of(*plugin);
   if (index >= found.size()) {

@@ -265,7 +265,9 @@ LoadedPlugin load_plugin(const fs::path& file, const std::set<std::string>& allo
   } catch (const std::exception& error) {
     record.reason = file.string() + ": " + error.what();
   }
-  if (record.status != PluginStatus::kLoaded) log::warning("plugin {}: {}", to_string(record.status), record.reason);
+  // A missing driver is the normal state of most machines; a refusal is somebody's mistake.
+  if (record.status == PluginStatus::kUnavailable) log::info("plugin unavailable: {}", record.reason);
+  if (record.status == PluginStatus::kRefused) log::warning("plugin refused: {}", record.reason);
   return plugin;
 }
 

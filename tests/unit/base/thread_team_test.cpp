@@ -1,0 +1,173 @@
+// The thread team: who runs, barriers, claims, ranges, queued callers, and that waiting costs no CPU.
+#include "core/base/thread_team.hpp"
+
+#include <time.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <numeric>
+
+using nacelle::ThreadTeam;
+
+namespace {
+
+double cpu_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+}  // namespace
+
+TEST_CASE("each member runs once, the caller as the first") {
+  for (const unsigned threads : {0u, 1u, 2u, 5u}) {
+    ThreadTeam team(threads);
+    const unsigned count = std::max(1u, threads);
+    REQUIRE(team.size() == count);
+    for (int repeat = 0; repeat < 50; ++repeat) {
+      std::vector<std::thread::id> ids(count);
+      std::atomic<unsigned> runs{0};
+      team.run([&](const nacelle_team_member& member) {
+        ids.at(member.index) = std::this_thread::get_id();
+        runs += member.count == count;
+      });
+      CHECK(runs == count);
+      CHECK(ids[0] == std::this_thread::get_id());
+      CHECK(std::count(ids.begin(), ids.end(), std::thread::id()) == 0);
+    }
+  }
+}
+
+TEST_CASE("a barrier shows every member what all others wrote") {
+  for (const unsigned threads : {2u, 3u, 8u}) {
+    ThreadTeam team(threads);
+    std::vector<unsigned> values(threads, 0);  // plain memory: the barrier alone orders it
+    std::atomic<int> wrong{0};
+    team.run([&](const nacelle_team_member& member) {
+      for (unsigned step = 1; step <= 300; ++step) {
+        values[member.index] = step;
+        ThreadTeam::barrier(&member);
+        if (std::accumulate(values.begin(), values.end(), 0u) != step * threads) ++wrong;
+        ThreadTeam::barrier(&member);
+      }
+    });
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("a barrier holds when members come late, and after long waits") {
+  ThreadTeam team(2);
+  std::atomic<int> passed{0}, early{0};
+  team.run([&](const nacelle_team_member& member) {
+    for (int step = 0; step < 10; ++step) {
+      if (member.index == static_cast<unsigned>(step % 2)) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+        early += passed != 2 * step;
+      }
+      ThreadTeam::barrier(&member);
+      ++passed;
+      ThreadTeam::barrier(&member);
+    }
+  });
+  CHECK(passed == 20);
+  CHECK(early == 0);
+}
+
+TEST_CASE("claims hand out each number once and start again at a barrier and in each run") {
+  ThreadTeam team(3);
+  for (int run = 0; run < 20; ++run) {
+    std::vector<std::atomic<int>> claimed(2000);
+    team.run([&](const nacelle_team_member& member) {
+      for (std::uint64_t half = 0; half < 2; ++half) {
+        for (std::uint64_t begin; (begin = ThreadTeam::claim(&member, 10)) < 1000;)
+          for (std::uint64_t i = 0; i < 10; ++i) ++claimed[1000 * half + begin + i];
+        ThreadTeam::barrier(&member);
+      }
+    });
+    CHECK(std::all_of(claimed.begin(), claimed.end(), [](const auto& count) { return count == 1; }));
+  }
+}
+
+TEST_CASE("ranges cover everything once and respect the grain") {
+  for (const unsigned threads : {1u, 4u}) {
+    ThreadTeam team(threads);
+    for (const std::uint64_t count : {0u, 1u, 7u, 64u, 1000u})
+      for (const std::uint64_t grain : {0u, 1u, 3u, 64u, 5000u}) {
+        std::vector<std::atomic<int>> visits(count);
+        std::atomic<int> small{0}, ranges{0};
+        team.parallel_for(count, grain, [&](std::uint64_t begin, std::uint64_t end) {
+          ++ranges;
+          small += end - begin < grain && end != count;
+          for (; begin < end; ++begin) ++visits.at(begin);
+        });
+        INFO(threads << " threads, " << count << " by " << grain);
+        CHECK(std::all_of(visits.begin(), visits.end(), [](const auto& visit) { return visit == 1; }));
+        CHECK(small == 0);
+        CHECK((count > 0) == (ranges > 0));
+      }
+  }
+  ThreadTeam team(2);
+  std::atomic<std::uint64_t> sum{0};
+  team.parallel_for(~0ull, ~0ull / 3, [&](std::uint64_t begin, std::uint64_t end) { sum += end - begin; });
+  CHECK(sum == ~0ull);
+}
+
+TEST_CASE("runs from several threads are queued") {
+  ThreadTeam team(2);
+  std::atomic<int> inside{0}, overlaps{0}, runs{0};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller)
+    callers.emplace_back([&] {
+      for (int i = 0; i < 100; ++i)
+        team.run([&](const nacelle_team_member& member) {
+          if (member.index == 0 && inside.fetch_add(1) != 0) ++overlaps;
+          ThreadTeam::barrier(&member);
+          if (member.index == 0) --inside;
+          ++runs;
+        });
+    });
+  for (std::thread& caller : callers) caller.join();
+  CHECK(overlaps == 0);
+  CHECK(runs == 2 * 4 * 100);
+}
+
+TEST_CASE("a run from inside a run has its caller alone") {
+  ThreadTeam team(2);
+  std::atomic<int> inner{0}, wrong{0};
+  team.run([&](const nacelle_team_member&) {
+    team.run([&](const nacelle_team_member& member) {
+      wrong += member.count != 1 || member.index != 0;
+      wrong += ThreadTeam::claim(&member, 5) != 0;
+      ThreadTeam::barrier(&member);
+      wrong += ThreadTeam::claim(&member, 1) != 0;
+      ++inner;
+    });
+  });
+  CHECK(inner == 2);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a stopped team is its caller") {
+  ThreadTeam team(3);
+  team.stop();
+  CHECK(team.size() == 1);
+  int runs = 0;
+  team.run([&](const nacelle_team_member& member) { runs += member.count == 1; });
+  CHECK(runs == 1);
+  team.stop();
+}
+
+TEST_CASE("an idle team and one that waits long use no CPU") {
+  ThreadTeam team(4);
+  team.run([](const nacelle_team_member&) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const double idle = cpu_seconds();
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  CHECK(cpu_seconds() - idle < 0.03);
+  const double waiting = cpu_seconds();
+  team.run([](const nacelle_team_member& member) {
+    if (member.index == 0) std::this_thread::sleep_for(std::chrono::milliseconds(150));
+    ThreadTeam::barrier(&member);
+  });
+  CHECK(cpu_seconds() - waiting < 0.03);
+}

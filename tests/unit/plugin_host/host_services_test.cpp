@@ -1,0 +1,190 @@
+// Each service of nacelle_host, called as a plugin calls it.
+#include <array>
+#include <catch2/catch.hpp>
+#include <cstring>
+#include <fstream>
+#include <nacelle/plugin.hpp>
+
+#include "core/base/error.hpp"
+#include "core/plugin_host/tuning_store.hpp"
+#include "tests/unit/plugin_host/plugin_folder.hpp"
+
+using namespace nacelle;
+using nacelle::test::contains;
+using nacelle::test::PluginFolder;
+using sdk::view;
+
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+std::string text_of(const std::optional<std::vector<std::byte>>& data) {
+  return data ? std::string(reinterpret_cast<const char*>(data->data()), data->size()) : "(none)";
+}
+
+}  // namespace
+
+TEST_CASE("errors carry a status and a message, and check() turns them into exceptions") {
+  PluginFolder folder;
+  const PluginHost host(folder.options());
+  const nacelle_host* services = host.services();
+  void* context = services->context;
+
+  nacelle_error* error = services->error_create(context, NACELLE_NOT_FOUND, view("no such key"));
+  CHECK(services->error_status(context, error) == NACELLE_NOT_FOUND);
+  CHECK(view(services->error_message(context, error)) == "no such key");
+  services->error_destroy(context, error);
+  services->error_destroy(context, nullptr);
+
+  CHECK_NOTHROW(check(services, NACELLE_OK, nullptr, "cpu: prepare"));
+  CHECK_NOTHROW(check(services, NACELLE_OK, services->error_create(context, 9, view("odd")), "cpu: prepare"));
+  struct Row {
+    nacelle_status status;
+    ErrorKind kind;
+  };
+  const Row rows[] = {
+      {NACELLE_INVALID_ARGUMENT, ErrorKind::kInvalidArgument},
+      {NACELLE_UNIMPLEMENTED, ErrorKind::kUnsupported},
+      {NACELLE_NOT_FOUND, ErrorKind::kNotFound},
+      {NACELLE_OUT_OF_MEMORY, ErrorKind::kResource},
+      {NACELLE_UNAVAILABLE, ErrorKind::kUnavailable},
+      {NACELLE_DEVICE_LOST, ErrorKind::kUnavailable},
+      {NACELLE_FAILED_PRECONDITION, ErrorKind::kInternal},
+      {NACELLE_CANCELLED, ErrorKind::kUnavailable},
+      {NACELLE_INTERNAL, ErrorKind::kInternal},
+      {4711, ErrorKind::kInternal},
+  };
+  for (const Row& row : rows) {
+    for (const bool with_message : {true, false}) {
+      try {
+        check(services, row.status, with_message ? services->error_create(context, row.status, view("why")) : nullptr,
+              "cpu: prepare");
+        FAIL("no error for status " << row.status);
+      } catch (const Error& thrown) {
+        CHECK(thrown.kind() == row.kind);
+        CHECK(contains(thrown.what(), with_message ? "cpu: prepare: why" : "cpu: prepare: "));
+      }
+    }
+  }
+}
+
+TEST_CASE("memory is aligned as asked, and nonsense gives NULL") {
+  PluginFolder folder;
+  const PluginHost host(folder.options());
+  const nacelle_host* services = host.services();
+  for (const std::uint64_t size : {0ull, 1ull, 63ull, 4096ull, (2ull << 20), (5ull << 20) + 3})
+    for (const std::uint64_t alignment : {1ull, 64ull, 4096ull, 1ull << 16}) {
+      void* pointer = services->allocate(services->context, size, alignment);
+      REQUIRE(pointer);
+      CHECK(reinterpret_cast<std::uintptr_t>(pointer) % alignment == 0);
+      // Large blocks begin on a huge page.
+      if (size >= 2u << 20) CHECK(reinterpret_cast<std::uintptr_t>(pointer) % (2u << 20) == 0);
+      std::memset(pointer, 1, size);
+      services->deallocate(services->context, pointer, size, alignment);
+    }
+  CHECK_FALSE(services->allocate(services->context, 64, 0));
+  CHECK_FALSE(services->allocate(services->context, 64, 48));
+  CHECK_FALSE(services->allocate(services->context, ~0ull, 64));
+}
+
+TEST_CASE("settings reach plugins, cut at the buffer's end") {
+  PluginFolder folder;
+  auto options = folder.options();
+  options.config = {{"backend.cpu.isa", "avx2"}, {"empty", ""}};
+  const PluginHost host(options);
+  const nacelle_host* services = host.services();
+  const sdk::Host cpu(services, "cpu");
+  CHECK(cpu.config("backend.cpu.isa") == "avx2");
+  CHECK(cpu.config("empty") == "");
+  CHECK(cpu.config("backend.cpu") == std::nullopt);
+  std::array<char, 2> small{};
+  std::uint64_t size = 0;
+  CHECK(services->config_get(services->context, view("backend.cpu.isa"), small.data(), 2, &size) == NACELLE_OK);
+  CHECK(size == 4);
+  CHECK(std::string_view(small.data(), 2) == "av");
+  CHECK(services->config_get(services->context, view("backend.cpu.isa"), nullptr, 0, nullptr) == NACELLE_OK);
+  CHECK(services->config_get(services->context, {nullptr, 7}, nullptr, 0, nullptr) == NACELLE_NOT_FOUND);
+}
+
+TEST_CASE("the team runs a function on each thread") {
+  PluginFolder folder;
+  auto options = folder.options();
+  options.threads = 3;
+  const PluginHost host(options);
+  const sdk::Host services(host.services(), "test");
+  CHECK(services.team_size() == 3);
+  std::array<int, 3> order{};
+  services.team_run([&](const nacelle_team_member& member) {
+    services.barrier(member);
+    order[member.index] = 1 + static_cast<int>(services.claim(member, 1));
+  });
+  CHECK(order[0] + order[1] + order[2] == 6);
+  std::array<std::atomic<int>, 1000> visits{};
+  services.parallel_for(1000, 10, [&](std::uint64_t begin, std::uint64_t end) {
+    for (; begin < end; ++begin) ++visits[begin];
+  });
+  CHECK(std::all_of(visits.begin(), visits.end(), [](const auto& count) { return count == 1; }));
+}
+
+TEST_CASE("the tuning cache keeps bytes, and a damaged file is a miss") {
+  PluginFolder folder;
+  const PluginHost host(folder.options());
+  const nacelle_host* services = host.services();
+  const auto put = [&](const std::string& key, const std::string& value) {
+    return services->tuning_put(services->context, view(key), value.data(), value.size());
+  };
+  std::array<char, 4> buffer{};
+  std::uint64_t size = 0;
+  CHECK(services->tuning_get(services->context, view("key"), buffer.data(), 4, &size) == NACELLE_NOT_FOUND);
+  REQUIRE(put("key", "a value") == NACELLE_OK);
+  REQUIRE(put("other", "") == NACELLE_OK);
+  CHECK(services->tuning_get(services->context, view("key"), buffer.data(), 4, &size) == NACELLE_OK);
+  CHECK(size == 7);
+  CHECK(std::string_view(buffer.data(), 4) == "a va");
+
+  const TuningStore store(folder.path() / "cache");
+  CHECK(text_of(store.get("key")) == "a value");
+  CHECK(text_of(store.get("other")) == "");
+  REQUIRE(put("key", "newer") == NACELLE_OK);
+  CHECK(text_of(store.get("key")) == "newer");
+
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "cache")) {
+    std::ifstream in(entry.path(), std::ios::binary);
+    const std::string whole(std::istreambuf_iterator<char>(in), {});
+    if (!contains(whole, "newer")) continue;
+    for (std::size_t at = 0; at < whole.size(); at += 7) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(damaged[at] ^ 4);
+      std::ofstream(entry.path(), std::ios::binary) << damaged;
+      CHECK_FALSE(store.get("key"));
+      std::ofstream(entry.path(), std::ios::binary) << whole.substr(0, at);
+      CHECK_FALSE(store.get("key"));
+    }
+    std::ofstream(entry.path(), std::ios::binary) << whole;
+    CHECK(text_of(store.get("key")) == "newer");
+    // A file under another key's name is not believed.
+    const auto other = std::filesystem::directory_iterator(folder.path() / "cache");
+    for (const auto& target : other)
+      if (target.path() != entry.path())
+        std::filesystem::copy_file(entry.path(), target.path(), std::filesystem::copy_options::overwrite_existing);
+    CHECK_FALSE(store.get("other"));
+  }
+  CHECK_THROWS_AS(store.put(std::string(70000, 'k'), bytes_of("x")), Error);
+  CHECK_THROWS_AS(TuningStore({}).put("key", bytes_of("x")), Error);
+  CHECK_THROWS_AS(TuningStore("/proc/nacelle").put("key", bytes_of("x")), Error);
+  CHECK_FALSE(TuningStore({}).get("key"));
+}
+
+TEST_CASE("log and trace take whatever a plugin gives") {
+  PluginFolder folder;
+  const PluginHost host(folder.options());
+  const nacelle_host* services = host.services();
+  CHECK(services->log_enabled(services->context, NACELLE_LOG_ERROR));
+  CHECK_FALSE(services->log_enabled(services->context, NACELLE_LOG_TRACE));
+  CHECK_FALSE(services->log_enabled(services->context, 5));
+  services->log(services->context, 77, view("x"), view("never seen"));
+  services->log(services->context, NACELLE_LOG_TRACE, {nullptr, 5}, {nullptr, 9});
+  CHECK(services->trace_begin(services->context, "step") == 0);
+  services->trace_end(services->context, 0);
+  services->trace_end(services->context, 12345);
+}
