@@ -2,8 +2,8 @@
 // Face folder. Without a text it makes English-like prose. Prints MB/s cold and warm, and the seconds that a megabyte
 // of one letter, of spaces, of emoji and of noise takes: none may be out of proportion.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -61,16 +61,16 @@ std::string noise() {
 }
 
 double seconds(const Tokenizer& tokenizer, const std::string& text, std::size_t& tokens) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   tokens = tokenizer.encode(text).size();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 }
 
 void run(const char* model, const char* text_file) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const auto tokenizer = load(model);
-  const std::chrono::duration<double, std::milli> loading = std::chrono::steady_clock::now() - start;
-  std::printf("load            %8.1f ms, %zu tokens\n", loading.count(), tokenizer->vocab_size());
+  const double loading = static_cast<double>(std::clock() - start) * 1000 / CLOCKS_PER_SEC;
+  std::printf("load            %8.1f ms, %zu tokens\n", loading, tokenizer->vocab_size());
   std::string text = prose();
   if (text_file) {
     std::ifstream in(text_file, std::ios::binary);
