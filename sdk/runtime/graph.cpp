@@ -1,6 +1,10 @@
 // Freezing a record: plain structs and stable pointer arrays.
 #include "sdk/runtime/graph.hpp"
 
+#include <algorithm>
+
+#include "sdk/runtime/op_rules.hpp"
+
 namespace nacelle::sdk {
 namespace {
 
@@ -35,6 +39,8 @@ nacelle_weight plain(const WeightRecord& record) {
 }  // namespace
 
 Graph::Graph(GraphRecord record) : record_(std::move(record)), view_(make<nacelle_graph>()) {
+  for (OpRecord& op : record_.ops)
+    op.inputs.resize(std::max<std::size_t>(op.inputs.size(), most_inputs(op.kind)), NACELLE_NO_VALUE);
   ops_.reserve(record_.ops.size());
   for (const OpRecord& op : record_.ops) ops_.push_back(plain(op));
   weights_.reserve(record_.weights.size());

@@ -37,7 +37,8 @@ class Attributes {
 struct OpRecord {
   std::uint32_t kind = 0;
   std::int32_t layer = -1;
-  std::vector<std::uint32_t> inputs;  // value ids; NACELLE_NO_VALUE where absent
+  std::vector<std::uint32_t>
+      inputs;  // value ids; NACELLE_NO_VALUE where absent, and Graph fills up to all optional ones
   std::vector<std::uint32_t> outputs;
   Attributes attributes;
 };

@@ -427,4 +427,10 @@ OpAnswer check_op(const OpRequest& request) {
   refuse("kind " + std::to_string(request.kind) + " is reserved or not known");
 }
 
+std::uint32_t most_inputs(std::uint32_t kind) noexcept {
+  for (const Rule& rule : kRules)
+    if (rule.kind == kind && rule.most != kAny) return rule.most;
+  return 0;
+}
+
 }  // namespace nacelle::sdk

@@ -32,4 +32,7 @@ struct OpAnswer {
 // reserved kinds are refused here.
 OpAnswer check_op(const OpRequest& request);
 
+// The most inputs that operations of this kind have; 0 where that has no limit (CONCAT) or the kind is not known.
+std::uint32_t most_inputs(std::uint32_t kind) noexcept;
+
 }  // namespace nacelle::sdk

@@ -12,6 +12,7 @@
 
 #include <nacelle/architecture.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
