@@ -19,9 +19,9 @@
 namespace nacelle {
 
 struct LoadOptions {
-  std::filesystem::path path;
-  std::string name;                      // served id; empty: the file's stem
-  std::string device;                    // "cpu", "cuda:1"; empty: the best device
+  std::filesystem::path path = {};
+  std::string name = {};                 // served id; empty: the file's stem
+  std::string device = {};               // "cpu", "cuda:1"; empty: the best device
   std::uint32_t context = 0;             // tokens of the longest sequence; 0: the model's own, cut to what memory holds
   std::uint32_t max_sequences = 32;      // sequences that run at once
   std::uint32_t max_batch_tokens = 512;  // token budget of a step
@@ -30,7 +30,7 @@ struct LoadOptions {
   nacelle_type value_type = NACELLE_TYPE_INVALID;
   bool need_tokenizer = true;  // false: a file without one loads too (bench)
   // Called while weights are packed: bytes so far, bytes in all. May be empty.
-  std::function<void(std::uint64_t, std::uint64_t)> progress;
+  std::function<void(std::uint64_t, std::uint64_t)> progress = {};
 };
 
 // What `nacelle run --json` reports: consecutive layers on one device.
