@@ -1,10 +1,10 @@
 // Builds JsonNode trees from nlohmann's event parser, which itself knows no limits.
 #include "core/formats/json.hpp"
 
+#include <algorithm>
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <ranges>
 
 #include "core/formats/file_error.hpp"
 
@@ -113,10 +113,8 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 const JsonNode* JsonNode::find(std::string_view name) const noexcept {
-  for (const JsonNode& item : items | std::views::reverse) {
-    if (item.key == name) return &item;
-  }
-  return nullptr;
+  const auto found = std::find_if(items.rbegin(), items.rend(), [&](const JsonNode& item) { return item.key == name; });
+  return found == items.rend() ? nullptr : &*found;
 }
 
 JsonNode parse_json(const std::filesystem::path& path, std::string_view text, std::uint64_t base,
