@@ -25,9 +25,6 @@ const Format* cache_format(nacelle_type type, std::uint64_t width, const char* w
 }  // namespace
 
 GroupLayout::GroupLayout(const nacelle_cache_group& group, const nacelle_cache_options& options) {
-  if (group.kind != NACELLE_CACHE_PAGED)
-    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "reference: cache groups of kind " + std::to_string(group.kind) +
-                                                  " (state, cross) are not supported; only paged ones are");
   layer_count = group.layer_count;
   block_tokens = options.block_tokens;
   key_width = group.key_width;

@@ -12,7 +12,7 @@
 
 namespace nacelle::reference {
 
-// Sizes of one group under given options. Throws sdk::Failure for a kind or type that cannot be stored.
+// Sizes of one paged group under given options. Throws sdk::Failure for a type that cannot be stored.
 struct GroupLayout {
   GroupLayout(const nacelle_cache_group& group, const nacelle_cache_options& options);
 

@@ -30,6 +30,29 @@ Matrix weight_shape(const nacelle_value& value, std::string_view name) {
   return shape;
 }
 
+[[noreturn]] void refuse_type(std::string_view name, nacelle_type type) {
+  throw sdk::Failure(NACELLE_UNIMPLEMENTED,
+                     "weight " + std::string(name) + ": the reference backend does not read " + type_name(type));
+}
+
+// Refuses by name what this backend does not do, before anything is loaded.
+void check_model(const nacelle_graph& graph) {
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
+    const nacelle_type type = graph.values[graph.weights[w]->value]->type;
+    if (!find_format(type)) refuse_type(sdk::view(graph.weights[w]->name), type);
+  }
+  for (std::uint32_t g = 0; g < graph.cache_group_count; ++g)
+    if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED)
+      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "reference: cache group " + std::to_string(g) + " is of kind " +
+                                                    std::to_string(graph.cache_groups[g]->kind) +
+                                                    " (2: state, 3: cross); only paged groups (1) are supported");
+  for (std::uint32_t i = 0; i < graph.op_count; ++i)
+    if (!accepts(graph, *graph.ops[i]))
+      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "reference: operation " + std::to_string(i) + " (" +
+                                                    op_name(graph.ops[i]->kind) +
+                                                    ") has inputs or attributes that this backend does not take");
+}
+
 // The source's error as an exception of ours.
 [[noreturn]] void rethrow(const sdk::Host& host, nacelle_status status, nacelle_error* error, std::string_view name) {
   std::string message = "reading weight " + std::string(name) + " failed";
@@ -47,11 +70,7 @@ ReferenceWeights::ReferenceWeights(const sdk::Host& host, const nacelle_graph& g
                                    std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
                                    const nacelle_prepare_options& options)
     : host_(host), graph_(graph), options_(options) {
-  for (std::uint32_t i = 0; i < graph.op_count; ++i)
-    if (!accepts(graph, *graph.ops[i]))
-      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "reference: operation " + std::to_string(i) + " (" +
-                                                    op_name(graph.ops[i]->kind) +
-                                                    ") has inputs or attributes that this backend does not take");
+  check_model(graph);
   std::uint64_t total = 0;
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
     const nacelle_weight& weight = *graph.weights[w];
@@ -81,9 +100,7 @@ void ReferenceWeights::load_weight(const nacelle_weight_source& source, std::uin
     const nacelle_status status = source.read(source.context, weight, begin, count, &rows, &error);
     if (status != NACELLE_OK) rethrow(host_, status, error, name);
     const Format* format = find_format(rows.type);
-    if (!format)
-      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "weight " + std::string(name) +
-                                                    ": the reference backend does not read " + type_name(rows.type));
+    if (!format) refuse_type(name, rows.type);
     if (matrix.width % type_info(rows.type)->block_elements || rows.row_bytes < row_bytes(rows.type, matrix.width))
       throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + ": a row of " +
                                                        std::to_string(matrix.width) + " does not fit its " +

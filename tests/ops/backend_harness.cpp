@@ -30,6 +30,8 @@ void for_each_row(const std::vector<Span>& spans, Body&& body) {
     for (std::uint32_t i = 0; i < span.rows; ++i) body(row++, span.sequence, span.start + i);
 }
 
+nacelle_error* const kNoError = nullptr;  // of the functions that give none
+
 template <class T>
 T* array_at(std::byte* block, std::uint64_t offset) {
   return reinterpret_cast<T*>(block + offset);
@@ -52,11 +54,16 @@ Backend::Backend(const std::filesystem::path& plugin) {
 
 Backend::~Backend() { api_->device_close(device_); }
 
-bool Backend::supports(const Case& of) const {
+bool Backend::supports(const Case& of) {
   const sdk::Graph graph = of.graph();
   for (std::uint32_t i = 0; i < graph.view().op_count; ++i)
     if (api_->supports(device_, &graph.view(), i) != NACELLE_OK) return false;
-  return true;
+  try {
+    Session session(*this, of, {{{0, 0, 1}}});
+    return true;
+  } catch (const Unsupported&) {
+    return false;
+  }
 }
 
 Backend* find_backend(const std::string& name) {
@@ -94,11 +101,13 @@ void Session::destroy() {
   if (stream_) api.stream_destroy(stream_);
 }
 
-void Session::check(nacelle_status status, nacelle_error* error, const char* what) const {
-  const std::string message = take_message(error);
-  if (status != NACELLE_OK)
-    fail(backend_.name() + ", " + case_.name + ": " + what + " answers " + std::to_string(status) + " " + message +
-         take_logged_error());
+// `error` is read only now, after the call whose status is checked has set it.
+void Session::check(nacelle_status status, nacelle_error* const& error, const char* what) const {
+  if (status == NACELLE_OK) return;
+  const std::string message = backend_.name() + ", " + case_.name + ": " + what + " answers " + std::to_string(status) +
+                              " " + take_message(error) + take_logged_error();
+  if (status == NACELLE_UNIMPLEMENTED) throw Unsupported(message);
+  throw std::runtime_error(message);
 }
 
 void Session::make_source() {
@@ -234,7 +243,7 @@ void Session::write_tables(PlanEntry& plan, const StepInput& step, std::byte* bl
 void Session::write_step(PlanEntry& plan, const StepInput& step) {
   void* memory = nullptr;
   const void* output = nullptr;
-  check(backend_.api().blocks(plan.plan, plan.slot, &memory, &output), nullptr, "blocks");
+  check(backend_.api().blocks(plan.plan, plan.slot, &memory, &output), kNoError, "blocks");
   auto* block = static_cast<std::byte*>(memory);
   const nacelle_step_layout& at = plan.step;
   const std::uint32_t rows = rows_of(step.spans);
@@ -266,6 +275,7 @@ void Session::write_step(PlanEntry& plan, const StepInput& step) {
     array_at<nacelle_adjustment>(block, at.adjustments)[i] = step.adjustments[i].second;
     for (std::uint32_t row = step.adjustments[i].first; row < rows; ++row) ++starts[row + 1];
   }
+  if (step.damage) step.damage(block, at);
 }
 
 void Session::write_boundaries(PlanEntry& plan, const StepInput& step) {
@@ -277,7 +287,7 @@ void Session::write_boundaries(PlanEntry& plan, const StepInput& step) {
       for (std::uint64_t i = 0; i < width; ++i) data[row * width + i] = uniform(source.seed, first + i) * source.scale;
     });
     if (!step.boundary.empty()) data = step.boundary;
-    check(backend_.api().write_value(plan.plan, stream_, plan.slot, source.value, data.data(), data.size()), nullptr,
+    check(backend_.api().write_value(plan.plan, stream_, plan.slot, source.value, data.data(), data.size()), kNoError,
           "write_value");
   }
 }
@@ -294,13 +304,13 @@ nacelle_status Session::try_run(const StepInput& step) {
 }
 
 StepOutput Session::run(const StepInput& step) {
-  check(try_run(step), nullptr, "run");
+  check(try_run(step), kNoError, "run");
   StepOutput output;
   output.result = read_result(*latest_, step);
   if (!graph_.view().vocabulary) return output;
   void* block = nullptr;
   const void* results = nullptr;
-  check(backend_.api().blocks(latest_->plan, latest_slot_, &block, &results), nullptr, "blocks");
+  check(backend_.api().blocks(latest_->plan, latest_slot_, &block, &results), kNoError, "blocks");
   const std::uint64_t count = std::uint64_t{rows_of(step.spans)} * latest_->bucket.candidates;
   const auto copy = [&]<class T>(std::vector<T>& to, std::uint64_t offset, std::uint64_t elements) {
     to.resize(elements);
@@ -326,11 +336,11 @@ std::vector<float> Session::read_result(PlanEntry& plan, const StepInput& step) 
   } else if (value.output == NACELLE_OUTPUT_EMBEDDING) {
     void* block = nullptr;
     const void* results = nullptr;
-    check(backend_.api().blocks(plan.plan, latest_slot_, &block, &results), nullptr, "blocks");
+    check(backend_.api().blocks(plan.plan, latest_slot_, &block, &results), kNoError, "blocks");
     std::memcpy(data.data(), static_cast<const std::byte*>(results) + plan.output.embedding,
                 data.size() * sizeof(float));
   } else {
-    check(backend_.api().read_value(plan.plan, stream_, latest_slot_, case_.result, data.data(), data.size()), nullptr,
+    check(backend_.api().read_value(plan.plan, stream_, latest_slot_, case_.result, data.data(), data.size()), kNoError,
           "read_value");
   }
   return data;
@@ -338,7 +348,7 @@ std::vector<float> Session::read_result(PlanEntry& plan, const StepInput& step) 
 
 std::vector<float> Session::read_logits(std::uint32_t row, bool adjusted) {
   std::vector<float> logits(graph_.view().vocabulary);
-  check(backend_.api().read_logits(latest_->plan, stream_, latest_slot_, row, adjusted, logits.data()), nullptr,
+  check(backend_.api().read_logits(latest_->plan, stream_, latest_slot_, row, adjusted, logits.data()), kNoError,
         "read_logits");
   return logits;
 }
@@ -349,12 +359,12 @@ void Session::copy_sequence(std::uint32_t from, std::uint32_t to) {
     pairs.push_back({block_of(from, entry), block_of(to, entry)});
   for (std::uint32_t group = 0; group < graph_.view().cache_group_count; ++group)
     check(backend_.api().copy_blocks(cache_, stream_, group, pairs.data(), static_cast<std::uint32_t>(pairs.size())),
-          nullptr, "copy_blocks");
+          kNoError, "copy_blocks");
 }
 
 nacelle_plan_statistics Session::statistics() const {
   auto statistics = sdk::make<nacelle_plan_statistics>();
-  check(backend_.api().plan_statistics(latest_->plan, &statistics), nullptr, "plan_statistics");
+  check(backend_.api().plan_statistics(latest_->plan, &statistics), kNoError, "plan_statistics");
   return statistics;
 }
 

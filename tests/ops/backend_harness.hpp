@@ -5,9 +5,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,8 +29,8 @@ class Backend {
   const nacelle_backend_api& api() const { return *api_; }
   nacelle_device* device() const { return device_; }
   const std::string& name() const { return name_; }
-  // False when the device lacks one of the case's operations.
-  bool supports(const Case& of) const;
+  // False when the device lacks one of the case's operations, or cannot make its cache.
+  bool supports(const Case& of);
 
  private:
   const nacelle_backend_api* api_ = nullptr;
@@ -47,7 +48,8 @@ struct StepInput {
   std::vector<float> boundary = {};        // rows of every boundary value; empty: by rule
   std::vector<std::uint32_t> masks = {};   // empty: none
   std::vector<float> temperatures = {};    // empty: 0 for all
-  std::vector<std::pair<std::uint32_t, nacelle_adjustment>> adjustments = {};  // by output row, rising
+  std::vector<std::pair<std::uint32_t, nacelle_adjustment>> adjustments = {};     // by output row, rising
+  std::function<void(std::byte* block, const nacelle_step_layout&)> damage = {};  // applied last
 };
 
 struct StepOutput {
@@ -56,8 +58,13 @@ struct StepOutput {
   std::vector<float> adjusted, raw, logsumexp;
 };
 
+// What a Session throws where the backend answers NACELLE_UNIMPLEMENTED: soft, the case is none of its own.
+struct Unsupported : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 // The model of one case on a device: weights packed, cache made, and one plan for each size of step that was announced.
-// Every row of a step is an output row. Throws std::runtime_error for whatever fails.
+// Every row of a step is an output row. Throws Unsupported, or std::runtime_error for whatever else fails.
 class Session {
  public:
   Session(Backend& backend, const Case& of, const Steps& sizes, std::uint32_t candidates = 1);
@@ -81,7 +88,7 @@ class Session {
     nacelle_output_layout output;
     std::uint32_t slot;
   };
-  void check(nacelle_status status, nacelle_error* error, const char* what) const;
+  void check(nacelle_status status, nacelle_error* const& error, const char* what) const;
   void make_source();
   void prepare();
   void add_bucket(const std::vector<Span>& step, std::uint32_t candidates);

@@ -38,7 +38,7 @@ inline Difference difference(const std::vector<float>& expected, const std::vect
 // Float: f32 products and sums in some order, exponentials good to a few units in the last place. Narrow: activations
 // may be rounded to 16 bits before a product with a 16-bit weight or cache. Quantised: to 8 bits a block before a
 // product with a block weight.
-inline constexpr Difference kDefinition = {1e-11, 2e-5};  // f32 against float64
+inline constexpr Difference kDefinition = {1e-12, 4e-6};  // f32 against float64
 inline constexpr Difference kFloat = {1e-10, 1e-4};
 inline constexpr Difference kNarrow = {1e-4, 5e-2};
 inline constexpr Difference kQuantised = {1e-3, 1.5e-1};
