@@ -12,53 +12,69 @@
 namespace nacelle::cpu {
 namespace {
 
-constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t to) { return (n + to - 1) / to * to; }
-
-std::uint32_t element_bytes(nacelle_type type) { return static_cast<std::uint32_t>(row_bytes(type, 1)); }
-
-const char* name_of(nacelle_type type) {
+std::string name_of(nacelle_type type) {
   const TypeInfo* info = type_info(type);
   return info ? info->name : "an unknown type";
+}
+
+// A type that the kernels hold, in a width that its blocks fit: a head of whole blocks, or blocks of whole heads.
+void check_type(nacelle_type type, std::uint32_t heads, std::uint32_t width, const char* what) {
+  if (!choose_keys(type, Isa::kPortable))
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, std::string("cpu: the cache cannot hold ") + what + " as " +
+                                                  name_of(type) + "; use f32, f16, bf16, q8_0 or q4_0");
+  const bool fits = type_info(type)->block_elements == 1 || width % kQuantBlock == 0 ||
+                    (kQuantBlock % width == 0 && heads * width % kQuantBlock == 0);
+  if (!fits)
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, std::string("cpu: ") + what + " of " + std::to_string(width) +
+                                                     " columns a head do not fit blocks of " + name_of(type) +
+                                                     "; use f32, f16 or bf16");
+}
+
+// Where values alias the keys the first columns of each key are stored once more, as a value in the keys' type.
+KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& options,
+                 const nacelle_attention_attributes& of) {
+  const bool aliased = graph.cache_groups[of.cache_group]->value_width == 0;
+  const nacelle_type value_type = aliased ? options.key_type : options.value_type;
+  check_type(options.key_type, of.kv_head_count, of.key_width, "keys");
+  check_type(value_type, of.kv_head_count, of.value_width, "values");
+  if (aliased && type_info(value_type)->block_elements != 1)
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: values that alias the keys are held as f32, f16 or bf16 only");
+  return {options.block_tokens, of.kv_head_count, of.key_width, of.value_width, options.key_type, value_type};
 }
 
 }  // namespace
 
 std::uint64_t KvShape::key_head_bytes() const {
-  return round_up(round_up(block_tokens, kTileTokens) * key_width * key_bytes, 64);
+  return padded(padded(block_tokens) / kTileTokens * key_tile_bytes(key_type, key_width), 64);
 }
 std::uint64_t KvShape::value_head_bytes() const {
-  return round_up(std::uint64_t{block_tokens} * round_up(value_width, kTileTokens) * value_bytes, 64);
+  return padded(block_tokens * value_row_bytes(value_type, value_width), 64);
 }
 
 KvView KvShape::view(std::byte* base, const std::uint32_t* table, std::uint32_t layer, std::uint32_t layers,
                      std::uint32_t head) const {
-  const std::uint64_t in_layer = layer * layer_bytes();
-  return {reinterpret_cast<std::uint8_t*>(base),
-          table,
-          layers * layer_bytes(),
-          in_layer + head * key_head_bytes(),
-          in_layer + heads * key_head_bytes() + head * value_head_bytes(),
-          block_tokens,
-          key_width,
-          value_width};
+  KvView view;
+  view.base = reinterpret_cast<std::uint8_t*>(base);
+  view.table = table;
+  view.block_bytes = layers * layer_bytes();
+  view.key_head_stride = key_head_bytes();
+  view.value_head_stride = value_head_bytes();
+  view.key_offset = layer * layer_bytes() + head * view.key_head_stride;
+  view.value_offset = layer * layer_bytes() + heads * view.key_head_stride + head * view.value_head_stride;
+  view.key_tile_bytes = key_tile_bytes(key_type, key_width);
+  view.value_row_bytes = value_row_bytes(value_type, value_width);
+  view.block_tokens = block_tokens;
+  view.key_width = key_width;
+  view.value_width = value_width;
+  return view;
 }
 
 std::vector<KvShape> kv_shapes(const nacelle_graph& graph, const nacelle_cache_options& options) {
-  if (graph.cache_group_count && !choose_attention(options.key_type, options.value_type, Isa::kPortable))
-    throw sdk::Failure(NACELLE_UNIMPLEMENTED, std::string("cpu: the cache cannot hold keys as ") +
-                                                  name_of(options.key_type) + " with values as " +
-                                                  name_of(options.value_type) + "; use f32, f16 or bf16 for both");
   std::vector<KvShape> shapes(graph.cache_group_count);
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
     if (graph.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph.ops[i]->attributes));
-    if (of.cache_group >= shapes.size()) continue;
-    shapes[of.cache_group] = {options.block_tokens,
-                              of.kv_head_count,
-                              of.key_width,
-                              of.value_width,
-                              element_bytes(options.key_type),
-                              element_bytes(options.value_type)};
+    if (of.cache_group < shapes.size()) shapes[of.cache_group] = kv_shape(graph, options, of);
   }
   return shapes;
 }

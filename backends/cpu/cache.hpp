@@ -14,7 +14,7 @@ namespace nacelle::cpu {
 // Shape of one layer's part of a block. Widths are those of one head.
 struct KvShape {
   std::uint32_t block_tokens, heads, key_width, value_width;
-  std::uint32_t key_bytes, value_bytes;  // of an element
+  nacelle_type key_type, value_type;
 
   std::uint64_t key_head_bytes() const;  // all tokens of a block
   std::uint64_t value_head_bytes() const;

@@ -58,29 +58,29 @@ std::pair<std::uint32_t, std::uint32_t> visible(const nacelle_attention_attribut
 void Compiler::attention(const nacelle_op& op) {
   const auto of = attributes<nacelle_attention_attributes>(op);
   const bool cached = of.cache_group != NACELLE_NO_CACHE;
-  const nacelle_type key_type = cached ? cache_.key_type : nacelle_type{NACELLE_TYPE_F32};
-  const nacelle_type value_type = cached ? cache_.value_type : nacelle_type{NACELLE_TYPE_F32};
-  const AttentionVariant* variant = choose_attention(key_type, value_type, weights_.isa());
+  const bool aliased = input(op, 2) == NACELLE_NO_VALUE;
+  Memory memory{};
+  if (cached)
+    memory = {kv_shapes(graph_, cache_)[of.cache_group], of.cache_group, of.cache_layer,
+              graph_.cache_groups[of.cache_group]->layer_count};
+  else
+    memory.shape = {kTileTokens, of.kv_head_count, of.key_width, of.value_width, NACELLE_TYPE_F32, NACELLE_TYPE_F32};
+  const KeyKernels* keys = choose_keys(memory.shape.key_type, weights_.isa());
+  const ValueKernels* values = choose_values(memory.shape.value_type, weights_.isa());
 
   // The row-wise half.
   begin_rows(Lead::kRows, true);
   const Place* k = read(op.inputs[1]);
-  const Place* v = read(op.inputs[2]);
-  Memory memory{};
+  const Place* v = aliased ? k : read(op.inputs[2]);
   Place* own = nullptr;
-  if (cached) {
-    memory = {kv_shapes(graph_, cache_)[of.cache_group], of.cache_group, of.cache_layer,
-              graph_.cache_groups[of.cache_group]->layer_count};
-  } else {
-    memory.shape = {kTileTokens, of.kv_head_count, of.key_width, of.value_width, sizeof(float), sizeof(float)};
+  if (!cached)
     memory.own = own = make_place(Space::kArena, Lead::kRows, memory.shape.layer_bytes(), own_blocks(bucket_));
-  }
   push_rows([=](const Frame& frame, std::uint32_t row, std::byte*) {
     const std::uint32_t sequence = frame.row_sequences[row];
-    for (std::uint32_t head = 0; head < of.kv_head_count; ++head)
-      variant->store(memory.view(frame, sequence, head), memory.position(frame, row, sequence),
-                     frame.at(*k, row) + std::uint64_t{head} * of.key_width,
-                     frame.at(*v, row) + std::uint64_t{head} * of.value_width);
+    const KvView view = memory.view(frame, sequence, 0);
+    const std::uint32_t position = memory.position(frame, row, sequence);
+    keys->store(view, of.kv_head_count, position, frame.at(*k, row));
+    values->store(view, of.kv_head_count, position, frame.at(*v, row), aliased ? of.key_width : of.value_width);
   });
 
   // The parallel half: a unit is a tile of rows with all query heads of one KV head.
@@ -89,6 +89,9 @@ void Compiler::attention(const nacelle_op& op) {
   const Place* q = read(op.inputs[0]);
   const Place* out = write(op.outputs[0]);
   const float* sinks = weights_.vector(input(op, 3));
+  const float* bias = weights_.vector(input(op, 4));
+  const std::uint32_t reach = bias ? static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[1]) / 2 : 0;
+  const auto kernel = choose_table(weights_.isa()).attention->attend;
   const std::uint32_t group = of.head_count / of.kv_head_count;
   const std::uint32_t heads_at_once = std::min(group, kMaxQueries);
   const std::uint32_t tiles = tile_index(std::max(1u, kMaxQueries / group));
@@ -103,23 +106,27 @@ void Compiler::attention(const nacelle_op& op) {
                                                       std::uint32_t heads, std::byte* scratch) {
     AttentionCall call;
     call.kv = memory.view(frame, tile.sequence, head / group);
+    call.keys = keys;
+    call.values = values;
     call.query_count = tile.count * heads;
+    call.reach = reach;
     call.scale = of.scale;
     call.soft_cap = of.soft_cap;
     call.scratch = reinterpret_cast<float*>(scratch);
     const std::uint32_t length = memory.length(frame, tile.sequence);
     for (std::uint32_t i = 0; i < kMaxQueries; ++i) {
-      const bool real = i < call.query_count;
-      const std::uint32_t row = tile.row + (real ? i / heads : 0), h = head + (real ? i % heads : 0);
-      const std::uint32_t position = memory.position(frame, row, tile.sequence);
-      call.queries[i] = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
-      call.outputs[i] = frame.at(*out, row) + std::uint64_t{h} * of.value_width;
-      std::tie(call.begins[i], call.ends[i]) = visible(of, position, length);
-      call.positions[i] = static_cast<float>(position);
-      call.slopes[i] = slopes[h];
-      call.sinks[i] = sinks ? sinks[h] : -std::numeric_limits<float>::infinity();
+      const std::uint32_t n = i < call.query_count ? i : 0;  // kernels round the count up: repeat one
+      const std::uint32_t row = tile.row + n / heads, h = head + n % heads;
+      Query& query = call.queries[i];
+      query.q = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
+      query.out = frame.at(*out, row) + std::uint64_t{h} * of.value_width;
+      query.position = memory.position(frame, row, tile.sequence);
+      std::tie(query.begin, query.end) = visible(of, query.position, length);
+      query.slope = slopes[h];
+      query.sink = sinks ? sinks[h] : -std::numeric_limits<float>::infinity();
+      query.bias = bias ? bias + std::uint64_t{h} * (2 * reach + 1) : nullptr;
     }
-    variant->attend(call);
+    kernel(call);
   };
   push_step(
       "attention",

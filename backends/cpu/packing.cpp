@@ -3,8 +3,8 @@
 
 #include <nacelle/graph.h>
 
-#include <bit>
 #include <cstring>
+#include <nacelle/half.hpp>
 
 namespace nacelle::cpu {
 namespace {
@@ -67,7 +67,6 @@ void pack_q4(const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t co
     }
 }
 
-float bf16_to_f32(std::uint16_t half) { return std::bit_cast<float>(std::uint32_t{half} << 16); }
 std::uint16_t read_u16(const std::uint8_t* p) {
   std::uint16_t value;
   std::memcpy(&value, p, 2);
@@ -78,7 +77,7 @@ float quantised_element(std::uint32_t type, const std::uint8_t* group, std::uint
                         std::uint64_t k) {
   const std::uint64_t blocks = columns / kQuantBlock, b = k / kQuantBlock, i = k % kQuantBlock;
   const std::uint64_t block_bytes = type == NACELLE_TYPE_Q8_0 ? 512 : 256;
-  const float scale = f16_to_f32(read_u16(group + blocks * block_bytes + (b * kGroupRows + lane) * 2));
+  const float scale = half_to_float(read_u16(group + blocks * block_bytes + (b * kGroupRows + lane) * 2));
   const std::uint8_t* block = group + b * block_bytes + lane * 4;
   if (type == NACELLE_TYPE_Q8_0) return scale * static_cast<float>(block[i / 4 * 64 + i % 4] - 128);
   const std::uint8_t both = block[i % 16 / 4 * 64 + i % 4];
@@ -86,12 +85,6 @@ float quantised_element(std::uint32_t type, const std::uint8_t* group, std::uint
 }
 
 }  // namespace
-
-float f16_to_f32(std::uint16_t half) noexcept {
-  const std::uint32_t sign = std::uint32_t{half & 0x8000u} << 16, magnitude = std::uint32_t{half & 0x7fffu} << 13;
-  if (magnitude >= 0x7c00u << 13) return std::bit_cast<float>(sign | magnitude | 0x7f800000u);
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f));
-}
 
 bool packable(std::uint32_t type) noexcept { return packed_group_bytes(type, kQuantBlock) != 0; }
 
@@ -130,11 +123,35 @@ void unpack_row(std::uint32_t type, const std::uint8_t* groups, std::uint64_t ro
     const std::uint8_t* plain = group + (k * kGroupRows + lane) * element;
     switch (type) {
       case NACELLE_TYPE_F32: std::memcpy(out + k, plain, 4); break;
-      case NACELLE_TYPE_F16: out[k] = f16_to_f32(read_u16(plain)); break;
-      case NACELLE_TYPE_BF16: out[k] = bf16_to_f32(read_u16(group + k / 2 * 64 + lane * 4 + k % 2 * 2)); break;
+      case NACELLE_TYPE_F16: out[k] = half_to_float(read_u16(plain)); break;
+      case NACELLE_TYPE_BF16: out[k] = bfloat16_to_float(read_u16(group + k / 2 * 64 + lane * 4 + k % 2 * 2)); break;
       default: out[k] = quantised_element(type, group, lane, columns, k); break;
     }
     out[k] *= scale;
+  }
+}
+
+std::uint64_t key_tile_bytes(std::uint32_t type, std::uint32_t width) noexcept {
+  const std::uint64_t scales = padded(width, kQuantBlock) / kQuantBlock * 2;
+  switch (type) {
+    case NACELLE_TYPE_F32: return kTileTokens * 4ull * width;
+    case NACELLE_TYPE_F16:
+    case NACELLE_TYPE_BF16: return kTileTokens * 2ull * width;
+    case NACELLE_TYPE_Q8_0: return kTileTokens * (width + scales);
+    case NACELLE_TYPE_Q4_0: return kTileTokens * (padded(width, kQuantBlock) / 2 + scales);
+    default: return 0;
+  }
+}
+
+std::uint64_t value_row_bytes(std::uint32_t type, std::uint32_t width) noexcept {
+  const std::uint64_t scales = padded(width, kQuantBlock) / kQuantBlock * 2;
+  switch (type) {
+    case NACELLE_TYPE_F32: return 4 * padded(width);
+    case NACELLE_TYPE_F16:
+    case NACELLE_TYPE_BF16: return 2 * padded(width);
+    case NACELLE_TYPE_Q8_0: return padded(width) + scales;
+    case NACELLE_TYPE_Q4_0: return padded(width, kQuantBlock) / 2 + scales;
+    default: return 0;
   }
 }
 

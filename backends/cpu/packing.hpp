@@ -25,6 +25,4 @@ void pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_
 void unpack_row(std::uint32_t type, const std::uint8_t* groups, std::uint64_t row, std::uint64_t columns, float scale,
                 float* out);
 
-float f16_to_f32(std::uint16_t half) noexcept;
-
 }  // namespace nacelle::cpu

@@ -32,12 +32,25 @@ const KernelTable& choose_table(Isa usable) noexcept {
   return kPortableKernels;
 }
 
-const AttentionVariant* choose_attention(std::uint32_t key_type, std::uint32_t value_type, Isa usable) noexcept {
-  const KernelTable& table = choose_table(usable);
-  for (std::uint32_t i = 0; i < table.attention_count; ++i)
-    if (table.attention[i].key_type == key_type && table.attention[i].value_type == value_type)
-      return &table.attention[i];
+namespace {
+
+template <class Kernels>
+const Kernels* find_type(const Kernels* kernels, std::uint32_t count, std::uint32_t type) noexcept {
+  for (std::uint32_t i = 0; i < count; ++i)
+    if (kernels[i].type == type) return &kernels[i];
   return nullptr;
+}
+
+}  // namespace
+
+const KeyKernels* choose_keys(std::uint32_t type, Isa usable) noexcept {
+  const AttentionKernels& kernels = *choose_table(usable).attention;
+  return find_type(kernels.keys, kernels.type_count, type);
+}
+
+const ValueKernels* choose_values(std::uint32_t type, Isa usable) noexcept {
+  const AttentionKernels& kernels = *choose_table(usable).attention;
+  return find_type(kernels.values, kernels.type_count, type);
 }
 
 }  // namespace nacelle::cpu

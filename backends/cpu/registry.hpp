@@ -27,7 +27,8 @@ const MatmulVariant* choose_matmul(std::uint32_t type, Isa usable, std::string_v
 // The highest usable table that has vectors.
 const KernelTable& choose_table(Isa usable) noexcept;
 
-// nullptr where the pair of types has no kernel.
-const AttentionVariant* choose_attention(std::uint32_t key_type, std::uint32_t value_type, Isa usable) noexcept;
+// nullptr where no cache holds the type.
+const KeyKernels* choose_keys(std::uint32_t type, Isa usable) noexcept;
+const ValueKernels* choose_values(std::uint32_t type, Isa usable) noexcept;
 
 }  // namespace nacelle::cpu

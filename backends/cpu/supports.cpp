@@ -38,14 +38,15 @@ T attributes(const nacelle_op& op) {
 bool takes_attention(const nacelle_graph& graph, const nacelle_op& op) {
   const auto of = attributes<nacelle_attention_attributes>(op);
   if (!of.kv_head_count || of.head_count % of.kv_head_count || !of.key_width || !of.value_width) return false;
-  // Values that alias the keys and additive bias tables have no kernel yet.
-  if (!is_activation(input(graph, op, 0)) || !is_activation(input(graph, op, 1)) ||
-      !is_activation(input(graph, op, 2)) || !is_vector(input(graph, op, 3)) || input(graph, op, 4))
+  if (!is_activation(input(graph, op, 0)) || !is_activation(input(graph, op, 1)) || !is_vector(input(graph, op, 3)) ||
+      !is_vector(input(graph, op, 4)))
     return false;
+  const nacelle_value* values = input(graph, op, 2);
+  if (values ? !is_activation(values) : of.value_width > of.key_width) return false;
   if (of.cache_group == NACELLE_NO_CACHE) return true;
-  return of.cache_group < graph.cache_group_count && graph.cache_groups[of.cache_group]->kind == NACELLE_CACHE_PAGED &&
-         graph.cache_groups[of.cache_group]->value_width != 0 &&
-         of.cache_layer < graph.cache_groups[of.cache_group]->layer_count;
+  if (of.cache_group >= graph.cache_group_count) return false;
+  const nacelle_cache_group& group = *graph.cache_groups[of.cache_group];
+  return group.kind == NACELLE_CACHE_PAGED && (group.value_width == 0) == !values && of.cache_layer < group.layer_count;
 }
 
 bool takes_rope(const nacelle_graph& graph, const nacelle_op& op) {

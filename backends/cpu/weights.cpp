@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <nacelle/half.hpp>
 #include <nacelle/types.hpp>
 
 #include "backends/cpu/cache.hpp"
@@ -76,8 +77,9 @@ class SourceRows {
 float float_element(nacelle_type type, const std::uint8_t* p) {
   std::uint32_t bits = 0;
   std::memcpy(&bits, p, type == NACELLE_TYPE_F32 ? 4 : 2);
-  if (type == NACELLE_TYPE_F16) return f16_to_f32(static_cast<std::uint16_t>(bits));
-  return std::bit_cast<float>(type == NACELLE_TYPE_BF16 ? bits << 16 : bits);
+  if (type == NACELLE_TYPE_F16) return half_to_float(static_cast<std::uint16_t>(bits));
+  if (type == NACELLE_TYPE_BF16) return bfloat16_to_float(static_cast<std::uint16_t>(bits));
+  return std::bit_cast<float>(bits);
 }
 
 // Which weights are used as matrices.

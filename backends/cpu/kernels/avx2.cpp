@@ -30,11 +30,7 @@ const MatmulVariant kMatmul[] = {
 
 }  // namespace
 
-const KernelTable kAvx2Kernels = {Isa::kAvx2,
-                                  &kVectorKernels,
-                                  kAttentionVariants,
-                                  sizeof kAttentionVariants / sizeof *kAttentionVariants,
-                                  kMatmul,
+const KernelTable kAvx2Kernels = {Isa::kAvx2, &kVectorKernels, &kAttentionKernels, kMatmul,
                                   sizeof kMatmul / sizeof *kMatmul};
 
 }  // namespace nacelle::cpu

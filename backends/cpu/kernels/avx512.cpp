@@ -30,11 +30,7 @@ const MatmulVariant kMatmul[] = {
 
 }  // namespace
 
-const KernelTable kAvx512Kernels = {Isa::kAvx512,
-                                    &kVectorKernels,
-                                    kAttentionVariants,
-                                    sizeof kAttentionVariants / sizeof *kAttentionVariants,
-                                    kMatmul,
+const KernelTable kAvx512Kernels = {Isa::kAvx512, &kVectorKernels, &kAttentionKernels, kMatmul,
                                     sizeof kMatmul / sizeof *kMatmul};
 
 }  // namespace nacelle::cpu

@@ -15,7 +15,6 @@ const MatmulVariant kMatmul[] = {
 
 }  // namespace
 
-const KernelTable kAvx512Bf16Kernels = {
-    Isa::kAvx512Bf16, nullptr, nullptr, 0, kMatmul, sizeof kMatmul / sizeof *kMatmul};
+const KernelTable kAvx512Bf16Kernels = {Isa::kAvx512Bf16, nullptr, nullptr, kMatmul, sizeof kMatmul / sizeof *kMatmul};
 
 }  // namespace nacelle::cpu

@@ -60,47 +60,87 @@ struct MatmulVariant {
 
 // ---- Attention ----------------------------------------------------------------------------------------------------
 
-// Keys lie in tiles of 16 tokens, [key_width][16]: lane = token. Values lie in rows of `value_stride` elements.
+// Keys lie in tiles of 16 tokens, lane = token; values in a row a token. Block types keep an f16 scale for each 32
+// columns of a token's whole row of heads, behind the integers.
 inline constexpr std::uint32_t kTileTokens = 16;
 // Softmax and the sum over values are done for this many tokens from a multiple of it, then merged left to right.
 inline constexpr std::uint32_t kSplitTokens = 512;
 inline constexpr std::uint32_t kMaxQueries = 8;  // heads and rows that share one pass over keys and values
+
+constexpr std::uint64_t padded(std::uint64_t n, std::uint64_t to = kTileTokens) { return (n + to - 1) / to * to; }
+
+// Bytes of one head's tile of 16 keys, and of one head's value of one token; 0 for a type that no cache holds.
+std::uint64_t key_tile_bytes(std::uint32_t type, std::uint32_t width) noexcept;
+std::uint64_t value_row_bytes(std::uint32_t type, std::uint32_t width) noexcept;
 
 // Where the keys and values of one head of one sequence lie, block by block.
 struct KvView {
   std::uint8_t* base;
   const std::uint32_t* table;  // block of each block_tokens tokens
   std::uint64_t block_bytes;
-  std::uint64_t key_offset, value_offset;  // of the head inside a block, bytes
+  std::uint64_t key_offset, value_offset;            // of the head inside a block, bytes
+  std::uint64_t key_head_stride, value_head_stride;  // bytes to the next head
+  std::uint64_t key_tile_bytes, value_row_bytes;
   std::uint32_t block_tokens;
   std::uint32_t key_width, value_width;
 };
 
+// One query: a head of a row.
+struct Query {
+  const float* q;            // [key_width]
+  float* out;                // [value_width]
+  std::uint32_t begin, end;  // tokens that are seen, at least one
+  std::uint32_t position;    // its own, as biases count it
+  float slope;               // ALiBi: slope * |token - position| is taken off; 0: none
+  float sink;                // -infinity: none
+  const float* bias;         // [2 * reach + 1], added by clamped distance token - position; or nullptr
+};
+
+struct KeyKernels;
+struct ValueKernels;
+
 struct AttentionCall {
   KvView kv;
-  std::uint32_t query_count;          // at most kMaxQueries
-  const float* queries[kMaxQueries];  // [key_width]; those past the last point at any query
-  float* outputs[kMaxQueries];        // [value_width]
-  std::uint32_t begins[kMaxQueries];  // first token that is seen
-  std::uint32_t ends[kMaxQueries];    // one past the last; at least begin + 1
-  float slopes[kMaxQueries];          // ALiBi: slope * (token - position) is added; 0: none
-  float sinks[kMaxQueries];           // -infinity: none
-  float positions[kMaxQueries];       // of the query, as ALiBi counts it
+  const KeyKernels* keys;
+  const ValueKernels* values;
+  std::uint32_t query_count;   // at most kMaxQueries
+  Query queries[kMaxQueries];  // those past the last repeat any other: kernels round the count up
+  std::uint32_t reach;
   float scale;
   float soft_cap;  // 0: none
   float* scratch;  // attention_scratch() floats, aligned to 64
 };
 
 constexpr std::uint64_t attention_scratch(std::uint32_t value_width) {
-  return kMaxQueries * (kSplitTokens + kTileTokens + 2ull * ((value_width + 15) / 16 * 16));
+  return kMaxQueries * (kSplitTokens + kTileTokens + 2 * padded(value_width));
 }
 
-// Functions for one pair of K and V element types.
-struct AttentionVariant {
-  std::uint32_t key_type, value_type;  // nacelle_type
+// Tokens [begin, end) of the split that starts at `start`.
+struct TokenRange {
+  std::uint32_t start, begin, end;
+};
+
+// What depends on the type of the keys. `score` writes scale * q.k at scores[query * stride + token - start].
+struct KeyKernels {
+  std::uint32_t type;
+  void (*score)(const AttentionCall& call, const TokenRange& range, float* scores);
+  // Stores a token's row of keys, all heads; `kv` is the view of head 0.
+  void (*store)(const KvView& kv, std::uint32_t heads, std::uint32_t token, const float* row);
+};
+
+// And of the values. `blend` writes sums[query * padded(value_width)] = sum of weight * value.
+struct ValueKernels {
+  std::uint32_t type;
+  void (*blend)(const AttentionCall& call, const TokenRange& range, const float* weights, float* sums);
+  // `stride`: floats from one head's values to the next in `row`.
+  void (*store)(const KvView& kv, std::uint32_t heads, std::uint32_t token, const float* row, std::uint32_t stride);
+};
+
+struct AttentionKernels {
   void (*attend)(const AttentionCall& call);
-  // Stores one token's key and value of one head at token `position`.
-  void (*store)(const KvView& kv, std::uint32_t position, const float* key, const float* value);
+  const KeyKernels* keys;
+  const ValueKernels* values;
+  std::uint32_t type_count;  // entries of each
 };
 
 // ---- Vectors ------------------------------------------------------------------------------------------------------
@@ -150,8 +190,7 @@ inline constexpr std::uint32_t kPeakColumns = 256;
 struct KernelTable {
   Isa isa;
   const VectorKernels* vectors;
-  const AttentionVariant* attention;
-  std::uint32_t attention_count;
+  const AttentionKernels* attention;
   const MatmulVariant* matmul;
   std::uint32_t matmul_count;
 };

@@ -30,11 +30,7 @@ const MatmulVariant kMatmul[] = {
 
 }  // namespace
 
-const KernelTable kPortableKernels = {Isa::kPortable,
-                                      &kVectorKernels,
-                                      kAttentionVariants,
-                                      sizeof kAttentionVariants / sizeof *kAttentionVariants,
-                                      kMatmul,
+const KernelTable kPortableKernels = {Isa::kPortable, &kVectorKernels, &kAttentionKernels, kMatmul,
                                       sizeof kMatmul / sizeof *kMatmul};
 
 }  // namespace nacelle::cpu

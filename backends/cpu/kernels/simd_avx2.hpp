@@ -94,5 +94,14 @@ inline void store_i8(std::int8_t* p, F x) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(half, half));
 }
 
+inline F set_f16(const std::uint16_t* p) { return set(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(*p)))); }
+inline F load_i8(const std::int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+inline F load_nibbles(const std::uint8_t* p, bool high) {
+  const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_cvtepi32_ps(high ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(15)));
+}
+
 }  // namespace
 }  // namespace nacelle::cpu

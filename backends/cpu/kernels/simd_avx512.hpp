@@ -74,5 +74,15 @@ inline void store_i8(std::int8_t* p, F x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 
+inline F set_f16(const std::uint16_t* p) { return set(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(*p)))); }
+inline F load_i8(const std::int8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+// The low or high halves of kLanes bytes.
+inline F load_nibbles(const std::uint8_t* p, bool high) {
+  const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_cvtepi32_ps(high ? _mm512_srli_epi32(bytes, 4) : _mm512_and_si512(bytes, _mm512_set1_epi32(15)));
+}
+
 }  // namespace
 }  // namespace nacelle::cpu

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nacelle/half.hpp>
 
 namespace nacelle::cpu {
 namespace {
@@ -72,25 +73,8 @@ inline F load_f16(const std::uint16_t* p) {
   value = (I)(magnitude >= (0x7c00u << 13)) ? (F)(magnitude | 0x7f800000) : value;
   return (F)((U)value | ((half & 0x8000) << 16));
 }
-inline std::uint16_t to_f16(float x) {
-  std::uint32_t bits;
-  __builtin_memcpy(&bits, &x, 4);
-  const std::uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return static_cast<std::uint16_t>(sign | 0x7e00);
-  if (magnitude >= 0x477ff000) return static_cast<std::uint16_t>(sign | 0x7c00);  // rounds beyond 65504
-  if (magnitude < 0x38800000) {  // subnormal: the sum's last bit is worth 2^-24, and the adder rounds to even
-    float y;
-    __builtin_memcpy(&y, &magnitude, 4);
-    y += 0.5f;
-    std::uint32_t rounded;
-    __builtin_memcpy(&rounded, &y, 4);
-    return static_cast<std::uint16_t>(sign | (rounded - 0x3f000000));
-  }
-  const std::uint32_t odd = magnitude >> 13 & 1;
-  return static_cast<std::uint16_t>(sign | ((magnitude - 0x38000000 + 0xfff + odd) >> 13));
-}
 inline void store_f16(std::uint16_t* p, F x) {
-  for (int i = 0; i < kLanes; ++i) p[i] = to_f16(x[i]);
+  for (int i = 0; i < kLanes; ++i) p[i] = float_to_half(x[i]);
 }
 inline F load_bf16(const std::uint16_t* p) { return (F)(load_u16(p) << 16); }
 inline void store_bf16(std::uint16_t* p, F x) {
@@ -107,6 +91,15 @@ inline void load_bf16_pairs(const std::uint8_t* p, F& even, F& odd) {
 inline void store_i8(std::int8_t* p, F x) {
   const F whole = round(min(max(x, set(-128.0f)), set(127.0f)));
   for (int i = 0; i < kLanes; ++i) p[i] = static_cast<std::int8_t>(whole[i]);
+}
+
+inline F set_f16(const std::uint16_t* p) { return set(half_to_float(*p)); }
+inline F load_i8(const std::int8_t* p) {
+  return F{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), static_cast<float>(p[3])};
+}
+inline F load_nibbles(const std::uint8_t* p, bool high) {
+  const U bytes{p[0], p[1], p[2], p[3]};
+  return __builtin_convertvector((I)(high ? bytes >> 4 : bytes & 15), F);
 }
 
 }  // namespace
