@@ -24,7 +24,9 @@ struct Rewrite {
   const char* to;
 };
 constexpr Rewrite kRewrites[] = {
-    {"\\s+$", "(?<!\\s)\\s++\\z"},  // only the start of a run can begin a match that reaches the end
+    // Only where a run of spaces starts can a match start: the run to its last line end, or all of it at the text's
+    // end.
+    {"\\s+$", "(?<!\\s)(?:\\s++\\z|\\s+(?=\\n))"},
 };
 
 std::string message(int code) {
@@ -58,7 +60,7 @@ RegexScratch::RegexScratch() : state_(std::make_unique<State>()) {
 }
 RegexScratch::~RegexScratch() = default;
 
-Regex::Regex(const std::string& pattern) : Regex(pattern, PCRE2_UTF | PCRE2_UCP) {}
+Regex::Regex(const std::string& pattern) : Regex(pattern, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE) {}
 Regex Regex::literal(const std::string& text) { return Regex(text, PCRE2_UTF | PCRE2_LITERAL); }
 
 Regex::Regex(const std::string& pattern, unsigned options) : pattern_(pattern) {

@@ -29,7 +29,8 @@ class RegexScratch {
 // Immutable; any thread may search, each with its own scratch.
 class Regex {
  public:
-  // Throws Error(kUnsupported) that quotes the pattern and says what PCRE2 found wrong with it.
+  // Ruby's dialect, which tokenizer.json is written for, as far as PCRE2 has it: ^ and $ match at line ends. Throws
+  // Error(kUnsupported) that quotes the pattern and says what PCRE2 found wrong with it.
   explicit Regex(const std::string& pattern);
   static Regex literal(const std::string& text);  // matches exactly `text`
 
