@@ -1,0 +1,197 @@
+// The table of commands and flags.
+#include "api/cli/options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+
+#include "api/version.hpp"
+
+namespace nacelle::cli {
+namespace {
+
+using CLI::App;
+
+void add_host_flags(App& app, HostFlags& flags, bool json) {
+  if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
+  app.add_option("--threads", flags.threads, "compute threads (default: the CPU budget of this process)");
+  app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
+  app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
+  app.add_option("--plugin-config", flags.plugin_settings, "KEY=VALUE, a setting that plugins can read");
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warning, error or off")->capture_default_str();
+  app.add_option("--log-format", flags.log_format, "text or json")->capture_default_str();
+}
+
+void add_model_flags(App& app, ModelFlags& flags) {
+  app.add_option("--device", flags.device, "BACKEND or BACKEND:INDEX (default: the best usable one)");
+  app.add_option("--context", flags.context, "tokens of the longest sequence (default: the model's, as memory allows)");
+  app.add_option("--cache-tokens", flags.cache_tokens, "KV tokens of all sequences together (default: from memory)");
+  app.add_option("--cache-type", flags.cache_type, "f32, f16, bf16, q8_0 or q4_0, for keys and values");
+  app.add_option("--max-sequences", flags.max_sequences, "sequences that run at once")->capture_default_str();
+  app.add_option("--batch-tokens", flags.batch_tokens, "token budget of a step")->capture_default_str();
+}
+
+CLI::Option* add_path(App& app, std::string& path) {
+  return app.add_option("--model", path, "a GGUF file, a split's first part, or a Hugging Face folder");
+}
+
+void add_milliseconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help) {
+  app.add_option_function<double>(
+      name, [&value](double seconds) { value = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); },
+      help);
+}
+
+void set_up(App& app, ServeOptions& o) {
+  app.add_option("--model", o.models, "[NAME=]PATH, may be repeated (default: the built-in demo model)");
+  app.add_option("--host", o.address, "address to listen on")->capture_default_str();
+  app.add_option("--port", o.port, "0 picks a free one and prints it")->capture_default_str();
+  app.add_option_function<std::string>(
+      "--manage-port", [&o](const std::string& port) { o.manage_port = port, o.manage_port_set = true; },
+      "health and models on 127.0.0.1 alone; 0 or off: none (default: 8081 where it is free)");
+  app.add_option("--drain-seconds", o.drain_seconds, "after SIGTERM, for answers under way")->capture_default_str();
+  app.add_option("--max-queue", o.max_queue, "requests that wait for their turn; one more gets 429")
+      ->capture_default_str();
+  app.add_option("--max-body-bytes", o.http.max_body_bytes)->capture_default_str();
+  app.add_option("--max-header-bytes", o.http.max_header_bytes)->capture_default_str();
+  app.add_option("--max-connections", o.http.max_connections)->capture_default_str();
+  app.add_option("--max-unsent-bytes", o.http.max_unsent_bytes, "of a stream whose reader lags")->capture_default_str();
+  add_milliseconds(app, "--header-timeout", o.http.header_timeout, "seconds from a request's first byte (10)");
+  add_milliseconds(app, "--body-timeout", o.http.body_timeout, "seconds for the whole body (60)");
+  add_milliseconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests (75)");
+  add_milliseconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing (30)");
+  app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)");
+  add_model_flags(app, o.model);
+  add_host_flags(app, o.host, false);
+}
+
+void set_up(App& app, RunOptions& o) {
+  add_path(app, o.path);
+  app.add_option("--prompt", o.prompt, "the question; without it a chat in the terminal");
+  app.add_option("--system", o.system, "the system message");
+  app.add_flag("--raw", o.raw, "no chat template: the prompt, or BOS alone, goes on as text");
+  app.add_flag("--greedy", o.greedy, "always the most likely token");
+  app.add_option("-n,--max-tokens", o.max_tokens, "most tokens of an answer (default: as the context allows)");
+  app.add_flag("--ignore-eos", o.ignore_eos, "go on past the model's own end");
+  app.add_option("--stop", o.stop, "text that ends the answer; may be repeated");
+  app.add_option("--temperature", o.temperature)->capture_default_str();
+  app.add_option("--top-k", o.top_k, "0: off")->capture_default_str();
+  app.add_option("--top-p", o.top_p)->capture_default_str();
+  app.add_option("--min-p", o.min_p)->capture_default_str();
+  app.add_option("--repetition-penalty", o.repetition_penalty)->capture_default_str();
+  app.add_option("--seed", o.seed);
+  add_model_flags(app, o.model);
+  add_host_flags(app, o.host, true);
+}
+
+void set_up(App& app, BenchOptions& o) {
+  add_path(app, o.path);
+  app.add_option("--prompt", o.prompt, "tokens of the prompt")->capture_default_str();
+  app.add_option("--gen", o.gen, "tokens to generate")->capture_default_str();
+  app.add_option("--repeat", o.repeat)->capture_default_str();
+  app.add_option("--depth", o.depth, "tokens in the context before generation is timed")->capture_default_str();
+  app.add_option("--batch", o.batch, "N,N: also generate with N sequences at once")->delimiter(',');
+  add_model_flags(app, o.model);
+  add_host_flags(app, o.host, true);
+}
+
+void set_up(App& app, PluginsOptions& o) { add_host_flags(app, o.host, true); }
+void set_up(App& app, DevicesOptions& o) { add_host_flags(app, o.host, true); }
+
+void set_up(App& app, KernelsOptions& o) {
+  add_path(app, o.path);
+  add_model_flags(app, o.model);
+  add_host_flags(app, o.host, true);
+}
+
+void set_up(App& app, InspectOptions& o) {
+  app.add_option("FILE", o.path, "a GGUF file, a split's first part, or a Hugging Face folder");
+  add_host_flags(app, o.host, true);
+}
+
+// "--max-queue" -> "NACELLE_MAX_QUEUE"
+std::string environment_name(const std::string& flag) {
+  std::string name = "NACELLE_";
+  for (const char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+// CLI11 reads configuration files for the top level alone, with a section a command; here the keys are the flags'
+// names.
+void apply_config(App& command, const std::string& path) {
+  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
+    CLI::Option* option = item.parents.empty() ? command.get_option_no_throw("--" + item.name) : nullptr;
+    if (!option || item.name == "config") {
+      throw CLI::ConfigError(path + ": there is no setting '" + item.fullname() + "' of '" + command.get_name() + "'");
+    }
+    if (option->count() > 0) continue;
+    option->add_result(item.inputs);
+    option->run_callback();
+  }
+}
+
+struct Command {
+  std::unique_ptr<Options> options;
+  App* app = nullptr;
+  std::string config;
+};
+
+template <class T>
+std::unique_ptr<Command> add_command(App& root, const char* name, const char* help) {
+  auto command = std::make_unique<Command>();
+  command->options = std::make_unique<Options>(T());
+  command->app = root.add_subcommand(name, help);
+  set_up(*command->app, std::get<T>(*command->options));
+  command->app->add_option("--config", command->config, "a file of lines NAME = VALUE, with the flags' names");
+  for (CLI::Option* option : command->app->get_options()) {
+    if (!option->get_lnames().empty() && option->get_lnames()[0] != "help") {
+      option->envname(environment_name(option->get_lnames()[0]));
+    }
+  }
+  return command;
+}
+
+}  // namespace
+
+Options parse_options(int argc, char** argv) {
+  App root("Nacelle: an inference server for large language models", "nacelle");
+  root.set_version_flag("--version", std::string("nacelle ") + version());
+  root.require_subcommand(1);
+  const std::unique_ptr<Command> commands[] = {
+      add_command<ServeOptions>(root, "serve", "answer OpenAI's API over HTTP"),
+      add_command<RunOptions>(root, "run", "answer one prompt, or chat in the terminal"),
+      add_command<BenchOptions>(root, "bench", "measure prompt and generation speed"),
+      add_command<PluginsOptions>(root, "plugins", "list plugins: loaded, unavailable or refused, and why"),
+      add_command<DevicesOptions>(root, "devices", "list devices and their memory"),
+      add_command<KernelsOptions>(root, "kernels", "show the kernels that a model runs on, and the losers"),
+      add_command<InspectOptions>(root, "inspect", "show what is in a model file and what it takes in memory"),
+  };
+  try {
+    root.parse(argc, argv);
+    for (const auto& command : commands) {
+      if (!command->app->parsed()) continue;
+      if (!command->config.empty()) apply_config(*command->app, command->config);
+      return std::move(*command->options);
+    }
+  } catch (const CLI::ParseError& error) {
+    std::exit(root.exit(error) == 0 ? 0 : exit_code(ErrorKind::kInvalidArgument));
+  }
+  std::exit(exit_code(ErrorKind::kInvalidArgument));
+}
+
+int exit_code(ErrorKind kind) noexcept {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument: return 2;
+    case ErrorKind::kNotFound: return 3;
+    case ErrorKind::kUnsupported: return 4;
+    case ErrorKind::kCorrupt: return 5;
+    case ErrorKind::kResource: return 6;
+    case ErrorKind::kUnavailable: return 7;
+    case ErrorKind::kInternal: break;
+  }
+  return 1;
+}
+
+}  // namespace nacelle::cli

@@ -1,0 +1,94 @@
+// What the command line, the environment and a configuration file say, as plain structs. CLI11 stays in options.cpp.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "api/http/server.hpp"
+
+namespace nacelle::cli {
+
+struct HostFlags {
+  bool json = false;
+  unsigned threads = 0;  // 0: what the cgroup, the cpuset and the cores allow
+  std::string log_level = "info";
+  std::string log_format = "text";
+  std::vector<std::filesystem::path> plugin_folders;  // beside the program's own
+  std::vector<std::string> allowed_sha256;
+  std::vector<std::string> plugin_settings;  // KEY=VALUE
+};
+
+struct ModelFlags {
+  std::string device;
+  std::uint32_t context = 0;
+  std::uint32_t cache_tokens = 0;
+  std::uint32_t max_sequences = 32;
+  std::uint32_t batch_tokens = 512;
+  std::string cache_type;  // f32, f16, bf16, q8_0, q4_0
+};
+
+struct ServeOptions {
+  HostFlags host;
+  ModelFlags model;
+  std::vector<std::string> models;  // [NAME=]PATH; empty: the demo model
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 8080;
+  std::string manage_port = "8081";
+  bool manage_port_set = false;  // by the user: then it must be free
+  std::uint32_t drain_seconds = 30;
+  std::uint32_t max_queue = 256;
+  http::ServerOptions http;
+};
+
+struct RunOptions {
+  HostFlags host;
+  ModelFlags model;
+  std::string path;
+  std::optional<std::string> prompt, system;
+  bool raw = false, greedy = false, ignore_eos = false;
+  std::uint32_t max_tokens = 0;
+  std::vector<std::string> stop;
+  float temperature = 0.7f, top_p = 1.0f, min_p = 0.0f, repetition_penalty = 1.0f;
+  std::uint32_t top_k = 0;
+  std::optional<std::uint64_t> seed;
+};
+
+struct BenchOptions {
+  HostFlags host;
+  ModelFlags model;
+  std::string path;
+  std::uint32_t prompt = 512, gen = 128, repeat = 3, depth = 0;
+  std::vector<std::uint32_t> batch;
+};
+
+struct PluginsOptions {
+  HostFlags host;
+};
+struct DevicesOptions {
+  HostFlags host;
+};
+struct KernelsOptions {
+  HostFlags host;
+  ModelFlags model;
+  std::string path;
+};
+struct InspectOptions {
+  HostFlags host;
+  std::string path;
+};
+
+using Options = std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions,
+                             InspectOptions>;
+
+// A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
+// before the default. Prints help, the version or what is wrong, and then ends the process.
+Options parse_options(int argc, char** argv);
+
+// The process's exit code for each kind of failure.
+int exit_code(ErrorKind kind) noexcept;
+
+}  // namespace nacelle::cli

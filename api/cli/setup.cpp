@@ -1,0 +1,71 @@
+#include "api/cli/setup.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "api/cli/demo_model.hpp"
+#include "api/cli/progress.hpp"
+#include "core/base/log.hpp"
+
+namespace nacelle::cli {
+namespace {
+
+struct CacheType {
+  const char* name;
+  nacelle_type type;
+};
+constexpr CacheType kCacheTypes[] = {
+    {"", NACELLE_TYPE_INVALID},  {"f32", NACELLE_TYPE_F32},   {"f16", NACELLE_TYPE_F16},
+    {"bf16", NACELLE_TYPE_BF16}, {"q8_0", NACELLE_TYPE_Q8_0}, {"q4_0", NACELLE_TYPE_Q4_0},
+};
+
+nacelle_type cache_type(const std::string& name) {
+  for (const CacheType& type : kCacheTypes) {
+    if (type.name == name) return type.type;
+  }
+  throw Error(ErrorKind::kInvalidArgument, "--cache-type must be f32, f16, bf16, q8_0 or q4_0, not '" + name + "'",
+              "cache-type");
+}
+
+}  // namespace
+
+std::unique_ptr<PluginHost> make_host(const HostFlags& flags) {
+  log::configure(log::parse_level(flags.log_level), log::parse_format(flags.log_format));
+  PluginHostOptions options;
+  options.folders = default_plugin_folders();
+  options.folders.insert(options.folders.end(), flags.plugin_folders.begin(), flags.plugin_folders.end());
+  options.threads = flags.threads;
+  options.allowed_sha256 = flags.allowed_sha256;
+  for (const std::string& setting : flags.plugin_settings) {
+    const auto equals = setting.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      throw Error(ErrorKind::kInvalidArgument, "--plugin-config must be KEY=VALUE, not '" + setting + "'",
+                  "plugin-config");
+    }
+    options.config[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  return std::make_unique<PluginHost>(std::move(options));
+}
+
+std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, const std::string& path,
+                                  LoadOptions base) {
+  LoadOptions options = std::move(base);
+  options.device = flags.device;
+  if (flags.context != 0) options.context = flags.context;
+  if (flags.cache_tokens != 0) options.cache_tokens = flags.cache_tokens;
+  options.max_sequences = std::max(options.max_sequences, flags.max_sequences);
+  options.max_batch_tokens = flags.batch_tokens;
+  options.key_type = options.value_type = cache_type(flags.cache_type);
+  Progress progress("loading " + (path.empty() ? std::string(kDemoModelName) : path));
+  options.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  if (!path.empty()) {
+    options.path = path;
+    return Model::load(host, std::move(options));
+  }
+  const DemoModelFile demo;
+  options.path = demo.path();
+  if (options.name.empty()) options.name = kDemoModelName;
+  return Model::load(host, std::move(options));
+}
+
+}  // namespace nacelle::cli

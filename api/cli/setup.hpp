@@ -1,0 +1,20 @@
+// From flags to a plugin host and loaded models: what all commands begin with.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "api/cli/options.hpp"
+#include "core/engine/model.hpp"
+#include "core/plugin_host/plugin_host.hpp"
+
+namespace nacelle::cli {
+
+// Sets the log up as well.
+std::unique_ptr<PluginHost> make_host(const HostFlags& flags);
+
+// `path` empty: the demo model that is a part of the program. Shows progress on standard error.
+std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, const std::string& path,
+                                  LoadOptions base = {});
+
+}  // namespace nacelle::cli

@@ -1,0 +1,178 @@
+// Request bodies: every field reaches its place, and every wrong one is named.
+#include "api/openai/request.hpp"
+
+#include "tests/unit/api/failure.hpp"
+
+using namespace nacelle;
+using namespace nacelle::openai;
+using test::failure_of;
+
+namespace {
+
+// A valid chat body with more members.
+std::string chat_with(const std::string& members) {
+  return R"({"messages": [{"role": "user", "content": "Hi"}])" + (members.empty() ? "" : ", " + members) + "}";
+}
+std::string text_with(const std::string& members) {
+  return R"({"prompt": "Hi")" + (members.empty() ? "" : ", " + members) + "}";
+}
+
+}  // namespace
+
+TEST_CASE("chat fields reach the request") {
+  const ChatBody body = parse_chat(chat_with(R"("model": "m", "n": 3, "stream": true, "stream_options":
+      {"include_usage": true}, "max_completion_tokens": 7, "stop": ["a", "b"], "seed": -1, "temperature": 0.5, "top_p": 0.25,
+      "top_k": 40, "min_p": 0.125, "typical_p": 0.75, "repetition_penalty": 1.5, "frequency_penalty": -2,
+      "presence_penalty": 2, "logit_bias": {"5": -100, "6": 1.5}, "logprobs": true, "top_logprobs": 4, "ignore_eos": true,
+      "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "auto",
+      "chat_template_kwargs": {"thinking": false}, "user": "u", "metadata": {"a": "b"}, "store": false,
+      "response_format": {"type": "text"})"));
+  const SamplingParams& sampling = body.request.sampling;
+  CHECK(body.model == "m");
+  CHECK(body.n == 3);
+  CHECK(body.stream);
+  CHECK(body.include_usage);
+  CHECK(body.request.max_tokens == 7);
+  CHECK(body.request.stop == std::vector<std::string>{"a", "b"});
+  CHECK(body.request.ignore_eos);
+  CHECK(body.request.logprobs == 4);
+  CHECK(sampling.seed == UINT64_MAX);
+  CHECK(sampling.temperature == 0.5f);
+  CHECK(sampling.top_p == 0.25f);
+  CHECK(sampling.top_k == 40);
+  CHECK(sampling.min_p == 0.125f);
+  CHECK(sampling.typical_p == 0.75f);
+  CHECK(sampling.repetition_penalty == 1.5f);
+  CHECK(sampling.frequency_penalty == -2.0f);
+  CHECK(sampling.presence_penalty == 2.0f);
+  CHECK(sampling.logit_bias == std::vector<std::pair<TokenId, float>>{{5, -100.0f}, {6, 1.5f}});
+  CHECK(body.prompt.tools.size() == 1);
+  CHECK(to_text(body.prompt.template_variables) == R"({"thinking":false})");
+}
+
+TEST_CASE("null counts as absent, and defaults are OpenAI's") {
+  const ChatBody body =
+      parse_chat(chat_with(R"("temperature": null, "n": null, "stop": null, "tools": null, "audio": null)"));
+  CHECK(body.request.sampling.temperature == 1.0f);
+  CHECK(body.request.max_tokens == 0);
+  CHECK(body.n == 1);
+  CHECK_FALSE(body.request.logprobs);
+  CHECK_FALSE(body.request.sampling.seed);
+  CHECK(parse_completion(text_with("")).request.max_tokens == 16);
+  CHECK(parse_chat(chat_with(R"("top_k": -1)")).request.sampling.top_k == 0);
+  CHECK(parse_chat(chat_with(R"("logprobs": true)")).request.logprobs == 0);
+  CHECK(parse_chat(chat_with(R"("max_tokens": 5.0)")).request.max_tokens == 5);
+  CHECK(parse_chat(chat_with(R"("tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none")"))
+            .prompt.tools.is_null());
+}
+
+TEST_CASE("a wrong field of a chat is named") {
+  struct Case {
+    const char* members;
+    const char* param;
+    const char* code;
+  };
+  const Case cases[] = {
+      {R"("temprature": 1)", "temprature", "unknown_parameter"},
+      {R"("temperature": "hot")", "temperature", "invalid_value"},
+      {R"("temperature": 2.5)", "temperature", "invalid_value"},
+      {R"("temperature": -0.1)", "temperature", "invalid_value"},
+      {R"("top_p": 1.01)", "top_p", "invalid_value"},
+      {R"("n": 0)", "n", "invalid_value"},
+      {R"("n": 129)", "n", "invalid_value"},
+      {R"("n": 1.5)", "n", "invalid_value"},
+      {R"("stream": 1)", "stream", "invalid_value"},
+      {R"("stream_options": {"include_usage": true})", "stream_options", "invalid_value"},
+      {R"("stream": true, "stream_options": {"x": true})", "stream_options.x", "unknown_parameter"},
+      {R"("stream": true, "stream_options": {"include_usage": 1})", "stream_options.include_usage", "invalid_value"},
+      {R"("max_tokens": 0)", "max_tokens", "invalid_value"},
+      {R"("max_tokens": 99999999999999999999)", "max_tokens", "invalid_value"},
+      {R"("max_tokens": 18446744073709551615)", "max_tokens", "invalid_value"},
+      {R"("max_tokens": 1, "max_completion_tokens": 2)", "max_tokens", "invalid_value"},
+      {R"("seed": 9223372036854775808)", "seed", "invalid_value"},
+      {R"("stop": ["a", "b", "c", "d", "e"])", "stop", "invalid_value"},
+      {R"("stop": "")", "stop", "invalid_value"},
+      {R"("stop": [1])", "stop", "invalid_value"},
+      {R"("logit_bias": {"x": 1})", "logit_bias", "invalid_value"},
+      {R"("logit_bias": {"-1": 1})", "logit_bias", "invalid_value"},
+      {R"("logit_bias": {"1": 101})", "logit_bias.1", "invalid_value"},
+      {R"("top_logprobs": 2)", "top_logprobs", "invalid_value"},
+      {R"("logprobs": true, "top_logprobs": 21)", "top_logprobs", "invalid_value"},
+      {R"("logprobs": 2)", "logprobs", "invalid_value"},
+      {R"("metadata": 1)", "metadata", "invalid_value"},
+      {R"("tool_choice": "required")", "tool_choice", "unsupported_parameter"},
+      {R"("tool_choice": {"type": "function", "function": {"name": "f"}})", "tool_choice", "unsupported_parameter"},
+      {R"("response_format": {"type": "json_object"})", "response_format", "unsupported_parameter"},
+      {R"("response_format": {})", "response_format.type", "missing_required_parameter"},
+      {R"("parallel_tool_calls": false)", "parallel_tool_calls", "unsupported_parameter"},
+      {R"("functions": [])", "functions", "unsupported_parameter"},
+      {R"("modalities": ["text", "audio"])", "modalities", "unsupported_parameter"},
+      {R"("chat_template_kwargs": {"messages": []})", "chat_template_kwargs.messages", "unknown_parameter"},
+      {R"("echo": true)", "echo", "unknown_parameter"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.members);
+    const auto failure = failure_of([&] { parse_chat(chat_with(c.members)); });
+    CHECK(failure.status == 400);
+    CHECK(failure.param == c.param);
+    CHECK(failure.code == c.code);
+    CHECK(failure.message.find(c.param) != std::string::npos);
+  }
+  CHECK(failure_of([] { parse_chat("{}"); }).param == "messages");
+  CHECK(failure_of([] { parse_chat("[]"); }).status == 400);
+  CHECK(failure_of([] { parse_chat(""); }).code == "invalid_json");
+}
+
+TEST_CASE("an endless name or value is cut in the message") {
+  const std::string name(1 << 20, 'x');
+  CHECK(failure_of([&] { parse_chat(chat_with("\"" + name + "\": 1")); }).message.size() < 200);
+  CHECK(failure_of([&] { parse_chat(chat_with(R"("temperature": ")" + name + "\"")); }).message.size() < 200);
+}
+
+TEST_CASE("a completion's prompt has four forms") {
+  const auto prompts = [](const char* prompt) {
+    return parse_completion(std::string(R"({"prompt": )") + prompt + "}").prompts;
+  };
+  using Tokens = std::vector<TokenId>;
+  CHECK(prompts(R"("a")") == std::vector<Prompt>{"a"});
+  CHECK(prompts(R"(["a", "b"])") == std::vector<Prompt>{"a", "b"});
+  CHECK(prompts("[1, 2]") == std::vector<Prompt>{Tokens{1, 2}});
+  CHECK(prompts("[[1], [2, 3]]") == std::vector<Prompt>{Tokens{1}, Tokens{2, 3}});
+  for (const char* bad :
+       {"5", "[]", "[[]]", R"(["a", 1])", R"([1, "a"])", "[-1]", "[1.5]", "[[1], 2]", "[null]", "{}"}) {
+    INFO(bad);
+    CHECK(failure_of([&] { prompts(bad); }).param == "prompt");
+  }
+  CHECK(failure_of([&] { prompts("null"); }).code == "missing_required_parameter");
+}
+
+TEST_CASE("fields of text completions") {
+  CHECK(parse_completion(text_with(R"("echo": true)")).echo);
+  CHECK(parse_completion(text_with(R"("logprobs": 5)")).request.logprobs == 5);
+  CHECK(parse_completion(text_with(R"("n": 2, "best_of": 2, "suffix": "")")).n == 2);
+  const auto param = [](const char* members) {
+    return failure_of([&] { parse_completion(text_with(members)); }).param;
+  };
+  CHECK(param(R"("logprobs": 6)") == "logprobs");
+  CHECK(param(R"("logprobs": true)") == "logprobs");
+  CHECK(param(R"("best_of": 3)") == "best_of");
+  CHECK(param(R"("suffix": "x")") == "suffix");
+  CHECK(param(R"("echo": true, "logprobs": 1)") == "echo");
+  CHECK(param(R"("messages": [])") == "messages");
+  CHECK(failure_of([] { parse_completion(R"({"prompt": ["a","b","c"], "n": 128})"); }).param == "n");
+}
+
+TEST_CASE("tokenise and detokenise bodies") {
+  CHECK(std::get<std::string>(parse_tokenize(R"({"content": "x", "add_special": true})").text) == "x");
+  CHECK(std::get<std::string>(parse_tokenize(R"({"prompt": "x"})").text) == "x");
+  CHECK(std::get<ChatPrompt>(parse_tokenize(R"({"messages": [{"role": "user", "content": "x"}]})").text)
+            .messages.size() == 1);
+  CHECK(failure_of([] { parse_tokenize("{}"); }).param == "content");
+  CHECK(failure_of([] { parse_tokenize(R"({"content": "x", "prompt": "y"})"); }).param == "prompt");
+  CHECK(failure_of([] {
+          parse_tokenize(R"({"content": "x", "tools": [{"type": "function", "function": {"name": "f"}}]})");
+        }).param == "messages");
+  CHECK(parse_detokenize(R"({"tokens": [1, 2]})").tokens == std::vector<TokenId>{1, 2});
+  CHECK(failure_of([] { parse_detokenize("{}"); }).param == "tokens");
+  CHECK(failure_of([] { parse_detokenize(R"({"tokens": ["a"]})"); }).param == "tokens");
+}

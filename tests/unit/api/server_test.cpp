@@ -1,0 +1,313 @@
+// The HTTP server over real sockets, with handlers of our own: framing, limits, time-outs, cancels.
+#include "api/http/server.hpp"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <string>
+#include <thread>
+
+using namespace nacelle;
+using namespace nacelle::http;
+using namespace std::chrono_literals;
+
+namespace {
+
+class Client {
+ public:
+  explicit Client(std::uint16_t port, int receive_buffer = 0) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    if (receive_buffer > 0) setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    REQUIRE(::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  }
+  ~Client() { close(); }
+  void close() {
+    if (socket_ >= 0) ::close(std::exchange(socket_, -1));
+  }
+  void send(const std::string& text) { (void)::send(socket_, text.data(), text.size(), MSG_NOSIGNAL); }
+
+  // What arrives until `end` has been seen, the connection closes or `limit` passes.
+  std::string read_until(const std::string& end, std::chrono::milliseconds limit = 3s) {
+    std::string text;
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    while (text.find(end) == std::string::npos || end.empty()) {
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      pollfd wait{socket_, POLLIN, 0};
+      if (left.count() <= 0 || poll(&wait, 1, static_cast<int>(left.count())) <= 0) return text + "[timeout]";
+      char buffer[4096];
+      const auto size = recv(socket_, buffer, sizeof buffer, 0);
+      if (size <= 0) return text + "[closed]";
+      text.append(buffer, static_cast<std::size_t>(size));
+    }
+    return text;
+  }
+  std::string read_all() { return read_until(""); }
+
+ private:
+  int socket_;
+};
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+template <class Condition>
+bool eventually(Condition condition) {
+  for (int i = 0; i < 300; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(10ms);
+  }
+  return false;
+}
+
+ServerOptions small_limits() {
+  ServerOptions options;
+  options.max_header_bytes = 2048;
+  options.max_body_bytes = 100'000;
+  options.max_connections = 8;
+  options.max_unsent_bytes = 64 << 10;
+  options.header_timeout = 300ms;
+  options.body_timeout = 300ms;
+  options.idle_timeout = 500ms;
+  options.write_timeout = 300ms;
+  return options;
+}
+
+// A server whose handlers a test can watch.
+struct Fixture {
+  std::atomic<int> cancels{0}, streams{0};
+  Server server{small_limits()};
+  std::uint16_t port = server.listen(
+      "127.0.0.1", 0,
+      Router({
+          {"GET", "/hello", answer([](const Request&) {
+             return Response{200, "hello", "text/plain", {}};
+           })},
+          {"POST", "/echo", answer([](const Request& r) {
+             return Response{200, r.body, "text/plain", {}};
+           }),
+           Where::kWorker},
+          {"GET", "/boom", answer([](const Request&) -> Response { throw std::runtime_error("secret"); }),
+           Where::kWorker},
+          {"GET", "/queue-full",
+           answer([](const Request&) -> Response { throw Error(ErrorKind::kResource, "the queue is full"); })},
+          {"GET", "/three",
+           [](const ExchangePtr& exchange) {
+             exchange->start_stream("text/event-stream");
+             for (const char* text : {"one ", "two ", "three"}) exchange->write(text);
+             exchange->finish();
+           }},
+          {"GET", "/never", [this](const ExchangePtr& exchange) { exchange->on_cancel([this] { ++cancels; }); }},
+          {"GET", "/flood", [this](const ExchangePtr& exchange) { flood(exchange); }},
+      }));
+
+  void flood(const ExchangePtr& exchange) {
+    ++streams;
+    exchange->on_cancel([this] { ++cancels; });
+    exchange->start_stream("text/plain");
+    pour(exchange);
+  }
+  static void pour(const ExchangePtr& exchange) {
+    if (exchange->cancelled()) return;
+    exchange->write(std::string(16 << 10, 'x'));
+    exchange->post([exchange] { pour(exchange); });
+  }
+};
+
+const std::string kGet = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+
+std::string post(const std::string& body, const std::string& header = "") {
+  return "POST /echo HTTP/1.1\r\nHost: x\r\n" + header + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+         body;
+}
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "a connection carries request after request, also pipelined") {
+  Client client(port);
+  for (int i = 0; i < 3; ++i) {
+    client.send(kGet);
+    const std::string text = client.read_until("hello");
+    CHECK(has(text, "HTTP/1.1 200 OK"));
+    CHECK(has(text, "Connection: keep-alive"));
+  }
+  client.send(post("first!") + post("second") + "GET /hello HTTP/1.1\r\nConnection: close\r\n\r\n");
+  const std::string text = client.read_all();
+  CHECK(text.find("first!") < text.find("second"));
+  CHECK(text.find("second") < text.find("hello[closed]"));
+}
+
+TEST_CASE_METHOD(Fixture, "HEAD, OPTIONS, 404 and 405") {
+  Client client(port);
+  client.send("HEAD /hello HTTP/1.1\r\n\r\n");
+  const std::string head = client.read_until("\r\n\r\n");
+  CHECK(has(head, "Content-Length: 5"));
+  CHECK(head.ends_with("\r\n\r\n"));
+  client.send("OPTIONS /echo HTTP/1.1\r\n\r\n");
+  const std::string options = client.read_until("\r\n\r\n");
+  CHECK(has(options, "204 No Content"));
+  CHECK(has(options, "Allow: POST, OPTIONS"));
+  client.send("GET /nowhere HTTP/1.1\r\n\r\n");
+  CHECK(has(client.read_until("}}"), R"("code":"unknown_url")"));
+  client.send("DELETE /hello HTTP/1.1\r\n\r\n");
+  const std::string text = client.read_until("}}");
+  CHECK(has(text, "405 Method Not Allowed"));
+  CHECK(has(text, "Allow: GET, HEAD, OPTIONS"));
+}
+
+TEST_CASE_METHOD(Fixture, "bodies: chunked, awaited with 100-continue, too large") {
+  Client client(port);
+  client.send("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n");
+  CHECK(has(client.read_until("abcdefg"), "Content-Length: 7"));
+  client.send("POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  CHECK(client.read_until("\r\n\r\n") == "HTTP/1.1 100 Continue\r\n\r\n");
+  client.send("ok");
+  CHECK(has(client.read_until("ok"), "200 OK"));
+
+  const std::string large(100'001, 'x');
+  client.send(post(large));
+  const std::string refused = client.read_all();
+  CHECK(has(refused, "413 Content Too Large"));
+  CHECK(has(refused, "[closed]"));
+  Client chunked(port);
+  chunked.send("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n186a1\r\n" + large + "\r\n0\r\n\r\n");
+  CHECK(has(chunked.read_all(), "413 Content Too Large"));
+}
+
+TEST_CASE_METHOD(Fixture, "malformed and oversize headers") {
+  for (const char* bad :
+       {"nonsense\r\n\r\n", "GET /hello HTTP/3.0\r\n\r\n", "GET /hello HTTP/1.1\r\nbad header\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}) {
+    INFO(bad);
+    Client client(port);
+    client.send(bad);
+    const std::string text = client.read_all();
+    CHECK(has(text, "HTTP/1.1 400 Bad Request"));
+    CHECK(has(text, "[closed]"));
+  }
+  Client client(port);
+  client.send("GET /hello HTTP/1.1\r\nX: " + std::string(3000, 'a') + "\r\n\r\n");
+  CHECK(has(client.read_all(), "431 "));
+  Client target(port);
+  target.send("GET /%zz HTTP/1.1\r\n\r\n");
+  CHECK(has(target.read_until("}}"), "400 Bad Request"));
+}
+
+TEST_CASE_METHOD(Fixture, "slow clients: header, body, idle") {
+  Client header(port), body(port), idle(port), silent(port);
+  header.send("GET /hello HT");
+  body.send("POST /echo HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+  idle.send(kGet);
+  CHECK(has(header.read_all(), "408 Request Timeout"));
+  CHECK(has(body.read_all(), "408 Request Timeout"));
+  CHECK(has(idle.read_all(), "hello[closed]"));
+  CHECK(silent.read_all() == "[closed]");
+}
+
+TEST_CASE_METHOD(Fixture, "failures of handlers are answers") {
+  Client client(port);
+  client.send("GET /boom HTTP/1.1\r\n\r\n");
+  const std::string boom = client.read_until("}}");
+  CHECK(has(boom, "500 Internal Server Error"));
+  CHECK_FALSE(has(boom, "secret"));
+  client.send("GET /queue-full HTTP/1.1\r\n\r\n");
+  const std::string full = client.read_until("}}");
+  CHECK(has(full, "429 Too Many Requests"));
+  CHECK(has(full, "Retry-After: 1"));
+}
+
+TEST_CASE_METHOD(Fixture, "streams are chunked, and end with the connection for HTTP/1.0") {
+  Client client(port);
+  client.send("GET /three HTTP/1.1\r\n\r\n" + kGet);
+  const std::string text = client.read_until("hello");
+  CHECK(has(text, "Transfer-Encoding: chunked"));
+  CHECK(has(text, "d\r\none two three\r\n0\r\n\r\n"));
+  Client old(port);
+  old.send("GET /three HTTP/1.0\r\n\r\n");
+  CHECK(has(old.read_all(), "\r\n\r\none two three[closed]"));
+}
+
+TEST_CASE_METHOD(Fixture, "a client that leaves cancels its request") {
+  {
+    Client client(port);
+    client.send("GET /never HTTP/1.1\r\n\r\n");
+    CHECK(eventually([&] { return server.active() == 1; }));
+    CHECK(cancels == 0);
+  }
+  CHECK(eventually([&] { return cancels == 1; }));
+  CHECK(eventually([&] { return server.active() == 0; }));
+  // Bytes of a next request are no reason; the end behind them is.
+  Client pipelining(port);
+  pipelining.send("GET /never HTTP/1.1\r\n\r\n" + kGet);
+  std::this_thread::sleep_for(50ms);
+  CHECK(cancels == 1);
+  pipelining.close();
+  CHECK(eventually([&] { return cancels == 2; }));
+}
+
+TEST_CASE_METHOD(Fixture, "a client that does not read is cancelled, and others are served") {
+  Client lazy(port, 4096);
+  lazy.send("GET /flood HTTP/1.1\r\n\r\n");
+  CHECK(eventually([&] { return cancels == 1; }));
+  CHECK(streams == 1);
+  Client client(port);
+  client.send(kGet);
+  CHECK(has(client.read_until("hello"), "200 OK"));
+}
+
+TEST_CASE_METHOD(Fixture, "connections are counted") {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<Client>(port));
+    clients.back()->send(kGet);
+    CHECK(has(clients.back()->read_until("hello"), "200 OK"));
+  }
+  Client extra(port);
+  CHECK(has(extra.read_all(), "503 Service Unavailable"));
+  clients.clear();
+  CHECK(eventually([&] {
+    Client client(port);
+    client.send(kGet);
+    return has(client.read_until("hello"), "200 OK");
+  }));
+}
+
+TEST_CASE_METHOD(Fixture, "when the server is about to end, answers close their connections") {
+  server.close_after_answers();
+  Client client(port);
+  client.send(kGet);
+  CHECK(has(client.read_all(), "Connection: close"));
+}
+
+TEST_CASE_METHOD(Fixture, "an address in use is refused by name") {
+  try {
+    server.listen("127.0.0.1", port, Router({}));
+    FAIL("bound twice");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::kUnavailable);
+    CHECK(has(error.what(), std::to_string(port)));
+  }
+}
+
+TEST_CASE("a server may end while requests run") {
+  std::atomic<int> ran{0};
+  {
+    Server server{small_limits()};
+    const auto port =
+        server.listen("127.0.0.1", 0, Router({{"GET", "/slow", [&](const ExchangePtr&) { ++ran; }, Where::kWorker}}));
+    Client client(port);
+    client.send("GET /slow HTTP/1.1\r\n\r\n");
+    CHECK(eventually([&] { return ran == 1; }));
+  }
+  CHECK(ran == 1);
+}

@@ -1,0 +1,41 @@
+#include "api/http/wire.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "api/http/router.hpp"
+
+using namespace nacelle::http;
+
+TEST_CASE("targets become paths") {
+  CHECK(decode_path("/v1/models") == "/v1/models");
+  CHECK(decode_path("/v1/models/a%2Fb%20c?x=1") == "/v1/models/a/b c");
+  CHECK(decode_path("http://host:1/v1?q#f") == "/v1");
+  CHECK(decode_path("http://host") == "/");
+  for (const char* bad : {"/%", "/%4", "/%zz", "/%00", "/%+1"}) CHECK_FALSE(decode_path(bad));
+}
+
+TEST_CASE("headers and chunks") {
+  const std::string text =
+      header_text({429, "abc", "text/plain", {{"Retry-After", "1"}}}, {Framing::kLength, false, "*"});
+  CHECK(text.starts_with("HTTP/1.1 429 Too Many Requests\r\n"));
+  for (const char* line :
+       {"\r\nContent-Length: 3\r\n", "\r\nConnection: close\r\n", "\r\nRetry-After: 1\r\n",
+        "\r\nContent-Type: text/plain\r\n", "\r\nAccess-Control-Allow-Origin: *\r\n", "\r\nDate: "}) {
+    CHECK(text.find(line) != std::string::npos);
+  }
+  CHECK(text.ends_with("\r\n\r\n"));
+  CHECK(header_text({}, {Framing::kChunked, true, ""}).find("Content-Length") == std::string::npos);
+  CHECK(chunk("0123456789abcdef!") == "11\r\n0123456789abcdef!\r\n");
+}
+
+TEST_CASE("routes are found by method and path") {
+  const Router router({{"GET", "/a", {}}, {"POST", "/a", {}}, {"GET", "/a/{id}", {}}});
+  CHECK(router.find("GET", "/a").route->method == "GET");
+  CHECK(router.find("POST", "/a").route->method == "POST");
+  CHECK(router.find("HEAD", "/a").route->method == "GET");
+  CHECK(router.find("GET", "/a/x/y").parameter == "x/y");
+  CHECK(router.find("DELETE", "/a").route == nullptr);
+  CHECK(router.find("DELETE", "/a").allow == "GET, HEAD, POST, OPTIONS");
+  CHECK(router.find("GET", "/a/").allow.empty());
+  CHECK(router.find("GET", "/b").allow.empty());
+}
