@@ -120,7 +120,7 @@ std::string format_field(const Value& value, Field field, Heap& heap, char text_
 // Hands out the arguments of "%..." one by one.
 class PercentArguments {
  public:
-  PercentArguments(const Value& values, Heap& heap) : values_(values), heap_(heap) {}
+  explicit PercentArguments(const Value& values) : values_(values) {}
 
   Value next() {
     if (is_tuple()) {
@@ -147,7 +147,6 @@ class PercentArguments {
  private:
   bool is_tuple() const { return values_.is(Value::Kind::kList) && values_.list()->flavour != List::Flavour::kList; }
   const Value& values_;
-  Heap& heap_;
   std::size_t used_ = 0;
   bool by_name_ = false;
 };
@@ -182,7 +181,7 @@ Field percent_field(std::string_view format, std::size_t& pos) {
 }  // namespace
 
 std::string format_percent(std::string_view format, const Value& values, Heap& heap) {
-  PercentArguments arguments(values, heap);
+  PercentArguments arguments(values);
   std::string out;
   for (std::size_t pos = 0; pos < format.size();) {
     if (format[pos] != '%') {

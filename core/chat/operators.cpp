@@ -17,6 +17,10 @@ void refuse_undefined(const Value& value) {
   throw TemplateError("'" + (name ? name->bytes : std::string("value")) + "' is undefined");
 }
 
+bool hashable(const Value& value) {
+  return !value.is(Kind::kDict) && !(value.is(Kind::kList) && value.list()->flavour == List::Flavour::kList);
+}
+
 bool truthy(const Value& value, Heap& heap) {
   switch (value.kind()) {
     case Kind::kUndefined:
@@ -131,7 +135,8 @@ namespace {
                       std::string(type_name(a)) + "' and '" + std::string(type_name(b)) + "'");
 }
 
-std::int64_t checked(bool overflow, std::int64_t result) {
+// By reference: the call that fills `result` is the argument beside it, and arguments are evaluated in any order.
+std::int64_t checked(bool overflow, const std::int64_t& result) {
   if (overflow) throw TemplateError("integer overflow: the result does not fit 64 bits");
   return result;
 }
@@ -258,6 +263,7 @@ std::int64_t length(const Value& value, Heap& heap) {
 
 Value item(const Value& container, const Value& key, Heap& heap) {
   if (container.is(Kind::kDict)) {
+    if (!hashable(key)) return {};
     const Value* found = heap.find(*container.dict(), key);
     return found ? *found : Value();
   }
@@ -297,9 +303,8 @@ Value slice(const Value& container, const Value& start, const Value& stop, const
     throw TemplateError("a value of type '" + std::string(type_name(container)) + "' cannot be sliced");
   }
   const std::int64_t size = length(container, heap);
-  const std::int64_t by = step.is_none()                                              ? 1
-                          : slice_bound(step, 1, 0, true) == 0 && step.integer() == 0 ? 0
-                                                                                      : step.integer();
+  slice_bound(step, 1, size, true);  // for its error where the step is no integer
+  const std::int64_t by = step.is_none() ? 1 : step.integer();
   if (by == 0) throw TemplateError("a slice's step cannot be zero");
   const std::int64_t from = slice_bound(start, by > 0 ? 0 : size - 1, size, by > 0);
   const std::int64_t to = slice_bound(stop, by > 0 ? size : -1, size, by > 0);

@@ -13,6 +13,8 @@ namespace nacelle::jinja {
 enum class BinaryOp { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow };
 enum class CompareOp { kEq, kNe, kLt, kLe, kGt, kGe, kIn, kNotIn };
 
+// Whether the value can be a dict's key.
+bool hashable(const Value& value);
 bool truthy(const Value& value, Heap& heap);
 bool equal(const Value& a, const Value& b, Heap& heap, int depth = 0);
 // a < b. Numbers, strings and lists only compare with their like.

@@ -69,7 +69,8 @@ Value indent(Call& call) {
   const bool first = call.flag(1, false), blank = call.flag(2, false);
   std::string out;
   std::size_t number = 0;
-  for (std::string_view line : split_lines(call.self.text() + "\n")) {
+  const std::string text = call.self.text() + "\n";
+  for (std::string_view line : split_lines(text)) {
     if (number > 0) out += '\n';
     if (number > 0 ? blank || !line.empty() : first) out += indention;
     call.heap.check_room(out.size() + line.size());

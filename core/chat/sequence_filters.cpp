@@ -330,7 +330,12 @@ Value groupby(Call& call) {
   return call.heap.list(std::move(out));
 }
 
-Value attr(Call& call) { return get_attribute(call.renderer, call.self, (call.text(0), call[0].text_ptr())); }
+// Unlike object.name, never an item.
+Value attr(Call& call) {
+  const bool has_members = call.self.is(Kind::kObject) || find_method(call.self, call.text(0));
+  if (!has_members) return Value::undefined(call[0].text_ptr());
+  return get_attribute(call.renderer, call.self, call[0].text_ptr());
+}
 
 constexpr Builtin kFilters[] = {
     {"length", count},

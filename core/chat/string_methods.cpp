@@ -129,7 +129,7 @@ std::vector<std::string_view> split_space(std::string_view text, std::int64_t li
   std::vector<std::string_view> pieces;
   for (text = strip(text, Side::kLeft); !text.empty(); text = strip(text, Side::kLeft)) {
     if (limit >= 0 && static_cast<std::int64_t>(pieces.size()) == limit) {
-      pieces.push_back(strip(text, Side::kRight));
+      pieces.push_back(text);
       return pieces;
     }
     std::size_t end = 0;
@@ -143,11 +143,10 @@ std::vector<std::string_view> split_space(std::string_view text, std::int64_t li
 // As split_space, but the cuts are counted from the right.
 std::vector<std::string_view> rsplit_space(std::string_view text, std::int64_t limit) {
   std::vector<std::string_view> pieces = split_space(text, -1);
-  if (limit < 0 || static_cast<std::int64_t>(pieces.size()) <= limit + 1) return pieces;
+  if (limit < 0 || static_cast<std::int64_t>(pieces.size()) <= limit) return pieces;
   const std::size_t kept = pieces.size() - static_cast<std::size_t>(limit);
-  text = strip(text, Side::kLeft);
-  const std::string_view head(
-      text.data(), static_cast<std::size_t>(pieces[kept - 1].data() + pieces[kept - 1].size() - text.data()));
+  const char* const head_end = pieces[kept - 1].data() + pieces[kept - 1].size();
+  const std::string_view head = text.substr(0, static_cast<std::size_t>(head_end - text.data()));
   pieces.erase(pieces.begin(), pieces.begin() + static_cast<std::ptrdiff_t>(kept));
   pieces.insert(pieces.begin(), head);
   return pieces;

@@ -37,21 +37,12 @@ Value Heap::list(std::vector<Value> items, List::Flavour flavour) {
 
 Dict* Heap::dict() { return make<Dict>(); }
 
-namespace {
-
-void require_hashable(const Value& key) {
-  const bool tuple = key.is(Value::Kind::kList) && key.list()->flavour != List::Flavour::kList;
-  if (key.is(Value::Kind::kDict) || (key.is(Value::Kind::kList) && !tuple)) {
-    throw TemplateError("a '" + std::string(type_name(key)) + "' cannot be a dict's key; expected a string or number");
-  }
-}
-
-}  // namespace
-
 Value* Heap::find(Dict& dict, const Value& key) {
   spend(dict.entries.size() / 16);
   if (key.is_string()) return dict.find(key.text());
-  require_hashable(key);
+  if (!hashable(key)) {
+    throw TemplateError("a '" + std::string(type_name(key)) + "' cannot be a dict's key; expected a string or number");
+  }
   for (auto& [name, value] : dict.entries) {
     if (equal(name, key, *this)) return &value;
   }
