@@ -111,8 +111,14 @@ nacelle_host make_host() {
     return static_cast<Team*>(member->team)->counter.fetch_add(count);
   };
   host.parallel_for = parallel_for;
-  host.config_get = [](void*, nacelle_string, char*, std::uint64_t, std::uint64_t*) -> nacelle_status {
-    return NACELLE_NOT_FOUND;
+  // NACELLE_TEST_ISA caps the CPU backend's level, so that a machine can test every level that it has.
+  host.config_get = [](void*, nacelle_string key, char* buffer, std::uint64_t capacity,
+                       std::uint64_t* size) -> nacelle_status {
+    const char* isa = std::getenv("NACELLE_TEST_ISA");
+    if (!isa || sdk::view(key) != "backend.cpu.isa") return NACELLE_NOT_FOUND;
+    *size = std::strlen(isa);
+    std::memcpy(buffer, isa, std::min(*size, capacity));
+    return NACELLE_OK;
   };
   host.tuning_get = [](void*, nacelle_string, void*, std::uint64_t, std::uint64_t*) -> nacelle_status {
     return NACELLE_NOT_FOUND;
