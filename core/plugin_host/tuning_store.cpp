@@ -43,9 +43,8 @@ std::optional<std::vector<std::byte>> decode(std::string_view file, std::string_
   std::string_view rest = body.substr(sizeof key_size);
   if (key_size > rest.size() || rest.substr(0, key_size) != key) return std::nullopt;
   rest.remove_prefix(key_size);
-  std::vector<std::byte> data(rest.size());
-  std::memcpy(data.data(), rest.data(), rest.size());
-  return data;
+  const auto data = std::as_bytes(std::span(rest));
+  return std::vector<std::byte>(data.begin(), data.end());
 }
 
 [[noreturn]] void fail(const fs::path& path, const std::string& what) {
