@@ -11,12 +11,12 @@ namespace nacelle {
 
 // Contents of the files; "" for one that is absent. `folder` only names them in messages.
 struct HfTokenizerFiles {
-  std::filesystem::path folder;
-  std::string tokenizer;           // tokenizer.json
-  std::string tokenizer_config;    // tokenizer_config.json
-  std::string special_tokens_map;  // special_tokens_map.json
-  std::string generation_config;   // generation_config.json
-  std::string chat_template;       // chat_template.jinja, which goes before tokenizer_config.json's
+  std::filesystem::path folder = {};
+  std::string tokenizer = {};           // tokenizer.json
+  std::string tokenizer_config = {};    // tokenizer_config.json
+  std::string special_tokens_map = {};  // special_tokens_map.json
+  std::string generation_config = {};   // generation_config.json
+  std::string chat_template = {};       // chat_template.jinja, which goes before tokenizer_config.json's
 };
 
 // Throws Error: kUnsupported for a step or model that is not known here (by name), kCorrupt for contradictory files.

@@ -40,9 +40,6 @@ class Regex {
 
  private:
   Regex(const std::string& pattern, unsigned options);
-  struct Delete {
-    void operator()(void* code) const noexcept;
-  };
   std::shared_ptr<void> code_;  // pcre2_code
   std::string pattern_;
 };

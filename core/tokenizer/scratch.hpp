@@ -22,7 +22,6 @@ class WordCache {
  public:
   static constexpr std::size_t kWordMost = 30, kIdsMost = 8;
 
-  // The entry for `word`, either holding it (hit) or to be filled with store(). nullptr when the word is too long.
   struct alignas(64) Entry {
     std::uint8_t size = 0;  // of `word`; 0: empty
     std::uint8_t count = 0;
@@ -37,6 +36,7 @@ class WordCache {
       std::memcpy(ids, first, n * sizeof(TokenId));
     }
   };
+  // The entry for `word`, which holds it or may be filled with store(); nullptr when the word is too long.
   Entry* entry(std::string_view word) {
     if (word.size() > kWordMost) return nullptr;
     if (entries_.empty()) entries_.resize(kEntries);
@@ -44,7 +44,7 @@ class WordCache {
   }
 
  private:
-  static constexpr std::size_t kEntries = 8192;  // 1 MiB; English prose has some 5000 distinct words a megabyte
+  static constexpr std::size_t kEntries = 8192;  // half a MiB; English prose has some 5000 distinct words a megabyte
   std::vector<Entry> entries_;
 };
 

