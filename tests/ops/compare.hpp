@@ -40,8 +40,8 @@ inline Difference difference(const std::vector<float>& expected, const std::vect
 // product with a block weight.
 inline constexpr Difference kDefinition = {1e-12, 4e-6};  // f32 against float64
 inline constexpr Difference kFloat = {1e-10, 1e-4};
-inline constexpr Difference kNarrow = {1e-4, 5e-2};
-inline constexpr Difference kQuantised = {1e-3, 1.5e-1};
+inline constexpr Difference kNarrow = {2e-5, 3e-2};
+inline constexpr Difference kQuantised = {2e-4, 6e-2};
 
 inline Difference tolerance_for(const Case& of) {
   bool narrow = of.key_type != NACELLE_TYPE_F32 || of.value_type != NACELLE_TYPE_F32, quantised = false;

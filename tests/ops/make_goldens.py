@@ -41,7 +41,7 @@ def stored(kind, seed, shape, scale=1.0, offset=0.0):
     """A weight as its type can hold it. Block types are made of random scales and quants, not by rounding numbers."""
     index = np.arange(np.prod(shape, dtype=np.int64))
     if kind in ("Q8_0", "Q4_0"):
-        d = (1 + (mix(seed + 500, index // 32) & np.uint64(15)).astype(np.float64)) / 1024
+        d = (1 + (mix(seed + 500, index // 32) & np.uint64(15)).astype(np.float64)) / 1024 * scale
         bits = 8 if kind == "Q8_0" else 4
         q = (mix(seed, index) >> np.uint64(64 - bits)).astype(np.int64)
         q = np.where(q >= 128, q - 256, q) if kind == "Q8_0" else q - 8

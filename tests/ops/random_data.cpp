@@ -9,21 +9,21 @@ namespace {
 
 void store16(std::byte* to, std::uint16_t bits) { std::memcpy(to, &bits, sizeof bits); }
 
-// The scale of a block, in 1/1024 .. 16/1024.
-float block_scale(std::uint64_t seed, std::uint64_t block) {
-  return static_cast<float>(1 + (mix(seed + 500, block) & 15)) / 1024;
+// The scale of a block: 1/1024 .. 16/1024 of `scale`.
+float block_scale(std::uint64_t seed, std::uint64_t block, float scale) {
+  return static_cast<float>(1 + (mix(seed + 500, block) & 15)) / 1024 * scale;
 }
 
-void fill_q8_0(std::byte* to, std::uint64_t count, std::uint64_t seed) {
+void fill_q8_0(std::byte* to, std::uint64_t count, std::uint64_t seed, float scale) {
   for (std::uint64_t block = 0; block < count / 32; ++block, to += 34) {
-    store16(to, float_to_half(block_scale(seed, block)));
+    store16(to, float_to_half(block_scale(seed, block, scale)));
     for (std::uint64_t i = 0; i < 32; ++i) to[2 + i] = static_cast<std::byte>(mix(seed, block * 32 + i) >> 56);
   }
 }
 
-void fill_q4_0(std::byte* to, std::uint64_t count, std::uint64_t seed) {
+void fill_q4_0(std::byte* to, std::uint64_t count, std::uint64_t seed, float scale) {
   for (std::uint64_t block = 0; block < count / 32; ++block, to += 18) {
-    store16(to, float_to_half(16 * block_scale(seed, block)));
+    store16(to, float_to_half(16 * block_scale(seed, block, scale)));
     for (std::uint64_t i = 0; i < 16; ++i) {
       const std::uint64_t low = mix(seed, block * 32 + i) >> 60, high = mix(seed, block * 32 + i + 16) >> 60;
       to[2 + i] = static_cast<std::byte>(low | high << 4);
@@ -57,9 +57,9 @@ std::vector<std::byte> random_weight(nacelle_type type, std::uint64_t count, std
                                      float offset) {
   std::vector<std::byte> bytes(row_bytes(type, count));
   if (type == NACELLE_TYPE_Q8_0)
-    fill_q8_0(bytes.data(), count, seed);
+    fill_q8_0(bytes.data(), count, seed, scale);
   else if (type == NACELLE_TYPE_Q4_0)
-    fill_q4_0(bytes.data(), count, seed);
+    fill_q4_0(bytes.data(), count, seed, scale);
   else
     fill_plain(type, bytes.data(), count, seed, scale, offset);
   return bytes;

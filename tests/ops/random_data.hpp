@@ -16,7 +16,7 @@ std::uint64_t mix(std::uint64_t seed, std::uint64_t index);
 // A multiple of 2^-23 in [-1, 1): exact in f32.
 float uniform(std::uint64_t seed, std::uint64_t index);
 // `count` elements in their stored form. Plain types hold uniform * scale + offset, rounded; block types are made of
-// random scales and quants, and take neither.
+// random scales and quants, about as large, without an offset.
 std::vector<std::byte> random_weight(nacelle_type type, std::uint64_t count, std::uint64_t seed, float scale,
                                      float offset);
 
