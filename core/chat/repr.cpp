@@ -206,7 +206,9 @@ class JsonWriter {
       if (i > 0) out += style_.item_separator;
       break_line(depth + 1);
       const Value& key = entries[i]->first;
-      if (key.is(Kind::kList)) throw TemplateError("a tuple cannot be a key in JSON");
+      if (!key.is_string() && !key.is_number() && !key.is_none()) {
+        throw TemplateError("a value of type '" + std::string(type_name(key)) + "' cannot be a key in JSON");
+      }
       string(key.is_string() ? key.text() : scalar(key));
       out += style_.key_separator;
       write(entries[i]->second, depth + 1);

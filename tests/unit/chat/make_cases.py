@@ -252,6 +252,10 @@ u|tojson(ensure_ascii=true)
 [[], {}, [1]]|tojson(indent=4)
 {1: 'a', 2.5: 'b', true: 'c', none: 'd'}|tojson
 missing|tojson
+{missing: 1}|tojson
+{range: 1}|tojson
+{(1, 2): 1}|tojson
+{missing: 1, (1, 2): 2}
 (1, 2)|tojson
 n|nofilter
 s is string
