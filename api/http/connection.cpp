@@ -8,9 +8,9 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/error.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/string.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -28,6 +28,7 @@ namespace {
 namespace net = boost::asio;
 namespace beast = boost::beast;
 using ErrorCode = boost::system::error_code;
+using Clock = std::chrono::steady_clock;
 using Parser = beast::http::request_parser<beast::http::string_body>;
 
 constexpr std::size_t kReadAheadBytes = 64u << 10;  // of pipelined requests, read while an answer is made
@@ -71,9 +72,14 @@ class ActiveCount {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Router> router)
-      : stream_(std::move(socket)), wake_(context.io), context_(context), router_(std::move(router)) {
+      : socket_(std::move(socket)),
+        timer_(context.io),
+        wake_(context.io),
+        context_(context),
+        router_(std::move(router)) {
     ++context_.connections;
-    wake_.expires_at(net::steady_timer::time_point::max());
+    timer_.expires_at(Clock::time_point::max());
+    wake_.expires_at(Clock::time_point::max());
   }
   ~Connection() { --context_.connections; }
   Connection(const Connection&) = delete;
@@ -98,11 +104,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   net::awaitable<void> wait_for_output();
   net::awaitable<bool> send(std::string_view bytes);
   net::awaitable<void> linger();
+  void set_deadline(Clock::duration from_now);
+  void arm();
   void watch(const ExchangePtr& exchange);
   bool read_ahead();
 
-  beast::tcp_stream stream_;
+  net::ip::tcp::socket socket_;
   beast::flat_buffer buffer_;
+  // One timer a connection: operations only move the deadline. (Beast's tcp_stream closes the socket at a time-out, and
+  // the client would never read its 408.)
+  net::steady_timer timer_;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  bool timed_out_ = false;
   net::steady_timer wake_;  // never expires; cancelled when the exchange has output
   ServerContext& context_;
   std::shared_ptr<const Router> router_;
@@ -111,11 +124,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
 net::awaitable<void> Connection::run() {
   ErrorCode ignored;
-  stream_.socket().set_option(net::ip::tcp::no_delay(true), ignored);
-  stream_.socket().non_blocking(true, ignored);
+  socket_.set_option(net::ip::tcp::no_delay(true), ignored);
+  socket_.non_blocking(true, ignored);
   while (co_await serve_one()) {
   }
-  stream_.socket().shutdown(net::ip::tcp::socket::shutdown_both, ignored);
+  socket_.shutdown(net::ip::tcp::socket::shutdown_both, ignored);
 }
 
 // True where the connection is ready for the next request.
@@ -136,32 +149,33 @@ net::awaitable<bool> Connection::serve_one() {
   current_ = begin_exchange(parser);
   const bool sent = co_await send_answer(*current_, keep_alive, version);
   current_.reset();
-  stream_.socket().cancel();  // the watch
+  ErrorCode ignored;
+  socket_.cancel(ignored);  // the watch
   co_return sent;
 }
 
 net::awaitable<bool> Connection::wait_for_request() {
   if (buffer_.size() > 0) co_return true;
   ErrorCode error;
-  stream_.expires_after(context_.options.idle_timeout);
-  const auto size = co_await stream_.async_read_some(buffer_.prepare(4096), into(error));
+  set_deadline(context_.options.idle_timeout);
+  const auto size = co_await socket_.async_read_some(buffer_.prepare(4096), into(error));
   buffer_.commit(size);
   co_return !error;
 }
 
 net::awaitable<std::optional<Connection::Failure>> Connection::read_request(Parser& parser, BodyShare& share) {
   ErrorCode error;
-  stream_.expires_after(context_.options.header_timeout);
-  co_await beast::http::async_read_header(stream_, buffer_, parser, into(error));
+  set_deadline(context_.options.header_timeout);
+  co_await beast::http::async_read_header(socket_, buffer_, parser, into(error));
   if (error) co_return failure_of(error);
 
   if (beast::iequals(parser.get()[beast::http::field::expect], "100-continue") && !parser.is_done()) {
     if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n")) co_return Failure{true, {}};
   }
   parser.eager(true);
-  stream_.expires_after(context_.options.body_timeout);
+  set_deadline(context_.options.body_timeout);
   while (!parser.is_done()) {
-    co_await beast::http::async_read_some(stream_, buffer_, parser, into(error));
+    co_await beast::http::async_read_some(socket_, buffer_, parser, into(error));
     if (error) co_return failure_of(error);
     if (!share.set(parser.get().body().size())) {
       co_return Failure{false, {503, "the server holds too many request bodies; try again", "", "overloaded"}};
@@ -175,7 +189,7 @@ std::optional<Connection::Failure> Connection::failure_of(const ErrorCode& error
   const auto say = [](int status, std::string message, const char* code) {
     return Failure{false, {status, std::move(message), "", code}};
   };
-  if (error == beast::error::timeout) return say(408, "the request did not arrive in time", "request_timeout");
+  if (timed_out_) return say(408, "the request did not arrive in time", "request_timeout");
   if (error == Http::body_limit) {
     const std::string limit = std::to_string(context_.options.max_body_bytes);
     return say(413, "the request body is larger than " + limit + " bytes", "body_too_large");
@@ -279,15 +293,15 @@ net::awaitable<bool> Connection::send_stream(Exchange& exchange, Framing framing
 // Nothing can be missed: output is announced on this thread, so only while the coroutine waits.
 net::awaitable<void> Connection::wait_for_output() {
   ErrorCode ignored;
-  stream_.expires_never();
+  deadline_ = Clock::time_point::max();
   co_await wake_.async_wait(into(ignored));
 }
 
 net::awaitable<bool> Connection::send(std::string_view bytes) {
   while (!bytes.empty()) {
     ErrorCode error;
-    stream_.expires_after(context_.options.write_timeout);
-    const auto size = co_await stream_.async_write_some(net::buffer(bytes.data(), bytes.size()), into(error));
+    set_deadline(context_.options.write_timeout);
+    const auto size = co_await socket_.async_write_some(net::buffer(bytes.data(), bytes.size()), into(error));
     if (error) co_return false;
     bytes.remove_prefix(size);
   }
@@ -297,29 +311,47 @@ net::awaitable<bool> Connection::send(std::string_view bytes) {
 // A close with unread bytes resets the connection, and the refusal may be lost on its way.
 net::awaitable<void> Connection::linger() {
   ErrorCode error;
-  stream_.socket().shutdown(net::ip::tcp::socket::shutdown_send, error);
-  stream_.expires_after(kLingerTime);
+  socket_.shutdown(net::ip::tcp::socket::shutdown_send, error);
+  set_deadline(kLingerTime);
   std::string drop(64u << 10, '\0');
   for (std::size_t bytes = 0; !error && bytes < kLingerBytes;) {
-    bytes += co_await stream_.async_read_some(net::buffer(drop), into(error));
+    bytes += co_await socket_.async_read_some(net::buffer(drop), into(error));
   }
+}
+
+// For the operations from now until the next call: they end with operation_aborted, and timed_out_ says why.
+void Connection::set_deadline(Clock::duration from_now) {
+  deadline_ = Clock::now() + from_now;
+  timed_out_ = false;
+  if (deadline_ < timer_.expiry()) arm();
+}
+
+void Connection::arm() {
+  timer_.expires_at(deadline_);
+  timer_.async_wait([weak = weak_from_this()](const ErrorCode& error) {
+    const auto self = weak.lock();
+    if (error || !self) return;
+    if (Clock::now() < self->deadline_) return self->arm();
+    self->timed_out_ = true;
+    ErrorCode ignored;
+    self->socket_.cancel(ignored);
+  });
 }
 
 // Notices the client's end of the connection while an answer is made. A half-closed connection counts as closed: that a
 // client still reads cannot be known before something is written.
 void Connection::watch(const ExchangePtr& exchange) {
-  stream_.socket().async_wait(net::ip::tcp::socket::wait_read,
-                              [self = shared_from_this(), exchange](const ErrorCode& error) {
-                                if (error || self->current_ != exchange) return;
-                                if (!self->read_ahead()) return exchange->cancel();
-                                if (self->buffer_.size() < kReadAheadBytes) self->watch(exchange);
-                              });
+  socket_.async_wait(net::ip::tcp::socket::wait_read, [self = shared_from_this(), exchange](const ErrorCode& error) {
+    if (error || self->current_ != exchange) return;
+    if (!self->read_ahead()) return exchange->cancel();
+    if (self->buffer_.size() < kReadAheadBytes) self->watch(exchange);
+  });
 }
 
 // Keeps what a pipelining client sends for the next request. False at the end of the connection.
 bool Connection::read_ahead() {
   ErrorCode error;
-  const auto size = stream_.socket().read_some(buffer_.prepare(4096), error);
+  const auto size = socket_.read_some(buffer_.prepare(4096), error);
   buffer_.commit(size);
   return !error || error == net::error::would_block;
 }

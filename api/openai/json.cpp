@@ -22,6 +22,7 @@ constexpr std::size_t kMaxQuoted = 40;
 class Builder final : public nlohmann::json_sax<Json> {
  public:
   Json build(std::string_view text) {
+    if (text.find('\0') != std::string_view::npos) refuse("a NUL byte");  // where nlohmann would see the end
     Json::sax_parse(text.begin(), text.end(), this);  // errors leave through parse_error, which throws
     return std::move(root_);
   }
