@@ -141,6 +141,8 @@ TEST_CASE("shards that do not fit their index are refused") {
       {R"({"a":"one.safetensors","b":"three.safetensors"})", "three.safetensors: the shard is missing"},
       {R"({"a":"one.safetensors","b":"one.safetensors"})",
        "weight_map 'b' at byte 69: names 'one.safetensors', which holds no such tensor"},
+      {R"({"a":"two.safetensors","b":"one.safetensors"})",
+       "weight_map 'a' at byte 47: names 'two.safetensors', which holds no such tensor"},
       {R"({"a":"one.safetensors","a":"one.safetensors"})", "weight_map 'a' at byte 69: occurs a second time"},
       {R"({"a":"../one.safetensors"})", "weight_map 'a' at byte 47: is '../one.safetensors', expected the name"},
       {R"({"a":"/etc/passwd"})", "is '/etc/passwd', expected the name of a *.safetensors file"},
