@@ -1,0 +1,58 @@
+// What is wrong is said in OpenAI's shape, and the server goes on.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import { missing, model, paris, server, shared } from './harness.mjs';
+
+const { client } = server;
+const create = (options) => client.chat.completions.create({ model, messages: paris, ...options });
+
+test('the client raises errors that name the field', async () => {
+  const cases = [
+    [{ model: 'other' }, { status: 404, code: 'model_not_found', param: 'model' }],
+    [{ temperature: 'hot' }, { status: 400, code: 'invalid_value', param: 'temperature' }],
+    [{ tempreature: 1 }, { status: 400, code: 'unknown_parameter', param: 'tempreature' }],
+    [{ messages: [] }, { status: 400, param: 'messages' }],
+    [{ messages: undefined }, { status: 400, code: 'missing_required_parameter', param: 'messages' }],
+    [{ tool_choice: 'required' }, { status: 400, code: 'unsupported_parameter', param: 'tool_choice' }],
+    [{ response_format: { type: 'json_object' } }, { status: 400, param: 'response_format' }],
+    [{ logit_bias: { 99999: 1 } }, { status: 400, param: 'logit_bias' }],
+    [{ messages: [{ role: 'user', content: 'word '.repeat(3000) }] },
+     { status: 400, code: 'context_length_exceeded', param: 'messages' }],
+    [{ stream: true, model: 'other' }, { status: 404, code: 'model_not_found' }],
+    [{ stream: true, logit_bias: { 99999: 1 } }, { status: 400, param: 'logit_bias' }],
+  ];
+  for (const [options, expected] of cases) {
+    await assert.rejects(create(options), (error) => {
+      for (const [name, value] of Object.entries(expected)) assert.equal(error[name], value, JSON.stringify(options).slice(0, 80));
+      return error.type === 'invalid_request_error';
+    });
+  }
+});
+
+test('tokens that the vocabulary lacks', async () => {
+  await assert.rejects(client.completions.create({ model, prompt: [1, 99999] }), { status: 400, param: 'prompt' });
+  assert.equal((await server.post('/detokenize', { tokens: [99999] })).body.error.param, 'tokens');
+});
+
+test('paths and methods', async () => {
+  assert.equal((await server.get('/v1/nothing')).status, 404);
+  const response = await server.get('/v1/chat/completions');
+  assert.equal(response.status, 405);
+  assert.match(response.headers.get('allow'), /POST/);
+  assert.equal((await response.json()).error.code, 'method_not_allowed');
+});
+
+const suite = 'conformance/json-test-suite/test_parsing';
+test('JSONTestSuite as bodies', { skip: missing(suite) }, async () => {
+  const folder = path.join(shared, suite);
+  await Promise.all(readdirSync(folder).map(async (name) => {
+    const { status, body } = await server.post('/v1/chat/completions', readFileSync(path.join(folder, name)));
+    assert.equal(status, 400, name);
+    if (name.startsWith('n_')) assert.equal(body.error.code, 'invalid_json', name);
+    // Well-formed, but no request; only a name that occurs twice counts as malformed.
+    if (name.startsWith('y_') && !name.includes('duplicated_key')) assert.notEqual(body.error.code, 'invalid_json', name);
+  }));
+  assert.equal((await create({ temperature: 0 })).choices[0].message.content, 'The capital of France is Paris.');
+});

@@ -1,0 +1,9 @@
+// All tests, one after the other in one process, against one server (some start others of their own).
+import { after } from 'node:test';
+import { server } from './harness.mjs';
+import './chat.mjs';
+import './completions.mjs';
+import './errors.mjs';
+import './connections.mjs';
+
+after(() => server.stop());
