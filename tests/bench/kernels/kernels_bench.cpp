@@ -60,15 +60,15 @@ void bench(const MatmulVariant& variant, const Shape& shape) {
     // As the backend does: a stretch of columns for some rows, then the next rows.
     for (std::uint32_t group = 0; group < packed_groups(shape.n); group += 2)
       for (std::uint32_t first = 0; first < shape.rows; first += 48) {
-        MatmulCall call{weights.data(),
+        MatmulCall call{weights.data() + group * packed_group_bytes(variant.weight, shape.k),
                         packed_group_bytes(variant.weight, shape.k),
                         shape.k,
                         std::min(48u, shape.rows - first),
                         x.data() + first * x_stride,
                         x_stride,
-                        out.data() + first * packed_groups(shape.n) * kGroupRows,
+                        out.data() + (first * packed_groups(shape.n) + group) * kGroupRows,
                         packed_groups(shape.n) * kGroupRows};
-        variant.multiply(call, group, std::min<std::uint32_t>(group + 2, packed_groups(shape.n)));
+        variant.multiply(call, std::min<std::uint32_t>(2, packed_groups(shape.n) - group));
       }
     seconds.push_back(std::chrono::duration<double>(Clock::now() - before).count());
   }
