@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/base/error.hpp"
+#include "core/formats/file_error.hpp"
 
 namespace nacelle {
 namespace {
@@ -122,8 +123,8 @@ const GgufPreTokenizer& find_gguf_pre_tokenizer(std::string_view name) {
   if (it != table.end()) return *it;
   std::string known;
   for (const auto& row : table) known.append(known.empty() ? "" : ", ").append(row.name);
-  throw Error(ErrorKind::kUnsupported, "tokenizer: tokenizer.ggml.pre is '" + std::string(name.substr(0, 60)) +
-                                           "', which is not among those known here: " + known);
+  throw Error(ErrorKind::kUnsupported, "tokenizer: tokenizer.ggml.pre is " + in_quotes(name) +
+                                           ", which is not among those known here: " + known);
 }
 
 }  // namespace nacelle

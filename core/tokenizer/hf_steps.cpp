@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/tokenizer/gguf_pre_tokenizers.hpp"
 #include "core/tokenizer/token_bytes.hpp"
 #include "core/tokenizer/unicode.hpp"
 
@@ -98,11 +99,11 @@ PrependScheme read_scheme(const HfNode& node) {
 }
 
 void add_byte_level(const HfNode& node, HfPreTokenizer& out) {
-  // GPT-2's own expression, which ByteLevel applies unless told not to.
-  static constexpr const char* kPattern =
-      R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
   if (node["add_prefix_space"].flag_or(true)) out.steps.push_back(make_prefix_space());
-  if (node["use_regex"].flag_or(true)) out.steps.push_back(make_regex_split(Regex(kPattern), SplitBehavior::kIsolated));
+  if (node["use_regex"].flag_or(true)) {
+    const std::string pattern(find_gguf_pre_tokenizer("gpt-2").patterns.front());
+    out.steps.push_back(make_regex_split(Regex(pattern), SplitBehavior::kIsolated));
+  }
   out.byte_level = true;
 }
 
@@ -204,9 +205,9 @@ constexpr DecoderRow kDecoders[] = {
     {"Replace",
      [](const HfNode& n, DecoderReader& r) {
        if (r.fused) n.fail("after Fuse is not supported: text could not be streamed", ErrorKind::kUnsupported);
-       r.out.steps.push_back([step = std::shared_ptr<NormalizerStep>(read_replace(n))](std::string token) {
-         RegexScratch scratch;
-         step->apply(token, scratch);
+       r.out.steps.push_back([step = std::shared_ptr<NormalizerStep>(read_replace(n)),
+                              scratch = std::make_shared<RegexScratch>()](std::string token) {
+         step->apply(token, *scratch);
          return token;
        });
      }},

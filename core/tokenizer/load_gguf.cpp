@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/base/error.hpp"
+#include "core/formats/file_error.hpp"
 #include "core/formats/gguf.hpp"
 #include "core/tokenizer/gguf_pre_tokenizers.hpp"
 #include "core/tokenizer/parts.hpp"
@@ -281,7 +282,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const GgufFile& file) {
   const auto* kind = std::find_if(std::begin(kKinds), std::end(kKinds), [&](auto& k) { return k.name == *model; });
   if (kind == std::end(kKinds)) {
     keys.fail(ErrorKind::kUnsupported, "tokenizer.ggml.model",
-              "is '" + std::string(model->substr(0, 60)) + "'; known are gpt2, llama and bert");
+              "is " + in_quotes(*model) + "; known are gpt2, llama and bert");
   }
   Loader loader(file);
   loader.read_special_ids();

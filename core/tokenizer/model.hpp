@@ -1,4 +1,4 @@
-// The models that turn a piece of text into token ids: BPE and SentencePiece (merge.cpp), WordPiece, Unigram.
+// The models that turn a piece of text into token ids: BPE, SentencePiece, WordPiece, Unigram.
 #pragma once
 
 #include <array>

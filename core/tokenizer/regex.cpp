@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/base/error.hpp"
+#include "core/formats/file_error.hpp"
 
 namespace nacelle {
 namespace {
@@ -33,10 +34,6 @@ std::string message(int code) {
   PCRE2_UCHAR buffer[256];
   pcre2_get_error_message(code, buffer, sizeof buffer);
   return reinterpret_cast<const char*>(buffer);
-}
-
-std::string shortened(const std::string& pattern) {
-  return pattern.size() <= 80 ? pattern : pattern.substr(0, 77) + "...";
 }
 
 }  // namespace
@@ -75,8 +72,8 @@ Regex::Regex(const std::string& pattern, unsigned options) : pattern_(pattern) {
   pcre2_code* compiled =
       pcre2_compile(reinterpret_cast<PCRE2_SPTR>(source.data()), source.size(), options, &code, &at, context.get());
   if (!compiled) {
-    throw Error(ErrorKind::kUnsupported, "tokenizer: the regular expression '" + shortened(pattern) +
-                                             "' is not usable: " + message(code) + " at byte " + std::to_string(at));
+    throw Error(ErrorKind::kUnsupported, "tokenizer: the regular expression " + in_quotes(pattern) +
+                                             " is not usable: " + message(code) + " at byte " + std::to_string(at));
   }
   code_.reset(compiled, [](void* c) { pcre2_code_free(static_cast<pcre2_code*>(c)); });
   pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);  // without a JIT, pcre2_match interprets
@@ -99,7 +96,7 @@ bool Regex::search(std::string_view text, std::size_t from, RegexScratch& scratc
   if (rc == PCRE2_ERROR_NOMATCH) return false;
   if (rc < 0) {
     throw Error(ErrorKind::kResource,
-                "tokenizer: the regular expression '" + shortened(pattern_) + "' gave up on this text: " + message(rc));
+                "tokenizer: the regular expression " + in_quotes(pattern_) + " gave up on this text: " + message(rc));
   }
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(state.data);
   // \K inside a look-ahead can put the start behind the end or before `from`.
