@@ -17,7 +17,8 @@ NO_SLOT = 0xFFFFFFFF
 def mix(seed, index):
     """splitmix64 of a counter."""
     with np.errstate(over="ignore"):
-        z = (np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(index, np.uint64) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
+        z = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.asarray(index, np.uint64) + np.uint64(1)
+        z = z * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -30,7 +31,8 @@ def uniform(seed, index):
 
 def bf16(x):
     bits = np.asarray(x, np.float32).view(np.uint32).astype(np.uint64)
-    return ((bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
+    rounded = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & 0xFFFF0000
+    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 def f16(x):
@@ -292,7 +294,8 @@ class Step:
             return stored(v["type"], v["seed"], v["shape"], v["scale"], v["offset"])
         if v["kind"] == "rows":
             return uniform(v["seed"], identity[:, None] * v["width"] + np.arange(v["width"])) * v["scale"]
-        return {"tokens": lambda: (mix(9, identity) % np.uint64(VOCABULARY)).astype(np.int64), "positions": lambda: positions,
+        return {"tokens": lambda: (mix(9, identity) % np.uint64(VOCABULARY)).astype(np.int64),
+                "positions": lambda: positions,
                 "output_rows": lambda: np.arange(len(self.rows)),
                 "adapter_slots": lambda: np.array([s if s < 2 else NO_SLOT for s, _ in self.rows])}[v["role"]]()
 
@@ -424,10 +427,13 @@ def attention_cases():
         "alibi odd heads": {"alibi_bias": 8.0, "head_count": 6}, "sinks": {}, "bias table": {}, "all features": {
             "window": 3, "soft_cap": 3.0, "alibi_bias": 4.0},
         "narrow values": {"value_width": 4}, "aliased values": {"value_width": 6}, "not causal": {"causal": 0},
-        "keys F16 values BF16": {}, "keys BF16 values F16": {}, "keys Q8_0 values Q4_0": {"key_width": 16, "value_width": 16},
+        "keys F16 values BF16": {}, "keys BF16 values F16": {},
+        "keys Q8_0 values Q4_0": {"key_width": 16, "value_width": 16},
         "keys Q4_0 values Q8_0": {"key_width": 16, "value_width": 16},
-        "encoder": {"causal": 0, "cache_group": NO_SLOT}, "encoder window": {"causal": 0, "window": 2, "cache_group": NO_SLOT},
-        "causal without cache": {"cache_group": NO_SLOT}, "aliased without cache": {"cache_group": NO_SLOT, "value_width": 5},
+        "encoder": {"causal": 0, "cache_group": NO_SLOT},
+        "encoder window": {"causal": 0, "window": 2, "cache_group": NO_SLOT},
+        "causal without cache": {"cache_group": NO_SLOT},
+        "aliased without cache": {"cache_group": NO_SLOT, "value_width": 5},
     }
     for name, change in kinds.items():
         a = {**plain, **change}
@@ -494,7 +500,8 @@ def shape_cases():
 
 
 def moe_cases():
-    plain = dict(expert_count=8, used_count=3, routing=1, renormalise=0, scale=1.0, group_count=0, group_used=0, x_per_expert=0)
+    plain = dict(expert_count=8, used_count=3, routing=1, renormalise=0, scale=1.0, group_count=0,
+                 group_used=0, x_per_expert=0)
     kinds = {"softmax": {}, "softmax renormalised": {"renormalise": 1, "scale": 2.5}, "top then softmax": {"routing": 2},
              "sigmoid biased": {"routing": 3, "renormalise": 1}, "softmax groups": {"group_count": 4, "group_used": 2},
              "sigmoid groups biased": {"routing": 3, "group_count": 4, "group_used": 2, "renormalise": 1, "scale": 1.5}}
