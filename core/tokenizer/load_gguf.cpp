@@ -172,17 +172,16 @@ std::vector<BpeMerge> Loader::read_merges() const {
   std::vector<BpeMerge> merges;
   merges.reserve(lines->size());
   std::string joined;
-  for (std::size_t i = 0; i < lines->size(); ++i) {
-    const std::string_view line = (*lines)[i];
+  for (const std::string_view line : *lines) {
+    const auto fail = [&](const char* what) {
+      keys.fail(ErrorKind::kCorrupt, key, what + std::string(" at index ") + std::to_string(merges.size()));
+    };
     const std::size_t space = line.find(' ', 1);  // a merge may begin with a space, never with a space alone
-    const std::string at = "at index " + std::to_string(i);
-    if (space == std::string_view::npos) keys.fail(ErrorKind::kCorrupt, key, "is not two tokens and a space " + at);
+    if (space == std::string_view::npos) fail("is not two tokens and a space");
     const std::string_view left = line.substr(0, space), right = line.substr(space + 1);
     joined.assign(left).append(right);
     const BpeMerge merge{parts->by_text.find(left), parts->by_text.find(right), parts->by_text.find(joined)};
-    if (merge.left < 0 || merge.right < 0 || merge.result < 0) {
-      keys.fail(ErrorKind::kCorrupt, key, "names a token that the vocabulary lacks " + at);
-    }
+    if (merge.left < 0 || merge.right < 0 || merge.result < 0) fail("names a token that the vocabulary lacks");
     merges.push_back(merge);
   }
   return merges;
