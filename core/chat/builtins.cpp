@@ -81,6 +81,12 @@ const Builtin* find_method(const Value& object, std::string_view name) {
 }
 
 Value call_builtin(const Builtin& builtin, Renderer& renderer, const Value& self, const Arguments& arguments) {
+  // Most builtins read their strings from end to end, some a few times.
+  const auto charge = [&](const Value& value) {
+    if (value.is_string()) renderer.heap().spend(value.text().size() / 128);
+  };
+  charge(self);
+  for (const Value& argument : arguments.positional) charge(argument);
   Call call(renderer, renderer.heap(), self, builtin, arguments);
   return builtin.function(call);
 }

@@ -225,6 +225,7 @@ class JsonWriter {
 
 void append_text(std::string& out, const Value& value, Heap& heap) {
   if (value.is_string()) {
+    heap.spend_bytes(value.text().size());
     out += value.text();
   } else if (!value.is_undefined()) {
     Printer(out, heap).repr(value, 0);

@@ -24,7 +24,8 @@ Value title(Call& call) {
   std::string out;
   const std::string text = call.self_text();
   bool first = true;
-  for (std::string_view point : code_points(text)) {
+  for (std::size_t pos = 0; pos < text.size(); pos += code_point_size(text, pos)) {
+    const std::string_view point = std::string_view(text).substr(pos, code_point_size(text, pos));
     out += change_case(point, first ? Case::kUpper : Case::kLower);
     first = is_space(code_point_at(point, 0)) || std::string_view("-({[<").find(point) != std::string_view::npos;
   }
@@ -84,8 +85,8 @@ Value wordcount(Call& call) {
   std::int64_t words = 0;
   bool inside = false;
   const std::string text = call.self_text();
-  for (std::string_view point : code_points(text)) {
-    const char32_t c = code_point_at(point, 0);
+  for (std::size_t pos = 0; pos < text.size(); pos += code_point_size(text, pos)) {
+    const char32_t c = code_point_at(text, pos);
     const bool word = is_alpha(c) || is_digit(c) || c == '_';
     if (word && !inside) ++words;
     inside = word;
