@@ -68,14 +68,16 @@ void check_invariance(const std::string& path, const std::string& isa, unsigned 
   std::vector<std::vector<TokenId>> prompts;
   for (unsigned i = 0; i < 33; ++i) prompts.push_back(random_prompt(3 + i * 5 % 67, i, vocabulary));
   prompts[0] = random_prompt(400, 99, vocabulary);
-  const auto alone = last_logits(*model, {prompts[0]}, 512);
+  // Each sequence computed alone, in one chunk: what any company must reproduce.
+  std::map<std::size_t, std::vector<float>> alone;
+  for (const std::size_t batch : {1u, 2u, 7u, 16u, 33u})
+    alone[batch] = last_logits(*model, {prompts[batch - 1]}, 512)[0];
   for (const std::uint32_t chunk : {1u, 17u, 512u}) {
-    CHECK(last_logits(*model, {prompts[0]}, chunk) == alone);
-    for (const std::size_t batch : {2u, 7u, 16u, 33u}) {
+    for (const std::size_t batch : {1u, 2u, 7u, 16u, 33u}) {
       INFO("chunk " << chunk << " batch " << batch);
       const auto together = last_logits(*model, {prompts.begin(), prompts.begin() + static_cast<long>(batch)}, chunk);
-      CHECK(together[0] == alone[0]);
-      CHECK(together[batch - 1] == last_logits(*model, {prompts[batch - 1]}, 512)[0]);
+      CHECK(together[0] == alone[1]);
+      CHECK(together[batch - 1] == alone[batch]);
     }
   }
 }
@@ -85,7 +87,9 @@ void check_invariance(const std::string& path, const std::string& isa, unsigned 
 TEST_CASE("logits are bitwise equal at any batch and chunk: Q8_0 demo model") {
   const std::string demo = source_dir() / "models/demo/nacelle-demo-q8_0.gguf";
   check_invariance(demo, "", 2);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // a minute there; the kernel tests cover it
   check_invariance(demo, "portable", 1);
+#endif
 }
 
 TEST_CASE("logits are bitwise equal at any batch and chunk: F16 and F32 weights") {
