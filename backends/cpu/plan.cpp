@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nacelle/allocation_count.hpp>
 #include <numeric>
 
 namespace nacelle::cpu {
@@ -173,11 +174,13 @@ nacelle_status CpuPlan::run(sdk::Stream&, std::uint32_t slot) noexcept {
   if (graph_.cache_group_count && !cache_) return NACELLE_FAILED_PRECONDITION;
   Slot& to = slots_[slot];
   to.output_rows = 0;
+  const std::uint64_t allocations = sdk::allocation_count.load(std::memory_order_relaxed);
   if (!open_frame(to) || !resolve_tokens()) return NACELLE_INVALID_ARGUMENT;
   cut_tiles();
   find_changed(to);
   execute();
   publish(to);
+  allocations_ = static_cast<std::uint32_t>(sdk::allocation_count.load(std::memory_order_relaxed) - allocations);
   return NACELLE_OK;
 }
 
@@ -219,8 +222,8 @@ nacelle_status CpuPlan::write_value(sdk::Stream&, std::uint32_t slot, std::uint3
 
 nacelle_plan_statistics CpuPlan::statistics() const noexcept {
   auto statistics = sdk::make<nacelle_plan_statistics>();
-  statistics.submits_per_step = 1;
-  statistics.allocs_per_step = 0;
+  statistics.submits_per_step = 1;  // execute() enters the team once
+  statistics.allocs_per_step = allocations_;
   statistics.workspace_bytes = arena_.size() + scratch_.size() + kSlots * program_.space_bytes[1];
   return statistics;
 }

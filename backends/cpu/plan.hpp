@@ -69,6 +69,7 @@ class CpuPlan final : public sdk::Plan {
   std::vector<RowTiles> tile_views_;
   CpuCache* cache_ = nullptr;
   Frame frame_{};
+  std::uint32_t allocations_ = 0;  // in the latest run
 };
 
 }  // namespace nacelle::cpu

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nacelle/allocation_count.hpp>
 #include <map>
 #include <string>
 
@@ -79,6 +80,7 @@ ReferencePlan::ReferencePlan(const sdk::Host& host, const ReferenceWeights& weig
   output_layout_ =
       sdk::make_output_layout(bucket, embedding_ == NACELLE_NO_VALUE ? 0 : frame_.values[embedding_].width);
   frame_.weights = &weights;
+  frame_.scores.reserve(std::max(bucket.context, bucket.rows));  // they grow with the context
   place_values();
   make_slots();
 }
@@ -234,7 +236,9 @@ void ReferencePlan::publish(Slot& slot) {
 nacelle_status ReferencePlan::run(sdk::Stream&, std::uint32_t slot) noexcept {
   if (slot >= slots_.size()) return NACELLE_INVALID_ARGUMENT;
   try {
+    const std::uint64_t allocations = sdk::allocation_count.load(std::memory_order_relaxed);
     execute(slots_[slot]);
+    allocations_ = static_cast<std::uint32_t>(sdk::allocation_count.load(std::memory_order_relaxed) - allocations);
     return NACELLE_OK;
   } catch (const sdk::Failure& failure) {
     host_.log(NACELLE_LOG_ERROR, failure.what());
@@ -281,7 +285,7 @@ nacelle_status ReferencePlan::write_value(sdk::Stream&, std::uint32_t slot, std:
 nacelle_plan_statistics ReferencePlan::statistics() const noexcept {
   auto statistics = sdk::make<nacelle_plan_statistics>();
   statistics.submits_per_step = 1;
-  statistics.allocs_per_step = 0;  // scratch keeps its capacity, so a steady step allocates nothing
+  statistics.allocs_per_step = allocations_;
   statistics.workspace_bytes = workspace_.size();
   return statistics;
 }

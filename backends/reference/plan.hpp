@@ -66,6 +66,7 @@ class ReferencePlan final : public sdk::Plan {
   std::vector<std::uint32_t> tokens_;   // this step's, with those of the previous step filled in
   std::vector<Slot> slots_;
   Frame frame_;
+  std::uint32_t allocations_ = 0;  // in the latest run
 };
 
 }  // namespace nacelle::reference
