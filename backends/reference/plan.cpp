@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <nacelle/allocation_count.hpp>
 #include <map>
+#include <nacelle/allocation_count.hpp>
 #include <string>
 
 namespace nacelle::reference {

@@ -1,6 +1,6 @@
 // Counts what a plugin allocates with `new`, so that nacelle_plan_statistics.allocs_per_step is measured, not claimed.
-// Include it in exactly one source file of a plugin: it replaces operator new and delete inside that library alone (they
-// stay hidden, the host and other plugins keep theirs). Both sides end in malloc and free, so memory may cross.
+// Include it in exactly one source file of a plugin: it replaces operator new and delete inside that library alone
+// (they stay hidden, the host and other plugins keep theirs). Both sides end in malloc and free, so memory may cross.
 // The sanitizers bring their own operators; there nothing is counted and the count stays 0.
 #pragma once
 
