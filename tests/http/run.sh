@@ -3,7 +3,7 @@
 # Installs the packages of package-lock.json into NPM_FOLDER, once, and runs the tests against PROGRAM.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-program=$1 npm_folder=$2
+program=$(realpath "$1") npm_folder=$(realpath -m "$2")
 
 if ! command -v npm >/dev/null; then
   echo "skipped: needs node and npm (apt-get install nodejs npm)"
