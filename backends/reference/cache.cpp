@@ -8,10 +8,10 @@
 namespace nacelle::reference {
 namespace {
 
-// The format of a row of `width` columns, or a refusal that says what was asked for.
-const Format* cache_format(nacelle_type type, std::uint64_t width, const char* what) {
-  const Format* format = find_format(type);
-  if (!format || !format->encode)
+// How a row of `width` columns is stored, or a refusal that says what was asked for.
+CacheFormat cache_format(nacelle_type type, std::uint64_t width, const char* what) {
+  const Encode encode = find_encoder(type);
+  if (!encode)
     throw sdk::Failure(NACELLE_UNIMPLEMENTED, std::string("reference: the cache cannot hold ") + what + " as " +
                                                   type_name(type) + "; use f32, f16, bf16, q8_0 or q4_0");
   const std::uint32_t block = type_info(type)->block_elements;
@@ -19,7 +19,7 @@ const Format* cache_format(nacelle_type type, std::uint64_t width, const char* w
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, std::string("reference: ") + what + " of " + std::to_string(width) +
                                                      " columns do not fill blocks of " + type_name(type) +
                                                      "; use f32, f16 or bf16");
-  return format;
+  return {type, encode};
 }
 
 }  // namespace
@@ -83,18 +83,18 @@ std::byte* ReferenceCache::value_row(std::uint32_t group, std::uint32_t layer, s
 void ReferenceCache::write(std::uint32_t group, std::uint32_t layer, std::span<const std::uint32_t> table,
                            std::uint32_t position, std::span<const float> key, std::span<const float> value) {
   const GroupLayout& of = groups_[group].layout;
-  of.key_format->encode(key.data(), key_row(group, layer, table, position), of.key_width);
-  if (of.value_width) of.value_format->encode(value.data(), value_row(group, layer, table, position), of.value_width);
+  of.key_format.encode(key.data(), key_row(group, layer, table, position), of.key_width);
+  if (of.value_width) of.value_format.encode(value.data(), value_row(group, layer, table, position), of.value_width);
 }
 
 void ReferenceCache::read_key(std::uint32_t group, std::uint32_t layer, std::span<const std::uint32_t> table,
                               std::uint32_t position, std::span<float> key) const {
-  groups_[group].layout.key_format->decode(key_row(group, layer, table, position), key.data(), key.size());
+  decode(groups_[group].layout.key_format.type, key_row(group, layer, table, position), key);
 }
 
 void ReferenceCache::read_value(std::uint32_t group, std::uint32_t layer, std::span<const std::uint32_t> table,
                                 std::uint32_t position, std::span<float> value) const {
-  groups_[group].layout.value_format->decode(value_row(group, layer, table, position), value.data(), value.size());
+  decode(groups_[group].layout.value_format.type, value_row(group, layer, table, position), value);
 }
 
 }  // namespace nacelle::reference

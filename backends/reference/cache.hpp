@@ -12,12 +12,16 @@
 
 namespace nacelle::reference {
 
+struct CacheFormat {
+  nacelle_type type;
+  Encode encode;
+};
+
 // Sizes of one paged group under given options. Throws sdk::Failure for a type that cannot be stored.
 struct GroupLayout {
   GroupLayout(const nacelle_cache_group& group, const nacelle_cache_options& options);
 
-  const Format* key_format;
-  const Format* value_format;
+  CacheFormat key_format, value_format;
   std::uint64_t layer_count, block_tokens, key_width, value_width;  // value_width 0: values alias the keys
   std::uint64_t key_bytes, value_bytes;                             // of one token's row
   std::uint64_t layer_bytes() const { return block_tokens * (key_bytes + value_bytes); }

@@ -126,7 +126,7 @@ bool accepts(const nacelle_graph& graph, const nacelle_op& op) {
     if (!has_input(op, i)) continue;
     if (op.inputs[i] >= graph.value_count) return false;
     const nacelle_value& value = *graph.values[op.inputs[i]];
-    if (value.kind == NACELLE_VALUE_WEIGHT && !find_format(value.type)) return false;
+    if (value.kind == NACELLE_VALUE_WEIGHT && !is_readable(value.type)) return false;
   }
   return !entry->check || entry->check(graph, op);
 }

@@ -39,7 +39,7 @@ Matrix weight_shape(const nacelle_value& value, std::string_view name) {
 void check_model(const nacelle_graph& graph) {
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
     const nacelle_type type = graph.values[graph.weights[w]->value]->type;
-    if (!find_format(type)) refuse_type(sdk::view(graph.weights[w]->name), type);
+    if (!is_readable(type)) refuse_type(sdk::view(graph.weights[w]->name), type);
   }
   for (std::uint32_t g = 0; g < graph.cache_group_count; ++g)
     if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED)
@@ -99,15 +99,13 @@ void ReferenceWeights::load_weight(const nacelle_weight_source& source, std::uin
     nacelle_error* error = nullptr;
     const nacelle_status status = source.read(source.context, weight, begin, count, &rows, &error);
     if (status != NACELLE_OK) rethrow(host_, status, error, name);
-    const Format* format = find_format(rows.type);
-    if (!format) refuse_type(name, rows.type);
+    if (!is_readable(rows.type)) refuse_type(name, rows.type);
     if (matrix.width % type_info(rows.type)->block_elements || rows.row_bytes < row_bytes(rows.type, matrix.width))
       throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + ": a row of " +
                                                        std::to_string(matrix.width) + " does not fit its " +
                                                        type_name(rows.type) + " blocks");
     for (std::uint64_t row = 0; row < count; ++row)
-      format->decode(static_cast<const std::byte*>(rows.data) + row * rows.row_bytes, matrix.row(begin + row).data(),
-                     matrix.width);
+      decode(rows.type, static_cast<const std::byte*>(rows.data) + row * rows.row_bytes, matrix.row(begin + row));
     source.release(source.context, weight, begin, count);
   }
 }

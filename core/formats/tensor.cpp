@@ -21,9 +21,10 @@ constexpr GgmlType kGgmlTypes[] = {
     {"BF16", NACELLE_TYPE_BF16},       {nullptr, NACELLE_TYPE_INVALID},   {nullptr, NACELLE_TYPE_INVALID},
     {nullptr, NACELLE_TYPE_INVALID},   {"TQ1_0", NACELLE_TYPE_INVALID},   {"TQ2_0", NACELLE_TYPE_INVALID},
     {nullptr, NACELLE_TYPE_INVALID},   {nullptr, NACELLE_TYPE_INVALID},   {nullptr, NACELLE_TYPE_INVALID},
-    {"MXFP4", NACELLE_TYPE_MXFP4},
+    {"MXFP4", NACELLE_TYPE_MXFP4},     {"NVFP4", NACELLE_TYPE_INVALID},   {"Q1_0", NACELLE_TYPE_INVALID},
+    {"Q2_0", NACELLE_TYPE_INVALID},
 };
-static_assert(std::size(kGgmlTypes) == 40);
+static_assert(std::size(kGgmlTypes) == 43);
 
 // What safetensors spells as GGUF tools do; its other types are not read.
 constexpr nacelle_type kSafetensorsTypes[] = {

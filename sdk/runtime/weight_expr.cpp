@@ -187,7 +187,7 @@ class Resolver {
     WeightNode node = unary(at);
     node.constant = at.from.constant;
     if (node.type != NACELLE_TYPE_F32 && node.type != NACELLE_TYPE_F16 && node.type != NACELLE_TYPE_BF16)
-      refuse("add and scale work on F32, F16 and BF16, not on " + text(node.inputs[0]));
+      refuse("add and scale work on F32, F16 and BF16, whose elements stand alone, not on " + text(node.inputs[0]));
     if (!std::isfinite(node.constant)) refuse("the constant of an add or scale expression is not finite");
     node.type = NACELLE_TYPE_F32;
     return node;

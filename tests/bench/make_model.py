@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a GGUF of a real model's shape with random weights, for benchmarks: speed depends on shapes, not on values.
 
-    make_model.py SHAPE TYPE OUT.gguf      e.g. make_model.py llama-3.2-1b q8_0 /tmp/1b.gguf
+    make_model.py SHAPE TYPE OUT.gguf      e.g. make_model.py llama-3.2-1b q4_k_m /tmp/1b.gguf
 
 Needs numpy. The vocabulary is made up (one token an id), so that other programs load the file too.
 """
@@ -16,26 +16,50 @@ SHAPES = {  # architecture, layers, width, ffn, heads, kv heads, head width, voc
     "qwen2.5-0.5b": ("qwen2", 24, 896, 4864, 14, 2, 64, 151936, True, True),
     "tiny": ("llama", 2, 256, 512, 8, 4, 32, 2048, True, False),
 }
-F32, F16, Q4_0, Q8_0, BF16 = 0, 1, 2, 8, 30
-TYPES = {"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0, "q4_0": Q4_0}
+FORMATS = {  # ggml's id, elements and bytes of a block; where its f16 scale and min lie; the min, in scales, that
+    # centres random codes; the root mean square of an element made of random bytes at scale 1
+    "f32": (0, 1, 4), "f16": (1, 1, 2), "bf16": (30, 1, 2),
+    "q8_0": (8, 32, 34, 0, None, 0, 74), "q4_0": (2, 32, 18, 0, None, 0, 4.6), "q4_1": (3, 32, 20, 0, 2, -7.5, 4.6),
+    "q5_0": (6, 32, 22, 0, None, 0, 9.2), "q5_1": (7, 32, 24, 0, 2, -15.5, 9.2),
+    "q2_k": (10, 256, 84, 80, 82, 1.5, 14), "q3_k": (11, 256, 110, 108, None, 0, 43),
+    "q4_k": (12, 256, 144, 0, 2, 7.5, 258), "q5_k": (13, 256, 176, 0, 2, 15.5, 528),
+    "q6_k": (14, 256, 210, 208, None, 0, 1363), "iq4_nl": (20, 32, 18, 0, None, 0, 67),
+    "iq4_xs": (23, 256, 136, 0, None, 0, 1243), "mxfp4": (39, 32, 17, None, None, 0, 5.9),
+}
+# What llama.cpp's quantiser takes where a row is no multiple of 256.
+FALLBACKS = {"q2_k": "iq4_nl", "q3_k": "iq4_nl", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0", "iq4_xs": "iq4_nl"}
+TYPES = [*FORMATS, "q4_k_m"]
 rng = np.random.default_rng(1)
+
+
+def element_type(kind, name, layer, layers, tied, columns):
+    """The type of a matrix in a file of `kind`. q4_k_m gives some tensors more bits, as llama.cpp's quantiser does: the
+    head, and the values and the feed-forward's way down in the outer eighths and in every third layer between."""
+    if kind == "q4_k_m":
+        outer = layers // 8
+        more = layer < outer or layer >= 7 * layers // 8 or (layer - outer) % 3 == 2
+        head = name == "output.weight" or (tied and name == "token_embd.weight")
+        kind = "q6_k" if head or (more and name.endswith(("attn_v.weight", "ffn_down.weight"))) else "q4_k"
+    return FALLBACKS[kind] if columns % FORMATS[kind][1] else kind
 
 
 def tensor_bytes(kind, rows, columns):
     """Random weights of about 1/sqrt(columns), in `kind`."""
     scale = columns**-0.5
-    if kind in (Q8_0, Q4_0):
-        blocks = rows * columns // 32
-        payload = 32 if kind == Q8_0 else 16
-        out = np.empty((blocks, 2 + payload), np.uint8)
-        d = np.full(blocks, scale / (64 if kind == Q8_0 else 4), np.float16)
-        out[:, :2] = d.view(np.uint8).reshape(-1, 2)
-        out[:, 2:] = rng.integers(0, 256, (blocks, payload), np.uint8)
-        return out.tobytes()
+    if FORMATS[kind][1] > 1:
+        _, elements, size, scale_at, min_at, centre, spread = FORMATS[kind]
+        blocks = rng.integers(0, 256, (rows * columns // elements, size), np.uint8)
+        if scale_at is None:  # a power of two
+            blocks[:, 0] = 128 + round(np.log2(scale / spread))
+            return blocks.tobytes()
+        for at, value in ((scale_at, scale / spread), (min_at, centre * scale / spread)):
+            if at is not None:
+                blocks[:, at:at + 2] = np.frombuffer(np.float16(value).tobytes(), np.uint8)
+        return blocks.tobytes()
     values = rng.standard_normal((rows, columns), np.float32) * np.float32(scale)
-    if kind == BF16:
+    if kind == "bf16":
         return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
-    return values.astype(np.float16 if kind == F16 else np.float32).tobytes()
+    return values.astype(np.float16 if kind == "f16" else np.float32).tobytes()
 
 
 def text(value):
@@ -60,7 +84,8 @@ def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary):
     add(f"{arch}.rope.freq_base", 6, struct.pack("<f", 500000.0))
     add("tokenizer.ggml.model", 8, text("gpt2"))
     add("tokenizer.ggml.pre", 8, text("gpt-2"))
-    tokens = b"".join(text(f"t{i}") for i in range(vocabulary))
+    names = {2: "t", 3: "0"}  # what the one merge joins
+    tokens = b"".join(text(names.get(i, f"t{i}")) for i in range(vocabulary))
     add("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, vocabulary) + tokens)
     add("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, vocabulary) + np.ones(vocabulary, np.int32).tobytes())
     add("tokenizer.ggml.merges", 9, struct.pack("<IQ", 8, 1) + text("t 0"))
@@ -70,32 +95,37 @@ def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary):
 
 
 def main():
-    shape, kind_name, path = sys.argv[1:4]
+    shape, kind, path = sys.argv[1:4]
+    if shape not in SHAPES or kind not in TYPES:
+        sys.exit(f"shapes: {', '.join(SHAPES)}; types: {', '.join(TYPES)}")
     arch, layers, width, ffn, heads, kv_heads, head, vocabulary, tied, biases = SHAPES[shape]
-    kind = TYPES[kind_name]
-    tensors = [("token_embd.weight", vocabulary, width, kind), ("output_norm.weight", 1, width, F32)]
+    tensors = []
+
+    def add(name, rows, columns, layer=0):
+        kind_of = element_type(kind, name, layer, layers, tied, columns) if rows > 1 else "f32"
+        tensors.append((name, rows, columns, kind_of))
+
+    add("token_embd.weight", vocabulary, width)
+    add("output_norm.weight", 1, width)
     if not tied:
-        tensors.append(("output.weight", vocabulary, width, kind))
+        add("output.weight", vocabulary, width)
     for layer in range(layers):
-        block = f"blk.{layer}."
-        tensors += [(block + "attn_norm.weight", 1, width, F32), (block + "ffn_norm.weight", 1, width, F32),
-                    (block + "attn_q.weight", heads * head, width, kind),
-                    (block + "attn_k.weight", kv_heads * head, width, kind),
-                    (block + "attn_v.weight", kv_heads * head, width, kind),
-                    (block + "attn_output.weight", width, heads * head, kind),
-                    (block + "ffn_gate.weight", ffn, width, kind), (block + "ffn_up.weight", ffn, width, kind),
-                    (block + "ffn_down.weight", width, ffn, kind)]
+        for name, rows, columns in (("attn_norm.weight", 1, width), ("ffn_norm.weight", 1, width),
+                                    ("attn_q.weight", heads * head, width), ("attn_k.weight", kv_heads * head, width),
+                                    ("attn_v.weight", kv_heads * head, width),
+                                    ("attn_output.weight", width, heads * head), ("ffn_gate.weight", ffn, width),
+                                    ("ffn_up.weight", ffn, width), ("ffn_down.weight", width, ffn)):
+            add(f"blk.{layer}.{name}", rows, columns, layer)
         if biases:
-            tensors += [(block + "attn_q.bias", 1, heads * head, F32), (block + "attn_k.bias", 1, kv_heads * head, F32),
-                        (block + "attn_v.bias", 1, kv_heads * head, F32)]
+            for name, rows in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+                add(f"blk.{layer}.attn_{name}.bias", 1, rows * head)
     pairs = metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary)
     infos, offset = b"", 0
-    sizes = {F32: (1, 4), F16: (1, 2), BF16: (1, 2), Q8_0: (32, 34), Q4_0: (32, 18)}
     for name, rows, columns, element in tensors:
-        per_block, block_bytes = sizes[element]
+        ggml_id, per_block, block_bytes = FORMATS[element][:3]
         dims = (columns,) if rows == 1 else (columns, rows)
         infos += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
-        infos += struct.pack("<IQ", element, offset)
+        infos += struct.pack("<IQ", ggml_id, offset)
         offset += -(-(rows * columns // per_block * block_bytes) // 32) * 32
     head_bytes = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs) + infos
     with open(path, "wb") as file:

@@ -26,10 +26,10 @@ std::vector<Backend*> all_backends() {
   return backends;
 }
 
-// Every weight type with an F16 cache, and with one of its own type.
+// The decoders with an F16 cache, and with one of its own type.
 std::vector<Case> decoders() {
   std::vector<Case> cases;
-  for (const nacelle_type type : kWeightTypes) {
+  for (const nacelle_type type : kDecoderTypes) {
     cases.push_back(tiny_decoder(type, NACELLE_TYPE_F16));
     if (type != NACELLE_TYPE_F16) cases.push_back(tiny_decoder(type, type));
   }

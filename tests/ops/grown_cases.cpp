@@ -68,10 +68,11 @@ void finish(std::vector<Case>& cases, Case&& of, std::uint32_t result) {
 }
 
 void add_products(std::vector<Case>& cases, nacelle_type type) {
-  const bool blocks = type_info(type)->block_elements > 1;
+  const std::uint32_t block = type_info(type)->block_elements;
   std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{1, 32},   {3, 64},    {17, 96},
                                                                {64, 256}, {151, 288}, {8, 1024}};
-  if (!blocks) shapes.insert(shapes.end(), {{5, 1}, {2, 7}, {33, 33}, {19, 130}});
+  if (block == 1) shapes.insert(shapes.end(), {{5, 1}, {2, 7}, {33, 33}, {19, 130}});
+  if (block == 256) shapes = {{1, 256}, {3, 512}, {17, 768}, {64, 256}, {151, 256}, {8, 1280}};
   for (const auto& [n, k] : shapes)
     for (const bool biased : {false, true}) {
       Case of(label(biased ? "matmul with bias" : "matmul", type, {n, k}));
@@ -81,7 +82,7 @@ void add_products(std::vector<Case>& cases, nacelle_type type) {
       const std::uint32_t y = of.op(NACELLE_OP_MATMUL, inputs)[0];
       finish(cases, std::move(of), y);
     }
-  for (const std::int64_t width : {32, 96, blocks ? 64 : 7}) {
+  for (const std::int64_t width : {block == 256 ? 256 : 32, block == 256 ? 768 : 96, block == 1 ? 7 : 512}) {
     Case of(label("embedding", type, {width}));
     const std::uint32_t tokens = of.input(NACELLE_INPUT_TOKENS), table = of.weight(type, {kVocabulary, width}, 4);
     const std::uint32_t y = of.op(NACELLE_OP_EMBEDDING, {tokens, table}, embedding_of(0.75f))[0];
@@ -96,13 +97,15 @@ void add_experts(std::vector<Case>& cases, nacelle_type type) {
   moe.routing = NACELLE_ROUTE_SOFTMAX_THEN_TOP;
   moe.renormalise = 1;
   moe.scale = 1;
-  Case of(label("moe", type, {5, 96, 64}));
-  const std::uint32_t x = of.rows(64, 1);
+  const bool wide = type_info(type)->block_elements == 256;
+  const std::int64_t inner = wide ? 256 : 96, width = wide ? 256 : 64;
+  Case of(label("moe", type, {5, inner, width}));
+  const std::uint32_t x = of.rows(width, 1);
   const auto routed = of.op(NACELLE_OP_MOE_ROUTE, {of.rows(5, 2)}, sdk::Attributes(moe), {}, 2);
-  const std::uint32_t up = of.weight(type, {5, 96, 64}, 3), bias = of.weight(NACELLE_TYPE_F32, {5, 96}, 4);
+  const std::uint32_t up = of.weight(type, {5, inner, width}, 3), bias = of.weight(NACELLE_TYPE_F32, {5, inner}, 4);
   std::uint32_t y = of.op(NACELLE_OP_MOE_MATMUL, {x, up, routed[0], bias}, sdk::Attributes(moe))[0];
   moe.x_per_expert = 1;
-  const std::uint32_t down = of.weight(type, {5, 33, 96}, 5);
+  const std::uint32_t down = of.weight(type, {5, 33, inner}, 5);
   y = of.op(NACELLE_OP_MOE_MATMUL, {y, down, routed[0]}, sdk::Attributes(moe))[0];
   y = of.op(NACELLE_OP_MOE_COMBINE, {y, routed[1]}, sdk::Attributes(moe))[0];
   finish(cases, std::move(of), y);
@@ -189,9 +192,16 @@ std::uint32_t add_layer(Case& of, nacelle_type type, std::uint32_t layer, std::u
 
 }  // namespace
 
+std::vector<nacelle_type> weight_types() {
+  std::vector<nacelle_type> types = {NACELLE_TYPE_F32, NACELLE_TYPE_F16, NACELLE_TYPE_BF16};
+  for (const TypeInfo& info : kTypes)
+    if (info.block_elements > 1) types.push_back(info.type);
+  return types;
+}
+
 std::vector<Case> row_cases() {
   std::vector<Case> cases;
-  for (const nacelle_type type : kWeightTypes) {
+  for (const nacelle_type type : weight_types()) {
     add_products(cases, type);
     add_experts(cases, type);
   }

@@ -7,8 +7,11 @@
 
 namespace nacelle::test {
 
-inline constexpr nacelle_type kWeightTypes[] = {NACELLE_TYPE_F32, NACELLE_TYPE_F16, NACELLE_TYPE_BF16,
-                                                NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q4_0};
+// Every type that weights are stored in: the three floats, then the block formats.
+std::vector<nacelle_type> weight_types();
+// Those of tiny_decoder.
+inline constexpr nacelle_type kDecoderTypes[] = {NACELLE_TYPE_F32, NACELLE_TYPE_F16, NACELLE_TYPE_BF16,
+                                                 NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q4_0};
 
 // Operations that work on a row alone: 33 rows of one sequence in one step.
 std::vector<Case> row_cases();

@@ -166,9 +166,14 @@ class GgufWriter {
   // A tensor of `shape` (outermost first, as in TensorInfo), its values stored as `type` (see encode).
   GgufWriter& tensor(std::string_view name, std::vector<std::uint64_t> shape, nacelle_type type,
                      const std::vector<float>& values) {
+    return stored(name, std::move(shape), type, encode(type, values));
+  }
+  // A tensor of any type whose stored bytes are at hand.
+  GgufWriter& stored(std::string_view name, std::vector<std::uint64_t> shape, nacelle_type type,
+                     std::string_view bytes) {
     std::reverse(shape.begin(), shape.end());
     const std::uint64_t offset = data_.size();
-    data_ += encode(type, values);
+    data_ += bytes;
     data_.resize((data_.size() + alignment - 1) / alignment * alignment);
     return raw_tensor(name, shape, ggml_id(type), offset);
   }
@@ -204,9 +209,20 @@ class GgufWriter {
     switch (type) {
       case NACELLE_TYPE_F32: return 0;
       case NACELLE_TYPE_F16: return 1;
-      case NACELLE_TYPE_Q4_0: return 2;
-      case NACELLE_TYPE_Q8_0: return 8;
       case NACELLE_TYPE_BF16: return 30;
+      case NACELLE_TYPE_Q4_0: return 2;
+      case NACELLE_TYPE_Q4_1: return 3;
+      case NACELLE_TYPE_Q5_0: return 6;
+      case NACELLE_TYPE_Q5_1: return 7;
+      case NACELLE_TYPE_Q8_0: return 8;
+      case NACELLE_TYPE_Q2_K: return 10;
+      case NACELLE_TYPE_Q3_K: return 11;
+      case NACELLE_TYPE_Q4_K: return 12;
+      case NACELLE_TYPE_Q5_K: return 13;
+      case NACELLE_TYPE_Q6_K: return 14;
+      case NACELLE_TYPE_IQ4_NL: return 20;
+      case NACELLE_TYPE_IQ4_XS: return 23;
+      case NACELLE_TYPE_MXFP4: return 39;
       default: throw std::invalid_argument("GgufWriter: type not written here");
     }
   }

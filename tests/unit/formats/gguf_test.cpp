@@ -2,6 +2,8 @@
 #include "core/formats/gguf.hpp"
 
 #include <catch2/catch.hpp>
+#include <map>
+#include <nacelle/types.hpp>
 
 #include "core/formats/gguf_part.hpp"
 #include "tests/support/gguf_writer.hpp"
@@ -71,6 +73,25 @@ TEST_CASE("a well-made file gives its metadata and tensors") {
   const auto bytes = encode(NACELLE_TYPE_F32, random_values(15, 1));
   CHECK(std::memcmp(file.files()[0].bytes().data() + first.offset, bytes.data(), bytes.size()) == 0);
   CHECK(file.tensors()[1].size == 4 * 34);
+}
+
+TEST_CASE("tensors of every block format are read as they are stored") {
+  GgufWriter writer;
+  std::map<std::string, std::string> stored;
+  for (const TypeInfo& info : kTypes) {
+    if (info.block_elements == 1) continue;
+    std::string& bytes = stored[info.name];
+    for (std::size_t i = 0; i < 6 * info.block_bytes; ++i) bytes += static_cast<char>(i * 7 + info.type);
+    writer.stored(info.name, {3, 2 * info.block_elements}, info.type, bytes);
+  }
+  const auto bytes = writer.bytes();
+  const GgufPart part = parse(bytes);
+  REQUIRE(part.tensors.size() == 13);
+  for (const TensorInfo& tensor : part.tensors) {
+    CHECK(type_info(tensor.type)->name == tensor.name);
+    CHECK(tensor.size == stored[tensor.name].size());
+    CHECK(bytes.substr(tensor.offset, tensor.size) == stored[tensor.name]);
+  }
 }
 
 TEST_CASE("version 2, another alignment and a file without tensors are read") {

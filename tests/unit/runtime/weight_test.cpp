@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <nacelle/half.hpp>
+#include <nacelle/types.hpp>
 #include <numeric>
 #include <random>
 #include <set>
@@ -209,44 +210,67 @@ TEST_CASE("any range of rows of any expression is what the whole array says") {
   }
 }
 
-TEST_CASE("quantised rows are moved as blocks") {
-  MemorySource source;
-  const std::size_t row = 2 * 34;  // 64 elements in Q8_0
-  source.add("a", NACELLE_TYPE_Q8_0, {6, 64}, numbered(6 * row));
-  source.add("b", NACELLE_TYPE_Q8_0, {6, 32}, numbered(6 * 34));
-  const auto bytes_of = [&](const Expr& expr) {
-    const WeightNode node = resolve(source, expr);
-    WeightReader reader(node, source);
-    const auto rows = reader.read(0, reader.row_count());
-    const auto* data = static_cast<const std::byte*>(rows.data);
-    return std::vector<std::byte>(data, data + reader.row_count() * rows.row_bytes);
-  };
-  const auto a = numbered(6 * row), b = numbered(6 * 34);
+TEST_CASE("quantised rows are moved as blocks, whatever the format") {
+  for (const TypeInfo& info : kTypes) {
+    if (info.block_elements == 1) continue;
+    CAPTURE(info.name);
+    MemorySource source;
+    const std::int64_t width = info.block_elements;
+    const std::size_t block = info.block_bytes, row = 2 * block;
+    source.add("a", info.type, {6, 2 * width}, numbered(6 * row));
+    source.add("b", info.type, {6, width}, numbered(6 * block));
+    source.add("e.0", info.type, {2, width}, numbered(2 * block));
+    source.add("e.1", info.type, {2, width}, std::vector<std::byte>(2 * block));
+    const auto bytes_of = [&](const Expr& expr) {
+      const WeightNode node = resolve(source, expr);
+      WeightReader reader(node, source);
+      const auto rows = reader.read(0, reader.row_count());
+      CHECK(rows.type == info.type);
+      const auto* data = static_cast<const std::byte*>(rows.data);
+      return std::vector<std::byte>(data, data + reader.row_count() * rows.row_bytes);
+    };
+    const auto a = numbered(6 * row), b = numbered(6 * block);
+    std::vector<std::byte> expected;
+    const auto expect = [&](const std::vector<std::byte>& from, std::size_t begin, std::size_t size) {
+      const auto first = from.begin() + static_cast<std::ptrdiff_t>(begin);
+      expected.insert(expected.end(), first, first + static_cast<std::ptrdiff_t>(size));
+    };
 
-  std::vector<std::byte> expected;  // the second block of each row
-  for (std::size_t i = 0; i < 6; ++i)
-    expected.insert(expected.end(), a.begin() + i * row + 34, a.begin() + (i + 1) * row);
-  CHECK(bytes_of(slice("a", 1, 32, 64)) == expected);
+    expect(a, 2 * row, 3 * row);  // rows 2 to 4
+    CHECK(bytes_of(slice("a", 0, 2, 5)) == expected);
 
-  expected.clear();  // side by side
-  for (std::size_t i = 0; i < 6; ++i) {
-    expected.insert(expected.end(), a.begin() + i * row, a.begin() + (i + 1) * row);
-    expected.insert(expected.end(), b.begin() + i * 34, b.begin() + (i + 1) * 34);
+    expected.clear();  // the second block of each row
+    for (std::size_t i = 0; i < 6; ++i) expect(a, i * row + block, block);
+    CHECK(bytes_of(slice("a", 1, width, 2 * width)) == expected);
+
+    expected.clear();  // side by side
+    for (std::size_t i = 0; i < 6; ++i) {
+      expect(a, i * row, row);
+      expect(b, i * block, block);
+    }
+    CHECK(bytes_of(concat(1, {"a", "b"})) == expected);
+
+    expected = numbered(2 * block);  // one expert after the other
+    expected.resize(4 * block);
+    CHECK(bytes_of(stack("e.{expert}", 2)) == expected);
+
+    expected.clear();  // the un-permutation of a rope with two halves
+    for (const std::size_t i : {0, 3, 1, 4, 2, 5}) expect(a, i * row, row);
+    CHECK(bytes_of(reshape(permute(reshape("a", {2, 3, 2 * width}), {1, 0, 2}), {6, 2 * width})) == expected);
+
+    const std::string name = info.name, shape = "[6, " + std::to_string(2 * width) + "]";
+    const std::string tensor = "tensor 'a' (" + name + " " + shape + ")";
+    const std::int64_t half = width / 2;
+    CHECK(refused(source, transpose("a")) ==
+          "permute of " + tensor + " moves the last axis, which " + name + " blocks do not allow");
+    CHECK(refused(source, slice("a", 1, half, half + width)) ==
+          "slice [" + std::to_string(half) + ", " + std::to_string(half + width) + ") along axis 1 of " + tensor +
+              " begins inside a block");
+    CHECK(refused(source, slice("a", 1, 0, width + 8)).find("rows that are not whole blocks") != std::string::npos);
+    CHECK(refused(source, reshape("a", {24, half})).find("rows that are not whole blocks") != std::string::npos);
+    CHECK(refused(source, add("a", 1)) ==
+          "add and scale work on F32, F16 and BF16, whose elements stand alone, not on " + tensor);
   }
-  CHECK(bytes_of(concat(1, {"a", "b"})) == expected);
-
-  expected.clear();  // rows 0 3 1 4 2 5: the un-permutation of a rope with two halves
-  for (const std::size_t i : {0, 3, 1, 4, 2, 5})
-    expected.insert(expected.end(), a.begin() + i * row, a.begin() + (i + 1) * row);
-  CHECK(bytes_of(reshape(permute(reshape("a", {2, 3, 64}), {1, 0, 2}), {6, 64})) == expected);
-
-  CHECK(refused(source, transpose("a")) ==
-        "permute of tensor 'a' (Q8_0 [6, 64]) moves the last axis, which Q8_0 blocks do not allow");
-  CHECK(refused(source, slice("a", 1, 16, 48)) ==
-        "slice [16, 48) along axis 1 of tensor 'a' (Q8_0 [6, 64]) begins inside a block");
-  CHECK(refused(source, slice("a", 1, 0, 40)).find("rows that are not whole blocks") != std::string::npos);
-  CHECK(refused(source, reshape("a", {24, 16})).find("rows that are not whole blocks") != std::string::npos);
-  CHECK(refused(source, add("a", 1)) == "add and scale work on F32, F16 and BF16, not on tensor 'a' (Q8_0 [6, 64])");
 }
 
 TEST_CASE("16-bit floats are widened where a constant is added") {
