@@ -5,11 +5,12 @@
 
 #include <cstring>
 #include <nacelle/half.hpp>
+#include <nacelle/types.hpp>
+
+#include "backends/cpu/kernels/quant_layout.hpp"
 
 namespace nacelle::cpu {
 namespace {
-
-constexpr std::uint64_t kQ8Bytes = 34, kQ4Bytes = 18;  // a block as stored: f16 scale, then the values
 
 std::uint64_t element_bytes(std::uint32_t type) { return type == NACELLE_TYPE_F32 ? 4 : 2; }
 
@@ -37,33 +38,59 @@ void pack_pairs(const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t
   }
 }
 
-void pack_q8(const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count, std::uint64_t columns,
-             std::uint8_t* group) {
-  const std::uint64_t blocks = columns / kQuantBlock;
-  std::uint8_t* scales = group + blocks * 512;
-  for (std::uint64_t b = 0; b < blocks; ++b)
-    for (std::uint32_t r = 0; r < count; ++r) {
-      const std::uint8_t* from = rows + r * row_bytes + b * kQ8Bytes;
-      std::memcpy(scales + (b * kGroupRows + r) * 2, from, 2);
-      for (std::uint32_t quad = 0; quad < 8; ++quad) {
-        std::uint32_t bytes;
-        std::memcpy(&bytes, from + 2 + quad * 4, 4);
-        bytes ^= 0x80808080u;  // signed to unsigned: plus 128
-        std::memcpy(group + b * 512 + quad * 64 + r * 4, &bytes, 4);
-      }
+// The codes of a block of 32 columns, for one lane: word w of a plane holds quads w, w + bits, ... of it.
+void pack_plane(const std::uint8_t (&codes)[kQuantBlock], int down, int bits, std::uint8_t* to) {
+  for (int vector = 0; vector < bits; ++vector) {
+    std::uint32_t word = 0;
+    for (int field = 0; field < 8 / bits; ++field) {
+      std::uint32_t quad;
+      std::memcpy(&quad, codes + 4 * (field * bits + vector), 4);
+      word |= (quad >> down & (0x01010101u * ((1u << bits) - 1))) << field * bits;
     }
+    std::memcpy(to + vector * 64, &word, 4);
+  }
 }
 
-void pack_q4(const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count, std::uint64_t columns,
-             std::uint8_t* group) {
-  const std::uint64_t blocks = columns / kQuantBlock;
-  std::uint8_t* scales = group + blocks * 256;
-  for (std::uint64_t b = 0; b < blocks; ++b)
-    for (std::uint32_t r = 0; r < count; ++r) {
-      const std::uint8_t* from = rows + r * row_bytes + b * kQ4Bytes;
-      std::memcpy(scales + (b * kGroupRows + r) * 2, from, 2);
-      for (std::uint32_t quad = 0; quad < 4; ++quad)
-        std::memcpy(group + b * 256 + quad * 64 + r * 4, from + 2 + quad * 4, 4);
+void put_half(std::uint8_t* to, std::uint64_t lane, float x) {
+  const std::uint16_t half = float_to_half(x);  // exact: it was one
+  std::memcpy(to + lane * 2, &half, 2);
+}
+
+// The scale entry of a block for one lane.
+void pack_scales(const QuantLayout& layout, const std::uint8_t* block, const BlockParts& parts, std::uint64_t lane,
+                 std::uint8_t* entry) {
+  if (layout.format.type == NACELLE_TYPE_MXFP4)
+    entry[lane] = block[0];
+  else
+    put_half(entry, lane, parts.scale);
+  if (layout.format.has_min) put_half(entry + layout.min_at, lane, parts.min);
+  if (!layout.format.integer_scales) return;
+  for (std::uint32_t sub = 0; sub < layout.format.elements / layout.format.sub_elements; ++sub) {
+    std::uint8_t* record = entry + layout.factors_at + sub * layout.factor_bytes + lane;
+    const auto scale = static_cast<std::uint8_t>(parts.scales[sub]);
+    record[0] = layout.shares_byte() ? static_cast<std::uint8_t>(scale | parts.mins[sub] << 4) : scale;
+    if (layout.format.has_min && !layout.shares_byte()) record[kGroupRows] = parts.mins[sub];
+  }
+}
+
+void pack_quantised(const QuantLayout& layout, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+                    std::uint64_t columns, std::uint8_t* group) {
+  const std::uint32_t elements = layout.format.elements;
+  const std::uint64_t block_bytes = type_info(layout.format.type)->block_bytes;
+  std::uint8_t* scales = group + columns / kQuantBlock * layout.code_bytes;
+  for (std::uint64_t b = 0; b < columns / elements; ++b)
+    for (std::uint32_t lane = 0; lane < count; ++lane) {
+      const std::uint8_t* block = rows + lane * row_bytes + b * block_bytes;
+      BlockParts parts;
+      take_apart(layout.format.type, block, parts);
+      for (std::uint32_t i = 0; i < layout.entry_blocks; ++i) {
+        std::uint8_t codes[kQuantBlock];
+        std::memcpy(codes, parts.codes + i * kQuantBlock, sizeof codes);
+        std::uint8_t* to = group + (b * layout.entry_blocks + i) * layout.code_bytes + lane * 4;
+        pack_plane(codes, 0, layout.low_bits, to);
+        if (layout.high_bits) pack_plane(codes, layout.low_bits, layout.high_bits, to + layout.low_bits * 64);
+      }
+      pack_scales(layout, block, parts, lane, scales + b * layout.entry_bytes);
     }
 }
 
@@ -73,20 +100,38 @@ std::uint16_t read_u16(const std::uint8_t* p) {
   return value;
 }
 
-float quantised_element(std::uint32_t type, const std::uint8_t* group, std::uint64_t lane, std::uint64_t columns,
+// Bits [0, bits) of the code of column i of a block's plane.
+std::uint32_t plane_code(const std::uint8_t* plane, int bits, std::uint64_t i) {
+  const int quad = static_cast<int>(i / 4);
+  return plane[quad % bits * 64 + i % 4] >> quad / bits * bits & ((1u << bits) - 1);
+}
+
+// By the formula of block_formats.hpp.
+float quantised_element(const QuantLayout& layout, const std::uint8_t* group, std::uint64_t lane, std::uint64_t columns,
                         std::uint64_t k) {
-  const std::uint64_t blocks = columns / kQuantBlock, b = k / kQuantBlock, i = k % kQuantBlock;
-  const std::uint64_t block_bytes = type == NACELLE_TYPE_Q8_0 ? 512 : 256;
-  const float scale = half_to_float(read_u16(group + blocks * block_bytes + (b * kGroupRows + lane) * 2));
-  const std::uint8_t* block = group + b * block_bytes + lane * 4;
-  if (type == NACELLE_TYPE_Q8_0) return scale * static_cast<float>(block[i / 4 * 64 + i % 4] - 128);
-  const std::uint8_t both = block[i % 16 / 4 * 64 + i % 4];
-  return scale * static_cast<float>((i < 16 ? both & 15 : both >> 4) - 8);
+  const BlockFormat& format = layout.format;
+  const std::uint8_t* codes = group + k / kQuantBlock * layout.code_bytes + lane * 4;
+  std::uint32_t code = plane_code(codes, layout.low_bits, k % kQuantBlock);
+  if (layout.high_bits)
+    code |= plane_code(codes + layout.low_bits * 64, layout.high_bits, k % kQuantBlock) << layout.low_bits;
+  const std::uint8_t* entry =
+      group + columns / kQuantBlock * layout.code_bytes + k / format.elements * layout.entry_bytes;
+  float scale = format.type == NACELLE_TYPE_MXFP4 ? block_detail::mxfp4_scale(entry[lane])
+                                                  : half_to_float(read_u16(entry + lane * 2));
+  float min = format.has_min ? half_to_float(read_u16(entry + layout.min_at + lane * 2)) : 0.0f;
+  if (format.integer_scales) {
+    const std::uint64_t sub = k % format.elements / format.sub_elements;
+    const std::uint8_t* record = entry + layout.factors_at + sub * layout.factor_bytes + lane;
+    scale *= static_cast<float>(layout.shares_byte() ? record[0] & 15 : static_cast<std::int8_t>(record[0]));
+    if (format.has_min) min *= static_cast<float>(layout.shares_byte() ? record[0] >> 4 : record[kGroupRows]);
+  }
+  const std::int32_t value = format.codebook ? format.codebook[code] : static_cast<std::int32_t>(code) - format.offset;
+  return scale * static_cast<float>(value) - min;
 }
 
 }  // namespace
 
-bool packable(std::uint32_t type) noexcept { return packed_group_bytes(type, kQuantBlock) != 0; }
+bool packable(std::uint32_t type) noexcept { return packed_group_bytes(type, 256) != 0; }
 
 std::uint64_t packed_group_bytes(std::uint32_t type, std::uint64_t columns) noexcept {
   const std::uint64_t blocks = columns / kQuantBlock;
@@ -95,9 +140,11 @@ std::uint64_t packed_group_bytes(std::uint32_t type, std::uint64_t columns) noex
     case NACELLE_TYPE_F32: bytes = columns * 64; break;
     case NACELLE_TYPE_F16: bytes = columns * 32; break;
     case NACELLE_TYPE_BF16: bytes = (columns + 1) / 2 * 64; break;
-    case NACELLE_TYPE_Q8_0: bytes = blocks * (512 + 32); break;
-    case NACELLE_TYPE_Q4_0: bytes = blocks * (256 + 32); break;
-    default: break;
+    default:
+      if (const BlockFormat* format = block_format(type)) {
+        const QuantLayout layout = quant_layout(*format);
+        bytes = blocks * layout.code_bytes + columns / format->elements * layout.entry_bytes;
+      }
   }
   return (bytes + 63) / 64 * 64;
 }
@@ -109,9 +156,9 @@ void pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_
     case NACELLE_TYPE_F32: return pack_plain<std::uint32_t>(rows, row_bytes, count, columns, group);
     case NACELLE_TYPE_F16: return pack_plain<std::uint16_t>(rows, row_bytes, count, columns, group);
     case NACELLE_TYPE_BF16: return pack_pairs(rows, row_bytes, count, columns, group);
-    case NACELLE_TYPE_Q8_0: return pack_q8(rows, row_bytes, count, columns, group);
-    case NACELLE_TYPE_Q4_0: return pack_q4(rows, row_bytes, count, columns, group);
-    default: return;
+    default:
+      if (const BlockFormat* format = block_format(type))
+        pack_quantised(quant_layout(*format), rows, row_bytes, count, columns, group);
   }
 }
 
@@ -119,13 +166,15 @@ void unpack_row(std::uint32_t type, const std::uint8_t* groups, std::uint64_t ro
                 float* out) {
   const std::uint8_t* group = groups + row / kGroupRows * packed_group_bytes(type, columns);
   const std::uint64_t lane = row % kGroupRows, element = element_bytes(type);
+  const BlockFormat* format = block_format(type);
+  const QuantLayout layout = format ? quant_layout(*format) : QuantLayout{};
   for (std::uint64_t k = 0; k < columns; ++k) {
     const std::uint8_t* plain = group + (k * kGroupRows + lane) * element;
     switch (type) {
       case NACELLE_TYPE_F32: std::memcpy(out + k, plain, 4); break;
       case NACELLE_TYPE_F16: out[k] = half_to_float(read_u16(plain)); break;
       case NACELLE_TYPE_BF16: out[k] = bfloat16_to_float(read_u16(group + k / 2 * 64 + lane * 4 + k % 2 * 2)); break;
-      default: out[k] = quantised_element(type, group, lane, columns, k); break;
+      default: out[k] = quantised_element(layout, group, lane, columns, k); break;
     }
     out[k] *= scale;
   }

@@ -1,5 +1,5 @@
 // The packed form of weights, one layout a type whatever the ISA: groups of 16 output rows, lane = output row. The
-// kernels' headers draw the inside of a group. Any thread.
+// kernels' headers (quant_layout.hpp, matmul_float.hpp) draw the inside of a group. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace nacelle::cpu {
 
-// True for the types that have a packed layout: F32, F16, BF16, Q8_0, Q4_0.
+// True for the types that have a packed layout: F32, F16, BF16 and every block format.
 bool packable(std::uint32_t type) noexcept;
 
 // Bytes of one group of 16 rows of `columns`, a multiple of 64; 0 for a type without a layout.

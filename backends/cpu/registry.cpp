@@ -8,9 +8,12 @@ std::span<const KernelTable* const> kernel_tables() noexcept {
 #if defined(__x86_64__)
     &kAvx512Bf16Kernels,
     &kAvx512Kernels,
+    &kAvx512QuantKernels,
     &kAvx2Kernels,
+    &kAvx2QuantKernels,
 #endif
     &kPortableKernels,
+    &kPortableQuantKernels,
   };
   return kTables;
 }

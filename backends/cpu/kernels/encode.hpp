@@ -7,30 +7,48 @@
 namespace nacelle::cpu {
 namespace {
 
-// One block of 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127. Returns their sum.
-template <class Integer, void (*kStore)(Integer*, F)>
-inline std::int32_t quantise_block(const float* x, Integer* values, float* scale) {
+// What the kernel of a format needs to know of a block's sum besides its values (the third part of an encoded row).
+enum class Extra {
+  kStart,      // i32: -offset * sum, the accumulator's first value: undoes the offset of unsigned weights
+  kHalfStart,  // the same for columns 0-15 and 16-31
+  kTail,       // f32: -scale * sum, to be multiplied by the weights' min
+  kHalfSums,   // i16: minus the sums of columns 0-15 and 16-31, to be multiplied by their mins
+};
+
+// 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127. Sets the sums of both halves.
+inline float quantise_block(const float* x, std::int8_t* values, std::int32_t (&sums)[2]) {
   F largest = zero();
   for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes) largest = max(largest, abs(load(x + i)));
   const float peak = highest(largest);
   // Below this the reciprocal overflows; such a block is zero for every purpose.
   const float inverse = peak > 1e-30f ? 127.0f / peak : 0.0f;
-  *scale = peak > 1e-30f ? peak / 127.0f : 0.0f;
-  for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes) kStore(values + i, mul(load(x + i), set(inverse)));
-  std::int32_t total = 0;
-  for (std::uint32_t i = 0; i < kQuantBlock; ++i) total += values[i];
-  return total;
+  for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes) store_i8(values + i, mul(load(x + i), set(inverse)));
+  sums[0] = sums[1] = 0;
+  for (std::uint32_t i = 0; i < kQuantBlock / 2; ++i) {
+    sums[0] += values[i];
+    sums[1] += values[i + kQuantBlock / 2];
+  }
+  return peak > 1e-30f ? peak / 127.0f : 0.0f;
 }
 
-// `kOffset` was added to the weights so that they are unsigned: 128 for Q8_0, 8 for Q4_0.
-template <class Integer, void (*kStore)(Integer*, F), std::int32_t kOffset>
-void encode_integers(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row) {
+template <Extra kExtra, std::int32_t kOffset>
+void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row) {
   const std::uint32_t blocks = columns / kQuantBlock;
-  Integer* values = reinterpret_cast<Integer*>(row);
-  float* scales = reinterpret_cast<float*>(row + columns * sizeof(Integer));
-  std::int32_t* starts = reinterpret_cast<std::int32_t*>(scales + blocks);
-  for (std::uint32_t b = begin; b < end; ++b)
-    starts[b] = -kOffset * quantise_block<Integer, kStore>(x + b * kQuantBlock, values + b * kQuantBlock, scales + b);
+  auto* values = reinterpret_cast<std::int8_t*>(row);
+  auto* scales = reinterpret_cast<float*>(row + columns);
+  auto* extra = reinterpret_cast<std::int32_t*>(scales + blocks);
+  for (std::uint32_t b = begin; b < end; ++b) {
+    std::int32_t sums[2];
+    scales[b] = quantise_block(x + b * kQuantBlock, values + b * kQuantBlock, sums);
+    if constexpr (kExtra == Extra::kStart) extra[b] = -kOffset * (sums[0] + sums[1]);
+    if constexpr (kExtra == Extra::kTail)
+      reinterpret_cast<float*>(extra)[b] = -scales[b] * static_cast<float>(sums[0] + sums[1]);
+    if constexpr (kExtra == Extra::kHalfSums) extra[b] = (-sums[0] & 0xffff) | -sums[1] * 65536;
+    if constexpr (kExtra == Extra::kHalfStart) {
+      extra[2 * b] = -kOffset * sums[0];
+      extra[2 * b + 1] = -kOffset * sums[1];
+    }
+  }
 }
 
 // bf16, to nearest even; an odd last column gets a zero beside it.

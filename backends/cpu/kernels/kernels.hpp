@@ -13,21 +13,20 @@ namespace nacelle::cpu {
 
 // Weights are packed in groups of 16 output rows, lane = output row; activations rows are padded to as many columns.
 inline constexpr std::uint32_t kGroupRows = 16;
-inline constexpr std::uint32_t kQuantBlock = 32;  // columns that share a scale in Q8_0 and Q4_0
+inline constexpr std::uint32_t kQuantBlock = 32;  // columns of a row of activations that share a scale
 
 // ---- Matmul -------------------------------------------------------------------------------------------------------
 
 // How a kernel wants its activations. Rows of float are used as they are; the others are encoded first.
-enum class Activation { kFloat, kBf16, kInt8, kInt16 };
+enum class Activation { kFloat, kBf16, kInt8 };
 
-// Bytes of an encoded row of `columns`, a multiple of 64. The integer encodings hold, one after the other, the values,
-// f32 scales[columns / 32], and i32 starts[columns / 32]: the accumulator's first value of a block, which undoes the
-// offset of the weights' unsigned storage.
+// Bytes of an encoded row of `columns`, a multiple of 64. kInt8 holds, one after the other, the values, f32
+// scales[columns / 32], and up to 8 bytes a block that depend on the weights' format (encode.hpp).
 constexpr std::uint64_t encoded_row_bytes(Activation activation, std::uint64_t columns) {
   const std::uint64_t blocks = (columns + kQuantBlock - 1) / kQuantBlock;
   const std::uint64_t element = activation == Activation::kFloat ? 4 : activation == Activation::kInt8 ? 1 : 2;
-  const std::uint64_t quantised = activation == Activation::kInt8 || activation == Activation::kInt16 ? 8 * blocks : 0;
-  return (element * blocks * kQuantBlock + quantised + 63) / 64 * 64;
+  const std::uint64_t of_block = activation == Activation::kInt8 ? 12 : 0;
+  return (blocks * (element * kQuantBlock + of_block) + 63) / 64 * 64;
 }
 
 // x[rows, columns] times packed weights; `weights` and `out` point at the first group that is wanted.
@@ -51,7 +50,8 @@ struct MatmulVariant {
   double cost;           // static rank, smaller is better: cycles for 512 multiply-adds
   const char* numerics;  // variants of one class give equal bits
   Activation activation;
-  std::uint32_t tile_rows;  // rows that share one pass over the weights
+  std::uint32_t tile_rows;    // rows that share one pass over the weights
+  std::uint32_t tile_groups;  // groups that share one pass over the rows
   // Encodes the 32-column blocks [begin, end) of one row; null for Activation::kFloat.
   void (*encode)(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row);
   // Computes `groups` groups: 16 * groups columns of each row.
@@ -195,11 +195,12 @@ struct KernelTable {
   std::uint32_t matmul_count;
 };
 
-extern const KernelTable kPortableKernels;
+// Those for block formats are units of their own, which hold matmuls only: they take longest to compile.
+extern const KernelTable kPortableKernels, kPortableQuantKernels;
 #if defined(__x86_64__)
-extern const KernelTable kAvx2Kernels;
-extern const KernelTable kAvx512Kernels;
-extern const KernelTable kAvx512Bf16Kernels;  // matmul only: its vectors and attention are kAvx512Kernels'
+extern const KernelTable kAvx2Kernels, kAvx2QuantKernels;
+extern const KernelTable kAvx512Kernels, kAvx512QuantKernels;
+extern const KernelTable kAvx512Bf16Kernels;  // matmul only
 #endif
 
 }  // namespace nacelle::cpu

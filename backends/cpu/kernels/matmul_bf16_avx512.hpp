@@ -39,7 +39,7 @@ inline void bf16_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t g
       store(call.out + (row + r) * call.out_stride + (group + g) * kGroupRows, sums[r][g]);
 }
 
-constexpr int kBf16Rows = 6;
+constexpr int kBf16Rows = 6, kBf16Groups = 2;
 
 template <int kGroups>
 inline void bf16_rows(const MatmulCall& call, std::uint32_t group) {

@@ -11,6 +11,7 @@ namespace {
 using F = __m256;
 constexpr int kLanes = 8;
 constexpr int kRegisters = 16;
+constexpr bool kFused = true;
 
 inline F zero() { return _mm256_setzero_ps(); }
 inline F set(float x) { return _mm256_set1_ps(x); }

@@ -12,6 +12,7 @@ namespace {
 using F = __m512;
 constexpr int kLanes = 16;
 constexpr int kRegisters = 32;
+constexpr bool kFused = true;  // fma() rounds once
 
 inline F zero() { return _mm512_setzero_ps(); }
 inline F set(float x) { return _mm512_set1_ps(x); }

@@ -12,6 +12,7 @@ typedef std::int32_t I __attribute__((vector_size(16)));
 typedef std::uint32_t U __attribute__((vector_size(16)));
 constexpr int kLanes = 4;
 constexpr int kRegisters = 16;
+constexpr bool kFused = false;  // fma() rounds twice
 
 inline F zero() { return F{}; }
 inline F set(float x) { return F{x, x, x, x}; }

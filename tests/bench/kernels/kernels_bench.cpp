@@ -1,4 +1,4 @@
-// How fast each matmul variant is on this machine, one thread: `bench_kernels [rows] [N] [K]`. For one row the weights
+// How fast each matmul variant is on this machine, one thread: `bench_kernels [NAME-PART [rows N K]]`. For one row the weights
 // are larger than the caches, as in decoding. Prints the median of several passes.
 #include <sys/mman.h>
 
@@ -9,6 +9,7 @@
 #include <nacelle/types.hpp>
 #include <random>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "backends/cpu/packing.hpp"
@@ -58,7 +59,8 @@ void bench(const MatmulVariant& variant, const Shape& shape) {
   while (seconds.size() < 5 || (Clock::now() - started < std::chrono::milliseconds(400) && seconds.size() < 200)) {
     const auto before = Clock::now();
     // As the backend does: a stretch of columns for some rows, then the next rows.
-    for (std::uint32_t group = 0; group < packed_groups(shape.n); group += 2)
+    const std::uint32_t step = shape.rows == 1 ? 8 : variant.tile_groups;
+    for (std::uint32_t group = 0; group < packed_groups(shape.n); group += step)
       for (std::uint32_t first = 0; first < shape.rows; first += 48) {
         MatmulCall call{weights.data() + group * packed_group_bytes(variant.weight, shape.k),
                         packed_group_bytes(variant.weight, shape.k),
@@ -68,7 +70,7 @@ void bench(const MatmulVariant& variant, const Shape& shape) {
                         x_stride,
                         out.data() + (first * packed_groups(shape.n) + group) * kGroupRows,
                         packed_groups(shape.n) * kGroupRows};
-        variant.multiply(call, std::min<std::uint32_t>(2, packed_groups(shape.n) - group));
+        variant.multiply(call, std::min<std::uint32_t>(step, packed_groups(shape.n) - group));
       }
     seconds.push_back(std::chrono::duration<double>(Clock::now() - before).count());
   }
@@ -83,13 +85,13 @@ void bench(const MatmulVariant& variant, const Shape& shape) {
 
 int main(int argc, char** argv) {
   std::vector<Shape> shapes = {{1, 32768, 2048}, {512, 2048, 2048}};
-  if (argc > 3) {
-    shapes = {{static_cast<std::uint32_t>(std::atoi(argv[1])), static_cast<std::uint32_t>(std::atoi(argv[2])),
-               static_cast<std::uint32_t>(std::atoi(argv[3]))}};
-  }
+  const std::string_view part = argc > 1 ? argv[1] : "";
+  const auto number = [&](int i) { return static_cast<std::uint32_t>(std::atoi(argv[i])); };
+  if (argc > 4) shapes = {{number(2), number(3), number(4)}};
   std::printf("%s, %s\n", processor_name().c_str(), to_string(detect_isa()));
   for (const Shape& shape : shapes)
     for (const KernelTable* table : kernel_tables())
       for (std::uint32_t i = 0; i < table->matmul_count; ++i)
-        if (table->isa <= detect_isa()) bench(table->matmul[i], shape);
+        if (table->isa <= detect_isa() && std::string_view(table->matmul[i].name).find(part) != part.npos)
+          bench(table->matmul[i], shape);
 }

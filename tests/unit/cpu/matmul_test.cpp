@@ -3,6 +3,7 @@
 #include <nacelle/graph.h>
 
 #include <cstring>
+#include <nacelle/block_formats.hpp>
 #include <nacelle/half.hpp>
 #include <nacelle/types.hpp>
 
@@ -21,56 +22,46 @@ struct Weights {
   std::uint64_t row_bytes;
 };
 
-void put_half(std::uint8_t* to, float x) {
-  const std::uint16_t half = float_to_half(x);
-  std::memcpy(to, &half, 2);
+// Random codes and integer scales; the f16 scales and mins (MXFP4: exponents) are of either sign and near 0.01.
+void randomise_block(const BlockFormat& format, std::mt19937& random, std::uint8_t* block) {
+  const std::uint32_t bytes = type_info(format.type)->block_bytes;
+  for (std::uint32_t i = 0; i < bytes; ++i) block[i] = static_cast<std::uint8_t>(random());
+  const auto put = [&](std::uint32_t at) {
+    const std::uint16_t half =
+        float_to_half((random() % 2 ? 0.01f : -0.01f) + 0.001f * static_cast<float>(random() % 7));
+    std::memcpy(block + at, &half, 2);
+  };
+  if (format.type == NACELLE_TYPE_MXFP4) {
+    block[0] = static_cast<std::uint8_t>(118 + random() % 6);
+    return;
+  }
+  put(format.scale_at);
+  if (format.has_min) put(format.min_at);
 }
 
 Weights random_weights(std::uint32_t type, std::uint32_t n, std::uint32_t k) {
   Weights w;
   w.row_bytes = row_bytes(type, k);
   w.stored.resize(n * w.row_bytes);
-  w.values.resize(std::size_t{n} * k);
   std::mt19937 random(n * 7919 + k);
-  const std::vector<float> floats = random_floats(std::size_t{n} * k, n + k);
-  for (std::uint32_t r = 0; r < n; ++r)
-    for (std::uint32_t c = 0; c < k; ++c) {
-      std::uint8_t* row = w.stored.data() + r * w.row_bytes;
-      double& value = w.values[std::size_t{r} * k + c];
-      const float x = floats[std::size_t{r} * k + c];
-      const std::uint32_t block = c / 32, i = c % 32;
-      const float scale = half_to_float(float_to_half(0.01f + 0.001f * static_cast<float>((r + block) % 7)));
-      switch (type) {
-        case NACELLE_TYPE_F32:
-          std::memcpy(row + 4 * c, &x, 4);
-          value = x;
-          break;
-        case NACELLE_TYPE_F16:
-          put_half(row + 2 * c, x);
-          value = half_to_float(float_to_half(x));
-          break;
-        case NACELLE_TYPE_BF16: {
-          const std::uint16_t half = float_to_bfloat16(x);
-          std::memcpy(row + 2 * c, &half, 2);
-          value = bfloat16_to_float(half);
-          break;
-        }
-        case NACELLE_TYPE_Q8_0: {  // the whole range, -128 too
-          const auto q = static_cast<std::int8_t>(random());
-          put_half(row + block * 34, scale);
-          row[block * 34 + 2 + i] = static_cast<std::uint8_t>(q);
-          value = static_cast<double>(scale) * q;
-          break;
-        }
-        default: {
-          const auto q = static_cast<std::uint8_t>(random() & 15);
-          put_half(row + block * 18, scale);
-          std::uint8_t& byte = row[block * 18 + 2 + i % 16];
-          byte = static_cast<std::uint8_t>(i < 16 ? (byte & 0xf0) | q : (byte & 0x0f) | q << 4);
-          value = static_cast<double>(scale) * (q - 8);
-        }
-      }
+  if (const BlockFormat* format = block_format(type)) {
+    const std::uint32_t bytes = type_info(type)->block_bytes;
+    for (std::size_t at = 0; at < w.stored.size(); at += bytes) randomise_block(*format, random, &w.stored[at]);
+  } else {
+    const std::vector<float> floats = random_floats(std::size_t{n} * k, n + k);
+    for (std::size_t i = 0; i < floats.size(); ++i) {
+      const std::uint16_t half = type == NACELLE_TYPE_F16 ? float_to_half(floats[i]) : float_to_bfloat16(floats[i]);
+      if (type == NACELLE_TYPE_F32)
+        std::memcpy(&w.stored[4 * i], &floats[i], 4);
+      else
+        std::memcpy(&w.stored[2 * i], &half, 2);
     }
+  }
+  std::vector<float> row(k);  // decode_row is held against an independent decoder by its own test
+  for (std::uint32_t r = 0; r < n; ++r) {
+    decode_row(type, w.stored.data() + r * w.row_bytes, k, row.data());
+    w.values.insert(w.values.end(), row.begin(), row.end());
+  }
   return w;
 }
 
@@ -87,7 +78,7 @@ std::vector<double> as_encoded(const MatmulVariant& variant, const float* x, std
   std::vector<double> out(x, x + k);
   if (variant.activation == Activation::kBf16)
     for (double& value : out) value = bfloat16_to_float(float_to_bfloat16(static_cast<float>(value)));
-  if (variant.activation == Activation::kInt8 || variant.activation == Activation::kInt16)
+  if (variant.activation == Activation::kInt8)
     for (std::uint32_t first = 0; first < k; first += 32) {
       float peak = 0;
       for (std::uint32_t i = 0; i < 32; ++i) peak = std::fmax(peak, std::fabs(x[first + i]));
@@ -144,15 +135,19 @@ void for_variants(Body body) {
     for (std::uint32_t i = 0; i < table->matmul_count; ++i) body(table->matmul[i]);
 }
 
-bool is_block_type(std::uint32_t type) { return type == NACELLE_TYPE_Q8_0 || type == NACELLE_TYPE_Q4_0; }
+bool is_block_type(std::uint32_t type) { return block_format(type) != nullptr; }
+
+std::vector<std::uint32_t> depths(std::uint32_t type) {
+  const BlockFormat* format = block_format(type);
+  if (!format) return {1, 2, 33, 130};
+  return format->elements == 256 ? std::vector<std::uint32_t>{256, 768} : std::vector<std::uint32_t>{32, 64, 96, 1056};
+}
 
 }  // namespace
 
 TEST_CASE("matmul kernels: the definition's sums at odd shapes") {
   for_variants([](const MatmulVariant& variant) {
-    const bool blocks = is_block_type(variant.weight);
-    for (const std::uint32_t k :
-         blocks ? std::vector<std::uint32_t>{32, 64, 96, 1056} : std::vector<std::uint32_t>{1, 2, 33, 130})
+    for (const std::uint32_t k : depths(variant.weight))
       for (const std::uint32_t n : {1u, 15u, 17u, 33u})
         for (const std::uint32_t rows : {1u, 2u, 7u, 33u}) {
           INFO(variant.name << " rows " << rows << " n " << n << " k " << k);
@@ -176,7 +171,7 @@ TEST_CASE("matmul kernels: the definition's sums at odd shapes") {
 
 TEST_CASE("matmul kernels: the same bits whatever rows and columns share a call") {
   for_variants([](const MatmulVariant& variant) {
-    const std::uint32_t rows = 33, n = 290, k = 224;
+    const std::uint32_t rows = 33, n = 290, k = 256;
     const Problem problem(variant, rows, n, k);
     std::vector<float> alone, together;
     for (std::uint32_t r = 0; r < rows; ++r) problem.multiply(r, 1, 1, alone);
@@ -195,7 +190,9 @@ TEST_CASE("matmul kernels: the same bits whatever rows and columns share a call"
 }
 
 TEST_CASE("a numerics class gives equal bits in all its variants on block types") {
-  for (const std::uint32_t type : {NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q4_0}) {
+  for (const TypeInfo& info : kTypes) {
+    const nacelle_type type = info.type;
+    if (!is_block_type(type)) continue;
     std::vector<float> first;
     for_matmul_variants(type, [&](const MatmulVariant& variant) {
       if (variant.isa == Isa::kPortable || variant.isa > detect_isa()) return;  // portable has no fused multiply-add
@@ -217,9 +214,8 @@ TEST_CASE("activations: zeros, one spike, tiny and huge values are encoded witho
       x[40] = -value;
       std::vector<std::uint8_t> row(encoded_row_bytes(variant.activation, 64));
       variant.encode(x.data(), 64, 0, 2, row.data());
-      const std::size_t bytes = variant.activation == Activation::kInt16 ? 128 : 64;
       float scales[2];
-      std::memcpy(scales, row.data() + bytes, sizeof scales);
+      std::memcpy(scales, row.data() + 64, sizeof scales);
       INFO(variant.name << " " << value);
       CHECK(scales[0] == (value > 1e-30f ? value / 127.0f : 0.0f));
       CHECK(scales[1] == scales[0]);
@@ -228,9 +224,10 @@ TEST_CASE("activations: zeros, one spike, tiny and huge values are encoded witho
 }
 
 TEST_CASE("a packed row reads back as it was stored") {
-  for (const std::uint32_t type :
-       {NACELLE_TYPE_F32, NACELLE_TYPE_F16, NACELLE_TYPE_BF16, NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q4_0}) {
-    const std::uint32_t n = 19, k = is_block_type(type) ? 96 : 33;
+  for (const TypeInfo& info : kTypes) {
+    const nacelle_type type = info.type;
+    if (!packable(type)) continue;
+    const std::uint32_t n = 19, k = is_block_type(type) ? 3 * block_format(type)->elements : 33;
     const Weights w = random_weights(type, n, k);
     const auto packed = pack(type, w, n, k);
     std::vector<float> row(k);

@@ -1,0 +1,61 @@
+// How block formats lie in memory once packed: one rule for all of them, so that one kernel text serves every format.
+//
+// A group of 16 weight rows, lane = row, holds first the codes, block of 32 columns after block, then the scales.
+// Codes: a block's 32 columns are 8 quads of 4. Their bits are parted into a low plane of 8, 4 or 2 bits and a high
+// plane of 2, 1 or no bits. A plane of b bits is b vectors of 64 bytes ([16 rows][4 columns]); quad q lies in vector
+// q % b, shifted left by q / b * b. So a nibble vector holds quads v and v + 4, as most files do.
+// Scales, for each block as the file counts them (32 or 256 columns), [16 rows] each: the scale (f16; MXFP4: its
+// exponent, a byte), the min (f16) where the format has one, then for each sub-block its scale (int8), and its min
+// (uint8). Q2_K: scale and min of a sub-block share a byte, as in the file.
+#pragma once
+
+#include <cstdint>
+#include <nacelle/block_formats.hpp>
+
+namespace nacelle::cpu {
+
+struct QuantLayout {
+  BlockFormat format;
+  int low_bits, high_bits;
+  std::uint32_t code_bytes;          // of a block of 32 columns
+  std::uint32_t entry_blocks;        // blocks of 32 columns that share a scale entry
+  std::uint32_t min_at, factors_at;  // inside the entry: the mins, the sub-blocks' records
+  std::uint32_t factor_bytes;        // of a sub-block's record; 0 where the format has no integer scales
+  std::uint32_t entry_bytes;
+  // What is added to a value so that it is unsigned: the dot product's first operand is value(code) + offset.
+  std::int32_t offset;
+  int value_bits;  // that hold it
+  bool has_codebook;
+
+  constexpr bool has_halves() const { return format.sub_elements == 16; }
+  constexpr bool shares_byte() const { return format.type == NACELLE_TYPE_Q2_K; }
+};
+
+constexpr QuantLayout quant_layout(const BlockFormat& format) {
+  QuantLayout of{};
+  of.format = format;
+  const int bits = static_cast<int>(format.code_bits);
+  of.low_bits = bits == 8 ? 8 : bits >= 4 ? 4 : 2;
+  of.high_bits = bits - of.low_bits;
+  of.code_bytes = 64 * format.code_bits;
+  of.entry_blocks = format.elements / 32;
+  of.min_at = format.type == NACELLE_TYPE_MXFP4 ? 16 : 32;
+  of.factors_at = of.min_at + (format.has_min ? 32 : 0);
+  if (format.integer_scales) of.factor_bytes = format.has_min && !of.shares_byte() ? 32 : 16;
+  of.entry_bytes = of.factors_at + of.factor_bytes * format.elements / format.sub_elements;
+  of.offset = format.offset;
+  of.value_bits = bits;
+  of.has_codebook = format.codebook != nullptr;
+  if (of.has_codebook) {
+    std::int32_t lowest = 0, highest = 0;
+    for (int i = 0; i < 16; ++i) {
+      lowest = format.codebook[i] < lowest ? format.codebook[i] : lowest;
+      highest = format.codebook[i] > highest ? format.codebook[i] : highest;
+    }
+    of.offset = highest - lowest < 32 ? -lowest : 128;
+    of.value_bits = highest - lowest < 32 ? 5 : 8;
+  }
+  return of;
+}
+
+}  // namespace nacelle::cpu
