@@ -9,10 +9,10 @@ namespace {
 
 // Rows that share one pass over a tile of weights: few enough that their encoded activations stay in L2.
 constexpr std::uint32_t kRowBlock = 48;
-// Groups of a unit. A lone row takes many: its kernel streams them, and claiming costs less.
-constexpr std::uint32_t kTileGroups = 2, kMostGroups = 8;
+// Groups of a unit: as the kernel's tile has. Few rows take more: their kernels stream them, and claiming costs less.
+constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;
 constexpr std::uint32_t kFewRows = 4;
-constexpr std::uint64_t kScratchFloats = std::max(kRowBlock * kTileGroups, kFewRows* kMostGroups) * kGroupRows;
+constexpr std::uint64_t kScratchFloats = kRowBlock * kMostGroups * kGroupRows;
 
 struct Tiling {
   std::uint32_t groups;  // of a unit
@@ -20,12 +20,13 @@ struct Tiling {
   std::uint32_t row_blocks;
 };
 
-Tiling tile(std::uint32_t rows, std::uint32_t groups, std::uint32_t tile_rows) {
-  if (rows <= kFewRows) return {std::clamp(groups / 64, kTileGroups, kMostGroups), rows, 1};
+Tiling tile(std::uint32_t rows, std::uint32_t groups, const MatmulVariant& variant) {
+  if (rows <= kFewRows) return {std::clamp(groups / 64, kFewGroups, kMostGroups), rows, 1};
   const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   const std::uint32_t size = (rows + blocks - 1) / blocks;
-  const std::uint32_t even = std::min(kRowBlock, (size + tile_rows - 1) / tile_rows * tile_rows);
-  return {kTileGroups, even, (rows + even - 1) / even};
+  const std::uint32_t even =
+      std::min(kRowBlock, (size + variant.tile_rows - 1) / variant.tile_rows * variant.tile_rows);
+  return {std::min(variant.tile_groups, kMostGroups), even, (rows + even - 1) / even};
 }
 
 }  // namespace
@@ -153,7 +154,7 @@ void multiply_tile(const PackedMatrix& w, MatmulCall call, std::uint32_t group, 
 void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
   std::uint32_t total = 0;
   for (const MatmulPart& part : parts) total += part.weights->groups();
-  const std::uint32_t tile_rows = parts[0].weights->variant->tile_rows;
+  const MatmulVariant& variant = *parts[0].weights->variant;
   need_scratch(2 * kScratchFloats * sizeof(float));
   const auto count_units = [parts](const Tiling& tiling) {
     std::uint64_t units = 0;
@@ -195,15 +196,16 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
 
   push_step(
       "matmul",
-      [=](const Frame& frame, std::uint32_t threads) -> Work {
+      [=, &variant](const Frame& frame, std::uint32_t threads) -> Work {
         const std::uint32_t rows = frame.count(lead);
         if (rows == 0) return {0, 1};
-        const std::uint64_t units = count_units(tile(rows, total, tile_rows));
+        const std::uint64_t units = count_units(tile(rows, total, variant));
         return {units, std::max<std::uint64_t>(1, units / (threads * 16))};
       },
-      [=, parts = std::move(parts)](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
+      [=, &variant, parts = std::move(parts)](const Frame& frame, std::uint64_t begin, std::uint64_t end,
+                                              std::byte* scratch) {
         const std::uint32_t rows = frame.count(lead);
-        const Tiling tiling = tile(rows, total, tile_rows);
+        const Tiling tiling = tile(rows, total, variant);
         std::uint64_t first = 0;  // unit of the part at hand
         for (const MatmulPart& part : parts) {
           const std::uint32_t groups = part.weights->groups();

@@ -1,7 +1,7 @@
 // Levels, caps and the registry's choice.
 #include <nacelle/graph.h>
-#include <nacelle/types.hpp>
 
+#include <nacelle/types.hpp>
 #include <set>
 #include <stdexcept>
 
@@ -19,7 +19,7 @@ TEST_CASE("a cap lowers the level and never raises it; an unknown name is refuse
 }
 
 TEST_CASE("every weight type has a variant at every level, never above it; a pin chooses, an unusable pin does not") {
-  for (const TypeInfo& info : kTypes)
+  for (const nacelle::TypeInfo& info : nacelle::kTypes)
     for (const Isa isa : kAllIsas) {
       if (!packable(info.type)) continue;
       INFO(info.name);
