@@ -93,6 +93,9 @@ void Compiler::attention(const nacelle_op& op) {
   const std::uint32_t reach = bias ? static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[1]) / 2 : 0;
   const auto kernel = choose_table(weights_.isa()).attention->attend;
   const std::uint32_t group = of.head_count / of.kv_head_count;
+  const std::uint32_t unit_width = group * of.value_width;  // columns of the output that one unit writes
+  std::vector<Encoding> encodings;
+  if (unit_width % kQuantBlock == 0) encodings = plan_encodings(op.outputs[0]);
   const std::uint32_t heads_at_once = std::min(group, kMaxQueries);
   const std::uint32_t tiles = tile_index(std::max(1u, kMaxQueries / group));
   need_scratch(attention_scratch(of.value_width) * sizeof(float));
@@ -133,12 +136,18 @@ void Compiler::attention(const nacelle_op& op) {
       [=](const Frame& frame, std::uint32_t) -> Work {
         return {std::uint64_t{frame.tiles[tiles].count} * of.kv_head_count, 1};
       },
-      [=](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
+      [=, encodings = std::move(encodings)](const Frame& frame, std::uint64_t begin, std::uint64_t end,
+                                            std::byte* scratch) {
         for (std::uint64_t unit = begin; unit < end; ++unit) {
           const RowTile& tile = frame.tiles[tiles].data[unit / of.kv_head_count];
           const std::uint32_t first = static_cast<std::uint32_t>(unit % of.kv_head_count) * group;
           for (std::uint32_t head = first; head < first + group; head += heads_at_once)
             attend(frame, tile, head, std::min(heads_at_once, first + group - head), scratch);
+          const std::uint32_t block = first * of.value_width / kQuantBlock;
+          for (const Encoding& encoding : encodings)
+            for (std::uint32_t row = tile.row; row < tile.row + tile.count; ++row)
+              encoding.encode(frame.at(*out, row), out->width, block, block + unit_width / kQuantBlock,
+                              frame.at<std::uint8_t>(*encoding.to, row));
         }
       });
 }

@@ -20,13 +20,18 @@ struct Tiling {
   std::uint32_t row_blocks;
 };
 
+// Groups of a tile are even, so that it holds whole blocks of kQuantBlock columns.
+constexpr std::uint32_t even_groups(std::uint32_t groups) { return (groups + 1) / 2 * 2; }
+static_assert(2 * kGroupRows == kQuantBlock && kMostGroups % 2 == 0);
+
 Tiling tile(std::uint32_t rows, std::uint32_t groups, const MatmulVariant& variant) {
-  if (rows <= kFewRows) return {std::clamp(groups / 64, kFewGroups, kMostGroups), rows, 1};
+  if (rows <= kFewRows) return {even_groups(std::clamp(groups / 64, kFewGroups, kMostGroups)), rows, 1};
   const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   const std::uint32_t size = (rows + blocks - 1) / blocks;
   const std::uint32_t even =
       std::min(kRowBlock, (size + variant.tile_rows - 1) / variant.tile_rows * variant.tile_rows);
-  return {std::min(variant.tile_groups, kMostGroups), even, (rows + even - 1) / even};
+  const std::uint32_t most = variant.tile_groups % 2 ? 2 * variant.tile_groups : variant.tile_groups;
+  return {std::min(most, kMostGroups), even, (rows + even - 1) / even};
 }
 
 }  // namespace
@@ -110,6 +115,21 @@ Place* Compiler::encode(std::uint32_t x, const MatmulVariant& variant) {
   return encoded_[key] = to;
 }
 
+std::vector<Compiler::Encoding> Compiler::plan_encodings(std::uint32_t value) {
+  std::vector<Encoding> found;
+  const Lead lead = lead_of(value);
+  for (const std::uint32_t consumer : consumers_[value]) {
+    const nacelle_op& op = *graph_.ops[consumer];
+    if (op.kind != NACELLE_OP_MATMUL) continue;
+    const MatmulVariant& variant = *weights_.matrix(op.inputs[1]).variant;
+    const auto key = std::pair(value, variant.encode);
+    if (!variant.encode || encoded_.contains(key)) continue;
+    encoded_[key] = temporary(lead, encoded_row_bytes(variant.activation, width_of(value)));
+    found.push_back({variant.encode, encoded_[key]});
+  }
+  return found;
+}
+
 void Compiler::matmul(std::uint32_t index) {
   const nacelle_op& first = *graph_.ops[index];
   const std::uint32_t x = first.inputs[0];
@@ -131,7 +151,9 @@ void Compiler::matmul(std::uint32_t index) {
     }
     if (ops.residual != NACELLE_NO_VALUE) part.residual = read(ops.residual);
     part.out = write(ops.last->outputs[0]);
-    parts.push_back(part);
+    // A tile holds whole blocks where the width does: see even_groups.
+    if (ops.up && part.out->width % kQuantBlock == 0) part.encodings = plan_encodings(ops.last->outputs[0]);
+    parts.push_back(std::move(part));
   }
   push_matmul(std::move(parts), from);
 }
@@ -191,6 +213,9 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
       }
       if (part.residual)
         kernels.add(y, frame.at(*part.residual, row + r) + std::uint64_t{group} * kGroupRows, columns, y);
+      for (const Encoding& encoding : part.encodings)
+        encoding.encode(frame.at(*part.out, row + r), part.out->width, group / 2, (group + groups) / 2,
+                        frame.at<std::uint8_t>(*encoding.to, row + r));
     }
   };
 

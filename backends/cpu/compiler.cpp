@@ -8,6 +8,9 @@
 namespace nacelle::cpu {
 namespace {
 
+// A row's norm, encoding or rotation takes about as long as a barrier.
+constexpr std::uint64_t kSmallRows = 2;
+
 constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t to) { return (n + to - 1) / to * to; }
 
 constexpr std::pair<std::uint32_t, const std::uint32_t * Frame::*> kInputs[] = {
@@ -136,7 +139,7 @@ void Compiler::flush_rows() {
       "rows",
       [lead](const Frame& frame, std::uint32_t threads) -> Work {
         const std::uint64_t count = frame.count(lead);
-        return {count, std::max<std::uint64_t>(1, count / (threads * 4))};
+        return {count, std::max<std::uint64_t>(1, count / (threads * 4)), count <= kSmallRows};
       },
       [chain = std::exchange(chain_, {})](const Frame& frame, std::uint64_t begin, std::uint64_t end,
                                           std::byte* scratch) {

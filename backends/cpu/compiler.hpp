@@ -37,6 +37,11 @@ class Compiler {
   using RowFunction = std::function<void(const Frame&, std::uint32_t row, std::byte* scratch)>;
   using IndexArray = const std::uint32_t* Frame::*;
 
+  // A value's rows as the matmuls that read it want them.
+  struct Encoding {
+    decltype(MatmulVariant::encode) encode;
+    const Place* to;
+  };
   struct MatmulPart {
     const PackedMatrix* weights = nullptr;
     const PackedMatrix* up_weights = nullptr;  // with a gated activation: `weights` is the gate's
@@ -45,6 +50,7 @@ class Compiler {
     const Place* residual = nullptr;
     const Place* out = nullptr;
     GatedAttributes gated{};
+    std::vector<Encoding> encodings;  // of `out`, made tile by tile
   };
   struct MatmulOps;  // the operations behind a part; compile_matmul.cpp
 
@@ -110,6 +116,8 @@ class Compiler {
   const nacelle_op* gate_of(const nacelle_op& matmul) const;
   std::vector<MatmulOps> gather_matmuls(std::uint32_t index);
   Place* encode(std::uint32_t x, const MatmulVariant& variant);
+  // For a step that writes whole blocks of the value: what it can encode while they are warm, with places made for it.
+  std::vector<Encoding> plan_encodings(std::uint32_t value);
   void push_matmul(std::vector<MatmulPart> parts, const Place* x);
 
   const CpuWeights& weights_;

@@ -70,9 +70,11 @@ struct Frame {
   }
 };
 
-// How much a step has to do: threads claim `grain` of `units` at a time. 0 units: the step is skipped.
+// How much a step has to do: threads claim `grain` of `units` at a time. 0 units: the step is skipped. A `small` step
+// costs less than a barrier: whoever ends the step before it last does it alone.
 struct Work {
   std::uint64_t units, grain;
+  bool small = false;
 };
 
 // A step runs on all threads, with a barrier after it. Units are independent of each other; `scratch` is the thread's

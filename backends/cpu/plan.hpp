@@ -1,6 +1,7 @@
 // A compiled bucket: the program, its memory, and one entry of the host's thread team a step.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <nacelle/backend.hpp>
 #include <span>
@@ -50,6 +51,7 @@ class CpuPlan final : public sdk::Plan {
   void cut_tiles();
   void find_changed(Slot& slot);
   void execute();
+  std::size_t run_small_steps(std::size_t first, std::uint32_t threads, bool run);
   void publish(Slot& slot);
   const Place* kept(std::uint32_t slot, std::uint32_t value, std::uint64_t count) const;
 
@@ -69,7 +71,8 @@ class CpuPlan final : public sdk::Plan {
   std::vector<RowTiles> tile_views_;
   CpuCache* cache_ = nullptr;
   Frame frame_{};
-  std::uint32_t allocations_ = 0;  // in the latest run
+  std::atomic<std::uint32_t> arrived_{0};  // members that have ended the step at hand
+  std::uint32_t allocations_ = 0;          // in the latest run
 };
 
 }  // namespace nacelle::cpu

@@ -17,16 +17,20 @@ enum class Extra {
 
 // 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127. Sets the sums of both halves.
 inline float quantise_block(const float* x, std::int8_t* values, std::int32_t (&sums)[2]) {
+  constexpr std::uint32_t kHalf = kQuantBlock / 2;
   F largest = zero();
   for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes) largest = max(largest, abs(load(x + i)));
   const float peak = highest(largest);
   // Below this the reciprocal overflows; such a block is zero for every purpose.
   const float inverse = peak > 1e-30f ? 127.0f / peak : 0.0f;
-  for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes) store_i8(values + i, mul(load(x + i), set(inverse)));
-  sums[0] = sums[1] = 0;
-  for (std::uint32_t i = 0; i < kQuantBlock / 2; ++i) {
-    sums[0] += values[i];
-    sums[1] += values[i + kQuantBlock / 2];
+  for (std::uint32_t half = 0; half < 2; ++half) {
+    F total = zero();  // whole numbers: exact in any order
+    for (std::uint32_t i = half * kHalf; i < (half + 1) * kHalf; i += kLanes) {
+      const F whole = round(mul(load(x + i), set(inverse)));
+      store_i8(values + i, whole);
+      total = add(total, whole);
+    }
+    sums[half] = static_cast<std::int32_t>(sum(total));
   }
   return peak > 1e-30f ? peak / 127.0f : 0.0f;
 }
