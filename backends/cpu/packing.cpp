@@ -73,12 +73,11 @@ void pack_scales(const QuantLayout& layout, const std::uint8_t* block, const Blo
   }
 }
 
-void pack_quantised(const QuantLayout& layout, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
-                    std::uint64_t columns, std::uint8_t* group) {
-  const std::uint32_t elements = layout.format.elements;
+void pack_blocks(const QuantLayout& layout, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+                 std::uint64_t columns, std::uint8_t* group) {
   const std::uint64_t block_bytes = type_info(layout.format.type)->block_bytes;
   std::uint8_t* scales = group + columns / kQuantBlock * layout.code_bytes;
-  for (std::uint64_t b = 0; b < columns / elements; ++b)
+  for (std::uint64_t b = 0; b < columns / layout.format.elements; ++b)
     for (std::uint32_t lane = 0; lane < count; ++lane) {
       const std::uint8_t* block = rows + lane * row_bytes + b * block_bytes;
       BlockParts parts;
@@ -92,6 +91,24 @@ void pack_quantised(const QuantLayout& layout, const std::uint8_t* rows, std::ui
       }
       pack_scales(layout, block, parts, lane, scales + b * layout.entry_bytes);
     }
+}
+
+// Flattened, so that the format is a constant of every loop: a model has a billion codes. It halves the time of blocks
+// of 32, and gains nothing on blocks of 256.
+template <nacelle_type kType>
+[[gnu::flatten]] void pack_quantised(const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+                                     std::uint64_t columns, std::uint8_t* group) {
+  pack_blocks(quant_layout(*block_format(kType)), rows, row_bytes, count, columns, group);
+}
+
+void pack_format(const BlockFormat& format, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+                 std::uint64_t columns, std::uint8_t* group) {
+  switch (format.type) {
+    case NACELLE_TYPE_Q8_0: return pack_quantised<NACELLE_TYPE_Q8_0>(rows, row_bytes, count, columns, group);
+    case NACELLE_TYPE_Q4_0: return pack_quantised<NACELLE_TYPE_Q4_0>(rows, row_bytes, count, columns, group);
+    case NACELLE_TYPE_Q5_0: return pack_quantised<NACELLE_TYPE_Q5_0>(rows, row_bytes, count, columns, group);
+    default: return pack_blocks(quant_layout(format), rows, row_bytes, count, columns, group);
+  }
 }
 
 std::uint16_t read_u16(const std::uint8_t* p) {
@@ -157,8 +174,7 @@ void pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_
     case NACELLE_TYPE_F16: return pack_plain<std::uint16_t>(rows, row_bytes, count, columns, group);
     case NACELLE_TYPE_BF16: return pack_pairs(rows, row_bytes, count, columns, group);
     default:
-      if (const BlockFormat* format = block_format(type))
-        pack_quantised(quant_layout(*format), rows, row_bytes, count, columns, group);
+      if (const BlockFormat* format = block_format(type)) pack_format(*format, rows, row_bytes, count, columns, group);
   }
 }
 
