@@ -39,20 +39,14 @@ inline void bf16_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t g
       store(call.out + (row + r) * call.out_stride + (group + g) * kGroupRows, sums[r][g]);
 }
 
-constexpr int kBf16Rows = 6, kBf16Groups = 2;
+constexpr int kBf16Rows = 8, kBf16Groups = 3;
 
-template <int kGroups>
-inline void bf16_rows(const MatmulCall& call, std::uint32_t group) {
-  std::uint32_t row = 0;
-  for (; row + kBf16Rows <= call.rows; row += kBf16Rows) bf16_tile<kBf16Rows, kGroups>(call, row, group);
-  switch (call.rows - row) {
-    case 5: bf16_tile<5, kGroups>(call, row, group); break;
-    case 4: bf16_tile<4, kGroups>(call, row, group); break;
-    case 3: bf16_tile<3, kGroups>(call, row, group); break;
-    case 2: bf16_tile<2, kGroups>(call, row, group); break;
-    case 1: bf16_tile<1, kGroups>(call, row, group); break;
-    default: break;
-  }
+// Rows in tiles of kRows, then what is left.
+template <int kRows, int kGroups>
+inline void bf16_rows(const MatmulCall& call, std::uint32_t row, std::uint32_t group) {
+  for (; row + kRows <= call.rows; row += kRows) bf16_tile<kRows, kGroups>(call, row, group);
+  if constexpr (kRows > 1)
+    if (row < call.rows) bf16_rows<kRows - 1, kGroups>(call, row, group);
 }
 
 inline void multiply_bf16(const MatmulCall& call, std::uint32_t groups) {
@@ -60,8 +54,8 @@ inline void multiply_bf16(const MatmulCall& call, std::uint32_t groups) {
   // A lone row takes eight groups: that many accumulators hide the latency of vdpbf16ps.
   if (call.rows == 1)
     for (; group + 8 <= groups; group += 8) bf16_tile<1, 8>(call, 0, group);
-  for (; group + 2 <= groups; group += 2) bf16_rows<2>(call, group);
-  if (group < groups) bf16_rows<1>(call, group);
+  for (; group + kBf16Groups <= groups; group += kBf16Groups) bf16_rows<kBf16Rows, kBf16Groups>(call, 0, group);
+  for (; group < groups; ++group) bf16_rows<kBf16Rows, 1>(call, 0, group);
 }
 
 }  // namespace

@@ -87,18 +87,12 @@ constexpr int kFloatRows = kLanes == 4 ? 2 : 6;
 // A lone row has too few accumulators to hide the latency of an addition: it takes more groups at once.
 constexpr int kLoneGroups = kRegisters == 32 ? 8 : 16 / kGroupVectors / 4 * 2;
 
-template <class Weights, int kGroups>
-inline void float_rows(const MatmulCall& call, std::uint32_t group) {
-  std::uint32_t row = 0;
-  for (; row + kFloatRows <= call.rows; row += kFloatRows) float_tile<Weights, kFloatRows, kGroups>(call, row, group);
-  switch (call.rows - row) {
-    case 5: float_tile<Weights, 5, kGroups>(call, row, group); break;
-    case 4: float_tile<Weights, 4, kGroups>(call, row, group); break;
-    case 3: float_tile<Weights, 3, kGroups>(call, row, group); break;
-    case 2: float_tile<Weights, 2, kGroups>(call, row, group); break;
-    case 1: float_tile<Weights, 1, kGroups>(call, row, group); break;
-    default: break;
-  }
+// Rows in tiles of kRows, then what is left.
+template <class Weights, int kRows, int kGroups>
+inline void float_rows(const MatmulCall& call, std::uint32_t row, std::uint32_t group) {
+  for (; row + kRows <= call.rows; row += kRows) float_tile<Weights, kRows, kGroups>(call, row, group);
+  if constexpr (kRows > 1)
+    if (row < call.rows) float_rows<Weights, kRows - 1, kGroups>(call, row, group);
 }
 
 template <class Weights>
@@ -106,8 +100,9 @@ void multiply_float(const MatmulCall& call, std::uint32_t groups) {
   std::uint32_t group = 0;
   if (call.rows == 1)
     for (; group + kLoneGroups <= groups; group += kLoneGroups) float_tile<Weights, 1, kLoneGroups>(call, 0, group);
-  for (; group + kFloatGroups <= groups; group += kFloatGroups) float_rows<Weights, kFloatGroups>(call, group);
-  for (; group < groups; ++group) float_rows<Weights, 1>(call, group);
+  for (; group + kFloatGroups <= groups; group += kFloatGroups)
+    float_rows<Weights, kFloatRows, kFloatGroups>(call, 0, group);
+  for (; group < groups; ++group) float_rows<Weights, kFloatRows, 1>(call, 0, group);
 }
 
 }  // namespace
