@@ -20,10 +20,12 @@ inline std::uint32_t tile_tokens(const KvView& kv) {
   return kv.block_tokens < kTileTokens ? kv.block_tokens : kTileTokens;
 }
 
-// scores[q][tile * 16 + lane] = scale * query q . key, for kTiles tiles.
+// scores[q][tile * 16 + lane] = scale * query q . key, for kTiles tiles; `next`: those that will be read after them,
+// fetched meanwhile, since no processor guesses where the next block lies.
 template <class Key, int kQueries, int kTiles>
 inline void score_tiles(const AttentionCall& call, std::uint32_t query, const std::uint8_t* const (&keys)[kTiles],
-                        float* const (&scores)[kTiles]) {
+                        const std::uint8_t* const (&next)[kTiles], float* const (&scores)[kTiles]) {
+  const std::uint64_t column_bytes = call.kv.key_tile_bytes / call.kv.key_width;
   F sums[kQueries][kTiles * kTileVectors];
   const float* q[kQueries];
 #pragma GCC unroll 8
@@ -33,6 +35,7 @@ inline void score_tiles(const AttentionCall& call, std::uint32_t query, const st
   }
   for (std::uint32_t d = 0; d < call.kv.key_width; ++d) {
     F lanes[kTiles * kTileVectors];
+    for (int t = 0; t < kTiles; ++t) __builtin_prefetch(next[t] + d * column_bytes);
 #pragma GCC unroll 16
     for (int v = 0; v < kTiles * kTileVectors; ++v)
       lanes[v] = Key::key(keys[v / kTileVectors], call.kv.key_width, d, v % kTileVectors);
@@ -55,13 +58,15 @@ inline std::uint32_t score_some(const AttentionCall& call, std::uint32_t query, 
                                 std::uint32_t token, float* scores) {
   const std::uint32_t step = tile_tokens(call.kv);
   for (; token + (kTiles - 1) * step < range.end; token += kTiles * step) {
-    const std::uint8_t* keys[kTiles];
+    const std::uint8_t *keys[kTiles], *next[kTiles];
     float* to[kTiles];
     for (std::uint32_t t = 0; t < kTiles; ++t) {
-      keys[t] = key_tile(call.kv, token + t * step);
-      to[t] = scores + (token + t * step - range.start);
+      const std::uint32_t at = token + t * step, after = at + kTiles * step;
+      keys[t] = key_tile(call.kv, at);
+      next[t] = after < range.end ? key_tile(call.kv, after) : keys[t];
+      to[t] = scores + (at - range.start);
     }
-    score_tiles<Key, kQueries, kTiles>(call, query, keys, to);
+    score_tiles<Key, kQueries, kTiles>(call, query, keys, next, to);
   }
   return token;
 }
@@ -69,7 +74,7 @@ inline std::uint32_t score_some(const AttentionCall& call, std::uint32_t query, 
 // Several tiles at once for few queries: enough sums in flight to hide the latency of an addition.
 template <class Key, int kQueries>
 inline void score_queries(const AttentionCall& call, std::uint32_t query, const TokenRange& range, float* scores) {
-  constexpr int kTiles = kLanes == 16 ? 8 / kQueries : kQueries == 1 ? 2 : 1;
+  constexpr int kTiles = kLanes == 16 ? (kQueries == 8 ? 2 : 4) : kQueries == 1 ? 2 : 1;
   std::uint32_t token = range.begin / tile_tokens(call.kv) * tile_tokens(call.kv);
   if constexpr (kTiles > 1) token = score_some<Key, kQueries, kTiles>(call, query, range, token, scores);
   score_some<Key, kQueries, 1>(call, query, range, token, scores);
@@ -148,7 +153,9 @@ inline void blend_columns(const AttentionCall& call, std::uint32_t query, const 
     const std::uint32_t block_end = (token / call.kv.block_tokens + 1) * call.kv.block_tokens;
     const std::uint32_t last = block_end < range.end ? block_end : range.end;
     const std::uint8_t* row = value_row(call.kv, token);
-    for (; token < last; ++token, row += call.kv.value_row_bytes) {
+    const std::uint8_t* next = last < range.end ? value_row(call.kv, last) : row;
+    for (; token < last; ++token, row += call.kv.value_row_bytes, next += call.kv.value_row_bytes) {
+      for (std::uint64_t at = 0; at < call.kv.value_row_bytes; at += 64) __builtin_prefetch(next + at);
       F lanes[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) lanes[v] = Value::value(row, call.kv.value_width, column + v * kLanes);
