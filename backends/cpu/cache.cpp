@@ -19,7 +19,7 @@ std::string name_of(nacelle_type type) {
 
 // A type that the kernels hold, in a width that its blocks fit: a head of whole blocks, or blocks of whole heads.
 void check_type(nacelle_type type, std::uint32_t heads, std::uint32_t width, const char* what) {
-  if (!choose_keys(type, Isa::kPortable))
+  if (!choose_keys(type, IsaSet()))
     throw sdk::Failure(NACELLE_UNIMPLEMENTED, std::string("cpu: the cache cannot hold ") + what + " as " +
                                                   name_of(type) + "; use f32, f16, bf16, q8_0 or q4_0");
   const bool fits = type_info(type)->block_elements == 1 || width % kQuantBlock == 0 ||

@@ -2,29 +2,80 @@
 // what the configuration allows.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace nacelle::cpu {
 
-// In order: a level includes those before it. Each has one translation unit in kernels/.
+// From the lowest; each has translation units of its own in kernels/. A processor may have a level and lack one before
+// it: Ice Lake has kAvx512 and no kAvxVnni.
 enum class Isa {
-  kPortable = 0,    // the baseline of the build: x86-64-v2, or armv8
-  kAvx2 = 1,        // AVX2, FMA, F16C
-  kAvx512 = 2,      // AVX-512 F, BW, VL, DQ, VNNI
-  kAvx512Bf16 = 3,  // and BF16
+  kPortable,    // the baseline of the build: x86-64-v2, or armv8
+  kAvx2,        // AVX2, FMA, F16C
+  kAvxVnni,     // and the 256-bit dot product of AVX-VNNI
+  kAvx512,      // kAvx2 and AVX-512 F, BW, VL, DQ, VNNI
+  kAvx512Bf16,  // and BF16
+  kNeon,        // the baseline of armv8, by its own instructions
+  kDotprod,     // and the dot product of armv8.2
+  kI8mm,        // and the mixed-sign one of armv8.6
 };
 
-inline constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+#if defined(__aarch64__)
+inline constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
+#elif defined(__x86_64__)
+inline constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Bf16};
+#else
+inline constexpr Isa kAllIsas[] = {Isa::kPortable};
+#endif
 
-// "portable", "avx2", "avx512vnni", "avx512bf16": as in kernel names and in the setting "backend.cpu.isa".
+// "portable", "avx2", "avx512vnni", ...: as in kernel names and in the setting "backend.cpu.isa".
 const char* to_string(Isa isa) noexcept;
 
-// The highest level that the processor and the operating system (XCR0) both allow.
-Isa detect_isa() noexcept;
+// Levels of this build's architecture; kPortable is in every set.
+class IsaSet {
+ public:
+  constexpr bool has(Isa isa) const { return bits_ >> static_cast<int>(isa) & 1; }
+  constexpr IsaSet with(Isa isa) const { return IsaSet(bits_ | bit(isa)); }
+  constexpr IsaSet up_to(Isa cap) const { return IsaSet(bits_ & (2 * bit(cap) - 1)); }
+  constexpr Isa best() const {
+    Isa found = Isa::kPortable;
+    for (Isa isa : kAllIsas)
+      if (has(isa)) found = isa;
+    return found;
+  }
+  constexpr bool operator==(const IsaSet&) const = default;
 
-// detect_isa(), capped by the setting; throws std::invalid_argument for a name that is no level.
-Isa usable_isa(std::string_view cap);
+  constexpr IsaSet() = default;
+
+ private:
+  constexpr explicit IsaSet(std::uint32_t bits) : bits_(bits) {}
+  static constexpr std::uint32_t bit(Isa isa) { return 1u << static_cast<int>(isa); }
+
+  std::uint32_t bits_ = bit(Isa::kPortable);
+};
+
+// Every level of kAllIsas, up to `cap`, whatever this machine has.
+constexpr IsaSet all_up_to(Isa cap) {
+  IsaSet set;
+  for (Isa isa : kAllIsas) set = set.with(isa);
+  return set.up_to(cap);
+}
+
+// What a processor and its operating system say of themselves. x86-64: CPUID.1:ECX, CPUID.7:EBX, CPUID.7:ECX,
+// CPUID.(7,1):EAX and the low half of XCR0; a word that does not exist is 0. armv8: AT_HWCAP and AT_HWCAP2.
+using FeatureWords = std::array<std::uint64_t, 5>;
+FeatureWords read_features() noexcept;
+
+// The levels whose features are all there.
+IsaSet levels_of(const FeatureWords& words) noexcept;
+
+// The levels that the processor and the operating system both allow.
+IsaSet detect_isa() noexcept;
+
+// detect_isa() up to the level `cap`, or all of it; throws std::invalid_argument for a name that is no level.
+IsaSet usable_isa(std::string_view cap);
 
 // "AMD EPYC 9B45", or the architecture's name where the processor does not say.
 std::string processor_name();

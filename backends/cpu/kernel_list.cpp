@@ -34,16 +34,16 @@ void show(const Line& line, const std::function<void(const nacelle_kernel_info&)
   visit(info);
 }
 
-Line describe(const MatmulVariant& variant, const MatmulVariant& selected, Isa usable, const std::string& pattern) {
+Line describe(const MatmulVariant& variant, const MatmulVariant& selected, IsaSet usable, const std::string& pattern) {
   Line line{"matmul", pattern, variant.name, {}, variant.revision, NACELLE_KERNEL_CANDIDATE, variant.cost};
   if (&variant == &selected) {
     line.state = NACELLE_KERNEL_SELECTED;
     line.reason = std::string("lowest static cost, or pinned; numerics ") + variant.numerics;
-  } else if (variant.isa > usable) {
+  } else if (!usable.has(variant.isa)) {
     line.state = NACELLE_KERNEL_UNUSABLE;
     line.reason = std::string("needs ") + to_string(variant.isa) +
-                  (variant.isa > detect_isa() ? ", which this processor or kernel does not offer"
-                                              : ", which backend.cpu.isa forbids");
+                  (!detect_isa().has(variant.isa) ? ", which this processor or kernel does not offer"
+                                                  : ", which backend.cpu.isa forbids");
   } else {
     line.reason = std::string("higher static cost; numerics ") + variant.numerics;
   }

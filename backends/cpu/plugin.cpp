@@ -30,7 +30,7 @@ SystemMemory system_memory() {
 
 class CpuDevice final : public sdk::Device {
  public:
-  CpuDevice(const sdk::Host& host, Isa isa) : host_(host), isa_(isa) {}
+  CpuDevice(const sdk::Host& host, IsaSet isa) : host_(host), isa_(isa) {}
 
   bool supports(const nacelle_graph& graph, const nacelle_op& op) const noexcept override {
     return cpu::supports(graph, op);
@@ -48,14 +48,15 @@ class CpuDevice final : public sdk::Device {
 
  private:
   sdk::Host host_;
-  Isa isa_;
+  IsaSet isa_;
 };
 
 class CpuBackend final : public sdk::Backend {
  public:
   explicit CpuBackend(const sdk::Host& host) : host_(host), name_(processor_name()) {
     const std::uint32_t threads = host.team_size();
-    detail_ = std::string(to_string(isa())) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+    detail_ =
+        std::string(to_string(isa().best())) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
   }
 
   std::uint32_t device_count(std::string_view&) override { return 1; }
@@ -81,7 +82,7 @@ class CpuBackend final : public sdk::Backend {
 
  private:
   // Read at each use, so that a wrong setting is reported where the device is asked for.
-  Isa isa() const {
+  IsaSet isa() const {
     try {
       return usable_isa(host_.config("backend.cpu.isa").value_or(""));
     } catch (const std::invalid_argument& error) {

@@ -9,6 +9,7 @@ std::span<const KernelTable* const> kernel_tables() noexcept {
     &kAvx512Bf16Kernels,
     &kAvx512Kernels,
     &kAvx512QuantKernels,
+    &kAvxVnniQuantKernels,
     &kAvx2Kernels,
     &kAvx2QuantKernels,
 #endif
@@ -18,20 +19,20 @@ std::span<const KernelTable* const> kernel_tables() noexcept {
   return kTables;
 }
 
-const MatmulVariant* choose_matmul(std::uint32_t type, Isa usable, std::string_view pin) noexcept {
+const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin) noexcept {
   const MatmulVariant* best = nullptr;
   bool pinned = false;
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
-    if (variant.isa > usable || pinned) return;
+    if (!usable.has(variant.isa) || pinned) return;
     pinned = variant.name == pin;
     if (pinned || !best || variant.cost < best->cost) best = &variant;
   });
   return best;
 }
 
-const KernelTable& choose_table(Isa usable) noexcept {
+const KernelTable& choose_table(IsaSet usable) noexcept {
   for (const KernelTable* table : kernel_tables())
-    if (table->isa <= usable && table->vectors) return *table;
+    if (usable.has(table->isa) && table->vectors) return *table;
   return kPortableKernels;
 }
 
@@ -46,12 +47,12 @@ const Kernels* find_type(const Kernels* kernels, std::uint32_t count, std::uint3
 
 }  // namespace
 
-const KeyKernels* choose_keys(std::uint32_t type, Isa usable) noexcept {
+const KeyKernels* choose_keys(std::uint32_t type, IsaSet usable) noexcept {
   const AttentionKernels& kernels = *choose_table(usable).attention;
   return find_type(kernels.keys, kernels.type_count, type);
 }
 
-const ValueKernels* choose_values(std::uint32_t type, Isa usable) noexcept {
+const ValueKernels* choose_values(std::uint32_t type, IsaSet usable) noexcept {
   const AttentionKernels& kernels = *choose_table(usable).attention;
   return find_type(kernels.values, kernels.type_count, type);
 }

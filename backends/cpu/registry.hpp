@@ -9,7 +9,7 @@
 
 namespace nacelle::cpu {
 
-// Tables of all ISAs that this build has, from the highest; those above the processor's level are listed but never
+// Tables of all ISAs that this build has, from the highest; those that the processor lacks are listed but never
 // called.
 std::span<const KernelTable* const> kernel_tables() noexcept;
 
@@ -22,13 +22,13 @@ void for_matmul_variants(std::uint32_t type, Visitor visit) {
 }
 
 // The cheapest usable variant for weights of `type`, or the one named by `pin` where it is usable; nullptr for none.
-const MatmulVariant* choose_matmul(std::uint32_t type, Isa usable, std::string_view pin = {}) noexcept;
+const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin = {}) noexcept;
 
 // The highest usable table that has vectors.
-const KernelTable& choose_table(Isa usable) noexcept;
+const KernelTable& choose_table(IsaSet usable) noexcept;
 
 // nullptr where no cache holds the type.
-const KeyKernels* choose_keys(std::uint32_t type, Isa usable) noexcept;
-const ValueKernels* choose_values(std::uint32_t type, Isa usable) noexcept;
+const KeyKernels* choose_keys(std::uint32_t type, IsaSet usable) noexcept;
+const ValueKernels* choose_values(std::uint32_t type, IsaSet usable) noexcept;
 
 }  // namespace nacelle::cpu

@@ -95,7 +95,7 @@ std::vector<bool> matrix_weights(const nacelle_graph& graph) {
 
 }  // namespace
 
-CpuWeights::CpuWeights(const sdk::Host& host, Isa isa, const nacelle_graph& graph,
+CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& graph,
                        std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
                        const nacelle_prepare_options& options)
     : host_(host),

@@ -36,7 +36,7 @@ struct Adapter {
 class CpuWeights final : public sdk::Weights {
  public:
   // Throws sdk::Failure, naming the weight, for what cannot be packed.
-  CpuWeights(const sdk::Host& host, Isa isa, const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
+  CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
              const nacelle_weight_source& source, const nacelle_prepare_options& options);
 
   std::uint64_t bytes() const noexcept override { return bytes_; }
@@ -47,7 +47,7 @@ class CpuWeights final : public sdk::Weights {
   void write_adapter(sdk::Stream&, const nacelle_adapter_update& update) override;
   void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const override;
 
-  Isa isa() const { return isa_; }
+  IsaSet isa() const { return isa_; }
   const VectorKernels& vectors() const { return *choose_table(isa_).vectors; }
   const nacelle_graph& graph() const { return graph_; }
   // Of the value `value`, which is a weight used by EMBEDDING or MATMUL.
@@ -66,7 +66,7 @@ class CpuWeights final : public sdk::Weights {
   const MatmulVariant* choose(nacelle_type type, std::string_view pins) const;
 
   sdk::Host host_;
-  Isa isa_;
+  IsaSet isa_;
   const nacelle_graph& graph_;
   nacelle_prepare_options options_;
   std::string pins_;

@@ -199,6 +199,7 @@ struct KernelTable {
 extern const KernelTable kPortableKernels, kPortableQuantKernels;
 #if defined(__x86_64__)
 extern const KernelTable kAvx2Kernels, kAvx2QuantKernels;
+extern const KernelTable kAvxVnniQuantKernels;
 extern const KernelTable kAvx512Kernels, kAvx512QuantKernels;
 extern const KernelTable kAvx512Bf16Kernels;  // matmul only
 #endif

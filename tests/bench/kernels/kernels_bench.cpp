@@ -1,5 +1,5 @@
-// How fast each matmul variant is on this machine, one thread: `bench_kernels [NAME-PART [rows N K]]`. For one row the weights
-// are larger than the caches, as in decoding. Prints the median of several passes.
+// How fast each matmul variant is on this machine, one thread: `bench_kernels [NAME-PART [rows N K]]`. For one row the
+// weights are larger than the caches, as in decoding. Prints the median of several passes.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -88,10 +88,10 @@ int main(int argc, char** argv) {
   const std::string_view part = argc > 1 ? argv[1] : "";
   const auto number = [&](int i) { return static_cast<std::uint32_t>(std::atoi(argv[i])); };
   if (argc > 4) shapes = {{number(2), number(3), number(4)}};
-  std::printf("%s, %s\n", processor_name().c_str(), to_string(detect_isa()));
+  std::printf("%s, %s\n", processor_name().c_str(), to_string(detect_isa().best()));
   for (const Shape& shape : shapes)
     for (const KernelTable* table : kernel_tables())
       for (std::uint32_t i = 0; i < table->matmul_count; ++i)
-        if (table->isa <= detect_isa() && std::string_view(table->matmul[i].name).find(part) != part.npos)
+        if (detect_isa().has(table->isa) && std::string_view(table->matmul[i].name).find(part) != part.npos)
           bench(table->matmul[i], shape);
 }

@@ -1,6 +1,7 @@
 // Levels, caps and the registry's choice.
 #include <nacelle/graph.h>
 
+#include <iterator>
 #include <nacelle/types.hpp>
 #include <set>
 #include <stdexcept>
@@ -12,27 +13,75 @@ using namespace nacelle::cpu::test;
 
 TEST_CASE("a cap lowers the level and never raises it; an unknown name is refused") {
   CHECK(usable_isa("") == detect_isa());
-  CHECK(usable_isa("portable") == Isa::kPortable);
-  CHECK(usable_isa("avx512bf16") == detect_isa());
-  CHECK(usable_isa("avx2") <= Isa::kAvx2);
+  CHECK(usable_isa("portable") == IsaSet());
+  for (const Isa cap : kAllIsas) {
+    INFO(to_string(cap));
+    CHECK(usable_isa(to_string(cap)) == detect_isa().up_to(cap));
+    CHECK(usable_isa(to_string(cap)).best() <= cap);
+  }
+  CHECK(usable_isa(to_string(kAllIsas[std::size(kAllIsas) - 1])) == detect_isa());
   CHECK_THROWS_AS(usable_isa("avx9000"), std::invalid_argument);
 }
 
+#if defined(__x86_64__)
+namespace {
+
+// CPUID.1:ECX, 7:EBX, 7:ECX, (7,1):EAX and XCR0 as such processors report them.
+constexpr std::uint64_t kNehalemBasic = 0x00982201, kHaswellBasic = 0x7ffafbff;
+constexpr std::uint64_t kHaswell = 0x000027ab, kIceLake = 0xf2bf27ab, kIceLakeVnni = 0x00415f5e;
+
+IsaSet set_of(std::initializer_list<Isa> levels) {
+  IsaSet set;
+  for (const Isa isa : levels) set = set.with(isa);
+  return set;
+}
+
+}  // namespace
+
+TEST_CASE("levels by CPUID and XCR0: each needs all of its features, and none that it does not use") {
+  CHECK(levels_of({}) == IsaSet());
+  CHECK(levels_of({kNehalemBasic, 0, 0, 0, 0}) == IsaSet());
+  const IsaSet avx2 = set_of({Isa::kAvx2}), avxvnni = avx2.with(Isa::kAvxVnni), avx512 = avx2.with(Isa::kAvx512);
+  CHECK(levels_of({kHaswellBasic, kHaswell, 0, 0, 0x7}) == avx2);
+  CHECK(levels_of({kHaswellBasic, kHaswell, 0, 0x10, 0x7}) == avxvnni);          // Alder Lake
+  CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0, 0xe7}) == avx512);  // Ice Lake: no AVX-VNNI
+  CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0x20, 0xe7}) == avx512.with(Isa::kAvx512Bf16));  // Zen 4
+  CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0x30, 0xe7}) == all_up_to(Isa::kAvx512Bf16));
+  // Without one feature of AVX-512 each; then with registers that the operating system does not save.
+  for (const int bit : {16, 17, 30, 31})
+    CHECK(levels_of({kHaswellBasic, kIceLake & ~(1ull << bit), kIceLakeVnni, 0x30, 0xe7}) == avxvnni);
+  CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni & ~(1ull << 11), 0x30, 0xe7}) == avxvnni);
+  CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0x30, 0x7}) == avxvnni);
+  CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0x30, 0x3}) == IsaSet());
+  for (const int bit : {12, 27, 28, 29})
+    CHECK(levels_of({kHaswellBasic & ~(1ull << bit), kIceLake, kIceLakeVnni, 0x30, 0xe7}) == IsaSet());
+}
+
+TEST_CASE("a level that is missing between two others is skipped") {
+  const IsaSet ice_lake = set_of({Isa::kAvx2, Isa::kAvx512}), alder_lake = set_of({Isa::kAvx2, Isa::kAvxVnni});
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_K, ice_lake)->isa == Isa::kAvx512);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_K, ice_lake.up_to(Isa::kAvxVnni))->isa == Isa::kAvx2);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_K, alder_lake)->isa == Isa::kAvxVnni);
+  CHECK(choose_matmul(NACELLE_TYPE_F32, alder_lake)->isa == Isa::kAvx2);
+  CHECK(choose_table(alder_lake).isa == Isa::kAvx2);
+}
+#endif
+
 TEST_CASE("every weight type has a variant at every level, never above it; a pin chooses, an unusable pin does not") {
   for (const nacelle::TypeInfo& info : nacelle::kTypes)
-    for (const Isa isa : kAllIsas) {
+    for (const Isa cap : kAllIsas) {
       if (!packable(info.type)) continue;
       INFO(info.name);
-      const MatmulVariant* variant = choose_matmul(info.type, isa);
+      const MatmulVariant* variant = choose_matmul(info.type, all_up_to(cap));
       REQUIRE(variant);
-      CHECK(variant->isa <= isa);
+      CHECK(variant->isa <= cap);
       CHECK(variant->weight == info.type);
     }
-  CHECK(choose_matmul(NACELLE_TYPE_I8, Isa::kAvx512) == nullptr);
+  CHECK(choose_matmul(NACELLE_TYPE_I8, all_up_to(Isa::kI8mm)) == nullptr);
   const char* pin = "q8a_q8_0_gemm_3x4c4_portable";
-  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, Isa::kAvx512, pin)->name == std::string(pin));
+  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, all_up_to(Isa::kI8mm), pin)->name == std::string(pin));
 #if defined(__x86_64__)
-  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, Isa::kAvx2, "q8a_q8_0_gemm_4x48c4_avx512vnni")->isa == Isa::kAvx2);
+  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, all_up_to(Isa::kAvx2), "q8a_q8_0_gemm_4x48c4_avx512vnni")->isa == Isa::kAvx2);
 #endif
 }
 

@@ -16,7 +16,7 @@ namespace nacelle::cpu::test {
 inline std::vector<const KernelTable*> usable_tables() {
   std::vector<const KernelTable*> tables;
   for (const KernelTable* table : kernel_tables())
-    if (table->isa <= detect_isa()) tables.push_back(table);
+    if (detect_isa().has(table->isa)) tables.push_back(table);
   return tables;
 }
 
