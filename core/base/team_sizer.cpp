@@ -49,7 +49,7 @@ void TeamSizer::judge(const TeamRun& run, Duration now) noexcept {
     if (++trial.odd_ones > kPairs) end_trial(false, now, run.wall);
     return;
   }
-  (next() == members_ ? trial.present : trial.candidates) += run.wall;
+  (run.members == trial.candidate ? trial.candidates : trial.present) += run.wall;
   if (++trial.runs % 2 != 0) return;
   const double ratio = static_cast<double>(trial.candidates.count()) /
                        static_cast<double>(std::max<std::int64_t>(1, trial.present.count()));
