@@ -18,6 +18,8 @@ using CLI::App;
 void add_host_flags(App& app, HostFlags& flags, bool json) {
   if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
   app.add_option("--threads", flags.threads, "compute threads (default: the CPU budget of this process)");
+  app.add_flag("--pin-threads", flags.pin_threads,
+               "bind each thread to a core of its own; only where no other process computes");
   app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
   app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
   app.add_option("--plugin-config", flags.plugin_settings, "KEY=VALUE, a setting that plugins can read");

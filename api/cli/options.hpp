@@ -15,6 +15,7 @@ namespace nacelle::cli {
 struct HostFlags {
   bool json = false;
   unsigned threads = 0;  // 0: what the cgroup, the cpuset and the cores allow
+  bool pin_threads = false;
   std::string log_level = "info";
   std::string log_format = "text";
   std::vector<std::filesystem::path> plugin_folders;  // beside the program's own

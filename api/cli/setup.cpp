@@ -35,6 +35,7 @@ std::unique_ptr<PluginHost> make_host(const HostFlags& flags) {
   options.folders = default_plugin_folders();
   options.folders.insert(options.folders.end(), flags.plugin_folders.begin(), flags.plugin_folders.end());
   options.threads = flags.threads;
+  options.pin_threads = flags.pin_threads;
   options.allowed_sha256 = flags.allowed_sha256;
   for (const std::string& setting : flags.plugin_settings) {
     const auto equals = setting.find('=');

@@ -151,21 +151,19 @@ std::size_t CpuPlan::run_small_steps(std::size_t first, std::uint32_t threads, b
 // Every barrier is a chance to wait for a thread that has lost its CPU, so there are as few as possible: the last to
 // arrive does the small steps before it opens the barrier.
 void CpuPlan::execute() {
-  arrived_.store(0, std::memory_order_relaxed);
-  host_.team_run([this](const nacelle_team_member& member) {
-    // A team that has grown since the plan was made brings members without scratch: they only keep step.
-    const bool works = member.index < threads_;
-    std::byte* scratch = scratch_.data() + (works ? member.index * program_.scratch_bytes : 0);
+  host_.team_share([this](const nacelle_team_member& member) {
+    // A team that has grown since the plan was made brings members without scratch.
+    if (member.index >= threads_) return;
+    std::byte* scratch = scratch_.data() + member.index * program_.scratch_bytes;
     for (std::size_t i = 0; i < program_.steps.size();) {
       const Step& step = program_.steps[i++];
       const Work work = step.work(frame_, member.count);
       if (work.units == 0) continue;
-      for (std::uint64_t begin; works && (begin = host_.claim(member, work.grain)) < work.units;)
+      for (std::uint64_t begin; (begin = host_.claim(member, work.grain)) < work.units;)
         step.run(frame_, begin, std::min(begin + work.grain, work.units), scratch);
-      const bool last = arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == member.count;
-      if (last) arrived_.store(0, std::memory_order_relaxed);
+      const bool last = host_.arrive(member);
       i = run_small_steps(i, member.count, last);
-      host_.barrier(member);
+      if (last) host_.open(member);
     }
   });
 }

@@ -1,7 +1,6 @@
 // A compiled bucket: the program, its memory, and one entry of the host's thread team a step.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <nacelle/backend.hpp>
 #include <span>
@@ -71,8 +70,7 @@ class CpuPlan final : public sdk::Plan {
   std::vector<RowTiles> tile_views_;
   CpuCache* cache_ = nullptr;
   Frame frame_{};
-  std::atomic<std::uint32_t> arrived_{0};  // members that have ended the step at hand
-  std::uint32_t allocations_ = 0;          // in the latest run
+  std::uint32_t allocations_ = 0;  // in the latest run
 };
 
 }  // namespace nacelle::cpu

@@ -1,6 +1,8 @@
 // The CPU backend as a plugin: one device, the processor that runs the host.
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <nacelle/backend.hpp>
 #include <stdexcept>
@@ -26,6 +28,14 @@ SystemMemory system_memory() {
     if (key == "MemAvailable:") memory.available = kib * 1024;
   }
   return memory;
+}
+
+// What this process holds that is not a file's, in bytes: it counts against the container's limit.
+std::uint64_t own_memory() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t size = 0, resident = 0, shared = 0;
+  file >> size >> resident >> shared;
+  return (resident - std::min(shared, resident)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 class CpuDevice final : public sdk::Device {
@@ -63,7 +73,10 @@ class CpuBackend final : public sdk::Backend {
 
   nacelle_device_info device_info(std::uint32_t index) override {
     check(index);
-    const SystemMemory memory = system_memory();
+    SystemMemory memory = system_memory();
+    const std::uint64_t limit = std::strtoull(host_.config("host.memory_limit").value_or("0").c_str(), nullptr, 10);
+    if (limit != 0 && limit < memory.total)
+      memory = {limit, std::min(memory.available, limit - std::min(limit, own_memory()))};
     auto info = sdk::make<nacelle_device_info>();
     info.kind = NACELLE_DEVICE_CPU;
     info.usable = 1;

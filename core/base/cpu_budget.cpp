@@ -8,9 +8,11 @@
 #include <charconv>
 #include <fstream>
 #include <optional>
-#include <set>
 #include <sstream>
 #include <string_view>
+#include <utility>
+
+#include "core/base/topology.hpp"
 
 namespace nacelle {
 namespace {
@@ -146,18 +148,6 @@ void read_cgroups(const fs::path& root, CpuBudget& budget) {
   });
 }
 
-// CPUs with the same list of siblings are one core. A CPU without topology files counts as a core.
-unsigned count_cores(const fs::path& root, const std::vector<unsigned>& cpus) {
-  std::set<std::string> cores;
-  for (const unsigned cpu : cpus) {
-    const fs::path topology = root / "sys/devices/system/cpu" / ("cpu" + std::to_string(cpu)) / "topology";
-    auto siblings = first_line(topology / "core_cpus_list");
-    if (!siblings) siblings = first_line(topology / "thread_siblings_list");  // before Linux 5.3
-    cores.insert(siblings ? *siblings : "cpu" + std::to_string(cpu));
-  }
-  return static_cast<unsigned>(cores.size());
-}
-
 std::vector<unsigned> affinity() {
   std::vector<unsigned> cpus;
   // The kernel refuses a mask smaller than its own with EINVAL: grow until it fits.
@@ -180,7 +170,10 @@ std::vector<unsigned> affinity() {
 CpuBudget read_cpu_budget(const fs::path& root, const std::vector<unsigned>& allowed_cpus) {
   CpuBudget budget;
   budget.cpus = std::max<unsigned>(1, static_cast<unsigned>(allowed_cpus.size()));
-  budget.cores = std::max(1u, count_cores(root, allowed_cpus));
+  Topology topology = read_topology(root, allowed_cpus);
+  budget.cores = std::max<unsigned>(1, static_cast<unsigned>(topology.cores.size()));
+  budget.core_cpus = std::move(topology.cores);
+  budget.nodes = std::move(topology.nodes);
   read_cgroups(root, budget);
   budget.threads = budget.cores;
   if (budget.quota > 0 && budget.quota < budget.cores)

@@ -10,11 +10,13 @@
 namespace nacelle {
 
 struct CpuBudget {
-  unsigned threads = 1;            // min(cores, quota), at least 1
-  unsigned cpus = 1;               // logical CPUs that the affinity mask (and so the cpuset) allows
-  unsigned cores = 1;              // the same with SMT siblings counted once
-  double quota = 0;                // CPUs, the tightest cgroup on the way up; 0: none
-  std::uint64_t memory_limit = 0;  // bytes, the tightest cgroup on the way up; 0: none
+  unsigned threads = 1;             // min(cores, quota), at least 1
+  unsigned cpus = 1;                // logical CPUs that the affinity mask (and so the cpuset) allows
+  unsigned cores = 1;               // the same with SMT siblings counted once
+  double quota = 0;                 // CPUs, the tightest cgroup on the way up; 0: none
+  std::uint64_t memory_limit = 0;   // bytes, the tightest cgroup on the way up; 0: none
+  std::vector<unsigned> core_cpus;  // see Topology: for threads that are bound to cores
+  std::vector<unsigned> nodes;      // and for memory that is spread over NUMA nodes
 };
 
 // Reads the budget of the calling thread. Missing or odd files count as "no limit"; never throws on their content.

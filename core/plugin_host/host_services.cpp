@@ -15,6 +15,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/base/topology.hpp"
 
 // Opaque to plugins.
 struct nacelle_error {
@@ -75,14 +76,17 @@ struct HostServices::Table {
   }
 
   // ---- Memory
-  static void* allocate(void*, std::uint64_t size, std::uint64_t alignment) {
+  static void* allocate(void* context, std::uint64_t size, std::uint64_t alignment) {
     if (!std::has_single_bit(alignment) || size > PTRDIFF_MAX) return nullptr;
     const bool large = size >= kHugePage;
     alignment = std::max<std::uint64_t>({alignment, sizeof(void*), large ? kHugePage : 0});
     void* pointer = nullptr;
     if (::posix_memalign(&pointer, alignment, std::max<std::uint64_t>(size, 1)) != 0) return nullptr;
     // Only whole huge pages: the tail's neighbours are not ours to change. A refusal costs speed, nothing else.
-    if (large) ::madvise(pointer, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+    if (large) {
+      ::madvise(pointer, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+      if (of(context).nodes_.size() > 1) interleave(pointer, size / kHugePage * kHugePage, of(context).nodes_);
+    }
     return pointer;
   }
   static void deallocate(void*, void* pointer, std::uint64_t, std::uint64_t) { std::free(pointer); }
@@ -90,6 +94,9 @@ struct HostServices::Table {
   // ---- Threads
   static void team_run(void* context, nacelle_team_function function, void* argument) {
     of(context).team_.run(function, argument);
+  }
+  static void team_share(void* context, nacelle_team_function function, void* argument) {
+    of(context).team_.share(function, argument);
   }
   static std::uint32_t team_size(void* context) { return of(context).team_.size(); }
   static void parallel_for(void* context, std::uint64_t count, std::uint64_t grain, nacelle_range_function function,
@@ -170,22 +177,27 @@ struct HostServices::Table {
     table.tuning_put = tuning_put;
     table.trace_begin = trace_begin;
     table.trace_end = trace_end;
+    table.team_share = team_share;
+    table.team_arrive = [](const nacelle_team_member* member) -> std::uint32_t { return ThreadTeam::arrive(member); };
+    table.team_open = ThreadTeam::open;
     return table;
   }
 };
 
-HostServices::HostServices(unsigned threads, std::map<std::string, std::string> config,
-                           std::filesystem::path cache_folder)
-    : table_(Table::make(this)), team_(threads), config_(std::move(config)), tuning_(std::move(cache_folder)) {
+HostServices::HostServices(HostSetup setup)
+    : table_(Table::make(this)),
+      team_(setup.threads, std::move(setup.cpus)),
+      nodes_(std::move(setup.nodes)),
+      config_(std::move(setup.config)),
+      tuning_(std::move(setup.cache_folder)) {
   out_of_memory();  // made while there is memory
 }
 
-HostServices& HostServices::create(unsigned threads, std::map<std::string, std::string> config,
-                                   std::filesystem::path cache_folder) {
+HostServices& HostServices::create(HostSetup setup) {
   // The list holds what is never freed, so that leak checkers can reach it.
   static std::mutex mutex;
   static auto& kept = *new std::vector<HostServices*>;
-  std::unique_ptr<HostServices> made(new HostServices(threads, std::move(config), std::move(cache_folder)));
+  std::unique_ptr<HostServices> made(new HostServices(std::move(setup)));
   const std::lock_guard lock(mutex);
   kept.push_back(made.get());
   return *made.release();

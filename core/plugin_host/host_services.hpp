@@ -18,12 +18,19 @@
 
 namespace nacelle {
 
+struct HostSetup {
+  unsigned threads = 1;
+  std::vector<unsigned> cpus;                 // that the threads are bound to; empty: they are free
+  std::vector<unsigned> nodes;                // NUMA nodes that large allocations are spread over
+  std::map<std::string, std::string> config;  // settings for plugins
+  std::filesystem::path cache_folder;
+};
+
 class HostServices {
  public:
   // Plugins may keep the table for ever, so the object is never freed: it is small, and a process makes one. stop()
   // ends its threads.
-  static HostServices& create(unsigned threads, std::map<std::string, std::string> config,
-                              std::filesystem::path cache_folder);
+  static HostServices& create(HostSetup setup);
 
   const nacelle_host* table() const noexcept { return &table_; }
   ThreadTeam& team() noexcept { return team_; }
@@ -32,7 +39,7 @@ class HostServices {
   void stop() noexcept { team_.stop(); }
 
  private:
-  HostServices(unsigned threads, std::map<std::string, std::string> config, std::filesystem::path cache_folder);
+  explicit HostServices(HostSetup setup);
   struct Table;  // the functions; host_services.cpp
   friend struct Table;
 
@@ -43,6 +50,7 @@ class HostServices {
 
   nacelle_host table_{};
   ThreadTeam team_;
+  const std::vector<unsigned> nodes_;
   const std::map<std::string, std::string> config_;
   const TuningStore tuning_;
   std::vector<std::shared_ptr<void>> kept_;

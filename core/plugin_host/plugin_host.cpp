@@ -33,6 +33,23 @@ std::string lower(std::string text) {
   return text;
 }
 
+// What this machine grants, and what the options make of it.
+HostSetup set_up(const PluginHostOptions& options) {
+  CpuBudget budget = read_cpu_budget();
+  HostSetup setup;
+  setup.threads = options.threads ? options.threads : budget.threads;
+  if (options.pin_threads) setup.cpus = std::move(budget.core_cpus);
+  if (budget.nodes.size() > 1)
+    log::info("large blocks of memory are spread over {} NUMA nodes; this has never run on a real machine with several",
+              budget.nodes.size());
+  setup.nodes = std::move(budget.nodes);
+  setup.config = options.config;
+  // A backend that computes in host memory must not take the machine's for its own.
+  if (budget.memory_limit) setup.config.emplace("host.memory_limit", std::to_string(budget.memory_limit));
+  setup.cache_folder = options.cache_folder.empty() ? default_cache_folder() : options.cache_folder;
+  return setup;
+}
+
 }  // namespace
 
 const char* to_string(PluginStatus status) noexcept {
@@ -58,9 +75,7 @@ std::vector<fs::path> default_plugin_folders() {
 }
 
 PluginHost::PluginHost(PluginHostOptions options) {
-  const unsigned threads = options.threads ? options.threads : read_cpu_budget().threads;
-  services_ = &HostServices::create(threads, std::move(options.config),
-                                    options.cache_folder.empty() ? default_cache_folder() : options.cache_folder);
+  services_ = &HostServices::create(set_up(options));
   std::set<std::string> allowed;
   for (const std::string& digest : options.allowed_sha256) allowed.insert(lower(digest));
 

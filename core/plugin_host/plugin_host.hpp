@@ -23,6 +23,7 @@ class HostServices;
 struct PluginHostOptions {
   std::vector<std::filesystem::path> folders;  // see default_plugin_folders(); a folder that does not exist is skipped
   unsigned threads = 0;                        // of the compute pool; 0: what read_cpu_budget() allows
+  bool pin_threads = false;                    // binds each compute thread to a physical core of its own
   std::map<std::string, std::string> config;   // settings for plugins: "backend.cpu.isa" -> "avx2"
   std::vector<std::string> allowed_sha256;     // digests in hex, any case; empty: every trusted file may load
   std::filesystem::path cache_folder;          // of the tuning cache; empty: default_cache_folder()

@@ -110,6 +110,15 @@ nacelle_host make_host() {
   host.team_claim = [](const nacelle_team_member* member, std::uint64_t count) {
     return static_cast<Team*>(member->team)->counter.fetch_add(count);
   };
+  // Nobody is ever late here.
+  host.team_share = team_run;
+  host.team_arrive = [](const nacelle_team_member* member) -> std::uint32_t {
+    auto& barrier = static_cast<Team*>(member->team)->barrier;
+    barrier.arrive_and_wait();
+    if (member->index != 0) barrier.arrive_and_wait();
+    return member->index == 0;
+  };
+  host.team_open = host.team_barrier;
   host.parallel_for = parallel_for;
   // NACELLE_TEST_ISA caps the CPU backend's level, so that a machine can test every level that it has.
   host.config_get = [](void*, nacelle_string key, char* buffer, std::uint64_t capacity,

@@ -128,7 +128,8 @@ typedef struct nacelle_host {
   /* [any; not inside team_run] Splits [0, count) into ranges of at least `grain` and runs them on the pool. */
   void (*parallel_for)(void* context, uint64_t count, uint64_t grain, nacelle_range_function function, void* argument);
 
-  /* [any] A setting of the plugin ("backend.cpu.isa"), copied into `buffer` (cut at capacity); `size` gets the full length.
+  /* [any] A setting of the plugin ("backend.cpu.isa") or of the host ("host.memory_limit": the bytes that the container
+   * allows this process, set where there is such a limit), copied into `buffer` (cut at capacity); `size` gets the full length.
    * NACELLE_NOT_FOUND when it is not set. */
   nacelle_status (*config_get)(void* context, nacelle_string key, char* buffer, uint64_t capacity, uint64_t* size);
   /* [any] The tuning cache: opaque bytes under an opaque key, kept on disk. A miss is NACELLE_NOT_FOUND. */
@@ -138,8 +139,18 @@ typedef struct nacelle_host {
   /* [any] Trace spans; `name` is a literal. trace_begin returns 0 when tracing is off, and trace_end(0) does nothing. */
   uint64_t (*trace_begin)(void* context, const char* name);
   void (*trace_end)(void* context, uint64_t span);
+
+  /* [any; calls are queued] As team_run, for work that is divided by claims alone: a member goes to the barrier only when
+   * its claim found nothing left. A barrier then waits for those alone who claimed since the last one; a member that is
+   * late finds nothing to claim (2^64 - 1) until it has caught up, may miss the whole run, and fewer members than
+   * team_size() may be asked. So a busy neighbour on one CPU does not hold up the others. */
+  void (*team_share)(void* context, nacelle_team_function function, void* argument);
+  /* Inside team_run and team_share. A barrier in two halves: the last member to come gets 1, all others 0 and only once it
+   * has called team_open. Between the two it may do what one thread does best. */
+  uint32_t (*team_arrive)(const nacelle_team_member* member);
+  void (*team_open)(const nacelle_team_member* member);
 } nacelle_host;
-NACELLE_LAST_FIELD(nacelle_host, trace_end, 160);
+NACELLE_LAST_FIELD(nacelle_host, team_open, 184);
 
 /* ---- The query ------------------------------------------------------------------------------------------------------ */
 

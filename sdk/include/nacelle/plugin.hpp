@@ -115,6 +115,18 @@ class Host {
         &body);
   }
 
+  // The same for work that is divided by claims alone, so that no member waits for one that does not get its CPU: see
+  // nacelle_host.team_share.
+  template <class Body>
+  void team_share(Body&& body) const {
+    table_->team_share(
+        table_->context,
+        [](void* argument, const nacelle_team_member* member) {
+          (*static_cast<std::remove_reference_t<Body>*>(argument))(*member);
+        },
+        &body);
+  }
+
   // Runs `body(begin, end)` over [0, count) on the pool. `body` must not throw.
   template <class Body>
   void parallel_for(std::uint64_t count, std::uint64_t grain, Body&& body) const {
@@ -127,6 +139,9 @@ class Host {
   }
 
   void barrier(const nacelle_team_member& member) const { table_->team_barrier(&member); }
+  // A barrier in two halves: where arrive() is true, this is the last member, and the others wait for its open().
+  bool arrive(const nacelle_team_member& member) const { return table_->team_arrive(&member) != 0; }
+  void open(const nacelle_team_member& member) const { table_->team_open(&member); }
   std::uint64_t claim(const nacelle_team_member& member, std::uint64_t count) const {
     return table_->team_claim(&member, count);
   }

@@ -1,11 +1,14 @@
 // The thread team: who runs, barriers, claims, ranges, queued callers, and that waiting costs no CPU.
 #include "core/base/thread_team.hpp"
 
+#include <sched.h>
 #include <time.h>
 
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <numeric>
+
+#include "core/base/error.hpp"
 
 using nacelle::ThreadTeam;
 
@@ -171,3 +174,99 @@ TEST_CASE("an idle team and one that waits long use no CPU") {
   });
   CHECK(cpu_seconds() - waiting < 0.03);
 }
+
+TEST_CASE("shared work does not wait for a member that holds none of it") {
+  ThreadTeam team(2);
+  constexpr int kPhases = 50, kChunks = 8;
+  for (int run = 0; run < 20; ++run) {
+    std::vector<std::atomic<int>> done(kPhases * kChunks);
+    std::atomic<bool> caller_is_through{false};
+    std::atomic<int> left_behind{0};
+    team.share([&](const nacelle_team_member& member) {
+      // The other member sleeps through all phases, as one whose CPU is taken away. It holds nothing.
+      if (member.index != 0) caller_is_through.wait(false);
+      for (int phase = 0; phase < kPhases; ++phase) {
+        for (std::uint64_t i; (i = ThreadTeam::claim(&member, 1)) < kChunks;) ++done[phase * kChunks + i];
+        ThreadTeam::barrier(&member);
+      }
+      if (member.index != 0) left_behind += ThreadTeam::claim(&member, 1) != 0;
+      if (member.index == 0) caller_is_through = true, caller_is_through.notify_all();
+    });
+    CHECK(std::all_of(done.begin(), done.end(), [](const auto& count) { return count == 1; }));
+  }
+}
+
+TEST_CASE("a barrier of shared work waits for who holds a part of it") {
+  ThreadTeam team(3);
+  std::atomic<int> early{0};
+  std::vector<unsigned> values(3);  // plain memory: the barrier alone orders it
+  for (int run = 0; run < 30; ++run)
+    team.share([&](const nacelle_team_member& member) {
+      for (unsigned phase = 1; phase <= 100; ++phase) {
+        for (std::uint64_t i; (i = ThreadTeam::claim(&member, 1)) < values.size();) {
+          if (i == phase % 3 && phase % 25 == 0) std::this_thread::sleep_for(std::chrono::microseconds(300));
+          values[i] = phase;
+        }
+        ThreadTeam::barrier(&member);
+        for (std::uint64_t i; (i = ThreadTeam::claim(&member, 1)) < values.size();) early += values[i] != phase;
+        ThreadTeam::barrier(&member);
+      }
+    });
+  CHECK(early == 0);
+}
+
+TEST_CASE("barriers without work between them are passed, alone and together, and a member may leave early") {
+  for (const unsigned threads : {1u, 2u, 6u}) {
+    ThreadTeam team(threads);
+    std::atomic<std::uint64_t> claimed{0};
+    for (int run = 0; run < 50; ++run)
+      team.share([&](const nacelle_team_member& member) {
+        if (member.index == 5) return;
+        for (int i = 0; i < 7; ++i) ThreadTeam::barrier(&member);
+        while (ThreadTeam::claim(&member, 1) < 10) ++claimed;
+        ThreadTeam::barrier(&member);
+      });
+    CHECK(claimed == 50 * 10);
+  }
+}
+
+TEST_CASE("the last member to come works alone before the barrier opens") {
+  for (const bool shared : {false, true}) {
+    ThreadTeam team(3);
+    int alone = 0;  // plain memory: the barrier alone orders it
+    std::atomic<int> wrong{0};
+    const auto body = [&](const nacelle_team_member& member) {
+      for (int phase = 0; phase < 200; ++phase) {
+        while (ThreadTeam::claim(&member, 1) < 4) wrong += alone != phase;
+        if (!ThreadTeam::arrive(&member)) continue;
+        if (phase % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        ++alone;
+        ThreadTeam::open(&member);
+      }
+    };
+    shared ? team.share(body) : team.run(body);
+    CHECK(alone == 200);
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("bound threads stay on their CPUs, and the caller is free again") {
+  cpu_set_t allowed;
+  REQUIRE(::sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  std::vector<unsigned> cpus;
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &allowed)) cpus.push_back(cpu);
+  ThreadTeam team(3, cpus);
+  std::atomic<int> wrong{0};
+  team.run([&](const nacelle_team_member& member) {
+    cpu_set_t now;
+    wrong += ::sched_getaffinity(0, sizeof now, &now) != 0 || CPU_COUNT(&now) != 1 ||
+             !CPU_ISSET(cpus[member.index % cpus.size()], &now);
+  });
+  CHECK(wrong == 0);
+  cpu_set_t after;
+  REQUIRE(::sched_getaffinity(0, sizeof after, &after) == 0);
+  CHECK(CPU_EQUAL(&after, &allowed));
+}
+
+TEST_CASE("a team has a largest size") { CHECK_THROWS_AS(ThreadTeam(ThreadTeam::kMaxThreads + 1), nacelle::Error); }

@@ -1,10 +1,12 @@
 // Each service of nacelle_host, called as a plugin calls it.
 #include <array>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <fstream>
 #include <nacelle/plugin.hpp>
 
+#include "core/base/cpu_budget.hpp"
 #include "core/base/error.hpp"
 #include "core/plugin_host/tuning_store.hpp"
 #include "tests/unit/plugin_host/plugin_folder.hpp"
@@ -106,6 +108,16 @@ TEST_CASE("settings reach plugins, cut at the buffer's end") {
   CHECK(services->config_get(services->context, {nullptr, 7}, nullptr, 0, nullptr) == NACELLE_NOT_FOUND);
 }
 
+TEST_CASE("plugins learn the container's memory limit, and a setting overrides it") {
+  PluginFolder folder;
+  auto options = folder.options();
+  const std::uint64_t limit = read_cpu_budget().memory_limit;
+  const auto expected = limit ? std::optional(std::to_string(limit)) : std::nullopt;
+  CHECK(sdk::Host(PluginHost(options).services(), "cpu").config("host.memory_limit") == expected);
+  options.config["host.memory_limit"] = "12345";
+  CHECK(sdk::Host(PluginHost(options).services(), "cpu").config("host.memory_limit") == "12345");
+}
+
 TEST_CASE("the team runs a function on each thread") {
   PluginFolder folder;
   auto options = folder.options();
@@ -118,6 +130,13 @@ TEST_CASE("the team runs a function on each thread") {
     services.barrier(member);
     order[member.index] = 1 + static_cast<int>(services.claim(member, 1));
   });
+  std::atomic<int> shared{0};
+  services.team_share([&](const nacelle_team_member& member) {
+    while (services.claim(member, 1) < 100) ++shared;
+    services.barrier(member);
+    while (services.claim(member, 1) < 100) ++shared;
+  });
+  CHECK(shared == 200);
   CHECK(order[0] + order[1] + order[2] == 6);
   std::array<std::atomic<int>, 1000> visits{};
   services.parallel_for(1000, 10, [&](std::uint64_t begin, std::uint64_t end) {
