@@ -80,7 +80,7 @@ std::vector<double> repeat(std::uint32_t times, const std::function<double()>& m
   return samples;
 }
 
-void check(const BenchOptions& options) {
+void check_bench(const BenchOptions& options) {
   const auto positive = [](std::uint32_t value, const char* flag) {
     if (value == 0) throw Error(ErrorKind::kInvalidArgument, std::string("--") + flag + " must be at least 1", flag);
   };
@@ -104,7 +104,7 @@ std::shared_ptr<Model> load(const BenchOptions& options, PluginHost& host) {
 }  // namespace
 
 int run_command(const BenchOptions& options) {
-  check(options);
+  check_bench(options);
   const auto host = make_host(options.host);
   const double read_gbps = measure_read_gbps(host->team());
   Engine engine(load(options, *host));

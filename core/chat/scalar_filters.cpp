@@ -271,7 +271,7 @@ Value tojson(Call& call) {
   return call.heap.text(to_json(call.self, style, call.heap));
 }
 
-constexpr Builtin kFilters[] = {
+constexpr Builtin kScalarFilters[] = {
     {"tojson", tojson, 0, {"ensure_ascii", "indent", "separators", "sort_keys"}},
     {"trim", trim, 0, {"chars"}},
     {"default", default_value, 0, {"default_value", "boolean"}},
@@ -300,6 +300,6 @@ constexpr Builtin kFilters[] = {
 
 }  // namespace
 
-std::span<const Builtin> scalar_filters() { return kFilters; }
+std::span<const Builtin> scalar_filters() { return kScalarFilters; }
 
 }  // namespace nacelle::jinja

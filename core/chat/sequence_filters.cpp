@@ -337,7 +337,7 @@ Value attr(Call& call) {
   return get_attribute(call.renderer, call.self, call[0].text_ptr());
 }
 
-constexpr Builtin kFilters[] = {
+constexpr Builtin kSequenceFilters[] = {
     {"length", count},
     {"count", count},
     {"first", first},
@@ -365,6 +365,6 @@ constexpr Builtin kFilters[] = {
 
 }  // namespace
 
-std::span<const Builtin> sequence_filters() { return kFilters; }
+std::span<const Builtin> sequence_filters() { return kSequenceFilters; }
 
 }  // namespace nacelle::jinja

@@ -13,10 +13,10 @@ namespace nacelle {
 namespace {
 
 constexpr std::uint32_t kMaxDevices = 256;  // of one backend; more is a defect
-constexpr std::uint64_t kMaxText = 4096;    // bytes of a device's texts
+constexpr std::uint64_t kMaxDeviceText = 4096;  // bytes of a device's texts
 
 std::string copy(nacelle_string text) {
-  return text.data ? std::string(text.data, std::min(text.size, kMaxText)) : std::string();
+  return text.data ? std::string(text.data, std::min(text.size, kMaxDeviceText)) : std::string();
 }
 
 std::string device_name(const std::string& backend, std::uint32_t index) {

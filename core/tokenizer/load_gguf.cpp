@@ -13,8 +13,6 @@
 namespace nacelle {
 namespace {
 
-constexpr std::size_t kTokensMost = std::size_t{1} << 22;  // ids are held in 32 bits; real vocabularies end near 2^18
-
 // tokenizer.ggml.token_type
 enum TokenType : std::int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 

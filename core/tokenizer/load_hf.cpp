@@ -14,7 +14,6 @@
 namespace nacelle {
 namespace {
 
-constexpr std::size_t kTokensMost = std::size_t{1} << 22;
 // The largest known tokenizer.json files have 20 MB and a million values.
 constexpr JsonLimits kLimits{.bytes = 256 << 20, .nodes = 8'000'000, .depth = 64};
 

@@ -1,6 +1,7 @@
 // What a loader puts together and a Tokenizer owns.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,9 @@
 #include "core/tokenizer/tokenizer.hpp"
 
 namespace nacelle {
+
+// Of a vocabulary: ids are held in 32 bits, and real ones end near 2^18.
+constexpr std::size_t kTokensMost = std::size_t{1} << 22;
 
 struct TokenizerParts {
   StringTable texts;          // as the vocabulary spells them, one a token

@@ -7,6 +7,7 @@
 #include <exception>
 #include <span>
 
+#include "sdk/runtime/checks.hpp"
 #include "sdk/runtime/names.hpp"
 #include "sdk/runtime/op_rules.hpp"
 
@@ -16,13 +17,6 @@ namespace {
 // Far above any real model; a damaged configuration must not fill the memory.
 constexpr std::uint32_t kMaxLayers = 4096, kMaxValues = 1u << 20, kMaxCarried = 64, kMaxGroups = 64, kMaxInputs = 256;
 constexpr std::size_t kMaxName = 256;
-constexpr std::int64_t kMaxExtent = 0x7fffffff;
-
-[[noreturn]] void refuse(const std::string& message) { throw Failure(NACELLE_INVALID_ARGUMENT, message); }
-
-void require(bool condition, const char* message) {
-  if (!condition) refuse(message);
-}
 
 GraphBuilder* self(void* context) { return static_cast<GraphBuilder*>(context); }
 

@@ -12,13 +12,13 @@
 #include <system_error>
 #include <vector>
 
+#include "sdk/runtime/checks.hpp"
+
 namespace nacelle::sdk {
 namespace {
 
 constexpr std::uint64_t kMaxFile = std::uint64_t{1} << 30;  // CUDA plugins with many targets reach a few hundred MB
 constexpr std::string_view kOwner("Nacelle", 8);            // with its NUL
-
-[[noreturn]] void refuse(const std::string& message) { throw Failure(NACELLE_INVALID_ARGUMENT, message); }
 
 // Random access to the image; every read is checked. Reads little of a large file.
 class Image {

@@ -5,18 +5,13 @@
 #include <cmath>
 #include <string>
 
+#include "sdk/runtime/checks.hpp"
 #include "sdk/runtime/names.hpp"
 
 namespace nacelle::sdk {
 namespace {
 
 constexpr std::uint32_t kMaxCount = 1u << 16;  // heads, experts, a head's width: products stay far below 2^63
-
-[[noreturn]] void refuse(const std::string& message) { throw Failure(NACELLE_INVALID_ARGUMENT, message); }
-
-void require(bool condition, const char* message) {
-  if (!condition) refuse(message);
-}
 
 std::span<const std::int64_t> shape_of(const nacelle_value& value) { return {value.shape, value.rank}; }
 

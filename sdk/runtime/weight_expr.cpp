@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "sdk/runtime/checks.hpp"
 #include "sdk/runtime/names.hpp"
 
 namespace nacelle::sdk {
@@ -16,10 +17,7 @@ namespace {
 
 constexpr std::uint32_t kMaxDepth = 16;
 constexpr std::uint32_t kMaxNodes = 1u << 14;    // of one weight: 1024 experts of a few tensors each
-constexpr std::int64_t kMaxExtent = 0x7fffffff;  // so that any two multiply within 64 bits
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 48;
-
-[[noreturn]] void refuse(const std::string& message) { throw Failure(NACELLE_INVALID_ARGUMENT, message); }
 
 // Every node passes here: extents in range, a known type, rows of whole blocks.
 void check_shape(const WeightNode& node, const std::string& what) {

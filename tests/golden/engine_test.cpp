@@ -1,4 +1,5 @@
 // The engine on the demo model: stop strings, seeds, logprobs, cancellation, preemption, refusals, drain.
+#include <catch2/catch.hpp>
 #include <cmath>
 
 #include "tests/shared_data.hpp"

@@ -1,4 +1,7 @@
 // Token ids of real models, greedy, on every backend: equal to what llama.cpp gave for the same files.
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 

@@ -1,5 +1,6 @@
 // A row's logits do not depend on what else is in the step, on the chunks of its prefill or on the thread count: bit
 // for bit, at batches of 1, 2, 7, 16, 33 and chunks of 1, 17, 512 (DESIGN.md section 6).
+#include <catch2/catch.hpp>
 #include <random>
 
 #include "core/engine/device_model.hpp"

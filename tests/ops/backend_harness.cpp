@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
 #include <stdexcept>

@@ -1,4 +1,7 @@
 // The reference against NumPy: every operation, and every option of each, on cases small enough to check by hand.
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/ops/backend_harness.hpp"

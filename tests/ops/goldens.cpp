@@ -1,6 +1,7 @@
 // Reading goldens.json: names of operations, attributes and types become those of the ABI.
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nacelle/plugin.hpp>

@@ -1,6 +1,8 @@
 // Bodies as JSON: the JSONTestSuite, and the bounds that it does not test.
 #include "api/openai/json.hpp"
 
+#include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 

@@ -1,4 +1,6 @@
 // Conversations: what is accepted, what a template gets, what is refused and how it is named.
+#include <catch2/catch.hpp>
+
 #include "api/openai/request.hpp"
 #include "tests/unit/api/failure.hpp"
 

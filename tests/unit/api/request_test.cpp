@@ -1,6 +1,8 @@
 // Request bodies: every field reaches its place, and every wrong one is named.
 #include "api/openai/request.hpp"
 
+#include <catch2/catch.hpp>
+
 #include "tests/unit/api/failure.hpp"
 
 using namespace nacelle;

@@ -2,6 +2,7 @@
 #include "core/base/mapped_file.hpp"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 
 #include "core/base/error.hpp"

@@ -3,6 +3,7 @@
 #include "core/chat/chat_template.hpp"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>

@@ -2,6 +2,7 @@
 // other company.
 #include <nacelle/graph.h>
 
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
 #include <functional>

@@ -1,6 +1,7 @@
 // Levels, caps and the registry's choice.
 #include <nacelle/graph.h>
 
+#include <catch2/catch.hpp>
 #include <iterator>
 #include <nacelle/types.hpp>
 #include <set>

@@ -2,6 +2,7 @@
 // against themselves for other counts of rows and columns.
 #include <nacelle/graph.h>
 
+#include <catch2/catch.hpp>
 #include <cstring>
 #include <nacelle/block_formats.hpp>
 #include <nacelle/half.hpp>

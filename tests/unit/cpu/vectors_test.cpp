@@ -1,6 +1,7 @@
 // Vector kernels against the formulas in float64, at lengths around every vector width.
 #include <nacelle/graph.h>
 
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <numeric>
 

@@ -2,6 +2,7 @@
 #include "core/engine/sampler.hpp"
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <map>
 #include <numeric>

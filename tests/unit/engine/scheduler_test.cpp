@@ -1,6 +1,8 @@
 // Scheduler and KV blocks: budget, order, chunked prefill, preemption, sliding windows. No model is needed.
 #include "core/engine/scheduler.hpp"
 
+#include <catch2/catch.hpp>
+
 using namespace nacelle;
 
 namespace {

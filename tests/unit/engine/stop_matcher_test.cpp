@@ -1,6 +1,7 @@
 // StopMatcher: whatever the pieces, the text shown is what a search over the whole text would leave.
 #include "core/engine/stop_matcher.hpp"
 
+#include <catch2/catch.hpp>
 #include <random>
 
 using nacelle::StopMatcher;

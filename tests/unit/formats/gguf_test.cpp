@@ -2,6 +2,8 @@
 #include "core/formats/gguf.hpp"
 
 #include <catch2/catch.hpp>
+#include <cstring>
+#include <filesystem>
 #include <map>
 #include <nacelle/types.hpp>
 

@@ -2,6 +2,7 @@
 #include "core/formats/model_files.hpp"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 
 #include "tests/shared_data.hpp"
 #include "tests/support/gguf_writer.hpp"

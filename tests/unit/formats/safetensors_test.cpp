@@ -2,6 +2,7 @@
 #include "core/formats/safetensors.hpp"
 
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <iomanip>
 #include <sstream>
 
@@ -28,7 +29,7 @@ std::string entry(const std::string& name, const std::string& dtype, const std::
 
 std::string braced(const std::string& members) { return std::string("{").append(members).append("}"); }
 
-std::vector<TensorInfo> parse(std::string_view bytes) {
+std::vector<TensorInfo> parse_header(std::string_view bytes) {
   const auto block = exact_bytes(bytes);
   return read_safetensors_header("model.safetensors", block);
 }
@@ -45,7 +46,7 @@ void write_shards(const TempFolder& folder, const std::string& map) {
 TEST_CASE("a well-made safetensors file gives its tensors") {
   const std::string header = "{\"__metadata__\":{\"format\":\"pt\"}," + entry("w", "F16", "[2,3]", 4, 16) + "," +
                              entry("scalar", "F32", "[]", 0, 4) + "," + entry("empty", "I64", "[0,7]", 4, 4) + "}  ";
-  const auto tensors = parse(make(header, 12 + 4));
+  const auto tensors = parse_header(make(header, 12 + 4));
   REQUIRE(tensors.size() == 3);
   CHECK(tensors[0].name == "w");
   CHECK(tensors[0].type == NACELLE_TYPE_F16);
@@ -102,7 +103,7 @@ TEST_CASE("each kind of damage to a safetensors file is named with its field and
   };
   for (const Row& row : rows) {
     CAPTURE(row.expected);
-    const std::string message = error_of([&] { parse(row.bytes); });
+    const std::string message = error_of([&] { parse_header(row.bytes); });
     CHECK_THAT(message, Catch::StartsWith("model.safetensors: "));
     CHECK_THAT(message, Catch::Contains(row.expected));
   }

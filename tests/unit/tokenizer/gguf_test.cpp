@@ -1,4 +1,6 @@
 // GGUF vocabularies made in memory: settings, streaming, and files that must be refused.
+#include <catch2/catch.hpp>
+
 #include "core/base/error.hpp"
 #include "tests/unit/tokenizer/support.hpp"
 

@@ -1,5 +1,7 @@
 // tokenizer.json: small files that together use every kind of step, against ids and texts of the JavaScript library
 // @huggingface/tokenizers 0.2.0 (data/hf_cases.json), and files that must be refused.
+#include <catch2/catch.hpp>
+#include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 

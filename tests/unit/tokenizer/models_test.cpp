@@ -1,4 +1,5 @@
 // The tokenizers of the small models in ../shared, from both of their file formats.
+#include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 #include <random>
 

@@ -1,4 +1,5 @@
 // The steps by themselves: Unicode, splits, merges, streaming, and the promise that no text takes quadratic time.
+#include <catch2/catch.hpp>
 #include <ctime>
 #include <functional>
 #include <set>

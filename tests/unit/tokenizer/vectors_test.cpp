@@ -1,5 +1,7 @@
 // The vectors of llama.cpp for real vocabularies: every one of the 47 texts must give exactly the same ids.
+#include <catch2/catch.hpp>
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/unit/tokenizer/support.hpp"

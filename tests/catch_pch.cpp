@@ -1,2 +1,0 @@
-// Builds the precompiled header that all test programs reuse.
-int main() { return 0; }
