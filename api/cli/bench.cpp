@@ -5,11 +5,12 @@
 #include <cstdio>
 #include <random>
 
-#include "api/cli/bandwidth.hpp"
 #include "api/cli/commands.hpp"
+#include "api/cli/comparison.hpp"
 #include "api/cli/generate.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
+#include "core/engine/device_model.hpp"
 
 namespace nacelle::cli {
 namespace {
@@ -36,8 +37,7 @@ class Bench {
   }
 
   // Tokens a second of `sequences` answers together. Each starts from one token, and then every token is one step; or
-  // from
-  // --depth tokens, and then time counts from the first generated token on.
+  // from --depth tokens, and then time counts from the first generated token on.
   double generation(std::uint32_t sequences) {
     const std::uint32_t depth = std::max(options_.depth, 1u);
     const bool from_empty = options_.depth == 0;
@@ -88,6 +88,47 @@ void check_bench(const BenchOptions& options) {
   positive(options.gen, "gen");
   positive(options.repeat, "repeat");
   for (const std::uint32_t n : options.batch) positive(n, "batch");
+  if (options.threshold != 0 && options.compare.empty())
+    throw Error(ErrorKind::kInvalidArgument, "--threshold needs --compare FILE", "threshold");
+}
+
+// What the device cannot do or say is null.
+Json to_json(const nacelle_ceilings& ceilings) {
+  const auto giga = [](double value) { return value > 0 ? Json(value / 1e9) : Json(nullptr); };
+  return {{"read_gbps", giga(ceilings.read_bytes)},
+          {"int8_gops", giga(ceilings.int8_ops)},
+          {"bf16_gflops", giga(ceilings.bf16_ops)},
+          {"f32_gflops", giga(ceilings.f32_ops)}};
+}
+
+// The machine's speed changes under a run: the larger of the two probes, and both.
+Json to_json(const nacelle_ceilings& before, const nacelle_ceilings& after) {
+  nacelle_ceilings best = before;
+  for (double nacelle_ceilings::*of : {&nacelle_ceilings::read_bytes, &nacelle_ceilings::int8_ops,
+                                       &nacelle_ceilings::bf16_ops, &nacelle_ceilings::f32_ops})
+    best.*of = std::max(before.*of, after.*of);
+  Json json = to_json(best);
+  json["before"] = to_json(before);
+  json["after"] = to_json(after);
+  return json;
+}
+
+std::string describe_ceilings(const Json& ceilings) {
+  struct Part {
+    const char* key;
+    const char* what;
+    const char* unit;
+  };
+  constexpr Part kParts[] = {{"read_gbps", "reads", "GB/s"},
+                             {"int8_gops", "int8", "GOP/s"},
+                             {"bf16_gflops", "bf16", "GFLOP/s"},
+                             {"f32_gflops", "f32", "GFLOP/s"}};
+  std::string text;
+  for (const Part& part : kParts)
+    if (ceilings[part.key].is_number())
+      text += fmt::format("{}{} {:.1f} {}", text.empty() ? "" : ", ", part.what, ceilings[part.key].get<double>(),
+                          part.unit);
+  return text;
 }
 
 std::shared_ptr<Model> load(const BenchOptions& options, PluginHost& host) {
@@ -101,50 +142,88 @@ std::shared_ptr<Model> load(const BenchOptions& options, PluginHost& host) {
   return load_model(host, options.model, options.path, std::move(load));
 }
 
-}  // namespace
-
-int run_command(const BenchOptions& options) {
-  check_bench(options);
-  const auto host = make_host(options.host);
-  const double read_gbps = measure_read_gbps(host->team());
-  Engine engine(load(options, *host));
+// Prompt, generation and batches, and the ceilings of the same minute.
+Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
   Bench bench(options, engine);
+  const nacelle_ceilings before = engine.model().device().ceilings();
   const std::vector<double> pp = repeat(options.repeat, [&] { return bench.prompt(); });
   const std::vector<double> tg = repeat(options.repeat, [&] { return bench.generation(1); });
   const EngineStats stats = engine.stats();
   Json batch = Json::array();
-  for (const std::uint32_t n : options.batch) {
+  for (const std::uint32_t n : options.batch)
     batch.push_back({{"n", n}, {"tps", median(repeat(options.repeat, [&] { return bench.generation(n); }))}});
-  }
-  const std::string device = engine.model().placement().front().device;
-  if (options.host.json) {
-    print_json({{"model", engine.model().name()},
-                {"device", device},
-                {"threads", host->team().size()},
-                {"prompt", options.prompt},
-                {"gen", options.gen},
-                {"depth", options.depth},
-                {"pp_tps", median(pp)},
-                {"tg_tps", median(tg)},
-                {"samples", {{"pp_tps", pp}, {"tg_tps", tg}}},
-                {"batch", batch},
-                // What portable code cannot reach says nothing of the machine: null until a kernel measures it.
-                {"ceilings", {{"read_gbps", read_gbps}, {"int8_gops", nullptr}, {"bf16_gflops", nullptr}}},
-                {"submits_per_step", stats.submits_per_step},
-                {"allocs_per_step", stats.allocs_per_step}});
-    return 0;
-  }
+  const nacelle_ceilings after = engine.model().device().ceilings();
+  return {{"model", engine.model().name()},
+          {"device", engine.model().placement().front().device},
+          {"threads", host.team().size()},
+          {"prompt", options.prompt},
+          {"gen", options.gen},
+          {"depth", options.depth},
+          {"pp_tps", median(pp)},
+          {"tg_tps", median(tg)},
+          {"samples", {{"pp_tps", pp}, {"tg_tps", tg}}},
+          {"batch", batch},
+          {"ceilings", to_json(before, after)},
+          {"submits_per_step", stats.submits_per_step},
+          {"allocs_per_step", stats.allocs_per_step}};
+}
+
+void print_text(const BenchOptions& options, const Json& result) {
   std::vector<std::vector<std::string>> table = {{"TEST", "TOKENS/S"}};
-  table.push_back({fmt::format("prompt {}", options.prompt), fmt::format("{:.1f}", median(pp))});
-  table.push_back({fmt::format("gen {} at depth {}", options.gen, options.depth), fmt::format("{:.1f}", median(tg))});
-  for (const Json& row : batch) {
-    table.push_back({fmt::format("gen {} x {}", options.gen, row["n"].get<int>()),
-                     fmt::format("{:.1f}", row["tps"].get<double>())});
-  }
-  std::printf("%s on %s, %u threads; this machine reads %.1f GB/s\n", engine.model().name().c_str(), device.c_str(),
-              host->team().size(), read_gbps);
+  const auto add = [&](std::string test, const Json& tps) {
+    table.push_back({std::move(test), fmt::format("{:.1f}", tps.get<double>())});
+  };
+  add(fmt::format("prompt {}", options.prompt), result["pp_tps"]);
+  add(fmt::format("gen {} at depth {}", options.gen, options.depth), result["tg_tps"]);
+  for (const Json& row : result["batch"]) add(fmt::format("gen {} x {}", options.gen, row["n"].get<int>()), row["tps"]);
+  const std::string ceilings = describe_ceilings(result["ceilings"]);
+  std::printf("%s on %s, %u threads%s%s\n", result["model"].get<std::string>().c_str(),
+              result["device"].get<std::string>().c_str(), result["threads"].get<unsigned>(),
+              ceilings.empty() ? "" : "; at best this machine: ", ceilings.c_str());
   print_table(table);
-  return 0;
+}
+
+void print_text(const std::vector<Ratio>& ratios, const std::vector<std::string>& differ, const std::string& path) {
+  std::printf("\nagainst %s\n", path.c_str());
+  for (const std::string& difference : differ) std::printf("beware: %s\n", difference.c_str());
+  std::vector<std::vector<std::string>> table = {{"FIGURE", "BEFORE", "NOW", "RATIO"}};
+  for (const Ratio& ratio : ratios)
+    table.push_back({ratio.figure, fmt::format("{:.1f}", ratio.before), fmt::format("{:.1f}", ratio.now),
+                     fmt::format("{:.3f}", ratio.value())});
+  print_table(table);
+}
+
+}  // namespace
+
+int run_command(const BenchOptions& options) {
+  check(options);
+  const Json earlier = options.compare.empty() ? Json() : read_bench(options.compare);  // before minutes are spent
+  const auto host = make_host(options.host);
+  Engine engine(load(options, *host));
+  Json result = measure(options, *host, engine);
+  std::vector<Ratio> ratios;
+  std::vector<std::string> differ;
+  if (!options.compare.empty()) {
+    ratios = compare(result, earlier, options.compare);
+    differ = differences(result, earlier);
+    for (const Ratio& ratio : ratios)
+      result["compare"].push_back(
+          {{"figure", ratio.figure}, {"before", ratio.before}, {"now", ratio.now}, {"ratio", ratio.value()}});
+  }
+  if (options.host.json) {
+    print_json(result);
+  } else {
+    print_text(options, result);
+    if (!ratios.empty()) print_text(ratios, differ, options.compare);
+  }
+  int code = 0;
+  for (const Ratio& ratio : ratios) {
+    if (!ratio.is_speed || ratio.value() >= options.threshold) continue;
+    std::fprintf(stderr, "nacelle: %s is %.3f of %s's, less than --threshold %g\n", ratio.figure.c_str(), ratio.value(),
+                 options.compare.c_str(), options.threshold);
+    code = 1;
+  }
+  return code;
 }
 
 }  // namespace nacelle::cli

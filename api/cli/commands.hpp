@@ -11,6 +11,7 @@ int run_command(const BenchOptions& options);
 int run_command(const PluginsOptions& options);
 int run_command(const DevicesOptions& options);
 int run_command(const KernelsOptions& options);
+int run_command(const TuneOptions& options);
 int run_command(const InspectOptions& options);
 
 }  // namespace nacelle::cli

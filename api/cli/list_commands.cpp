@@ -1,25 +1,9 @@
-// plugins, devices, kernels: what is there, what is not used, and why.
-#include <fmt/format.h>
-
+// plugins, devices: what is there, what is not used, and why.
 #include "api/cli/commands.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
 
 namespace nacelle::cli {
-namespace {
-
-std::string to_string(nacelle_string text) { return {text.data, text.size}; }
-
-const char* kernel_state(std::uint32_t state) {
-  switch (state) {
-    case NACELLE_KERNEL_SELECTED: return "selected";
-    case NACELLE_KERNEL_CANDIDATE: return "candidate";
-    case NACELLE_KERNEL_UNUSABLE: return "unusable";
-    default: return "unknown";
-  }
-}
-
-}  // namespace
 
 int run_command(const PluginsOptions& options) {
   const auto host = make_host(options.host);
@@ -58,30 +42,6 @@ int run_command(const DevicesOptions& options) {
     table.push_back({device.name, status, human_bytes(device.memory_free), human_bytes(device.memory_total),
                      device.description + (device.detail.empty() ? "" : ", " + device.detail), device.reason});
   }
-  options.host.json ? print_json(json) : print_table(table);
-  return 0;
-}
-
-int run_command(const KernelsOptions& options) {
-  const auto host = make_host(options.host);
-  const auto model = load_model(*host, options.model, options.path, {.need_tokenizer = false});
-  Json json = Json::array();
-  std::vector<std::vector<std::string>> table = {{"OP", "PATTERN", "VARIANT", "STATE", "COST", "MEASURED", "REASON"}};
-  model->visit_kernels([&](const nacelle_kernel_info& kernel) {
-    const bool measured = kernel.measured_seconds > 0;
-    json.push_back({{"op", to_string(kernel.op)},
-                    {"pattern", to_string(kernel.pattern)},
-                    {"variant", to_string(kernel.variant)},
-                    {"revision", kernel.revision},
-                    {"state", kernel_state(kernel.state)},
-                    {"static_cost", kernel.static_cost},
-                    {"measured_seconds", measured ? Json(kernel.measured_seconds) : Json(nullptr)},
-                    {"reason", to_string(kernel.reason)}});
-    table.push_back({to_string(kernel.op), to_string(kernel.pattern), to_string(kernel.variant),
-                     kernel_state(kernel.state), fmt::format("{:g}", kernel.static_cost),
-                     measured ? fmt::format("{:.1f} us", kernel.measured_seconds * 1e6) : "-",
-                     to_string(kernel.reason)});
-  });
   options.host.json ? print_json(json) : print_table(table);
   return 0;
 }

@@ -23,17 +23,39 @@ void add_host_flags(App& app, HostFlags& flags, bool json) {
   app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
   app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
   app.add_option("--plugin-config", flags.plugin_settings, "KEY=VALUE, a setting that plugins can read");
+  app.add_option("--isa-cap", flags.isa_cap, "CPU kernels of this level or below: portable, avx2, avx512vnni, ...");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warning, error or off")->capture_default_str();
   app.add_option("--log-format", flags.log_format, "text or json")->capture_default_str();
 }
 
-void add_model_flags(App& app, ModelFlags& flags) {
+// "5s", "250ms" or seconds as a bare number.
+std::chrono::nanoseconds parse_duration(const std::string& text) {
+  constexpr double kMost = 3600;
+  char* end = nullptr;
+  double seconds = std::strtod(text.c_str(), &end);
+  const std::string_view unit = end;
+  if (unit == "ms") seconds /= 1000;
+  if (end == text.c_str() || (unit != "" && unit != "s" && unit != "ms") || !(seconds >= 0 && seconds <= kMost))
+    throw CLI::ValidationError("'" + text + "' is no duration; expected 5s, 250ms or seconds, up to an hour");
+  return std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
+}
+
+void add_duration(App& app, const char* name, std::chrono::nanoseconds& value, const char* help) {
+  app.add_option_function<std::string>(
+      name, [&value](const std::string& text) { value = parse_duration(text); }, help);
+}
+
+// `budget` names the flag of the tuning budget.
+void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-budget") {
   app.add_option("--device", flags.device, "BACKEND or BACKEND:INDEX (default: the best usable one)");
   app.add_option("--context", flags.context, "tokens of the longest sequence (default: the model's, as memory allows)");
   app.add_option("--cache-tokens", flags.cache_tokens, "KV tokens of all sequences together (default: from memory)");
   app.add_option("--cache-type", flags.cache_type, "f32, f16, bf16, q8_0 or q4_0, for keys and values");
   app.add_option("--max-sequences", flags.max_sequences, "sequences that run at once")->capture_default_str();
   app.add_option("--batch-tokens", flags.batch_tokens, "token budget of a step")->capture_default_str();
+  app.add_option("--kernel", flags.kernels, "OP.TYPE=VARIANT, as in matmul.q8_0=NAME: run this one; may be repeated");
+  add_duration(app, budget, flags.tune_budget,
+               "time for measuring kernels while loading, as 5s (default: 5s for `tune`, else none)");
 }
 
 CLI::Option* add_path(App& app, std::string& path) {
@@ -95,6 +117,9 @@ void set_up(App& app, BenchOptions& o) {
   app.add_option("--repeat", o.repeat)->capture_default_str();
   app.add_option("--depth", o.depth, "tokens in the context before generation is timed")->capture_default_str();
   app.add_option("--batch", o.batch, "N,N: also generate with N sequences at once")->delimiter(',');
+  app.add_option("--compare", o.compare, "an earlier document of --json: print the ratio of each figure to it");
+  app.add_option("--threshold", o.threshold, "with --compare: exit 1 where a ratio is less, as 0.95")
+      ->capture_default_str();
   add_model_flags(app, o.model);
   add_host_flags(app, o.host, true);
 }
@@ -105,6 +130,13 @@ void set_up(App& app, DevicesOptions& o) { add_host_flags(app, o.host, true); }
 void set_up(App& app, KernelsOptions& o) {
   add_path(app, o.path);
   add_model_flags(app, o.model);
+  add_host_flags(app, o.host, true);
+}
+
+void set_up(App& app, TuneOptions& o) {
+  add_path(app, o.path);
+  o.model.tune_budget = std::chrono::seconds(5);
+  add_model_flags(app, o.model, "--budget");
   add_host_flags(app, o.host, true);
 }
 
@@ -168,6 +200,8 @@ Options parse_options(int argc, char** argv) {
       add_command<PluginsOptions>(root, "plugins", "list plugins: loaded, unavailable or refused, and why"),
       add_command<DevicesOptions>(root, "devices", "list devices and their memory"),
       add_command<KernelsOptions>(root, "kernels", "show the kernels that a model runs on, and the losers"),
+      add_command<TuneOptions>(root, "tune",
+                               "measure the kernels of a model on this machine, and remember the fastest"),
       add_command<InspectOptions>(root, "inspect", "show what is in a model file and what it takes in memory"),
   };
   try {

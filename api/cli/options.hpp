@@ -1,6 +1,7 @@
 // What the command line, the environment and a configuration file say, as plain structs. CLI11 stays in options.cpp.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -21,6 +22,7 @@ struct HostFlags {
   std::vector<std::filesystem::path> plugin_folders;  // beside the program's own
   std::vector<std::string> allowed_sha256;
   std::vector<std::string> plugin_settings;  // KEY=VALUE
+  std::string isa_cap;                       // backend.cpu.isa
 };
 
 struct ModelFlags {
@@ -29,7 +31,9 @@ struct ModelFlags {
   std::uint32_t cache_tokens = 0;
   std::uint32_t max_sequences = 32;
   std::uint32_t batch_tokens = 512;
-  std::string cache_type;  // f32, f16, bf16, q8_0, q4_0
+  std::string cache_type;            // f32, f16, bf16, q8_0, q4_0
+  std::vector<std::string> kernels;  // OP.TYPE=VARIANT
+  std::chrono::nanoseconds tune_budget{0};
 };
 
 struct ServeOptions {
@@ -64,6 +68,8 @@ struct BenchOptions {
   std::string path;
   std::uint32_t prompt = 512, gen = 128, repeat = 3, depth = 0;
   std::vector<std::uint32_t> batch;
+  std::string compare;   // an earlier --json document
+  double threshold = 0;  // of any ratio to it; less fails
 };
 
 struct PluginsOptions {
@@ -77,13 +83,18 @@ struct KernelsOptions {
   ModelFlags model;
   std::string path;
 };
+struct TuneOptions {
+  HostFlags host;
+  ModelFlags model;
+  std::string path;
+};
 struct InspectOptions {
   HostFlags host;
   std::string path;
 };
 
 using Options = std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions,
-                             InspectOptions>;
+                             TuneOptions, InspectOptions>;
 
 // A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
 // before the default. Prints help, the version or what is wrong, and then ends the process.

@@ -19,8 +19,11 @@ constexpr int kWidth = 30;
 Progress::Progress(std::string label)
     : label_(std::move(label)), terminal_(isatty(STDERR_FILENO) == 1), next_(Clock::now() + (terminal_ ? 200ms : 2s)) {}
 
-Progress::~Progress() {
+Progress::~Progress() { wipe(); }
+
+void Progress::wipe() {
   if (shown_ && terminal_) std::fputs("\r\x1b[K", stderr);
+  shown_ = false;
 }
 
 void Progress::update(std::uint64_t done, std::uint64_t total) {

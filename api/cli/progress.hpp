@@ -15,6 +15,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // Takes the bar away; the next update() shows it again.
+  void wipe();
   // Cheap enough to call often: shows at most ten times a second (a line every five).
   void update(std::uint64_t done, std::uint64_t total);
 

@@ -27,6 +27,26 @@ nacelle_type cache_type(const std::string& name) {
               "cache-type");
 }
 
+// A wrong --isa-cap is refused whatever the command is about: left to the backend, it would only take the device away.
+void check_isa_cap(const PluginHost& host, const std::string& cap) {
+  constexpr std::string_view kSetting = "backend.cpu.isa: ";
+  try {
+    host.find_device("cpu");
+  } catch (const Error& error) {
+    const std::string_view reason = error.what();
+    const auto at = reason.find(kSetting);
+    if (at == std::string_view::npos) return;
+    throw Error(ErrorKind::kInvalidArgument,
+                "--isa-cap " + cap + ": " + std::string(reason.substr(at + kSetting.size())), "isa-cap");
+  }
+}
+
+std::string join(const std::vector<std::string>& pins) {
+  std::string text;
+  for (const std::string& pin : pins) text += (text.empty() ? "" : ";") + pin;
+  return text;
+}
+
 }  // namespace
 
 std::unique_ptr<PluginHost> make_host(const HostFlags& flags) {
@@ -45,7 +65,10 @@ std::unique_ptr<PluginHost> make_host(const HostFlags& flags) {
     }
     options.config[setting.substr(0, equals)] = setting.substr(equals + 1);
   }
-  return std::make_unique<PluginHost>(std::move(options));
+  if (!flags.isa_cap.empty()) options.config["backend.cpu.isa"] = flags.isa_cap;
+  auto host = std::make_unique<PluginHost>(std::move(options));
+  if (!flags.isa_cap.empty()) check_isa_cap(*host, flags.isa_cap);
+  return host;
 }
 
 std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, const std::string& path,
@@ -57,8 +80,15 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   options.max_sequences = std::max(options.max_sequences, flags.max_sequences);
   options.max_batch_tokens = flags.batch_tokens;
   options.key_type = options.value_type = cache_type(flags.cache_type);
+  options.pins = join(flags.kernels);
+  options.tune_budget = flags.tune_budget;
   Progress progress("loading " + (path.empty() ? std::string(kDemoModelName) : path));
   options.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  Progress tune_progress("measuring kernels");
+  options.tune_progress = [&](std::uint64_t done, std::uint64_t total) {
+    progress.wipe();
+    tune_progress.update(done, total);
+  };
   if (!path.empty()) {
     options.path = path;
     return Model::load(host, std::move(options));

@@ -13,6 +13,7 @@ namespace nacelle::cli {
 // Sets the log up as well.
 std::unique_ptr<PluginHost> make_host(const HostFlags& flags);
 
+// Measures kernels where flags.tune_budget says so; `base.tune_again` also those that were measured before.
 // `path` empty: the demo model that is a part of the program. Shows progress on standard error.
 std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, const std::string& path,
                                   LoadOptions base = {});

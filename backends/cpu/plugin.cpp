@@ -7,6 +7,7 @@
 #include <nacelle/backend.hpp>
 #include <stdexcept>
 
+#include "backends/cpu/ceilings.hpp"
 #include "backends/cpu/supports.hpp"
 #include "backends/cpu/weights.hpp"
 
@@ -38,6 +39,8 @@ std::uint64_t own_memory() {
   return (resident - std::min(shared, resident)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+constexpr double kCeilingSeconds = 2;  // at most; a quiet machine takes half of one
+
 class CpuDevice final : public sdk::Device {
  public:
   CpuDevice(const sdk::Host& host, IsaSet isa) : host_(host), isa_(isa) {}
@@ -56,6 +59,8 @@ class CpuDevice final : public sdk::Device {
     return std::make_unique<CpuWeights>(host_, isa_, graph, buckets, source, options);
   }
 
+  nacelle_ceilings ceilings() override { return measure_ceilings(host_, isa_, kCeilingSeconds); }
+
  private:
   sdk::Host host_;
   IsaSet isa_;
@@ -63,16 +68,15 @@ class CpuDevice final : public sdk::Device {
 
 class CpuBackend final : public sdk::Backend {
  public:
-  explicit CpuBackend(const sdk::Host& host) : host_(host), name_(processor_name()) {
-    const std::uint32_t threads = host.team_size();
-    detail_ =
-        std::string(to_string(isa().best())) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
-  }
+  explicit CpuBackend(const sdk::Host& host) : host_(host), name_(processor_name()) {}
 
   std::uint32_t device_count(std::string_view&) override { return 1; }
 
   nacelle_device_info device_info(std::uint32_t index) override {
     check(index);
+    const std::uint32_t threads = host_.team_size();
+    detail_ =
+        std::string(to_string(isa().best())) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
     SystemMemory memory = system_memory();
     const std::uint64_t limit = std::strtoull(host_.config("host.memory_limit").value_or("0").c_str(), nullptr, 10);
     if (limit != 0 && limit < memory.total)

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <nacelle/half.hpp>
 #include <nacelle/types.hpp>
+#include <utility>
 
 #include "backends/cpu/cache.hpp"
 #include "backends/cpu/plan.hpp"
@@ -102,9 +103,10 @@ CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& g
       isa_(isa),
       graph_(graph),
       options_(options),
-      pins_(sdk::view(options.pins)),
-      matrices_(graph.weight_count),
+      selection_(host, isa, graph, buckets, sdk::view(options.pins)),
+      memory_(graph.weight_count),
       vectors_(graph.weight_count) {
+  for (auto& matrices : matrices_) matrices.resize(graph.weight_count);
   const std::vector<bool> is_matrix = matrix_weights(graph);
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
     if (is_matrix[w])
@@ -114,26 +116,19 @@ CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& g
     if (source.progress && source.progress(source.context, w + 1, graph.weight_count) == NACELLE_CANCELLED)
       throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
   }
+  apply_selection();
   std::uint32_t context = 0;
   for (const nacelle_bucket& bucket : buckets) context = std::max(context, bucket.context);
   make_rope_tables(context);
 }
 
-// A pin is "matmul.q8_0=variant", several of them parted by semicolons.
-const MatmulVariant* CpuWeights::choose(nacelle_type type, std::string_view pins) const {
-  std::string key = std::string("matmul.") + type_info(type)->name + "=";
-  std::transform(key.begin(), key.end(), key.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
-  while (!pins.empty()) {
-    const std::string_view pin = pins.substr(0, pins.find(';'));
-    pins.remove_prefix(std::min(pins.size(), pin.size() + 1));
-    if (pin.substr(0, key.size()) != key) continue;
-    const std::string_view name = pin.substr(key.size());
-    const MatmulVariant* variant = choose_matmul(type, isa_, name);
-    if (!variant || variant->name != name)
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: pin '" + std::string(pin) + "': no such kernel can run here");
-    return variant;
-  }
-  return choose_matmul(type, isa_);
+void CpuWeights::apply_selection() {
+  for (std::uint32_t rows = 0; rows < sdk::kRowBucketCount; ++rows)
+    for (std::uint32_t w = 0; w < graph_.weight_count; ++w) {
+      PackedMatrix& matrix = matrices_[rows][w];
+      matrix = matrices_[0][w];
+      if (matrix.rows) matrix.variant = selection_.variant(w, matrix.type, rows);
+    }
 }
 
 void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
@@ -143,13 +138,13 @@ void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
   if (!packable(value.type) || extent.columns % type_info(value.type)->block_elements)
     throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: weight " + std::string(name) + " is stored in a type or width " +
                                                   "that has no kernel; expected f32, f16, bf16, q8_0 or q4_0");
-  PackedMatrix& matrix = matrices_[weight];
+  PackedMatrix& matrix = matrices_[0][weight];
   matrix.type = value.type;
   matrix.rows = extent.rows;
   matrix.columns = extent.columns;
   matrix.group_bytes = packed_group_bytes(value.type, extent.columns);
-  matrix.variant = choose(value.type, pins_);
-  matrix.memory = sdk::Buffer(host_, matrix.groups() * matrix.group_bytes);
+  memory_[weight] = sdk::Buffer(host_, matrix.groups() * matrix.group_bytes);
+  matrix.memory = {memory_[weight].data(), memory_[weight].size()};
   bytes_ += matrix.memory.size();
   const std::uint64_t per_group = row_bytes(value.type, extent.columns) * kGroupRows;
   const std::uint64_t step = std::max<std::uint64_t>(1, kChunkBytes / per_group) * kGroupRows;
@@ -209,6 +204,8 @@ std::unique_ptr<sdk::Cache> CpuWeights::create_cache(const nacelle_cache_options
 
 std::unique_ptr<sdk::Plan> CpuWeights::compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
                                                nacelle_step_layout& step, nacelle_output_layout& output) {
+  if (!std::exchange(compiled_, true)) selection_.tell();  // not sooner: tune may have filled what was missing
+  compiling_ = bucket;
   auto plan = std::make_unique<CpuPlan>(host_, *this, options, bucket);
   step = plan->step_layout();
   output = plan->output_layout();

@@ -1,6 +1,7 @@
 // A model's weights on the CPU: matrices packed for the matmul kernels, vectors as f32, rope tables, adapters.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -12,8 +13,21 @@
 
 #include "backends/cpu/packing.hpp"
 #include "backends/cpu/registry.hpp"
+#include "backends/cpu/selection.hpp"
 
 namespace nacelle::cpu {
+
+// Packed bytes that a CpuWeights owns.
+struct PackedBytes {
+  std::byte* data = nullptr;
+  std::uint64_t bytes = 0;
+
+  std::uint64_t size() const { return bytes; }
+  template <class T>
+  T* as(std::uint64_t offset = 0) const {
+    return reinterpret_cast<T*>(data + offset);
+  }
+};
 
 // A matrix [rows, columns] in packed groups, with the kernel that multiplies by it.
 struct PackedMatrix {
@@ -21,7 +35,7 @@ struct PackedMatrix {
   std::uint64_t rows = 0, columns = 0;
   std::uint64_t group_bytes = 0;
   const MatmulVariant* variant = nullptr;
-  sdk::Buffer memory;
+  PackedBytes memory;
 
   std::uint32_t groups() const { return static_cast<std::uint32_t>(packed_groups(rows)); }
 };
@@ -46,12 +60,17 @@ class CpuWeights final : public sdk::Weights {
                                      nacelle_step_layout& step, nacelle_output_layout& output) override;
   void write_adapter(sdk::Stream&, const nacelle_adapter_update& update) override;
   void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const override;
+  nacelle_tune_report tune(const nacelle_tune_options& options) override;
 
   IsaSet isa() const { return isa_; }
   const VectorKernels& vectors() const { return *choose_table(isa_).vectors; }
   const nacelle_graph& graph() const { return graph_; }
-  // Of the value `value`, which is a weight used by EMBEDDING or MATMUL.
-  const PackedMatrix& matrix(std::uint32_t value) const { return matrices_[graph_.values[value]->weight]; }
+  // Of the value `value`, which is a weight used by EMBEDDING or MATMUL; with the variant for the plan that is being
+  // compiled.
+  const PackedMatrix& matrix(std::uint32_t value) const {
+    const std::uint32_t weight = graph_.values[value]->weight;
+    return matrices_[selection_.rows_of(weight, compiling_)][weight];
+  }
   // Of any other weight: its elements as f32, padded to whole vectors; nullptr for NACELLE_NO_VALUE.
   const float* vector(std::uint32_t value) const;
   const RopeTable& rope_table(const nacelle_op* op) const { return rope_tables_.at(op); }
@@ -63,16 +82,22 @@ class CpuWeights final : public sdk::Weights {
   void load_matrix(const nacelle_weight_source& source, std::uint32_t weight);
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_rope_tables(std::uint32_t context);
-  const MatmulVariant* choose(nacelle_type type, std::string_view pins) const;
+  // Gives each matrix the variants of the selection.
+  void apply_selection();
 
   sdk::Host host_;
   IsaSet isa_;
   const nacelle_graph& graph_;
   nacelle_prepare_options options_;
-  std::string pins_;
+  Selection selection_;
   std::uint64_t bytes_ = 0;
-  std::vector<PackedMatrix> matrices_;       // by weight; empty where it is a vector
+  std::vector<sdk::Buffer> memory_;  // by weight
+  // By row bucket and weight, empty where it is a vector: the same memory under the bucket's variant. Steps of compiled
+  // plans keep these addresses.
+  std::array<std::vector<PackedMatrix>, sdk::kRowBucketCount> matrices_;
   std::vector<std::vector<float>> vectors_;  // by weight; empty where it is a matrix
+  nacelle_bucket compiling_{};
+  bool compiled_ = false;
   std::map<const nacelle_op*, RopeTable> rope_tables_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, Adapter> adapters_;  // by target and slot
 };

@@ -45,6 +45,7 @@ DeviceModel::DeviceModel(PluginHost& host, const DeviceRecord& device, std::uniq
     call("create a stream", [&](nacelle_error** error) { return api_->stream_create(device_, &stream_, error); });
     buckets_ = make_buckets(options, this->graph().vocabulary);
     prepare(files, options);
+    tune(options);
     create_cache(options);
     compile();
   } catch (...) {
@@ -75,12 +76,38 @@ void DeviceModel::prepare(const ModelFiles& files, const DeviceModelOptions& opt
   WeightSourceAdapter source(*host_->services(), *graph_, files, options.progress);
   auto prepare_options = sdk::make<nacelle_prepare_options>();
   prepare_options.numerics = NACELLE_NUMERICS_STABLE;
+  prepare_options.pins = sdk::view(options.pins);
   std::vector<const nacelle_bucket*> pointers;
   for (const nacelle_bucket& bucket : buckets_) pointers.push_back(&bucket);
   call("pack the weights", [&](nacelle_error** error) {
     return api_->prepare(device_, &graph(), pointers.data(), static_cast<std::uint32_t>(pointers.size()),
                          source.table(), &prepare_options, &weights_, error);
   });
+}
+
+// Before the first plan is compiled, so never while serving.
+void DeviceModel::tune(const DeviceModelOptions& options) {
+  if (options.tune_budget.count() <= 0) return;
+  auto tune_options = sdk::make<nacelle_tune_options>();
+  tune_options.budget_ns = static_cast<std::uint64_t>(options.tune_budget.count());
+  tune_options.flags = options.tune_again ? NACELLE_TUNE_AGAIN : 0;
+  tune_options.context = const_cast<DeviceModelOptions*>(&options);
+  tune_options.progress = [](void* context, std::uint64_t done, std::uint64_t total) -> nacelle_status {
+    const auto& progress = static_cast<const DeviceModelOptions*>(context)->tune_progress;
+    if (progress) progress(done, total);
+    return NACELLE_OK;
+  };
+  auto report = sdk::make<nacelle_tune_report>();
+  const bool done = call_if_offered(
+      "measure kernels", [&](nacelle_error** error) { return api_->tune(weights_, &tune_options, &report, error); });
+  if (done) tuned_ = report;
+}
+
+nacelle_ceilings DeviceModel::ceilings() const {
+  auto ceilings = sdk::make<nacelle_ceilings>();
+  call_if_offered("measure the device",
+                  [&](nacelle_error** error) { return api_->ceilings(device_, &ceilings, error); });
+  return ceilings;
 }
 
 // Blocks for as many tokens as asked, or as memory allows; each group gets the same count of tokens.

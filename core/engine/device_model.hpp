@@ -5,9 +5,11 @@
 #include <nacelle/backend.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,7 +37,10 @@ struct DeviceModelOptions {
   std::uint32_t cache_tokens = 0;  // 0: chosen from free memory
   nacelle_type key_type = NACELLE_TYPE_F16;
   nacelle_type value_type = NACELLE_TYPE_F16;
-  std::function<void(std::uint64_t, std::uint64_t)> progress;
+  std::string pins;                         // as nacelle_prepare_options.pins
+  std::chrono::nanoseconds tune_budget{0};  // 0: kernels are chosen by the tuning cache or by static cost
+  bool tune_again = false;                  // what has a verdict is measured too
+  std::function<void(std::uint64_t, std::uint64_t)> progress, tune_progress;
 };
 
 class DeviceModel {
@@ -71,9 +76,14 @@ class DeviceModel {
   static void advance(Plan& plan) noexcept { plan.slot = (plan.slot + 1) % plan.step.slot_count; }
   nacelle_plan_statistics statistics() const;
   void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visitor) const;
+  // What tuning at load did; nothing where there was none or the backend cannot.
+  const std::optional<nacelle_tune_report>& tuned() const noexcept { return tuned_; }
+  // Measures the device for about half a second; zeros where the backend cannot say. Not while a step runs.
+  nacelle_ceilings ceilings() const;
 
  private:
   void prepare(const ModelFiles& files, const DeviceModelOptions& options);
+  void tune(const DeviceModelOptions& options);
   void create_cache(const DeviceModelOptions& options);
   void compile();
   void destroy() noexcept;
@@ -83,6 +93,18 @@ class DeviceModel {
     nacelle_error* error = nullptr;
     const nacelle_status status = body(&error);
     check(host_->services(), status, error, record_.name + ": cannot " + what);
+  }
+  // The same, but UNIMPLEMENTED passes for an answer. True where it was done.
+  template <class Body>
+  bool call_if_offered(const char* what, Body&& body) const {
+    nacelle_error* error = nullptr;
+    const nacelle_status status = body(&error);
+    if (status == NACELLE_UNIMPLEMENTED) {
+      if (error) host_->services()->error_destroy(host_->services()->context, error);
+      return false;
+    }
+    check(host_->services(), status, error, record_.name + ": cannot " + what);
+    return true;
   }
   void check_hot(nacelle_status status, const char* what);
 
@@ -103,6 +125,7 @@ class DeviceModel {
   std::uint64_t cache_bytes_ = 0;
   std::atomic<const Plan*> last_run_ = nullptr;  // read by statistics() from any thread
   bool lost_ = false;
+  std::optional<nacelle_tune_report> tuned_;
 };
 
 }  // namespace nacelle

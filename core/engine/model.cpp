@@ -137,7 +137,11 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   device_options.cache_tokens = options.cache_tokens;
   device_options.key_type = options.key_type;
   device_options.value_type = options.value_type;
+  device_options.pins = options.pins;
+  device_options.tune_budget = options.tune_budget;
+  device_options.tune_again = options.tune_again;
   device_options.progress = options.progress;
+  device_options.tune_progress = options.tune_progress;
   model->device_ = std::make_unique<DeviceModel>(host, device, std::move(graph), files, device_options);
   model->placement_ = {{device.name, model->description_.layer_count}};
   model->options_ = std::move(options);

@@ -3,6 +3,7 @@
 
 #include <nacelle/architecture.h>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -28,7 +29,11 @@ struct LoadOptions {
   std::uint32_t cache_tokens = 0;        // KV tokens over all sequences; 0: chosen from memory and context
   nacelle_type key_type = NACELLE_TYPE_INVALID;  // INVALID: f32 for an F32 model, else f16
   nacelle_type value_type = NACELLE_TYPE_INVALID;
-  bool need_tokenizer = true;  // false: a file without one loads too (bench)
+  bool need_tokenizer = true;               // false: a file without one loads too (bench)
+  std::string pins = {};                    // "matmul.q8_0=VARIANT;...": kernels that must run
+  std::chrono::nanoseconds tune_budget{0};  // spent on measuring kernels before the model serves
+  bool tune_again = false;                  // also those that the tuning cache has a verdict for
+  std::function<void(std::uint64_t, std::uint64_t)> tune_progress = {};  // cases measured, cases in all
   // Called while weights are packed: bytes so far, bytes in all. May be empty.
   std::function<void(std::uint64_t, std::uint64_t)> progress = {};
 };
@@ -64,6 +69,7 @@ class Model {
   std::uint64_t weight_bytes() const;  // packed, on the device
   std::uint64_t cache_bytes() const;
   DeviceModel& device() noexcept { return *device_; }
+  const DeviceModel& device() const noexcept { return *device_; }
   // Every kernel case of the model; see nacelle_backend_api.kernels.
   void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visitor) const;
 

@@ -114,21 +114,29 @@ struct HostServices::Table {
   } catch (const std::bad_alloc&) {
     return NACELLE_OUT_OF_MEMORY;
   }
+  static void tell(bool first, const char* instead, const std::exception& error) {
+    if (first)
+      log::warning("tuning cache: {}; {}", error.what(), instead);
+    else
+      log::debug("tuning cache: {}", error.what());
+  }
   static nacelle_status tuning_get(void* context, nacelle_string key, void* buffer, std::uint64_t capacity,
                                    std::uint64_t* size) try {
     const auto data = of(context).tuning_.get({key.data, key.data ? key.size : 0});
     if (!data) return NACELLE_NOT_FOUND;
     return hand_out(data->data(), data->size(), buffer, capacity, size);
   } catch (const std::exception& error) {
-    log::debug("tuning cache: {}", error.what());
-    return NACELLE_NOT_FOUND;
+    const bool first = !of(context).told_of_get_.exchange(true);
+    tell(first, "kernels are chosen by static cost until `nacelle tune` measures them", error);
+    return NACELLE_UNAVAILABLE;
   }
   static nacelle_status tuning_put(void* context, nacelle_string key, const void* data, std::uint64_t size) try {
     of(context).tuning_.put({key.data, key.data ? key.size : 0},
                             {static_cast<const std::byte*>(data), data ? size : 0});
     return NACELLE_OK;
   } catch (const std::exception& error) {
-    log::debug("tuning cache: {}", error.what());
+    const bool first = !of(context).told_of_put_.exchange(true);
+    tell(first, "what was measured holds for this process only", error);
     return NACELLE_UNAVAILABLE;
   }
 

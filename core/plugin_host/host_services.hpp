@@ -53,6 +53,7 @@ class HostServices {
   const std::vector<unsigned> nodes_;
   const std::map<std::string, std::string> config_;
   const TuningStore tuning_;
+  std::atomic<bool> told_of_get_ = false, told_of_put_ = false;  // a broken cache is worth one line, not one a key
   std::vector<std::shared_ptr<void>> kept_;
   std::mutex span_mutex_;
   std::map<std::uint64_t, Span> spans_;  // open trace spans; only at log level trace

@@ -83,7 +83,9 @@ const std::vector<Kind>& kinds() {
         "event_query",
         "event_synchronize",
         "adapter_write",
-        "kernels"}},
+        "kernels",
+        "tune",
+        "ceilings"}},
       {NACELLE_PLUGIN_ARCHITECTURE,
        "architecture",
        {NACELLE_ARCHITECTURE_ABI_MAJOR, NACELLE_ARCHITECTURE_ABI_MINOR},
@@ -96,7 +98,7 @@ const std::vector<Kind>& kinds() {
 
 constexpr std::size_t kFirstSlot = offsetof(nacelle_backend_api, device_count);
 static_assert(kFirstSlot == offsetof(nacelle_architecture_api, match), "both tables start behind the header");
-static_assert(sizeof(nacelle_backend_api) == kFirstSlot + 32 * sizeof(void*), "functions of kinds() is complete");
+static_assert(sizeof(nacelle_backend_api) == kFirstSlot + 34 * sizeof(void*), "functions of kinds() is complete");
 static_assert(sizeof(nacelle_architecture_api) == kFirstSlot + 3 * sizeof(void*), "functions of kinds() is complete");
 
 const char* or_none(const std::string& sanitizer) { return sanitizer.empty() ? "none" : sanitizer.c_str(); }

@@ -75,11 +75,17 @@ std::optional<std::vector<std::byte>> TuningStore::get(std::string_view key) con
   if (folder_.empty()) return std::nullopt;
   const fs::path path = file_of(key);
   std::error_code code;
-  const std::uint64_t size = fs::is_regular_file(path, code) ? fs::file_size(path, code) : 0;
-  if (code || size == 0 || size > kHead + kMaxKey + kMaxData) return std::nullopt;
-  std::ifstream file(path, std::ios::binary);
-  const std::string content(std::istreambuf_iterator<char>(file), {});
-  return decode(content, key);
+  const fs::file_status status = fs::status(path, code);
+  if (status.type() == fs::file_type::not_found || status.type() == fs::file_type::none) return std::nullopt;
+  // A FIFO or a device would block or never end.
+  std::string content;
+  if (fs::is_regular_file(status) && fs::file_size(path, code) <= kHead + kMaxKey + kMaxData && !code) {
+    std::ifstream file(path, std::ios::binary);
+    content.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  auto data = decode(content, key);
+  if (!data) throw Error(ErrorKind::kCorrupt, path.string() + ": damaged, or not readable; it is not used");
+  return data;
 }
 
 void TuningStore::put(std::string_view key, std::span<const std::byte> data) const {

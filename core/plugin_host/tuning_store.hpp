@@ -21,7 +21,7 @@ class TuningStore {
   // The folder is made on the first put. Empty: every get misses, every put fails.
   explicit TuningStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  // A file that is missing, damaged or another key's counts as a miss.
+  // Nothing where there is no file. Throws Error(kCorrupt) for one that cannot be read, is damaged or another key's.
   std::optional<std::vector<std::byte>> get(std::string_view key) const;
   // Throws Error(kResource) when it cannot be written, kInvalidArgument above 64 KiB of key or 64 MiB of data.
   void put(std::string_view key, std::span<const std::byte> data) const;

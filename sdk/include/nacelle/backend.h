@@ -195,6 +195,11 @@ typedef struct nacelle_block_copy {
 
 enum { NACELLE_KERNEL_SELECTED = 1, NACELLE_KERNEL_CANDIDATE = 2, NACELLE_KERNEL_UNUSABLE = 3 };
 
+/* How the selected one came to it. */
+enum { NACELLE_CHOSEN_BY_COST = 0, NACELLE_CHOSEN_BY_MEASUREMENT = 1, NACELLE_CHOSEN_BY_PIN = 2 };
+/* Which of the device's ceilings a measured case runs into first. */
+enum { NACELLE_BOUND_UNKNOWN = 0, NACELLE_BOUND_MEMORY = 1, NACELLE_BOUND_COMPUTE = 2 };
+
 typedef struct nacelle_kernel_info {
   NACELLE_STRUCT_HEADER;
   nacelle_string op;       /* "matmul" */
@@ -204,11 +209,52 @@ typedef struct nacelle_kernel_info {
   uint32_t revision;
   uint32_t state;          /* NACELLE_KERNEL_* */
   double static_cost;      /* arbitrary units, smaller is better */
-  double measured_seconds; /* 0: not measured */
+  double measured_seconds; /* median; 0: not measured */
+  double spread_seconds;   /* between the quartiles */
+  double floor_seconds;    /* the least that the ceilings measured beside it allow; 0: not measured */
+  double bytes;            /* weights read by one measured run */
+  double operations;       /* of it; a multiply-add counts as two */
+  uint32_t bound;          /* NACELLE_BOUND_* */
+  uint32_t chosen_by;      /* NACELLE_CHOSEN_BY_*, where selected */
+  nacelle_string rows;     /* the case's rows of activations: "1", "2-16", "17+"; empty: any */
 } nacelle_kernel_info;
-NACELLE_LAST_FIELD(nacelle_kernel_info, measured_seconds, 96);
+NACELLE_LAST_FIELD(nacelle_kernel_info, rows, 144);
 
 typedef void (*nacelle_kernel_visitor)(void* context, const nacelle_kernel_info* info);
+
+/* ---- Measuring ------------------------------------------------------------------------------------------------------ */
+
+/* What the device reaches at best, all its threads or units together, measured by the call. 0: it has no such thing. */
+typedef struct nacelle_ceilings {
+  NACELLE_STRUCT_HEADER;
+  double read_bytes; /* a second, from memory that no cache holds */
+  double int8_ops;   /* a second, of the best dot-product instruction; a multiply-add counts as two */
+  double bf16_ops;
+  double f32_ops;
+} nacelle_ceilings;
+NACELLE_LAST_FIELD(nacelle_ceilings, f32_ops, 40);
+
+#define NACELLE_TUNE_AGAIN 1u /* cases that have a verdict are measured too */
+
+typedef struct nacelle_tune_options {
+  NACELLE_STRUCT_HEADER;
+  uint64_t budget_ns; /* measuring takes about as long; cases that it does not reach keep what they had */
+  uint32_t flags;     /* NACELLE_TUNE_* */
+  uint32_t padding;
+  void* context;
+  /* Cases done of cases in all. NACELLE_CANCELLED asks to stop: what was measured is kept. May be NULL. */
+  nacelle_status (*progress)(void* context, uint64_t done, uint64_t total);
+} nacelle_tune_options;
+NACELLE_LAST_FIELD(nacelle_tune_options, progress, 40);
+
+typedef struct nacelle_tune_report {
+  NACELLE_STRUCT_HEADER;
+  uint32_t cases;    /* of the model */
+  uint32_t measured; /* by this call */
+  uint32_t kept;     /* of those, written to the tuning cache */
+  uint32_t padding;
+} nacelle_tune_report;
+NACELLE_LAST_FIELD(nacelle_tune_report, padding, 28);
 
 /* ---- Adapters ------------------------------------------------------------------------------------------------------- */
 
@@ -299,8 +345,16 @@ typedef struct nacelle_backend_api {
 
   /* [any] Every case of the model's operations and its variants, the selected one first. */
   nacelle_status (*kernels)(const nacelle_weights* weights, nacelle_kernel_visitor visitor, void* context);
+
+  /* [init per device] Before the first compile of these weights: measures the variants of the model's operations on its own
+   * weights, keeps the verdicts in the host's tuning cache, and goes by them from now on. Verdicts never change a result's
+   * bits. UNIMPLEMENTED: there is nothing to choose from. */
+  nacelle_status (*tune)(nacelle_weights* weights, const nacelle_tune_options* options, nacelle_tune_report* report,
+                         nacelle_error** error);
+  /* [init per device] Measures for about half a second, with nothing else running. UNIMPLEMENTED: cannot say. */
+  nacelle_status (*ceilings)(nacelle_device* device, nacelle_ceilings* ceilings, nacelle_error** error);
 } nacelle_backend_api;
-NACELLE_LAST_FIELD(nacelle_backend_api, kernels, 264);
+NACELLE_LAST_FIELD(nacelle_backend_api, ceilings, 280);
 
 #ifdef __cplusplus
 }

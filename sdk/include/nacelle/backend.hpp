@@ -65,6 +65,9 @@ class Weights {
     throw Failure(NACELLE_UNIMPLEMENTED, "adapters are not supported by this backend");
   }
   virtual void visit_kernels(const std::function<void(const nacelle_kernel_info&)>&) const {}
+  virtual nacelle_tune_report tune(const nacelle_tune_options&) {
+    throw Failure(NACELLE_UNIMPLEMENTED, "this backend has one variant of each kernel: there is nothing to tune");
+  }
 };
 
 class Device {
@@ -75,6 +78,9 @@ class Device {
                                            const nacelle_weight_source&, const nacelle_prepare_options&) = 0;
   virtual std::unique_ptr<Stream> create_stream() { return std::make_unique<Stream>(); }
   virtual std::unique_ptr<Event> create_event() { return std::make_unique<Event>(); }
+  virtual nacelle_ceilings ceilings() {
+    throw Failure(NACELLE_UNIMPLEMENTED, "this backend does not measure its device");
+  }
 };
 
 class Backend {
@@ -290,6 +296,13 @@ inline nacelle_backend_api make_backend_api() {
   api.kernels = [](const nacelle_weights* weights, nacelle_kernel_visitor visitor, void* context) {
     return guarded(
         nullptr, [&] { of(weights).visit_kernels([&](const nacelle_kernel_info& info) { visitor(context, &info); }); });
+  };
+  api.tune = [](nacelle_weights* weights, const nacelle_tune_options* options, nacelle_tune_report* report,
+                nacelle_error** error) {
+    return guarded(error, [&] { store(report, of(weights).tune(load(options))); });
+  };
+  api.ceilings = [](nacelle_device* device, nacelle_ceilings* ceilings, nacelle_error** error) {
+    return guarded(error, [&] { store(ceilings, of(device).ceilings()); });
   };
   return api;
 }

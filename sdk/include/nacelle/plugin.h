@@ -132,7 +132,8 @@ typedef struct nacelle_host {
    * allows this process, set where there is such a limit), copied into `buffer` (cut at capacity); `size` gets the full length.
    * NACELLE_NOT_FOUND when it is not set. */
   nacelle_status (*config_get)(void* context, nacelle_string key, char* buffer, uint64_t capacity, uint64_t* size);
-  /* [any] The tuning cache: opaque bytes under an opaque key, kept on disk. A miss is NACELLE_NOT_FOUND. */
+  /* [any] The tuning cache: opaque bytes under an opaque key, kept on disk. A miss is NACELLE_NOT_FOUND; NACELLE_UNAVAILABLE
+   * says that there is something, but it is damaged, or that it cannot be kept: the host has logged which, once. */
   nacelle_status (*tuning_get)(void* context, nacelle_string key, void* buffer, uint64_t capacity, uint64_t* size);
   nacelle_status (*tuning_put)(void* context, nacelle_string key, const void* data, uint64_t size);
 

@@ -102,6 +102,24 @@ class Host {
     return value;
   }
 
+  // What was kept under `key` in the tuning cache. `damaged` is set where there is something that cannot be read.
+  std::optional<std::string> tuning(std::string_view key, bool* damaged = nullptr) const {
+    std::string value(1024, '\0');
+    std::uint64_t size = 0;
+    for (;;) {
+      const nacelle_status status = table_->tuning_get(table_->context, view(key), value.data(), value.size(), &size);
+      if (damaged && status == NACELLE_UNAVAILABLE) *damaged = true;
+      if (status != NACELLE_OK) return std::nullopt;
+      const bool whole = size <= value.size();
+      value.resize(size);
+      if (whole) return value;  // else it is read again, and may have grown
+    }
+  }
+  // False where it cannot be kept; the host says why in its log.
+  bool keep_tuning(std::string_view key, std::string_view value) const {
+    return table_->tuning_put(table_->context, view(key), value.data(), value.size()) == NACELLE_OK;
+  }
+
   std::uint32_t team_size() const { return table_->team_size(table_->context); }
 
   // Runs `body(member)` once on every thread of the pool. `body` must not throw.
