@@ -12,19 +12,13 @@
 #include <string_view>
 #include <utility>
 
+#include "core/base/first_line.hpp"
 #include "core/base/topology.hpp"
 
 namespace nacelle {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::optional<std::string> first_line(const fs::path& path) {
-  std::ifstream file(path);
-  std::string line;
-  if (!file || !std::getline(file, line)) return std::nullopt;
-  return line;
-}
 
 std::optional<std::int64_t> integer(std::string_view text) {
   std::int64_t value = 0;

@@ -15,19 +15,14 @@
 #include <string_view>
 #include <system_error>
 
+#include "core/base/first_line.hpp"
+
 namespace nacelle {
 namespace {
 
 namespace fs = std::filesystem;
 
 constexpr unsigned kMaxNode = 1024;  // MAX_NUMNODES of the largest kernels
-
-std::optional<std::string> first_line(const fs::path& path) {
-  std::ifstream file(path);
-  std::string line;
-  if (!file || !std::getline(file, line)) return std::nullopt;
-  return line;
-}
 
 std::optional<unsigned> number(std::string_view text) {
   unsigned value = 0;
