@@ -26,6 +26,7 @@ std::initializer_list<const CeilingKernels*> tables() {
 #if defined(__x86_64__)
     &kAvx512Bf16Ceilings,
     &kAvx512Ceilings,
+    &kAvxVnniCeilings,
     &kAvx2Ceilings,
 #endif
     &kPortableCeilings
@@ -34,9 +35,9 @@ std::initializer_list<const CeilingKernels*> tables() {
 }
 
 // The loop of the highest usable ISA that has one.
-const CeilingLoop* find(CeilingLoop CeilingKernels::*loop, Isa usable) {
+const CeilingLoop* find(CeilingLoop CeilingKernels::*loop, IsaSet usable) {
   for (const CeilingKernels* table : tables())
-    if (table->isa <= usable && (table->*loop).run) return &(table->*loop);
+    if (usable.has(table->isa) && (table->*loop).run) return &(table->*loop);
   return nullptr;
 }
 
@@ -66,9 +67,9 @@ double best_ops(const sdk::Host& host, const CeilingLoop* loop, Deadline deadlin
   return best;
 }
 
-double best_read(const sdk::Host& host, Isa usable, Deadline deadline, std::atomic<std::uint64_t>& sink) {
+double best_read(const sdk::Host& host, IsaSet usable, Deadline deadline, std::atomic<std::uint64_t>& sink) {
   const auto read = (*std::find_if(tables().begin(), tables().end(), [&](const CeilingKernels* table) {
-                      return table->isa <= usable && table->read;
+                      return usable.has(table->isa) && table->read;
                     }))->read;
   // In a small container a smaller stretch, rather than none.
   const auto free =
@@ -93,7 +94,7 @@ double best_read(const sdk::Host& host, Isa usable, Deadline deadline, std::atom
 
 }  // namespace
 
-nacelle_ceilings measure_ceilings(const sdk::Host& host, Isa usable, double seconds, bool memory) {
+nacelle_ceilings measure_ceilings(const sdk::Host& host, IsaSet usable, double seconds, bool memory) {
   std::atomic<std::uint64_t> sink{0};
   const Deadline deadline =
       Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));

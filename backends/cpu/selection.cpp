@@ -12,10 +12,12 @@
 namespace nacelle::cpu {
 namespace {
 
-sdk::TuningScope scope_of(const sdk::Host& host, Isa usable) {
+sdk::TuningScope scope_of(const sdk::Host& host, IsaSet usable) {
+  std::string levels;
+  for (const Isa isa : kAllIsas)
+    if (usable.has(isa)) levels += std::string(" ") + to_string(isa);
   const std::string cores = std::to_string(std::thread::hardware_concurrency());
-  return {"cpu", sdk::build_id(), processor_name() + ", " + to_string(usable) + ", " + cores + " cores",
-          host.team_size()};
+  return {"cpu", sdk::build_id(), processor_name() + "," + levels + ", " + cores + " cores", host.team_size()};
 }
 
 [[noreturn]] void refuse(std::string_view pin, const std::string& why) {
@@ -29,7 +31,7 @@ nacelle_type find_type(std::string_view name) {
   return NACELLE_TYPE_INVALID;
 }
 
-const MatmulVariant* parse_pin(std::string_view pin, Isa usable) {
+const MatmulVariant* parse_pin(std::string_view pin, IsaSet usable) {
   constexpr std::string_view kOp = "matmul.";
   const auto equals = pin.find('=');
   if (equals == std::string_view::npos || !pin.starts_with(kOp))
@@ -39,13 +41,13 @@ const MatmulVariant* parse_pin(std::string_view pin, Isa usable) {
   std::string known;
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
     if (variant.name == pin.substr(equals + 1)) found = &variant;
-    if (variant.isa <= usable) known += (known.empty() ? "" : ", ") + std::string(variant.name);
+    if (usable.has(variant.isa)) known += (known.empty() ? "" : ", ") + std::string(variant.name);
   });
   if (known.empty()) refuse(pin, "there is no kernel for weights of that type");
   if (!found) refuse(pin, "there is no such variant; expected one of " + known);
-  if (found->isa > usable)
+  if (!usable.has(found->isa))
     refuse(pin, std::string("it needs ") + to_string(found->isa) + ", which " +
-                    (found->isa > detect_isa() ? "this processor does not offer" : "--isa-cap forbids") +
+                    (!detect_isa().has(found->isa) ? "this processor does not offer" : "--isa-cap forbids") +
                     "; expected one of " + known);
   return found;
 }
@@ -60,7 +62,7 @@ std::string type_name(nacelle_type type) {
   return name;
 }
 
-Pins::Pins(std::string_view text, Isa usable) {
+Pins::Pins(std::string_view text, IsaSet usable) {
   while (!text.empty()) {
     const std::string_view pin = text.substr(0, text.find(';'));
     text.remove_prefix(std::min(text.size(), pin.size() + 1));
@@ -77,7 +79,7 @@ const MatmulVariant* Pins::find(nacelle_type type) const {
   return nullptr;
 }
 
-Selection::Selection(const sdk::Host& host, Isa usable, const nacelle_graph& graph,
+Selection::Selection(const sdk::Host& host, IsaSet usable, const nacelle_graph& graph,
                      std::span<const nacelle_bucket> buckets, std::string_view pins)
     : usable_(usable), pins_(pins, usable), cache_(host, scope_of(host, usable)), uses_(graph.weight_count) {
   find_cases(graph, buckets);
@@ -155,7 +157,7 @@ std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type) const
   const MatmulVariant* best = prior(type);
   if (!best) return found;
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
-    if (variant.isa <= usable_ && variant.numerics == std::string_view(best->numerics)) found.push_back(&variant);
+    if (usable_.has(variant.isa) && variant.numerics == std::string_view(best->numerics)) found.push_back(&variant);
   });
   std::stable_sort(found.begin(), found.end(),
                    [](const MatmulVariant* a, const MatmulVariant* b) { return a->cost < b->cost; });

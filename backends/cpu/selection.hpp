@@ -21,7 +21,7 @@ namespace nacelle::cpu {
 // is no pin, names no variant, or one that cannot run here.
 class Pins {
  public:
-  Pins(std::string_view text, Isa usable);
+  Pins(std::string_view text, IsaSet usable);
   const MatmulVariant* find(nacelle_type type) const;  // nullptr: not pinned
 
  private:
@@ -49,7 +49,7 @@ struct Choice {
 class Selection {
  public:
   // Reads the verdicts of the tuning cache; tell() says what it lacks. Throws as Pins does.
-  Selection(const sdk::Host& host, Isa usable, const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
+  Selection(const sdk::Host& host, IsaSet usable, const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
             std::string_view pins);
 
   // The variant of a weight for plans in `rows`, an index into sdk::kRowBuckets; nullptr for a type without any.
@@ -65,7 +65,7 @@ class Selection {
   // The variant that the type has without any measurement.
   const MatmulVariant* prior(nacelle_type type) const;
   bool pinned(nacelle_type type) const { return pins_.find(type) != nullptr; }
-  Isa usable() const { return usable_; }
+  IsaSet usable() const { return usable_; }
 
   // Takes a new verdict and keeps it. False where it could not be written.
   bool decide(std::size_t index, std::uint32_t rows, sdk::Verdict verdict);
