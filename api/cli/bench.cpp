@@ -196,7 +196,7 @@ void print_text(const std::vector<Ratio>& ratios, const std::vector<std::string>
 }  // namespace
 
 int run_command(const BenchOptions& options) {
-  check(options);
+  check_bench(options);
   const Json earlier = options.compare.empty() ? Json() : read_bench(options.compare);  // before minutes are spent
   const auto host = make_host(options.host);
   Engine engine(load(options, *host));

@@ -19,14 +19,14 @@ namespace {
 namespace fs = std::filesystem;
 using Numbers = std::vector<unsigned>;
 
-class Tree {
+class SysTree {
  public:
-  Tree() : root_(fs::temp_directory_path() / ("nacelle-topology-" + std::to_string(::getpid()))) {
+  SysTree() : root_(fs::temp_directory_path() / ("nacelle-topology-" + std::to_string(::getpid()))) {
     fs::remove_all(root_);
   }
-  ~Tree() { fs::remove_all(root_); }
+  ~SysTree() { fs::remove_all(root_); }
 
-  Tree& file(const std::string& path, const std::string& text) {
+  SysTree& file(const std::string& path, const std::string& text) {
     const fs::path full = root_ / "sys/devices/system" / path;
     fs::create_directories(full.parent_path());
     std::ofstream(full) << text << "\n";
@@ -47,7 +47,7 @@ Numbers range(unsigned count) {
 }  // namespace
 
 TEST_CASE("two sockets with SMT: cores and nodes of the allowed CPUs") {
-  Tree tree;
+  SysTree tree;
   for (unsigned cpu = 0; cpu < 16; ++cpu)
     tree.file("cpu/cpu" + std::to_string(cpu) + "/topology/core_cpus_list",
               std::to_string(cpu % 8) + "," + std::to_string(cpu % 8 + 8));
@@ -64,7 +64,7 @@ TEST_CASE("two sockets with SMT: cores and nodes of the allowed CPUs") {
 }
 
 TEST_CASE("a tree that tells nothing, or nonsense") {
-  Tree tree;
+  SysTree tree;
   CHECK(tree.read({0, 3}).cores == Numbers{0, 3});
   CHECK(tree.read({0, 3}).nodes.empty());
   for (const char* list : {"", "-", "1-", "x", "7-3", "99999999999", "0x1", ",,"}) {
