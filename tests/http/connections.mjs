@@ -25,7 +25,7 @@ test('a client that leaves frees its place at once', async () => {
     const unstreamed = await time(async () => {
       const abort = new AbortController();
       const answer = single.client.chat.completions.create({ ...endless, stream: false }, { signal: abort.signal });
-      setTimeout(() => abort.abort(), whole / 20);
+      setTimeout(() => abort.abort(), Math.min(whole / 20, 10));  // `whole` may have met a busy machine
       await assert.rejects(answer);
       await short();
     });

@@ -21,7 +21,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t kHeads = 8, kWidth = 64, kBlockTokens = 32, kLayers = 16;
 
-void bench(Isa isa, std::uint32_t type, std::uint32_t tokens, std::uint32_t queries) {
+void bench(IsaSet isa, std::uint32_t type, std::uint32_t tokens, std::uint32_t queries) {
   const std::uint64_t key_head = key_tile_bytes(type, kWidth) * kBlockTokens / kTileTokens;
   const std::uint64_t value_head = value_row_bytes(type, kWidth) * kBlockTokens;
   const std::uint64_t layer = kHeads * (key_head + value_head);
@@ -79,7 +79,7 @@ void bench(Isa isa, std::uint32_t type, std::uint32_t tokens, std::uint32_t quer
 
 int main(int argc, char** argv) {
   const std::uint32_t tokens = argc > 1 ? static_cast<std::uint32_t>(std::atoi(argv[1])) : 8192;
-  const Isa isa = detect_isa();  // slow in a virtual machine: once
+  const IsaSet isa = detect_isa();  // slow in a virtual machine: once
   for (const std::uint32_t type : {NACELLE_TYPE_F16, NACELLE_TYPE_Q8_0})
     for (const std::uint32_t queries : {1u, 4u, 8u}) bench(isa, type, tokens, queries);
 }
