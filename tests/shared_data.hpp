@@ -1,11 +1,10 @@
 // Where test data lives. Large data sits beside the checkout in ../shared; a test that needs it skips with a line that
 // says so when it is absent, and fails instead when CI=true, so that a green CI cannot hide a missing folder.
 #pragma once
+#include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
-
-#include <catch2/catch.hpp>
 
 namespace nacelle::test {
 

@@ -21,7 +21,8 @@ enum class ErrorKind {
 
 class Error : public std::runtime_error {
  public:
-  // `message` is one line: what, where, what was expected, what to do. `param` names the request field or flag at fault.
+  // `message` is one line: what, where, what was expected, what to do. `param` names the request field or flag at
+  // fault.
   Error(ErrorKind kind, const std::string& message, std::string param = {})
       : std::runtime_error(message), kind_(kind), param_(std::move(param)) {}
 

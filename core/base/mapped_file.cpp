@@ -16,8 +16,7 @@ namespace nacelle {
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
-    throw Error(ErrorKind::kNotFound, path.string() + ": cannot be opened: " + std::strerror(errno));
+  if (fd < 0) throw Error(ErrorKind::kNotFound, path.string() + ": cannot be opened: " + std::strerror(errno));
   struct stat status {};
   const bool regular = ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
   if (!regular || status.st_size == 0) {

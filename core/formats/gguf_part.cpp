@@ -265,7 +265,8 @@ class PartReader {
     tensor.name = name;
     const std::uint64_t rank_at = cursor_.position();
     const auto rank = cursor_.read<std::uint32_t>("rank");
-    if (rank == 0 || rank > kMaxGgufRank) cursor_.fail(rank_at, "rank", "is " + std::to_string(rank) + ", expected 1 to 4");
+    if (rank == 0 || rank > kMaxGgufRank)
+      cursor_.fail(rank_at, "rank", "is " + std::to_string(rank) + ", expected 1 to 4");
     const std::uint64_t shape_at = cursor_.position();
     for (std::uint32_t i = 0; i < rank; ++i) tensor.shape.push_back(cursor_.read<std::uint64_t>("shape"));
     std::ranges::reverse(tensor.shape);  // the file has the innermost extent first

@@ -12,7 +12,7 @@
 namespace nacelle {
 namespace {
 
-constexpr std::uint32_t kMaxDevices = 256;  // of one backend; more is a defect
+constexpr std::uint32_t kMaxDevices = 256;      // of one backend; more is a defect
 constexpr std::uint64_t kMaxDeviceText = 4096;  // bytes of a device's texts
 
 std::string copy(nacelle_string text) {

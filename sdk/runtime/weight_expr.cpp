@@ -16,7 +16,7 @@ namespace nacelle::sdk {
 namespace {
 
 constexpr std::uint32_t kMaxDepth = 16;
-constexpr std::uint32_t kMaxNodes = 1u << 14;    // of one weight: 1024 experts of a few tensors each
+constexpr std::uint32_t kMaxNodes = 1u << 14;  // of one weight: 1024 experts of a few tensors each
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 48;
 
 // Every node passes here: extents in range, a known type, rows of whole blocks.

@@ -45,8 +45,8 @@ constexpr QuantLayout quant_layout(const BlockFormat& format) {
   of.entry_bytes = of.factors_at + of.factor_bytes * format.elements / format.sub_elements;
   of.offset = format.offset;
   of.value_bits = bits;
-  // Codes that are neither shifted nor have a min would never be negative: they number a codebook. (The pointer itself is
-  // no constant to GCC 12 under UBSan.)
+  // Codes that are neither shifted nor have a min would never be negative: they number a codebook. (The pointer itself
+  // is no constant to GCC 12 under UBSan.)
   of.has_codebook = format.offset == 0 && !format.has_min;
   if (of.has_codebook) {
     std::int32_t lowest = 0, highest = 0;

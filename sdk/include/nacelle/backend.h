@@ -1,13 +1,14 @@
 /* Nacelle backend ABI: devices, weights, caches, plans and streams. Pure C11; also valid C++20.
  *
  * The life of a model on a device:
- *   device_open -> supports (each operation) -> prepare (weights, packed once) -> cache_create -> compile (one plan a bucket)
- *   -> bind -> [ write the step block of a slot -> run -> wait -> read the output block of the slot ]* -> destroy in reverse.
+ *   device_open -> supports (each operation) -> prepare (weights, packed once) -> cache_create
+ *   -> compile (one plan a bucket) -> bind
+ *   -> [ write the step block of a slot -> run -> wait -> read the output block of the slot ]* -> destroy in reverse.
  *
- * A plan may be captured (a CUDA graph, a Vulkan command buffer): between bind and destroy no address it uses changes. All
- * that varies from step to step lies in the step block, whose layout compile returns; it is written by the host in place and
- * carried to the device by run itself. There are at least two slots, so that the host writes one while the device reads the
- * other. A steady step submits once and allocates nothing.
+ * A plan may be captured (a CUDA graph, a Vulkan command buffer): between bind and destroy no address it uses changes.
+ * All that varies from step to step lies in the step block, whose layout compile returns; it is written by the host in
+ * place and carried to the device by run itself. There are at least two slots, so that the host writes one while the
+ * device reads the other. A steady step submits once and allocates nothing.
  */
 #ifndef NACELLE_BACKEND_H
 #define NACELLE_BACKEND_H
@@ -25,7 +26,7 @@ typedef struct nacelle_plan nacelle_plan;
 typedef struct nacelle_stream nacelle_stream;
 typedef struct nacelle_event nacelle_event;
 
-/* ---- Devices -------------------------------------------------------------------------------------------------------- */
+/* ---- Devices ------------------------------------------------------------------------------------------------- */
 
 enum {
   NACELLE_DEVICE_CPU = 1,
@@ -37,22 +38,22 @@ enum {
 
 typedef struct nacelle_device_info {
   NACELLE_STRUCT_HEADER;
-  uint32_t kind;          /* NACELLE_DEVICE_* */
-  uint32_t usable;        /* 0: `reason` says why (no driver, too old, lost) */
-  nacelle_string name;    /* "AMD EPYC 9B45" [kept: while the plugin is loaded] */
-  nacelle_string detail;  /* usable ISA, compute capability, driver version [kept: while the plugin is loaded] */
-  nacelle_string reason;  /* [kept: while the plugin is loaded] */
-  uint64_t memory_total;  /* bytes */
-  uint64_t memory_free;   /* bytes, now */
-  uint32_t block_tokens;  /* tokens in a KV block that suit the device best; a power of two */
-  uint32_t max_rows;      /* most rows of a bucket; 0: no limit of its own */
+  uint32_t kind;         /* NACELLE_DEVICE_* */
+  uint32_t usable;       /* 0: `reason` says why (no driver, too old, lost) */
+  nacelle_string name;   /* "AMD EPYC 9B45" [kept: while the plugin is loaded] */
+  nacelle_string detail; /* usable ISA, compute capability, driver version [kept: while the plugin is loaded] */
+  nacelle_string reason; /* [kept: while the plugin is loaded] */
+  uint64_t memory_total; /* bytes */
+  uint64_t memory_free;  /* bytes, now */
+  uint32_t block_tokens; /* tokens in a KV block that suit the device best; a power of two */
+  uint32_t max_rows;     /* most rows of a bucket; 0: no limit of its own */
 } nacelle_device_info;
 NACELLE_LAST_FIELD(nacelle_device_info, max_rows, 92);
 
-/* ---- Weights -------------------------------------------------------------------------------------------------------- */
+/* ---- Weights ------------------------------------------------------------------------------------------------- */
 
-/* Hot. `row_count` rows of a weight seen as a matrix [product of all extents but the last, last extent], rows stored whole
- * and one after the other in `type`, `row_bytes` apart. */
+/* Hot. `row_count` rows of a weight seen as a matrix [product of all extents but the last, last extent], rows stored
+ * whole and one after the other in `type`, `row_bytes` apart. */
 typedef struct nacelle_weight_rows {
   const void* data;
   uint64_t row_bytes;
@@ -77,7 +78,7 @@ typedef struct nacelle_weight_source {
 } nacelle_weight_source;
 NACELLE_LAST_FIELD(nacelle_weight_source, progress, 48);
 
-/* ---- Buckets and plans ---------------------------------------------------------------------------------------------- */
+/* ---- Buckets and plans --------------------------------------------------------------------------------------- */
 
 #define NACELLE_BUCKET_MASKS 1u /* the step block has room for a vocabulary mask a row */
 
@@ -95,8 +96,9 @@ typedef struct nacelle_bucket {
 } nacelle_bucket;
 NACELLE_LAST_FIELD(nacelle_bucket, padding, 44);
 
+/* STABLE: a row's result does not depend on what else is in the step, its chunk or the thread count. */
 enum {
-  NACELLE_NUMERICS_STABLE = 0, /* a row's result does not depend on what else is in the step, its chunk or the thread count */
+  NACELLE_NUMERICS_STABLE = 0,
   NACELLE_NUMERICS_FASTEST = 1 /* the device's best libraries, whatever they promise */
 };
 
@@ -112,8 +114,8 @@ NACELLE_LAST_FIELD(nacelle_prepare_options, pins, 32);
 
 typedef struct nacelle_cache_options {
   NACELLE_STRUCT_HEADER;
-  uint32_t block_tokens;  /* a power of two */
-  nacelle_type key_type;  /* F32, F16, BF16, Q8_0 or Q4_0 */
+  uint32_t block_tokens; /* a power of two */
+  nacelle_type key_type; /* F32, F16, BF16, Q8_0 or Q4_0 */
   nacelle_type value_type;
   uint32_t group_count;
   const uint32_t* block_counts; /* blocks of each group */
@@ -122,18 +124,18 @@ NACELLE_LAST_FIELD(nacelle_cache_options, block_counts, 32);
 
 /* Hot. First thing in a step block. */
 typedef struct nacelle_step_header {
-  uint32_t version;     /* 1 */
-  uint32_t rows;        /* true counts; everything past them in the arrays is ignored */
+  uint32_t version; /* 1 */
+  uint32_t rows;    /* true counts; everything past them in the arrays is ignored */
   uint32_t sequences;
   uint32_t output_rows;
-  uint32_t context;     /* longest sequence_lengths entry */
-  uint32_t flags;       /* NACELLE_STEP_* */
+  uint32_t context; /* longest sequence_lengths entry */
+  uint32_t flags;   /* NACELLE_STEP_* */
 } nacelle_step_header;
 
 #define NACELLE_STEP_MASKS 1u /* the masks are filled; else no row is masked */
 
-/* A token id with this bit set means: the best candidate of output row (id & 0x7fffffff) of the previous run on this cache,
- * so that the device need not wait for the host. */
+/* A token id with this bit set means: the best candidate of output row (id & 0x7fffffff) of the previous run on this
+ * cache, so that the device need not wait for the host. */
 #define NACELLE_TOKEN_FROM_PREVIOUS 0x80000000u
 
 /* Hot. One sparse change of a row's logit: l = l > 0 ? l / repetition : l * repetition; then l += bias. */
@@ -143,7 +145,8 @@ typedef struct nacelle_adjustment {
   float bias;       /* logit_bias - presence and frequency penalties */
 } nacelle_adjustment;
 
-/* Byte offsets of the arrays in the step block; filled by compile. Rows of a sequence are consecutive, sequences in order. */
+/* Byte offsets of the arrays in the step block; filled by compile. Rows of a sequence are consecutive, sequences in
+ * order. */
 typedef struct nacelle_step_layout {
   NACELLE_STRUCT_HEADER;
   uint64_t size;             /* bytes of a step block */
@@ -156,17 +159,17 @@ typedef struct nacelle_step_layout {
   uint64_t block_tables;     /* u32 [groups][sequences][table_width]; a block id, or for STATE groups the state's */
   uint64_t output_rows;      /* u32 [output_rows] */
   uint64_t adapter_slots;    /* u32 [rows]; NACELLE_NO_VALUE: no adapter */
-  uint64_t masks;            /* u32 [output_rows][(vocabulary + 31) / 32], bit set: allowed; only with NACELLE_BUCKET_MASKS */
-  uint64_t temperatures;     /* f32 [output_rows]; 0 or 1: unchanged */
-  uint64_t adjustment_starts;/* u32 [output_rows + 1] into adjustments */
-  uint64_t adjustments;      /* nacelle_adjustment [adjustments] */
-  uint32_t table_width;      /* block-table entries of a sequence: bucket.context / block_tokens, rounded up */
-  uint32_t slot_count;       /* step blocks of the plan, at least 2 */
+  uint64_t masks; /* u32 [output_rows][(vocabulary + 31) / 32], bit set: allowed; only with NACELLE_BUCKET_MASKS */
+  uint64_t temperatures;      /* f32 [output_rows]; 0 or 1: unchanged */
+  uint64_t adjustment_starts; /* u32 [output_rows + 1] into adjustments */
+  uint64_t adjustments;       /* nacelle_adjustment [adjustments] */
+  uint32_t table_width;       /* block-table entries of a sequence: bucket.context / block_tokens, rounded up */
+  uint32_t slot_count;        /* step blocks of the plan, at least 2 */
 } nacelle_step_layout;
 NACELLE_LAST_FIELD(nacelle_step_layout, slot_count, 132);
 
-/* Byte offsets in the output block of a slot. LOGITS_SELECT works on a row in this order: mask, adjustments, division by the
- * temperature; then the k largest, largest first, equal ones by smaller id. */
+/* Byte offsets in the output block of a slot. LOGITS_SELECT works on a row in this order: mask, adjustments, division
+ * by the temperature; then the k largest, largest first, equal ones by smaller id. */
 typedef struct nacelle_output_layout {
   NACELLE_STRUCT_HEADER;
   uint64_t size;
@@ -191,7 +194,7 @@ typedef struct nacelle_block_copy {
   uint32_t from, to;
 } nacelle_block_copy;
 
-/* ---- Kernels, for `nacelle kernels` --------------------------------------------------------------------------------- */
+/* ---- Kernels, for `nacelle kernels` -------------------------------------------------------------------------- */
 
 enum { NACELLE_KERNEL_SELECTED = 1, NACELLE_KERNEL_CANDIDATE = 2, NACELLE_KERNEL_UNUSABLE = 3 };
 
@@ -202,10 +205,10 @@ enum { NACELLE_BOUND_UNKNOWN = 0, NACELLE_BOUND_MEMORY = 1, NACELLE_BOUND_COMPUT
 
 typedef struct nacelle_kernel_info {
   NACELLE_STRUCT_HEADER;
-  nacelle_string op;       /* "matmul" */
-  nacelle_string pattern;  /* the case: "q8_0 N=2048 K=256" */
-  nacelle_string variant;  /* "q8_0_gemv_16x4_avx512vnni" */
-  nacelle_string reason;   /* why it was chosen, lost, or cannot run here */
+  nacelle_string op;      /* "matmul" */
+  nacelle_string pattern; /* the case: "q8_0 N=2048 K=256" */
+  nacelle_string variant; /* "q8_0_gemv_16x4_avx512vnni" */
+  nacelle_string reason;  /* why it was chosen, lost, or cannot run here */
   uint32_t revision;
   uint32_t state;          /* NACELLE_KERNEL_* */
   double static_cost;      /* arbitrary units, smaller is better */
@@ -222,7 +225,7 @@ NACELLE_LAST_FIELD(nacelle_kernel_info, rows, 144);
 
 typedef void (*nacelle_kernel_visitor)(void* context, const nacelle_kernel_info* info);
 
-/* ---- Measuring ------------------------------------------------------------------------------------------------------ */
+/* ---- Measuring ----------------------------------------------------------------------------------------------- */
 
 /* What the device reaches at best, all its threads or units together, measured by the call. 0: it has no such thing. */
 typedef struct nacelle_ceilings {
@@ -256,7 +259,7 @@ typedef struct nacelle_tune_report {
 } nacelle_tune_report;
 NACELLE_LAST_FIELD(nacelle_tune_report, padding, 28);
 
-/* ---- Adapters ------------------------------------------------------------------------------------------------------- */
+/* ---- Adapters ------------------------------------------------------------------------------------------------ */
 
 /* One low-rank pair for one weight: y += scale * (x A^T) B^T. */
 typedef struct nacelle_adapter_update {
@@ -270,13 +273,13 @@ typedef struct nacelle_adapter_update {
 } nacelle_adapter_update;
 NACELLE_LAST_FIELD(nacelle_adapter_update, b, 40);
 
-/* ---- The table ------------------------------------------------------------------------------------------------------ */
+/* ---- The table ----------------------------------------------------------------------------------------------- */
 
 typedef struct nacelle_backend_api {
   NACELLE_STRUCT_HEADER;
 
-  /* [init] Devices of this plugin. 0 is an answer, not an error; `reason` says why there are none. Drivers are opened here or
-   * in device_open, never when the library is loaded. */
+  /* [init] Devices of this plugin. 0 is an answer, not an error; `reason` says why there are none. Drivers are opened
+   * here or in device_open, never when the library is loaded. */
   nacelle_status (*device_count)(uint32_t* count, nacelle_string* reason, nacelle_error** error);
   nacelle_status (*device_info)(uint32_t index, nacelle_device_info* info, nacelle_error** error);
   nacelle_status (*device_open)(uint32_t index, nacelle_device** device, nacelle_error** error);
@@ -295,15 +298,15 @@ typedef struct nacelle_backend_api {
   uint64_t (*weights_bytes)(const nacelle_weights* weights);
 
   /* [any] Bytes of one block of a group under these options, for memory planning. */
-  nacelle_status (*cache_block_bytes)(const nacelle_weights* weights, const nacelle_cache_options* options, uint32_t group,
-                                      uint64_t* bytes, nacelle_error** error);
+  nacelle_status (*cache_block_bytes)(const nacelle_weights* weights, const nacelle_cache_options* options,
+                                      uint32_t group, uint64_t* bytes, nacelle_error** error);
   /* [init per device] */
   nacelle_status (*cache_create)(nacelle_weights* weights, const nacelle_cache_options* options, nacelle_cache** cache,
                                  nacelle_error** error);
   void (*cache_destroy)(nacelle_cache* cache);
   /* [stream] Copies whole blocks inside a group, all layers, in order. */
-  nacelle_status (*copy_blocks)(nacelle_cache* cache, nacelle_stream* stream, uint32_t group, const nacelle_block_copy* pairs,
-                                uint32_t count);
+  nacelle_status (*copy_blocks)(nacelle_cache* cache, nacelle_stream* stream, uint32_t group,
+                                const nacelle_block_copy* pairs, uint32_t count);
 
   /* [init per device] One plan for a bucket that prepare was given. Fills both layouts. */
   nacelle_status (*compile)(nacelle_weights* weights, const nacelle_cache_options* cache_options,
@@ -314,18 +317,19 @@ typedef struct nacelle_backend_api {
   void (*plan_destroy)(nacelle_plan* plan);
   /* [any] Host-visible memory of a slot. [kept: until plan_destroy] */
   nacelle_status (*blocks)(nacelle_plan* plan, uint32_t slot, void** step_block, const void** output_block);
-  /* [stream] Uploads the slot's step block, runs, downloads its output block. Returns once queued, or once done on devices
-   * without a queue. The step block may be written again when the stream has passed this run. */
+  /* [stream] Uploads the slot's step block, runs, downloads its output block. Returns once queued, or once done on
+   * devices without a queue. The step block may be written again when the stream has passed this run. */
   nacelle_status (*run)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot);
-  /* [any, after the run] The whole row of logits of an output row, f32 [vocabulary], before (adjusted = 0) or after mask,
-   * adjustments and temperature: for rows whose sampling needs more than the candidates. Valid until the slot runs again. */
-  nacelle_status (*read_logits)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t row, uint32_t adjusted,
-                                float* logits);
+  /* [any, after the run] The whole row of logits of an output row, f32 [vocabulary], before (adjusted = 0) or after
+   * mask, adjustments and temperature: for rows whose sampling needs more than the candidates. Valid until the slot
+   * runs again. */
+  nacelle_status (*read_logits)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t row,
+                                uint32_t adjusted, float* logits);
   /* [stream] A boundary value of a split model, all rows, f32, to and from host memory. */
   nacelle_status (*read_value)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t value, float* data,
                                uint64_t count);
-  nacelle_status (*write_value)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t value, const float* data,
-                                uint64_t count);
+  nacelle_status (*write_value)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t value,
+                                const float* data, uint64_t count);
   nacelle_status (*plan_statistics)(nacelle_plan* plan, nacelle_plan_statistics* statistics);
 
   /* [init per device] Streams are in order. A device without queues may run everything inside the call. */
@@ -340,15 +344,15 @@ typedef struct nacelle_backend_api {
   nacelle_status (*event_synchronize)(nacelle_event* event);                    /* [any] blocks the caller */
 
   /* [stream] Writes one slot of the adapter table of a weight, in stream order: no plan is compiled anew. */
-  nacelle_status (*adapter_write)(nacelle_weights* weights, nacelle_stream* stream, const nacelle_adapter_update* update,
-                                  nacelle_error** error);
+  nacelle_status (*adapter_write)(nacelle_weights* weights, nacelle_stream* stream,
+                                  const nacelle_adapter_update* update, nacelle_error** error);
 
   /* [any] Every case of the model's operations and its variants, the selected one first. */
   nacelle_status (*kernels)(const nacelle_weights* weights, nacelle_kernel_visitor visitor, void* context);
 
-  /* [init per device] Before the first compile of these weights: measures the variants of the model's operations on its own
-   * weights, keeps the verdicts in the host's tuning cache, and goes by them from now on. Verdicts never change a result's
-   * bits. UNIMPLEMENTED: there is nothing to choose from. */
+  /* [init per device] Before the first compile of these weights: measures the variants of the model's operations on its
+   * own weights, keeps the verdicts in the host's tuning cache, and goes by them from now on. Verdicts never change a
+   * result's bits. UNIMPLEMENTED: there is nothing to choose from. */
   nacelle_status (*tune)(nacelle_weights* weights, const nacelle_tune_options* options, nacelle_tune_report* report,
                          nacelle_error** error);
   /* [init per device] Measures for about half a second, with nothing else running. UNIMPLEMENTED: cannot say. */

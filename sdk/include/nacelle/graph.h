@@ -1,12 +1,13 @@
 /* Nacelle graph ABI: the values, operations and weights of a model, as plain data. Pure C11; also valid C++20.
  *
- * An architecture plugin describes a model once, through nacelle_graph_builder; the host turns that into a nacelle_graph for
- * each device and hands it to a backend. Both sides speak only of what is computed, never of where or how.
+ * An architecture plugin describes a model once, through nacelle_graph_builder; the host turns that into a
+ * nacelle_graph for each device and hands it to a backend. Both sides speak only of what is computed, never of where or
+ * how.
  *
- * Activations are f32 matrices [rows, width], row-major, one row a token of the step; heads are consecutive runs of columns
- * (head h of width d is columns h*d .. h*d+d). "f32" is the meaning, not an order: a backend may hold activations in a
- * narrower type inside its numerics class. What each operation means, to the bit of its fp32 definition, is written in
- * backends/reference, one function an operation.
+ * Activations are f32 matrices [rows, width], row-major, one row a token of the step; heads are consecutive runs of
+ * columns (head h of width d is columns h*d .. h*d+d). "f32" is the meaning, not an order: a backend may hold
+ * activations in a narrower type inside its numerics class. What each operation means, to the bit of its fp32
+ * definition, is written in backends/reference, one function an operation.
  */
 #ifndef NACELLE_GRAPH_H
 #define NACELLE_GRAPH_H
@@ -17,7 +18,7 @@
 extern "C" {
 #endif
 
-/* ---- Types and shapes ----------------------------------------------------------------------------------------------- */
+/* ---- Types and shapes ---------------------------------------------------------------------------------------- */
 
 /* Element types of tensors as stored or computed. The ids are Nacelle's own and never reused. */
 typedef uint32_t nacelle_type;
@@ -59,13 +60,13 @@ enum {
 #define NACELLE_NO_VALUE 0xffffffffu
 #define NACELLE_NO_CACHE 0xffffffffu
 
-/* ---- Values --------------------------------------------------------------------------------------------------------- */
+/* ---- Values -------------------------------------------------------------------------------------------------- */
 
 enum {
   NACELLE_VALUE_INPUT = 1,        /* written by the host each step; `role` is NACELLE_INPUT_* */
   NACELLE_VALUE_WEIGHT = 2,       /* constant; `weight` indexes nacelle_graph.weights */
   NACELLE_VALUE_INTERMEDIATE = 3, /* made by one operation */
-  NACELLE_VALUE_BOUNDARY = 4      /* made by another segment of a split model; read with nacelle_backend_api.write_value */
+  NACELLE_VALUE_BOUNDARY = 4 /* made by another segment of a split model; read with nacelle_backend_api.write_value */
 };
 
 enum {
@@ -94,24 +95,21 @@ typedef struct nacelle_value {
 } nacelle_value;
 NACELLE_LAST_FIELD(nacelle_value, shape, 40);
 
-/* ---- Weights -------------------------------------------------------------------------------------------------------- */
+/* ---- Weights ------------------------------------------------------------------------------------------------- */
 
-enum {
-  NACELLE_FORMAT_GGUF = 1,
-  NACELLE_FORMAT_HUGGINGFACE = 2
-};
+enum { NACELLE_FORMAT_GGUF = 1, NACELLE_FORMAT_HUGGINGFACE = 2 };
 
 /* How a weight is made of the file's tensors. The host evaluates expressions; backends only see the result. */
 enum {
-  NACELLE_EXPR_TENSOR = 1,    /* the tensor `name`; "{layer}" is replaced by the layer's index */
-  NACELLE_EXPR_FIRST_OF = 2,  /* the first input whose tensors all exist (a tied head) */
-  NACELLE_EXPR_CONCAT = 3,    /* inputs along `axis` */
-  NACELLE_EXPR_STACK = 4,     /* input 0 for each {expert} in 0 .. count-1, along a new axis 0 */
-  NACELLE_EXPR_SLICE = 5,     /* [begin, end) along `axis` */
-  NACELLE_EXPR_RESHAPE = 6,   /* to `shape` */
-  NACELLE_EXPR_PERMUTE = 7,   /* axes in the order of `shape` */
-  NACELLE_EXPR_ADD = 8,       /* input 0 plus `constant`; plain float types only */
-  NACELLE_EXPR_SCALE = 9      /* input 0 times `constant`; plain float types only */
+  NACELLE_EXPR_TENSOR = 1,   /* the tensor `name`; "{layer}" is replaced by the layer's index */
+  NACELLE_EXPR_FIRST_OF = 2, /* the first input whose tensors all exist (a tied head) */
+  NACELLE_EXPR_CONCAT = 3,   /* inputs along `axis` */
+  NACELLE_EXPR_STACK = 4,    /* input 0 for each {expert} in 0 .. count-1, along a new axis 0 */
+  NACELLE_EXPR_SLICE = 5,    /* [begin, end) along `axis` */
+  NACELLE_EXPR_RESHAPE = 6,  /* to `shape` */
+  NACELLE_EXPR_PERMUTE = 7,  /* axes in the order of `shape` */
+  NACELLE_EXPR_ADD = 8,      /* input 0 plus `constant`; plain float types only */
+  NACELLE_EXPR_SCALE = 9     /* input 0 times `constant`; plain float types only */
 };
 
 typedef struct nacelle_weight_expr {
@@ -142,7 +140,7 @@ typedef struct nacelle_weight_companion {
 } nacelle_weight_companion;
 NACELLE_LAST_FIELD(nacelle_weight_companion, source, 24);
 
-/* ---- Operations ----------------------------------------------------------------------------------------------------- */
+/* ---- Operations ---------------------------------------------------------------------------------------------- */
 
 /* Inputs in order; [x] is optional (NACELLE_NO_VALUE where absent). Attribute structs follow. */
 enum {
@@ -152,14 +150,14 @@ enum {
   NACELLE_OP_LAYER_NORM = 4,  /* x, [weight], [bias]                    -> like x */
   NACELLE_OP_ROPE = 5,        /* x[rows, H*D], positions, [short factors], [long factors] -> like x */
   NACELLE_OP_ATTENTION = 6,   /* q[rows, H*D], k[rows, G*D], [v[rows, G*E]], [sinks f32[H]], [bias table f32[H, 2R+1]]
-                                 -> [rows, H*E]. v is absent where the cache aliases it to k; entry r of the table is added
-                                 to a score whose key lies r-R positions after the query, cut to +-R */
+                                 -> [rows, H*E]. v is absent where the cache aliases it to k; entry r of the table is
+                                 added to a score whose key lies r-R positions after the query, cut to +-R */
   NACELLE_OP_UNARY = 7,       /* x                                      -> like x */
   NACELLE_OP_GATED = 8,       /* gate, up                               -> like gate = act(gate) * up */
   NACELLE_OP_SOFTMAX = 9,     /* x                                      -> like x, along columns */
   NACELLE_OP_ADD = 10,        /* a, b (like a, or [W] for every row)    -> like a */
   NACELLE_OP_MUL = 11,        /* a, b (like a, or [W] for every row)    -> like a */
-  NACELLE_OP_SCALE = 12,      /* x                                      -> like x = x * scale + shift, then soft-capped */
+  NACELLE_OP_SCALE = 12,      /* x                         -> like x = x * scale + shift, soft-capped */
   NACELLE_OP_SPLIT = 13,      /* x[rows, W]                             -> columns cut into the output widths */
   NACELLE_OP_CONCAT = 14,     /* a, b, ...                              -> columns side by side */
   NACELLE_OP_GATHER = 15,     /* x[rows, W], indices u32[M]             -> [M, W] */
@@ -167,9 +165,10 @@ enum {
   NACELLE_OP_NORMALISE = 17,  /* x                                      -> like x, each row of Euclidean length 1 */
   NACELLE_OP_MOE_ROUTE = 18,  /* scores[rows, E], [selection bias[E]]   -> experts u32[rows, k], weights f32[rows, k] */
   NACELLE_OP_MOE_MATMUL = 19, /* x[rows, K or k*K], w[E, N, K], experts u32[rows, k], [bias[E, N]] -> [rows, k*N] */
-  NACELLE_OP_MOE_COMBINE = 20,/* y[rows, k*N], weights f32[rows, k]     -> [rows, N] */
-  NACELLE_OP_ADAPTER_MATMUL = 21, /* y[rows, N], x[rows, K], slots u32[rows] -> y + scale[slot] * x A[slot]^T B[slot]^T */
-  NACELLE_OP_LOGITS_SELECT = 22,  /* logits[output_rows, V]             -> the step's output block; see backend.h */
+  NACELLE_OP_MOE_COMBINE = 20, /* y[rows, k*N], weights f32[rows, k]     -> [rows, N] */
+  /* y[rows, N], x[rows, K], slots u32[rows] -> y + scale[slot] * x A[slot]^T B[slot]^T */
+  NACELLE_OP_ADAPTER_MATMUL = 21,
+  NACELLE_OP_LOGITS_SELECT = 22, /* logits[output_rows, V]             -> the step's output block; see backend.h */
   /* Reserved: not yet defined, never reused for anything else. */
   NACELLE_OP_STATE_SCAN = 64,
   NACELLE_OP_CONVOLUTION = 65,
@@ -192,20 +191,25 @@ typedef struct nacelle_norm_attributes { /* RMS_NORM, LAYER_NORM */
 } nacelle_norm_attributes;
 
 enum { NACELLE_ROPE_HALF = 1, NACELLE_ROPE_INTERLEAVED = 2 }; /* pairs (i, i+d/2), or (2i, 2i+1) */
-enum { NACELLE_ROPE_SCALE_NONE = 0, NACELLE_ROPE_SCALE_LINEAR = 1, NACELLE_ROPE_SCALE_LLAMA3 = 2, NACELLE_ROPE_SCALE_YARN = 3,
-       NACELLE_ROPE_SCALE_LONGROPE = 4 };
+enum {
+  NACELLE_ROPE_SCALE_NONE = 0,
+  NACELLE_ROPE_SCALE_LINEAR = 1,
+  NACELLE_ROPE_SCALE_LLAMA3 = 2,
+  NACELLE_ROPE_SCALE_YARN = 3,
+  NACELLE_ROPE_SCALE_LONGROPE = 4
+};
 
 typedef struct nacelle_rope_attributes {
   NACELLE_STRUCT_HEADER;
-  uint32_t style;       /* NACELLE_ROPE_HALF or _INTERLEAVED */
-  uint32_t head_width;  /* D */
-  uint32_t rotary_width;/* columns of each head that turn, from its first; even, at most D */
-  uint32_t scaling;     /* NACELLE_ROPE_SCALE_* */
-  float base;           /* theta */
-  float factor;         /* position (or frequency) divisor of the scaling; 1 for none */
+  uint32_t style;        /* NACELLE_ROPE_HALF or _INTERLEAVED */
+  uint32_t head_width;   /* D */
+  uint32_t rotary_width; /* columns of each head that turn, from its first; even, at most D */
+  uint32_t scaling;      /* NACELLE_ROPE_SCALE_* */
+  float base;            /* theta */
+  float factor;          /* position (or frequency) divisor of the scaling; 1 for none */
   float low_frequency_factor, high_frequency_factor; /* llama3 */
   float beta_fast, beta_slow;                        /* yarn */
-  float attention_factor; /* multiplies cos and sin; 0: as the scaling's paper says, else 1 for most; see rope.hpp */
+  float attention_factor;    /* multiplies cos and sin; 0: as the scaling's paper says, else 1 for most; see rope.hpp */
   uint32_t original_context; /* llama3, yarn, longrope: the length the model was first trained for */
 } nacelle_rope_attributes;
 
@@ -262,14 +266,14 @@ enum { NACELLE_ROUTE_SOFTMAX_THEN_TOP = 1, NACELLE_ROUTE_TOP_THEN_SOFTMAX = 2, N
 
 typedef struct nacelle_moe_attributes { /* MOE_ROUTE, MOE_MATMUL, MOE_COMBINE */
   NACELLE_STRUCT_HEADER;
-  uint32_t expert_count;   /* E */
-  uint32_t used_count;     /* k */
-  uint32_t routing;        /* MOE_ROUTE: NACELLE_ROUTE_* */
-  uint32_t renormalise;    /* MOE_ROUTE: the k weights are divided by their sum */
-  float scale;             /* MOE_ROUTE: of the weights, last */
-  uint32_t group_count;    /* MOE_ROUTE: experts are cut into groups, the best `group_used` are kept; 0: no groups */
+  uint32_t expert_count; /* E */
+  uint32_t used_count;   /* k */
+  uint32_t routing;      /* MOE_ROUTE: NACELLE_ROUTE_* */
+  uint32_t renormalise;  /* MOE_ROUTE: the k weights are divided by their sum */
+  float scale;           /* MOE_ROUTE: of the weights, last */
+  uint32_t group_count;  /* MOE_ROUTE: experts are cut into groups, the best `group_used` are kept; 0: no groups */
   uint32_t group_used;
-  uint32_t x_per_expert;   /* MOE_MATMUL: x has a slice of K columns for each of the k experts */
+  uint32_t x_per_expert; /* MOE_MATMUL: x has a slice of K columns for each of the k experts */
 } nacelle_moe_attributes;
 
 typedef struct nacelle_adapter_attributes {
@@ -290,12 +294,12 @@ typedef struct nacelle_op {
 } nacelle_op;
 NACELLE_LAST_FIELD(nacelle_op, attributes, 48);
 
-/* ---- Cache groups --------------------------------------------------------------------------------------------------- */
+/* ---- Cache groups -------------------------------------------------------------------------------------------- */
 
 enum {
-  NACELLE_CACHE_PAGED = 1,       /* keys and values in blocks of tokens */
-  NACELLE_CACHE_STATE = 2,       /* one fixed-size state a sequence; a block is a state */
-  NACELLE_CACHE_CROSS = 3        /* written once a sequence, then read */
+  NACELLE_CACHE_PAGED = 1, /* keys and values in blocks of tokens */
+  NACELLE_CACHE_STATE = 2, /* one fixed-size state a sequence; a block is a state */
+  NACELLE_CACHE_CROSS = 3  /* written once a sequence, then read */
 };
 
 typedef struct nacelle_cache_group {
@@ -309,7 +313,7 @@ typedef struct nacelle_cache_group {
 } nacelle_cache_group;
 NACELLE_LAST_FIELD(nacelle_cache_group, padding, 36);
 
-/* ---- The graph ------------------------------------------------------------------------------------------------------ */
+/* ---- The graph ----------------------------------------------------------------------------------------------- */
 
 typedef struct nacelle_weight {
   NACELLE_STRUCT_HEADER;
@@ -339,7 +343,7 @@ typedef struct nacelle_graph {
 } nacelle_graph;
 NACELLE_LAST_FIELD(nacelle_graph, cache_groups, 72);
 
-/* ---- The builder, given to architectures ---------------------------------------------------------------------------- */
+/* ---- The builder, given to architectures --------------------------------------------------------------------- */
 
 typedef struct nacelle_weight_description {
   NACELLE_STRUCT_HEADER;
@@ -354,7 +358,8 @@ typedef struct nacelle_weight_description {
 } nacelle_weight_description;
 NACELLE_LAST_FIELD(nacelle_weight_description, companions, 88);
 
-/* [init] Every function records and checks; the first failure sticks, and build() reports it. What is passed in is copied. */
+/* [init] Every function records and checks; the first failure sticks, and build() reports it. What is passed in is
+ * copied. */
 typedef struct nacelle_graph_builder {
   NACELLE_STRUCT_HEADER;
   void* context;
@@ -362,7 +367,7 @@ typedef struct nacelle_graph_builder {
   nacelle_status (*input)(void* context, uint32_t role, uint32_t* value);
   nacelle_status (*weight)(void* context, const nacelle_weight_description* description, uint32_t* value);
   nacelle_status (*cache_group)(void* context, const nacelle_cache_group* group, uint32_t* index);
-  /* Everything until layer_end belongs to layer `layer`; only `carried` values may be used on both sides of the border. */
+  /* All until layer_end belongs to layer `layer`; only `carried` values may be used on both sides of the border. */
   nacelle_status (*layer_begin)(void* context, uint32_t layer, const uint32_t* carried, uint32_t count);
   nacelle_status (*layer_end)(void* context);
   /* Adds an operation; output shapes follow from its inputs, except SPLIT's, whose widths are given. `outputs` receives

@@ -1,5 +1,5 @@
-// Fuzzes the chat template interpreter: the input is a template, rendered against one fixed conversation. Anything but a
-// prompt within the limits or a nacelle::Error of one line is a finding.
+// Fuzzes the chat template interpreter: the input is a template, rendered against one fixed conversation. Anything but
+// a prompt within the limits or a nacelle::Error of one line is a finding.
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
