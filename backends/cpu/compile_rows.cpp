@@ -221,13 +221,13 @@ void Compiler::adapter_matmul(const nacelle_op& op) {
   push_rows([=, &weights, &kernels](const Frame& frame, std::uint32_t row, std::byte* scratch) {
     float* to = frame.at(*out, row);
     std::copy_n(frame.at(*y, row), out->width, to);
-    const Adapter* adapter = weights.adapter(target, (frame.*slots)[row]);
-    if (!adapter) return;
+    const sdk::LowRankPair* pair = weights.adapters().find(target, (frame.*slots)[row]);
+    if (!pair) return;
     float* low = reinterpret_cast<float*>(scratch);
-    for (std::uint32_t i = 0; i < adapter->rank; ++i)
-      low[i] = kernels.dot(frame.at(*x, row), adapter->a.data() + std::uint64_t{i} * x->width, x->width);
+    for (std::uint32_t i = 0; i < pair->rank; ++i)
+      low[i] = kernels.dot(frame.at(*x, row), pair->a.data() + std::uint64_t{i} * x->width, x->width);
     for (std::uint32_t n = 0; n < out->width; ++n)
-      to[n] += adapter->scale * kernels.dot(low, adapter->b.data() + std::uint64_t{n} * adapter->rank, adapter->rank);
+      to[n] += pair->scale * kernels.dot(low, pair->b.data() + std::uint64_t{n} * pair->rank, pair->rank);
   });
 }
 

@@ -2,6 +2,7 @@
 #include "backends/cpu/compiler.hpp"
 
 #include <algorithm>
+#include <nacelle/value_placement.hpp>
 #include <string>
 #include <utility>
 
@@ -18,31 +19,6 @@ constexpr std::pair<std::uint32_t, const std::uint32_t * Frame::*> kInputs[] = {
     {NACELLE_INPUT_POSITIONS, &Frame::positions},
     {NACELLE_INPUT_OUTPUT_ROWS, &Frame::output_rows},
     {NACELLE_INPUT_ADAPTER_SLOTS, &Frame::adapter_slots},
-};
-
-// Offsets handed out best fit first, so that values that are done make room for later ones.
-class Memory {
- public:
-  std::uint64_t take(std::uint64_t bytes) {
-    const auto found = free_.lower_bound(bytes);
-    if (found != free_.end() && found->first <= 2 * bytes) {
-      const std::uint64_t offset = found->second;
-      sizes_[offset] = found->first;
-      free_.erase(found);
-      return offset;
-    }
-    const std::uint64_t offset = size_;
-    sizes_[offset] = bytes;
-    size_ += bytes;
-    return offset;
-  }
-  void give(std::uint64_t offset) { free_.emplace(sizes_.at(offset), offset); }
-  std::uint64_t size() const { return size_; }
-
- private:
-  std::multimap<std::uint64_t, std::uint64_t> free_;  // bytes, offset
-  std::map<std::uint64_t, std::uint64_t> sizes_;      // of each offset
-  std::uint64_t size_ = 0;
 };
 
 }  // namespace
@@ -217,21 +193,19 @@ const Place* Compiler::keep_alive(Place* place) {
   return place;
 }
 
+// What the host may read lives as long as its slot.
 void Compiler::place_all() {
-  std::vector<std::vector<Place*>> born(epoch_ + 1), dead(epoch_ + 1);
-  for (Place& place : program_.places) {
-    born[place.born].push_back(&place);
-    dead[place.dies].push_back(&place);
+  for (const Space space : {Space::kArena, Space::kSlot}) {
+    std::vector<Place*> places;
+    std::vector<sdk::Lifetime> lifetimes;
+    for (Place& place : program_.places) {
+      if (place.space != space) continue;
+      places.push_back(&place);
+      lifetimes.push_back({place.stride * place.row_count, place.born, space == Space::kSlot ? epoch_ : place.dies});
+    }
+    program_.space_bytes[static_cast<std::size_t>(space)] = sdk::place(lifetimes);
+    for (std::size_t i = 0; i < places.size(); ++i) places[i]->offset = lifetimes[i].offset;
   }
-  Memory arena, slot;
-  for (std::uint32_t epoch = 0; epoch <= epoch_; ++epoch) {
-    for (Place* place : born[epoch])
-      place->offset = (place->space == Space::kSlot ? slot : arena).take(place->stride * place->row_count);
-    for (const Place* place : dead[epoch])
-      if (place->space == Space::kArena) arena.give(place->offset);
-  }
-  program_.space_bytes[0] = arena.size();
-  program_.space_bytes[1] = slot.size();
 }
 
 }  // namespace nacelle::cpu

@@ -102,7 +102,8 @@ CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& g
     : host_(host),
       isa_(isa),
       graph_(graph),
-      options_(options),
+      max_rank_(options.max_rank),
+      adapters_(options.max_adapters, options.max_rank),
       selection_(host, isa, graph, buckets, sdk::view(options.pins)),
       memory_(graph.weight_count),
       vectors_(graph.weight_count) {
@@ -213,26 +214,11 @@ std::unique_ptr<sdk::Plan> CpuWeights::compile(const nacelle_cache_options& opti
 }
 
 void CpuWeights::write_adapter(sdk::Stream&, const nacelle_adapter_update& update) {
-  if (update.slot >= options_.max_adapters || update.rank > options_.max_rank)
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: adapter slot or rank is beyond what prepare was told");
   if (update.target >= graph_.value_count || graph_.values[update.target]->kind != NACELLE_VALUE_WEIGHT ||
       matrix(update.target).rows == 0)
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: an adapter's target is no matrix of the graph");
-  const auto key = std::pair(update.target, update.slot);
-  if (update.rank == 0) {
-    adapters_.erase(key);
-    return;
-  }
   const PackedMatrix& target = matrix(update.target);
-  adapters_.insert_or_assign(key, Adapter{update.rank,
-                                          update.scale,
-                                          {update.a, update.a + update.rank * target.columns},
-                                          {update.b, update.b + target.rows * update.rank}});
-}
-
-const Adapter* CpuWeights::adapter(std::uint32_t target, std::uint32_t slot) const {
-  const auto found = adapters_.find({target, slot});
-  return found == adapters_.end() ? nullptr : &found->second;
+  adapters_.write(update, target.rows, target.columns);
 }
 
 }  // namespace nacelle::cpu

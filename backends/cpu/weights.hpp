@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nacelle/adapter_slots.hpp>
 #include <nacelle/backend.hpp>
 #include <nacelle/rope.hpp>
 #include <span>
@@ -40,13 +41,6 @@ struct PackedMatrix {
   std::uint32_t groups() const { return static_cast<std::uint32_t>(packed_groups(rows)); }
 };
 
-// One low-rank pair: y += scale * (x A^T) B^T. A is [rank, K], B is [N, rank].
-struct Adapter {
-  std::uint32_t rank = 0;
-  float scale = 0;
-  std::vector<float> a, b;
-};
-
 class CpuWeights final : public sdk::Weights {
  public:
   // Throws sdk::Failure, naming the weight, for what cannot be packed.
@@ -74,9 +68,8 @@ class CpuWeights final : public sdk::Weights {
   // Of any other weight: its elements as f32, padded to whole vectors; nullptr for NACELLE_NO_VALUE.
   const float* vector(std::uint32_t value) const;
   const RopeTable& rope_table(const nacelle_op* op) const { return rope_tables_.at(op); }
-  // nullptr where the slot holds no adapter for that weight (a value id).
-  const Adapter* adapter(std::uint32_t target, std::uint32_t slot) const;
-  std::uint32_t max_rank() const { return options_.max_rank; }
+  const sdk::AdapterSlots& adapters() const { return adapters_; }
+  std::uint32_t max_rank() const { return max_rank_; }
 
  private:
   void load_matrix(const nacelle_weight_source& source, std::uint32_t weight);
@@ -88,7 +81,8 @@ class CpuWeights final : public sdk::Weights {
   sdk::Host host_;
   IsaSet isa_;
   const nacelle_graph& graph_;
-  nacelle_prepare_options options_;
+  std::uint32_t max_rank_;
+  sdk::AdapterSlots adapters_;
   Selection selection_;
   std::uint64_t bytes_ = 0;
   std::vector<sdk::Buffer> memory_;  // by weight
@@ -99,7 +93,6 @@ class CpuWeights final : public sdk::Weights {
   nacelle_bucket compiling_{};
   bool compiled_ = false;
   std::map<const nacelle_op*, RopeTable> rope_tables_;
-  std::map<std::pair<std::uint32_t, std::uint32_t>, Adapter> adapters_;  // by target and slot
 };
 
 }  // namespace nacelle::cpu

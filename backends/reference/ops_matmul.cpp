@@ -43,14 +43,12 @@ void adapter_matmul(Call& call) {
   std::vector<float>& low = call.frame().keys;
   for (std::uint64_t r = 0; r < y.rows; ++r) {
     const std::uint32_t slot = slots.data[r];
-    const Adapter* adapter = slot == NACELLE_NO_VALUE ? nullptr : call.frame().weights->adapter(target, slot);
-    if (adapter) {
-      low.resize(adapter->a_matrix.rows);
-      for (std::uint64_t i = 0; i < low.size(); ++i)
-        low[i] = static_cast<float>(dot(x.row(r), adapter->a_matrix.row(i)));
-    }
+    const sdk::LowRankPair* pair = call.frame().weights->adapters().find(target, slot);
+    low.resize(pair ? pair->rank : 0);
+    for (std::uint64_t i = 0; i < low.size(); ++i)
+      low[i] = static_cast<float>(dot(x.row(r), std::span(pair->a).subspan(i * x.width, x.width)));
     for (std::uint64_t n = 0; n < y.width; ++n) {
-      const double change = adapter ? adapter->scale * dot(low, adapter->b_matrix.row(n)) : 0;
+      const double change = pair ? pair->scale * dot(low, std::span(pair->b).subspan(n * low.size(), low.size())) : 0;
       y.at(r, n) = static_cast<float>(base.at(r, n) + change);
     }
   }

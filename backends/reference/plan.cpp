@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <nacelle/allocation_count.hpp>
 #include <string>
 
@@ -27,31 +26,6 @@ Cell cell_of(const nacelle_value& value) {
   }
   return cell;
 }
-
-// Workspace offsets handed out best fit first, so that values that are done make room for later ones.
-class Workspace {
- public:
-  std::uint64_t take(std::uint64_t bytes) {
-    const auto found = free_.lower_bound(bytes);
-    if (found != free_.end() && found->first <= 2 * bytes) {
-      const std::uint64_t offset = found->second;
-      sizes_[offset] = found->first;
-      free_.erase(found);
-      return offset;
-    }
-    const std::uint64_t offset = size_;
-    sizes_[offset] = bytes;
-    size_ += bytes;
-    return offset;
-  }
-  void give(std::uint64_t offset) { free_.emplace(sizes_.at(offset), offset); }
-  std::uint64_t size() const { return size_; }
-
- private:
-  std::multimap<std::uint64_t, std::uint64_t> free_;  // bytes, offset
-  std::map<std::uint64_t, std::uint64_t> sizes_;      // of each offset
-  std::uint64_t size_ = 0;
-};
 
 }  // namespace
 
@@ -81,53 +55,9 @@ ReferencePlan::ReferencePlan(const sdk::Host& host, const ReferenceWeights& weig
       sdk::make_output_layout(bucket, embedding_ == NACELLE_NO_VALUE ? 0 : frame_.values[embedding_].width);
   frame_.weights = &weights;
   frame_.scores.reserve(std::max(bucket.context, bucket.rows));  // they grow with the context
-  place_values();
+  placement_ = sdk::place_values(graph_, bucket);
+  workspace_ = sdk::Buffer(host_, placement_.arena_bytes, true);
   make_slots();
-}
-
-// Of the largest step the bucket allows.
-std::uint64_t ReferencePlan::value_bytes(std::uint32_t value) const {
-  const Cell& cell = frame_.values[value];
-  std::uint64_t lead = static_cast<std::uint64_t>(cell.lead);
-  if (cell.lead == NACELLE_DIM_ROWS) lead = bucket_.rows;
-  if (cell.lead == NACELLE_DIM_OUTPUT_ROWS) lead = bucket_.output_rows;
-  if (cell.lead == NACELLE_DIM_SEQUENCES) lead = bucket_.sequences;
-  const std::uint64_t elements = cell.inner * cell.width;
-  if (lead > kMaxElements / elements) throw sdk::Failure(NACELLE_OUT_OF_MEMORY, "reference: a value is too large");
-  return lead * elements * sizeof(float);
-}
-
-bool ReferencePlan::is_kept(std::uint32_t value) const {
-  const nacelle_value& of = *graph_.values[value];
-  return of.output != NACELLE_OUTPUT_NONE || of.kind == NACELLE_VALUE_BOUNDARY || value == logits_;
-}
-bool ReferencePlan::is_in_workspace(std::uint32_t value) const {
-  return graph_.values[value]->kind == NACELLE_VALUE_INTERMEDIATE && !is_kept(value);
-}
-
-// A value's memory is taken when it is made and given back after the last operation that reads it.
-void ReferencePlan::place_values() {
-  std::vector<std::uint32_t> last_use(graph_.value_count, 0);
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    const nacelle_op& op = *graph_.ops[i];
-    for (std::uint32_t k = 0; k < op.output_count; ++k) last_use[op.outputs[k]] = i;
-    for (std::uint32_t k = 0; k < op.input_count; ++k)
-      if (has_input(op, k)) last_use[op.inputs[k]] = i;
-  }
-  std::vector<std::vector<std::uint32_t>> done_after(graph_.op_count);
-  Workspace workspace;
-  offsets_.assign(graph_.value_count, 0);
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    const nacelle_op& op = *graph_.ops[i];
-    for (std::uint32_t k = 0; k < op.output_count; ++k) {
-      const std::uint32_t value = op.outputs[k];
-      if (!is_in_workspace(value)) continue;
-      offsets_[value] = workspace.take(std::max<std::uint64_t>((value_bytes(value) + 63) / 64 * 64, 64));
-      done_after[last_use[value]].push_back(value);
-    }
-    for (const std::uint32_t value : done_after[i]) workspace.give(offsets_[value]);
-  }
-  workspace_ = sdk::Buffer(host_, workspace.size(), true);
 }
 
 void ReferencePlan::make_slots() {
@@ -138,9 +68,7 @@ void ReferencePlan::make_slots() {
     if (selects_)
       slot.adjusted_logits =
           sdk::Buffer(host_, std::uint64_t{bucket_.output_rows} * graph_.vocabulary * sizeof(float), true);
-    slot.kept.resize(graph_.value_count);
-    for (std::uint32_t v = 0; v < graph_.value_count; ++v)
-      if (is_kept(v)) slot.kept[v] = sdk::Buffer(host_, value_bytes(v), true);
+    slot.kept = sdk::Buffer(host_, placement_.slot_bytes, true);
   }
 }
 
@@ -167,12 +95,12 @@ void ReferencePlan::fill_frame(Slot& slot) {
     const nacelle_value& value = *graph_.values[v];
     void*& data = frame_.values[v].data;
     const auto input = [&](std::span<const std::uint32_t> words) { data = const_cast<std::uint32_t*>(words.data()); };
-    if (is_kept(v))
-      data = slot.kept[v].data();
+    if (placement_.slot_offsets[v] != sdk::kNowhere)
+      data = slot.kept.data() + placement_.slot_offsets[v];
     else if (value.kind == NACELLE_VALUE_WEIGHT)
       data = weights_.matrix(value.weight).data;
     else if (value.kind == NACELLE_VALUE_INTERMEDIATE)
-      data = workspace_.data() + offsets_[v];
+      data = workspace_.data() + placement_.offsets[v];
     else if (value.role == NACELLE_INPUT_TOKENS)
       data = tokens_.data();
     else if (value.role == NACELLE_INPUT_POSITIONS)
@@ -255,30 +183,33 @@ nacelle_status ReferencePlan::read_logits(sdk::Stream&, std::uint32_t slot, std:
   if (slot >= slots_.size() || logits_ == NACELLE_NO_VALUE) return NACELLE_INVALID_ARGUMENT;
   if (row >= slots_[slot].output_row_count) return NACELLE_INVALID_ARGUMENT;
   if (adjusted && !selects_) return NACELLE_UNIMPLEMENTED;
-  const sdk::Buffer& rows = adjusted ? slots_[slot].adjusted_logits : slots_[slot].kept[logits_];
-  std::memcpy(logits, rows.as<float>() + std::uint64_t{row} * graph_.vocabulary, graph_.vocabulary * sizeof(float));
+  const float* rows = adjusted ? slots_[slot].adjusted_logits.as<float>()
+                               : slots_[slot].kept.as<float>(placement_.slot_offsets[logits_]);
+  std::memcpy(logits, rows + std::uint64_t{row} * graph_.vocabulary, graph_.vocabulary * sizeof(float));
   return NACELLE_OK;
 }
 
-// The slot, when `count` elements of `value` can be read from or written to it.
-ReferencePlan::Slot* ReferencePlan::readable(std::uint32_t slot, std::uint32_t value, std::uint64_t count) {
-  if (slot >= slots_.size() || value >= graph_.value_count) return nullptr;
-  return count * sizeof(float) <= slots_[slot].kept[value].size() ? &slots_[slot] : nullptr;
+// The value's memory in the slot, when the host may read or write `count` elements of it.
+float* ReferencePlan::kept(std::uint32_t slot, std::uint32_t value, std::uint64_t count) const {
+  if (slot >= slots_.size() || value >= graph_.value_count || placement_.slot_offsets[value] == sdk::kNowhere)
+    return nullptr;
+  if (count > sdk::most_elements(*graph_.values[value], bucket_)) return nullptr;
+  return slots_[slot].kept.as<float>(placement_.slot_offsets[value]);
 }
 
 nacelle_status ReferencePlan::read_value(sdk::Stream&, std::uint32_t slot, std::uint32_t value,
                                          std::span<float> data) noexcept {
-  const Slot* from = readable(slot, value, data.size());
+  const float* from = kept(slot, value, data.size());
   if (!from) return NACELLE_INVALID_ARGUMENT;
-  std::memcpy(data.data(), from->kept[value].data(), data.size_bytes());
+  std::memcpy(data.data(), from, data.size_bytes());
   return NACELLE_OK;
 }
 
 nacelle_status ReferencePlan::write_value(sdk::Stream&, std::uint32_t slot, std::uint32_t value,
                                           std::span<const float> data) noexcept {
-  Slot* to = readable(slot, value, data.size());
+  float* to = kept(slot, value, data.size());
   if (!to || graph_.values[value]->kind != NACELLE_VALUE_BOUNDARY) return NACELLE_INVALID_ARGUMENT;
-  std::memcpy(to->kept[value].data(), data.data(), data.size_bytes());
+  std::memcpy(to, data.data(), data.size_bytes());
   return NACELLE_OK;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nacelle/backend.hpp>
+#include <nacelle/value_placement.hpp>
 #include <span>
 #include <vector>
 
@@ -36,20 +37,16 @@ class ReferencePlan final : public sdk::Plan {
   // What a slot keeps of its latest run.
   struct Slot {
     sdk::Buffer step, output, adjusted_logits;
-    std::vector<sdk::Buffer> kept;  // of each value that the host may read or write; else empty
+    sdk::Buffer kept;  // the values that the host may read or write
     std::uint32_t output_row_count = 0;
   };
 
-  std::uint64_t value_bytes(std::uint32_t value) const;
-  bool is_kept(std::uint32_t value) const;
-  bool is_in_workspace(std::uint32_t value) const;
-  void place_values();
   void make_slots();
   void fill_frame(Slot& slot);
   void resolve_tokens();
   void execute(Slot& slot);
   void publish(Slot& slot);
-  Slot* readable(std::uint32_t slot, std::uint32_t value, std::uint64_t count);
+  float* kept(std::uint32_t slot, std::uint32_t value, std::uint64_t count) const;
 
   sdk::Host host_;
   const ReferenceWeights& weights_;
@@ -61,9 +58,9 @@ class ReferencePlan final : public sdk::Plan {
   bool selects_ = false;                        // the graph has LOGITS_SELECT
   nacelle_step_layout step_layout_;
   nacelle_output_layout output_layout_;
+  sdk::ValuePlacement placement_;
   sdk::Buffer workspace_;
-  std::vector<std::uint64_t> offsets_;  // of each value of the workspace
-  std::vector<std::uint32_t> tokens_;   // this step's, with those of the previous step filled in
+  std::vector<std::uint32_t> tokens_;  // this step's, with those of the previous step filled in
   std::vector<Slot> slots_;
   Frame frame_;
   std::uint32_t allocations_ = 0;  // in the latest run

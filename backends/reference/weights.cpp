@@ -69,7 +69,7 @@ void check_model(const nacelle_graph& graph) {
 ReferenceWeights::ReferenceWeights(const sdk::Host& host, const nacelle_graph& graph,
                                    std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
                                    const nacelle_prepare_options& options)
-    : host_(host), graph_(graph), options_(options) {
+    : host_(host), graph_(graph), adapters_(options.max_adapters, options.max_rank) {
   check_model(graph);
   std::uint64_t total = 0;
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
@@ -145,28 +145,10 @@ std::unique_ptr<sdk::Plan> ReferenceWeights::compile(const nacelle_cache_options
 }
 
 void ReferenceWeights::write_adapter(sdk::Stream&, const nacelle_adapter_update& update) {
-  if (update.slot >= options_.max_adapters || update.rank > options_.max_rank)
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "adapter slot or rank is beyond what prepare was told");
   if (update.target >= graph_.value_count || graph_.values[update.target]->kind != NACELLE_VALUE_WEIGHT)
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "an adapter's target is not a weight of the graph");
-  const auto key = std::pair(update.target, update.slot);
-  if (update.rank == 0) {
-    adapters_.erase(key);
-    return;
-  }
   const Matrix& target = matrix(graph_.values[update.target]->weight);
-  Adapter adapter;
-  adapter.scale = update.scale;
-  adapter.a.assign(update.a, update.a + update.rank * target.width);
-  adapter.b.assign(update.b, update.b + target.rows * update.rank);
-  adapter.a_matrix = {adapter.a.data(), update.rank, target.width};
-  adapter.b_matrix = {adapter.b.data(), target.rows, update.rank};
-  adapters_.insert_or_assign(key, std::move(adapter));
-}
-
-const Adapter* ReferenceWeights::adapter(std::uint32_t target, std::uint32_t slot) const {
-  const auto found = adapters_.find({target, slot});
-  return found == adapters_.end() ? nullptr : &found->second;
+  adapters_.write(update, target.rows, target.width);
 }
 
 }  // namespace nacelle::reference

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nacelle/adapter_slots.hpp>
 #include <nacelle/backend.hpp>
 #include <nacelle/rope.hpp>
 #include <span>
@@ -13,13 +14,6 @@
 #include "backends/reference/view.hpp"
 
 namespace nacelle::reference {
-
-// One low-rank pair: y += scale * (x A^T) B^T.
-struct Adapter {
-  float scale;
-  std::vector<float> a, b;  // [rank, K], [N, rank]
-  Matrix a_matrix, b_matrix;
-};
 
 class ReferenceWeights final : public sdk::Weights {
  public:
@@ -37,8 +31,7 @@ class ReferenceWeights final : public sdk::Weights {
   const nacelle_graph& graph() const { return graph_; }
   const Matrix& matrix(std::uint32_t weight) const { return matrices_[weight]; }
   const RopeTable& rope_table(const nacelle_op* op) const { return rope_tables_.at(op); }
-  // nullptr where the slot holds no adapter for that weight (a value id).
-  const Adapter* adapter(std::uint32_t target, std::uint32_t slot) const;
+  const sdk::AdapterSlots& adapters() const { return adapters_; }
 
  private:
   void load_weight(const nacelle_weight_source& source, std::uint32_t weight);
@@ -46,12 +39,11 @@ class ReferenceWeights final : public sdk::Weights {
 
   sdk::Host host_;
   const nacelle_graph& graph_;
-  nacelle_prepare_options options_;
   std::uint64_t bytes_ = 0;
   std::vector<sdk::Buffer> memory_;  // of each weight
   std::vector<Matrix> matrices_;
   std::map<const nacelle_op*, RopeTable> rope_tables_;
-  std::map<std::pair<std::uint32_t, std::uint32_t>, Adapter> adapters_;  // by target and slot
+  sdk::AdapterSlots adapters_;
 };
 
 }  // namespace nacelle::reference
