@@ -70,6 +70,8 @@ def layer_of(path):
     parts = path.split("/")
     if path.startswith("sdk/include/"):
         return Layer(["sdk/include/nacelle/"], "")
+    if path.startswith("sdk/conformance/"):
+        return Layer(["sdk/"], r"dlfcn\.h|nlohmann/json\.hpp")  # a program that needs no core/
     if parts[0] == "sdk":
         return Layer(["sdk/"], r"elf\.h")  # runtime/ reads plugin files without loading them
     if parts[0] == "core":
@@ -169,6 +171,8 @@ PLANTED = [
     ("sdk/include/nacelle/c.hpp", "\n#include <boost/asio.hpp>\n", "c.hpp:2: includes boost/asio.hpp"),
     ("sdk/runtime/r.hpp", "#include <elf.h>\n#include <nacelle/plugin.h>\n", None),
     ("sdk/runtime/r.cpp", '#include "core/base/error.hpp"\n', "r.cpp:1: includes core/base/error.hpp"),
+    ("sdk/conformance/c.cpp", '#include <dlfcn.h>\n#include "sdk/runtime/r.hpp"\n', None),
+    ("sdk/conformance/bad.cpp", '#include "core/base/error.hpp"\n', "bad.cpp:1: includes core/base/error.hpp"),
     ("core/base/error.hpp", "#include <boost/asio.hpp>\n#include <nacelle/plugin.h>\n", None),
     ("core/base/bad1.cpp", '#  include "api/cli.hpp"\n', "bad1.cpp:1: includes api/cli.hpp"),
     ("core/base/bad2.cpp", '#include "../../backends/cpu/k.hpp"\n', "bad2.cpp:1: includes ../../backends/cpu/k.hpp"),

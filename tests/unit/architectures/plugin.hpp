@@ -9,7 +9,9 @@
 #include <nacelle/plugin.hpp>
 #include <string>
 
+#include "sdk/conformance/requirements.hpp"
 #include "sdk/runtime/graph_builder.hpp"
+#include "sdk/runtime/names.hpp"
 
 namespace nacelle::test {
 
@@ -80,6 +82,11 @@ inline Built build(const nacelle_architecture_api& api, const nacelle_model_conf
   if (status != NACELLE_OK) return result;
   builder.add_logits_select();
   result.graph = builder.build();
+  // What an architecture of this tree emits, nacelle-conformance requires of every backend.
+  for (const sdk::OpRecord& op : result.graph->record().ops) {
+    INFO(sdk::op_name(op.kind));
+    CHECK(conformance::is_emitted(result.graph->record(), op));
+  }
   return result;
 }
 

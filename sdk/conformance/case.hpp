@@ -2,20 +2,21 @@
 // out.
 #pragma once
 
-#include <nacelle/graph.h>
+#include <nacelle/backend.h>
 
 #include <cstdint>
-#include <filesystem>
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sdk/runtime/graph.hpp"
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 
-constexpr std::uint32_t kVocabulary = 23;  // token ids of all cases lie below
+constexpr std::uint32_t kDecoder = 0xffffffffu;  // as the subject of a case
+constexpr std::uint32_t kVocabulary = 23;        // token ids of all cases lie below
 
 // A weight of the graph, or an f32 [rows, width] boundary value whose row is told by its sequence and position alone: a
 // row is the same in whatever batch it comes.
@@ -62,6 +63,7 @@ class Case {
   const sdk::GraphRecord& record() const { return record_; }
 
   std::string name;
+  std::uint32_t subject = 0;  // the operation that it is about; kDecoder for a whole decoder
   Steps steps;
   nacelle_type key_type = NACELLE_TYPE_F32, value_type = NACELLE_TYPE_F32;
   std::uint32_t block_tokens = 4;
@@ -76,7 +78,21 @@ class Case {
   sdk::GraphRecord record_;
 };
 
-// The cases of a goldens.json. Throws std::exception for a file that is not one.
-std::vector<Case> read_goldens(const std::filesystem::path& file);
+// LOGITS_SELECT over logits that are given as boundary values, and what must come out of each row.
+struct SelectionGolden {
+  std::uint32_t vocabulary = 0, candidates = 0;
+  std::vector<float> logits, temperatures;
+  std::vector<std::uint32_t> masks;
+  std::vector<std::pair<std::uint32_t, nacelle_adjustment>> adjustments;  // by row
+  std::vector<std::uint32_t> ids;
+  std::vector<float> adjusted, raw, logsumexp;
+};
 
-}  // namespace nacelle::test
+// What make_goldens.py has computed with NumPy; the file is part of the program.
+struct Goldens {
+  std::vector<Case> cases;
+  SelectionGolden selection;
+};
+Goldens read_goldens();
+
+}  // namespace nacelle::conformance

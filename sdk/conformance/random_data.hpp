@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 
 // A well-mixed 64-bit number.
 std::uint64_t mix(std::uint64_t seed, std::uint64_t index);
@@ -20,4 +20,4 @@ float uniform(std::uint64_t seed, std::uint64_t index);
 std::vector<std::byte> random_weight(nacelle_type type, std::uint64_t count, std::uint64_t seed, float scale,
                                      float offset);
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

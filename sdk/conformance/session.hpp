@@ -13,33 +13,43 @@
 #include <utility>
 #include <vector>
 
-#include "tests/ops/case.hpp"
+#include "sdk/conformance/case.hpp"
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 
-// A loaded plugin with its device 0 open. Plugins are never unloaded. Throws std::runtime_error with the plugin's
+// A loaded plugin with one of its devices open. Plugins are never unloaded. Throws std::runtime_error with the plugin's
 // message.
 class Backend {
  public:
-  explicit Backend(const std::filesystem::path& plugin);
+  Backend(const std::filesystem::path& plugin, std::uint32_t device_index);
   ~Backend();
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
 
   const nacelle_backend_api& api() const { return *api_; }
   nacelle_device* device() const { return device_; }
+  std::uint32_t device_index() const { return index_; }
   const std::string& name() const { return name_; }
-  // False when the device lacks one of the case's operations, or cannot make its cache.
-  bool supports(const Case& of);
+  const std::string& version() const { return version_; }
+  const nacelle_device_info& info() const { return info_; }
+  bool is_reference() const { return info_.kind == NACELLE_DEVICE_REFERENCE; }
+  // A device that computes on the CPU without care for speed: long checks are cut short.
+  bool is_slow() const { return is_reference() || info_.kind == NACELLE_DEVICE_EMULATED; }
+
+  // The case's graph as the host would have the device run it: what it does not support is in parts. Throws
+  // Unsupported.
+  std::unique_ptr<sdk::Graph> fit(const Case& of) const;
+  // Why the device does not run the case, or cannot make its cache; empty where it does. Throws std::runtime_error for
+  // failures that are none of "not implemented".
+  std::string refusal(const Case& of);
 
  private:
   const nacelle_backend_api* api_ = nullptr;
   nacelle_device* device_ = nullptr;
-  std::string name_;
+  std::uint32_t index_ = 0;
+  nacelle_device_info info_{};
+  std::string name_, version_;
 };
-
-// A backend of the build tree by its name, opened once a process; nullptr where it is not built.
-Backend* find_backend(const std::string& name);
 
 // What the host writes into a step block beside the rows themselves.
 struct StepInput {
@@ -67,7 +77,9 @@ struct Unsupported : std::runtime_error {
 // Every row of a step is an output row. Throws Unsupported, or std::runtime_error for whatever else fails.
 class Session {
  public:
-  Session(Backend& backend, const Case& of, const Steps& sizes, std::uint32_t candidates = 1);
+  // `source` changes what the weights are read from, before they are.
+  Session(Backend& backend, const Case& of, const Steps& sizes, std::uint32_t candidates = 1,
+          const std::function<void(nacelle_weight_source&)>& source = {});
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -79,6 +91,17 @@ class Session {
   // Copies all blocks of one sequence to another, in every group.
   void copy_sequence(std::uint32_t from, std::uint32_t to);
   nacelle_plan_statistics statistics() const;
+
+  // Handles and layouts, for checks of single functions. The plan is that of the first size that was announced.
+  nacelle_weights* weights() const { return weights_; }
+  nacelle_stream* stream() const { return stream_; }
+  nacelle_plan* plan() const { return plans_.front().plan; }
+  const nacelle_step_layout& step_layout() const { return plans_.front().step; }
+  const nacelle_bucket& bucket() const { return plans_.front().bucket; }
+  const nacelle_cache_options& cache_options() const { return cache_options_; }
+  const nacelle_graph& graph() const { return graph_->view(); }
+  // Rows of a weight that prepare gave back.
+  std::uint64_t released(std::uint32_t weight) const { return released_.at(weight); }
 
  private:
   struct PlanEntry {
@@ -106,7 +129,7 @@ class Session {
 
   Backend& backend_;
   const Case& case_;
-  sdk::Graph graph_;
+  std::unique_ptr<sdk::Graph> graph_;
   std::vector<std::vector<std::byte>> weight_bytes_;
   std::vector<std::uint64_t> released_;  // rows of each weight
   std::uint32_t block_count_ = 1;
@@ -129,4 +152,4 @@ RowMap run_case(Backend& backend, const Case& of, const Steps& steps);
 // The same, one row after the other as the steps give them.
 std::vector<float> run_flat(Backend& backend, const Case& of, const Steps& steps);
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

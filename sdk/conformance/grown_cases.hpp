@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "tests/ops/case.hpp"
+#include "sdk/conformance/case.hpp"
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 
 // Every type that weights are stored in: the three floats, then the block formats.
 std::vector<nacelle_type> weight_types();
@@ -29,4 +29,4 @@ Steps in_chunks(std::uint32_t rows, std::uint32_t chunk);
 // sequences.
 Steps in_batches(std::uint32_t sequences, std::uint32_t batch);
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

@@ -1,17 +1,29 @@
 // Reading goldens.json: names of operations, attributes and types become those of the ABI.
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "tests/ops/case.hpp"
+#include "sdk/conformance/case.hpp"
 
-namespace nacelle::test {
+// NACELLE_GOLDENS is the file's path; the assembler copies its bytes into the read-only data.
+asm(R"(
+  .section .rodata
+nacelle_goldens_begin:
+  .incbin ")" NACELLE_GOLDENS R"("
+nacelle_goldens_end:
+  .byte 0
+  .text
+)");
+extern "C" {
+extern const char nacelle_goldens_begin[] __attribute__((visibility("hidden")));
+extern const char nacelle_goldens_end[] __attribute__((visibility("hidden")));
+}
+
+namespace nacelle::conformance {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -192,14 +204,35 @@ class Reader {
   std::map<std::string, std::uint32_t> ids_;
 };
 
-}  // namespace
-
-std::vector<Case> read_goldens(const std::filesystem::path& file) {
-  std::ifstream stream(file);
-  const Json json = Json::parse(stream);
-  std::vector<Case> cases;
-  for (const Json& one : json.at("cases")) cases.push_back(Reader(one).read());
-  return cases;
+SelectionGolden read_selection(const Json& json) {
+  SelectionGolden golden;
+  golden.vocabulary = json.at("vocabulary");
+  golden.candidates = json.at("candidates");
+  golden.logits = json.at("logits").get<std::vector<float>>();
+  golden.temperatures = json.at("temperatures").get<std::vector<float>>();
+  golden.masks = json.at("masks").get<std::vector<std::uint32_t>>();
+  for (const Json& change : json.at("adjustments"))
+    golden.adjustments.push_back({change[0], {change[1], change[2], change[3]}});
+  const auto append = [](auto& to, const Json& from) {
+    for (const auto& item : from) to.push_back(item);
+  };
+  for (const Json& row : json.at("rows")) {
+    append(golden.ids, row.at("ids"));
+    append(golden.adjusted, row.at("adjusted"));
+    append(golden.raw, row.at("raw"));
+    append(golden.logsumexp, row.at("logsumexp"));
+  }
+  return golden;
 }
 
-}  // namespace nacelle::test
+}  // namespace
+
+Goldens read_goldens() {
+  const Json json = Json::parse(nacelle_goldens_begin, nacelle_goldens_end);
+  Goldens goldens;
+  for (const Json& one : json.at("cases")) goldens.cases.push_back(Reader(one).read());
+  goldens.selection = read_selection(json.at("logits_select"));
+  return goldens;
+}
+
+}  // namespace nacelle::conformance

@@ -1,10 +1,11 @@
-#include "tests/ops/test_host.hpp"
+#include "sdk/conformance/host.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <barrier>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <nacelle/plugin.hpp>
 #include <thread>
@@ -16,7 +17,7 @@ struct nacelle_error {
   std::string message;
 };
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 namespace {
 
 struct State {
@@ -24,6 +25,7 @@ struct State {
   unsigned team_size = 1;
   std::atomic<std::uint64_t> allocated{0};
   std::string logged_error;
+  std::map<std::string, std::string, std::less<>> config;
 };
 State& state() {
   static State instance;
@@ -120,13 +122,12 @@ nacelle_host make_host() {
   };
   host.team_open = host.team_barrier;
   host.parallel_for = parallel_for;
-  // NACELLE_TEST_ISA caps the CPU backend's level, so that a machine can test every level that it has.
   host.config_get = [](void*, nacelle_string key, char* buffer, std::uint64_t capacity,
                        std::uint64_t* size) -> nacelle_status {
-    const char* isa = std::getenv("NACELLE_TEST_ISA");
-    if (!isa || sdk::view(key) != "backend.cpu.isa") return NACELLE_NOT_FOUND;
-    *size = std::strlen(isa);
-    std::memcpy(buffer, isa, std::min(*size, capacity));
+    const auto found = state().config.find(sdk::view(key));
+    if (found == state().config.end()) return NACELLE_NOT_FOUND;
+    *size = found->second.size();
+    std::memcpy(buffer, found->second.data(), std::min(*size, capacity));
     return NACELLE_OK;
   };
   host.tuning_get = [](void*, nacelle_string, void*, std::uint64_t, std::uint64_t*) -> nacelle_status {
@@ -140,11 +141,12 @@ nacelle_host make_host() {
 
 }  // namespace
 
-const nacelle_host* test_host() {
+const nacelle_host* conformance_host() {
   static const nacelle_host host = make_host();
   return &host;
 }
 
+void set_config(const std::string& key, const std::string& value) { state().config[key] = value; }
 void set_team_size(unsigned threads) { state().team_size = threads; }
 std::uint64_t allocated_bytes() { return state().allocated; }
 
@@ -160,4 +162,4 @@ std::string take_message(nacelle_error* error) {
   return message;
 }
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

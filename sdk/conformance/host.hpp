@@ -1,5 +1,5 @@
-// The host services that a plugin gets in these tests: as small as the contract allows, and unfriendly where it may be.
-// Fresh memory is filled with NaNs, and what a plugin does not give back can be counted.
+// The host services that a plugin gets of the conformance program: as small as the contract allows, and unfriendly
+// where it may be. Fresh memory is filled with NaNs, and what a plugin does not give back can be counted.
 #pragma once
 
 #include <nacelle/plugin.h>
@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <string>
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 
 // The one table of the process; it lives for ever.
-const nacelle_host* test_host();
+const nacelle_host* conformance_host();
 
+// What config_get answers for a key: "backend.cpu.isa". Before a plugin is loaded.
+void set_config(const std::string& key, const std::string& value);
 // Threads of every later team_run. Not while one is under way.
 void set_team_size(unsigned threads);
 // Bytes that plugins hold now.
@@ -21,4 +23,4 @@ std::string take_logged_error();
 // The message of an error, which is destroyed.
 std::string take_message(nacelle_error* error);
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

@@ -1,11 +1,11 @@
-#include "tests/ops/case.hpp"
+#include "sdk/conformance/case.hpp"
 
 #include <algorithm>
 #include <nacelle/plugin.hpp>
 
 #include "sdk/runtime/op_rules.hpp"
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 
 std::uint32_t Case::add(const nacelle_value& value) {
   record_.values.push_back(value);
@@ -67,6 +67,7 @@ std::vector<std::uint32_t> Case::op(std::uint32_t kind, std::vector<std::uint32_
     op.attributes = answer.attributes;
   }
   record_.ops.push_back(op);
+  subject = kind;
   return op.outputs;
 }
 
@@ -88,4 +89,4 @@ std::uint32_t Case::cache_group(std::uint32_t key_width, std::uint32_t value_wid
   return static_cast<std::uint32_t>(record_.cache_groups.size() - 1);
 }
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

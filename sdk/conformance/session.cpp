@@ -1,4 +1,4 @@
-#include "tests/ops/backend_harness.hpp"
+#include "sdk/conformance/session.hpp"
 
 #include <dlfcn.h>
 
@@ -9,10 +9,13 @@
 #include <nacelle/types.hpp>
 #include <stdexcept>
 
-#include "tests/ops/random_data.hpp"
-#include "tests/ops/test_host.hpp"
+#include "sdk/conformance/host.hpp"
+#include "sdk/conformance/random_data.hpp"
+#include "sdk/runtime/decompose.hpp"
+#include "sdk/runtime/manifest.hpp"
+#include "sdk/runtime/names.hpp"
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 namespace {
 
 [[noreturn]] void fail(const std::string& message) { throw std::runtime_error(message); }
@@ -40,48 +43,66 @@ T* array_at(std::byte* block, std::uint64_t offset) {
 
 }  // namespace
 
-Backend::Backend(const std::filesystem::path& plugin) {
+Backend::Backend(const std::filesystem::path& plugin, std::uint32_t device_index) : index_(device_index) {
+  const sdk::Manifest manifest = sdk::read_manifest(plugin);
+  if (manifest.kind != NACELLE_PLUGIN_BACKEND) fail(plugin.string() + ": '" + manifest.name + "' is no backend");
+  if (manifest.abi_major != NACELLE_BACKEND_ABI_MAJOR || manifest.abi_minor != NACELLE_BACKEND_ABI_MINOR)
+    fail(plugin.string() + ": made for backend ABI " + std::to_string(manifest.abi_major) + "." +
+         std::to_string(manifest.abi_minor) + ", this program checks " + std::to_string(NACELLE_BACKEND_ABI_MAJOR) +
+         "." + std::to_string(NACELLE_BACKEND_ABI_MINOR));
   void* library = dlopen(plugin.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) fail(dlerror());
   const auto query = reinterpret_cast<nacelle_plugin_query_function>(dlsym(library, "nacelle_plugin_query"));
   if (!query) fail(plugin.string() + " has no nacelle_plugin_query");
-  auto info = sdk::make<nacelle_plugin_info>();
+  auto answer = sdk::make<nacelle_plugin_info>();
   nacelle_error* error = nullptr;
-  if (query(test_host(), &info, &error) != NACELLE_OK) fail(take_message(error));
-  name_ = sdk::view(info.name);
-  api_ = static_cast<const nacelle_backend_api*>(info.api);
-  if (api_->device_open(0, &device_, &error) != NACELLE_OK) fail(take_message(error));
+  if (query(conformance_host(), &answer, &error) != NACELLE_OK) fail(plugin.string() + ": " + take_message(error));
+  name_ = sdk::view(answer.name);
+  version_ = sdk::view(answer.version);
+  api_ = static_cast<const nacelle_backend_api*>(answer.api);
+  std::uint32_t count = 0;
+  nacelle_string reason{};
+  if (api_->device_count(&count, &reason, &error) != NACELLE_OK) fail(name_ + ": " + take_message(error));
+  if (index_ >= count)
+    fail(name_ + " has no device " + std::to_string(index_) + ": it finds " + std::to_string(count) +
+         (reason.size ? " (" + std::string(sdk::view(reason)) + ")" : ""));
+  info_ = sdk::make<nacelle_device_info>();
+  if (api_->device_info(index_, &info_, &error) != NACELLE_OK) fail(name_ + ": " + take_message(error));
+  if (!info_.usable) fail(name_ + ": device " + std::to_string(index_) + ": " + std::string(sdk::view(info_.reason)));
+  if (api_->device_open(index_, &device_, &error) != NACELLE_OK) fail(name_ + ": " + take_message(error));
 }
 
 Backend::~Backend() { api_->device_close(device_); }
 
-bool Backend::supports(const Case& of) {
-  const sdk::Graph graph = of.graph();
-  for (std::uint32_t i = 0; i < graph.view().op_count; ++i)
-    if (api_->supports(device_, &graph.view(), i) != NACELLE_OK) return false;
+std::unique_ptr<sdk::Graph> Backend::fit(const Case& of) const {
+  std::string unsupported;
+  const auto supports = [&](const nacelle_graph& graph, std::uint32_t op) {
+    return api_->supports(device_, &graph, op) == NACELLE_OK;
+  };
+  auto graph = sdk::decompose(sdk::Graph(of.record()), supports, &unsupported);
+  if (!graph) throw Unsupported("does not support " + unsupported);
+  return graph;
+}
+
+std::string Backend::refusal(const Case& of) {
   try {
     Session session(*this, of, {{{0, 0, 1}}});
-    return true;
-  } catch (const Unsupported&) {
-    return false;
+    return {};
+  } catch (const Unsupported& why) {
+    return why.what();
   }
 }
 
-Backend* find_backend(const std::string& name) {
-  static std::map<std::string, std::unique_ptr<Backend>> open;
-  const auto path = std::filesystem::path(NACELLE_PLUGIN_DIRECTORY) / ("libnacelle_backend_" + name + ".so");
-  if (!open.contains(name)) open[name] = std::filesystem::exists(path) ? std::make_unique<Backend>(path) : nullptr;
-  return open[name].get();
-}
-
-Session::Session(Backend& backend, const Case& of, const Steps& sizes, std::uint32_t candidates)
-    : backend_(backend), case_(of), graph_(of.record()) {
+Session::Session(Backend& backend, const Case& of, const Steps& sizes, std::uint32_t candidates,
+                 const std::function<void(nacelle_weight_source&)>& source)
+    : backend_(backend), case_(of), graph_(backend.fit(of)) {
   for (const std::vector<Span>& step : sizes) {
     add_bucket(step, candidates);
     for (const Span& span : step) sequence_count_ = std::max(sequence_count_, span.sequence + 1);
   }
   try {
     make_source();
+    if (source) source(source_);
     prepare();
     create_cache();
     compile();
@@ -105,8 +126,8 @@ void Session::destroy() {
 // `error` is read only now, after the call whose status is checked has set it.
 void Session::check(nacelle_status status, nacelle_error* const& error, const char* what) const {
   if (status == NACELLE_OK) return;
-  const std::string message = backend_.name() + ", " + case_.name + ": " + what + " answers " + std::to_string(status) +
-                              " " + take_message(error) + take_logged_error();
+  const std::string message = backend_.name() + ", " + case_.name + ": " + what + " answers " +
+                              sdk::status_name(status) + " " + take_message(error) + take_logged_error();
   if (status == NACELLE_UNIMPLEMENTED) throw Unsupported(message);
   throw std::runtime_error(message);
 }
@@ -114,7 +135,7 @@ void Session::check(nacelle_status status, nacelle_error* const& error, const ch
 void Session::make_source() {
   for (std::size_t w = 0; w < case_.weights.size(); ++w) {
     const Source& source = case_.weights[w];
-    const nacelle_value& value = *graph_.view().values[source.value];
+    const nacelle_value& value = *graph_->view().values[source.value];
     std::uint64_t count = 1;
     for (std::uint32_t i = 0; i < value.rank; ++i) count *= static_cast<std::uint64_t>(value.shape[i]);
     weight_bytes_.push_back(random_weight(value.type, count, source.seed, source.scale, source.offset));
@@ -125,7 +146,7 @@ void Session::make_source() {
   source_.read = [](void* context, std::uint32_t weight, std::uint64_t begin, std::uint64_t, nacelle_weight_rows* rows,
                     nacelle_error**) -> nacelle_status {
     const auto& self = *static_cast<const Session*>(context);
-    const nacelle_graph& graph = self.graph_.view();
+    const nacelle_graph& graph = self.graph_->view();
     const nacelle_value& value = *graph.values[graph.weights[weight]->value];
     rows->type = value.type;
     rows->row_bytes = row_bytes(value.type, static_cast<std::uint64_t>(value.shape[value.rank - 1]));
@@ -147,7 +168,7 @@ void Session::prepare() {
   std::vector<const nacelle_bucket*> pointers;
   for (const nacelle_bucket& bucket : buckets_) pointers.push_back(&bucket);
   nacelle_error* error = nullptr;
-  check(backend_.api().prepare(backend_.device(), &graph_.view(), pointers.data(),
+  check(backend_.api().prepare(backend_.device(), &graph_->view(), pointers.data(),
                                static_cast<std::uint32_t>(pointers.size()), &source_, &options, &weights_, &error),
         error, "prepare");
   check(backend_.api().stream_create(backend_.device(), &stream_, &error), error, "stream_create");
@@ -161,7 +182,7 @@ void Session::add_bucket(const std::vector<Span>& step, std::uint32_t candidates
   bucket.context = case_.context;
   bucket.candidates = candidates;
   bucket.adjustments = 16;
-  bucket.flags = graph_.view().vocabulary ? NACELLE_BUCKET_MASKS : 0;
+  bucket.flags = graph_->view().vocabulary ? NACELLE_BUCKET_MASKS : 0;
   for (const nacelle_bucket& other : buckets_)
     if (other.rows == bucket.rows && other.sequences == bucket.sequences) return;
   buckets_.push_back(bucket);
@@ -175,7 +196,7 @@ std::uint32_t Session::block_of(std::uint32_t sequence, std::uint32_t entry) con
 }
 
 void Session::create_cache() {
-  const std::uint32_t groups = graph_.view().cache_group_count;
+  const std::uint32_t groups = graph_->view().cache_group_count;
   block_count_ = sequence_count_ * table_width();
   if (block_count_ % 7 == 0) ++block_count_;
   block_counts_.assign(groups, block_count_);
@@ -203,7 +224,7 @@ void Session::compile() {
 
 void Session::write_adapters() {
   for (const AdapterSource& of : case_.adapters) {
-    const nacelle_value& target = *graph_.view().values[of.target];
+    const nacelle_value& target = *graph_->view().values[of.target];
     std::vector<float> a(of.rank * static_cast<std::uint64_t>(target.shape[1]));
     std::vector<float> b(of.rank * static_cast<std::uint64_t>(target.shape[0]));
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = uniform(of.seed, i);
@@ -227,7 +248,7 @@ Session::PlanEntry& Session::plan_for(const StepInput& step) {
 }
 
 void Session::write_tables(PlanEntry& plan, const StepInput& step, std::byte* block) const {
-  const nacelle_graph& graph = graph_.view();
+  const nacelle_graph& graph = graph_->view();
   auto* tables = array_at<std::uint32_t>(block, plan.step.block_tables);
   for (std::uint32_t group = 0; group < graph.cache_group_count; ++group)
     for (std::uint32_t s = 0; s < step.spans.size(); ++s) {
@@ -281,7 +302,7 @@ void Session::write_step(PlanEntry& plan, const StepInput& step) {
 
 void Session::write_boundaries(PlanEntry& plan, const StepInput& step) {
   for (const Source& source : case_.boundaries) {
-    const auto width = static_cast<std::uint64_t>(graph_.view().values[source.value]->shape[1]);
+    const auto width = static_cast<std::uint64_t>(graph_->view().values[source.value]->shape[1]);
     std::vector<float> data(rows_of(step.spans) * width);
     for_each_row(step.spans, [&](std::uint32_t row, std::uint32_t sequence, std::uint32_t position) {
       const std::uint64_t first = (sequence * 4096ull + position) * width;
@@ -308,7 +329,7 @@ StepOutput Session::run(const StepInput& step) {
   check(try_run(step), kNoError, "run");
   StepOutput output;
   output.result = read_result(*latest_, step);
-  if (!graph_.view().vocabulary) return output;
+  if (!graph_->view().vocabulary) return output;
   void* block = nullptr;
   const void* results = nullptr;
   check(backend_.api().blocks(latest_->plan, latest_slot_, &block, &results), kNoError, "blocks");
@@ -325,7 +346,7 @@ StepOutput Session::run(const StepInput& step) {
 }
 
 std::vector<float> Session::read_result(PlanEntry& plan, const StepInput& step) {
-  const nacelle_value& value = *graph_.view().values[case_.result];
+  const nacelle_value& value = *graph_->view().values[case_.result];
   const std::uint64_t rows = value.shape[0] == NACELLE_DIM_SEQUENCES ? step.spans.size() : rows_of(step.spans);
   std::vector<float> data(rows * static_cast<std::uint64_t>(value.shape[1]));
   if (value.output == NACELLE_OUTPUT_LOGITS) {
@@ -348,7 +369,7 @@ std::vector<float> Session::read_result(PlanEntry& plan, const StepInput& step) 
 }
 
 std::vector<float> Session::read_logits(std::uint32_t row, bool adjusted) {
-  std::vector<float> logits(graph_.view().vocabulary);
+  std::vector<float> logits(graph_->view().vocabulary);
   check(backend_.api().read_logits(latest_->plan, stream_, latest_slot_, row, adjusted, logits.data()), kNoError,
         "read_logits");
   return logits;
@@ -358,7 +379,7 @@ void Session::copy_sequence(std::uint32_t from, std::uint32_t to) {
   std::vector<nacelle_block_copy> pairs;
   for (std::uint32_t entry = 0; entry < table_width(); ++entry)
     pairs.push_back({block_of(from, entry), block_of(to, entry)});
-  for (std::uint32_t group = 0; group < graph_.view().cache_group_count; ++group)
+  for (std::uint32_t group = 0; group < graph_->view().cache_group_count; ++group)
     check(backend_.api().copy_blocks(cache_, stream_, group, pairs.data(), static_cast<std::uint32_t>(pairs.size())),
           kNoError, "copy_blocks");
 }
@@ -400,4 +421,4 @@ std::vector<float> run_flat(Backend& backend, const Case& of, const Steps& steps
   return all;
 }
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

@@ -1,10 +1,10 @@
-#include "tests/ops/grown_cases.hpp"
+#include "sdk/conformance/grown_cases.hpp"
 
 #include <algorithm>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 namespace {
 
 constexpr std::uint32_t kRows = 33;
@@ -108,6 +108,7 @@ void add_experts(std::vector<Case>& cases, nacelle_type type) {
   const std::uint32_t down = of.weight(type, {5, 33, inner}, 5);
   y = of.op(NACELLE_OP_MOE_MATMUL, {y, down, routed[0]}, sdk::Attributes(moe))[0];
   y = of.op(NACELLE_OP_MOE_COMBINE, {y, routed[1]}, sdk::Attributes(moe))[0];
+  of.subject = NACELLE_OP_MOE_MATMUL;
   finish(cases, std::move(of), y);
 }
 
@@ -261,6 +262,7 @@ Case tiny_decoder(nacelle_type type, nacelle_type cache_type) {
   const std::uint32_t logits = of.op(NACELLE_OP_MATMUL, {x, of.weight(type, {kVocabulary, 64}, 3)})[0];
   of.set_result(logits, NACELLE_OUTPUT_LOGITS);
   of.op(NACELLE_OP_LOGITS_SELECT, {logits}, {}, {}, 0);
+  of.subject = kDecoder;
   return of;
 }
 
@@ -283,4 +285,4 @@ Steps in_batches(std::uint32_t sequences, std::uint32_t batch) {
   return steps;
 }
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

@@ -1,4 +1,4 @@
-#include "tests/ops/random_data.hpp"
+#include "sdk/conformance/random_data.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include <nacelle/half.hpp>
 #include <nacelle/types.hpp>
 
-namespace nacelle::test {
+namespace nacelle::conformance {
 namespace {
 
 void store16(std::byte* to, std::uint16_t bits) { std::memcpy(to, &bits, sizeof bits); }
@@ -101,4 +101,4 @@ std::vector<std::byte> random_weight(nacelle_type type, std::uint64_t count, std
   return bytes;
 }
 
-}  // namespace nacelle::test
+}  // namespace nacelle::conformance

@@ -2,7 +2,7 @@
 """Writes goldens.json: small cases of every operation with results computed here, in NumPy and float64, on their own.
 
 Nothing is shared with the C++ sources but the rule that fills inputs and weights (`uniform` and `stored` below, the same
-arithmetic as tests/ops/random_data.cpp), so the file holds each case's description and what must come out.
+arithmetic as sdk/conformance/random_data.cpp), so the file holds each case's description and what must come out.
 Run it in this folder after changing a case: ./make_goldens.py (Debian: python3-numpy).
 """
 import json

@@ -1,0 +1,69 @@
+#include "sdk/conformance/requirements.hpp"
+
+#include <algorithm>
+
+namespace nacelle::conformance {
+namespace {
+
+constexpr nacelle_type kWeightTypes[] = {NACELLE_TYPE_F32,  NACELLE_TYPE_F16,  NACELLE_TYPE_BF16, NACELLE_TYPE_Q8_0,
+                                         NACELLE_TYPE_Q4_0, NACELLE_TYPE_Q4_K, NACELLE_TYPE_Q6_K};
+constexpr nacelle_type kCacheTypes[] = {NACELLE_TYPE_F32, NACELLE_TYPE_F16};
+
+template <class List>
+bool contains(const List& list, nacelle_type type) {
+  return std::find(std::begin(list), std::end(list), type) != std::end(list);
+}
+
+bool has_input(const sdk::OpRecord& op, std::size_t index) {
+  return index < op.inputs.size() && op.inputs[index] != NACELLE_NO_VALUE;
+}
+
+bool is_emitted_norm(const sdk::OpRecord& op) {
+  const auto a = op.attributes.as<nacelle_norm_attributes>();
+  return has_input(op, 1) && a.weight_offset == 0 && a.group == 0;
+}
+
+bool is_emitted_rope(const sdk::OpRecord& op) {
+  const auto a = op.attributes.as<nacelle_rope_attributes>();
+  return a.scaling != NACELLE_ROPE_SCALE_LONGROPE && !has_input(op, 3);
+}
+
+bool is_emitted_attention(const sdk::OpRecord& op) {
+  const auto a = op.attributes.as<nacelle_attention_attributes>();
+  return a.cache_group != NACELLE_NO_CACHE && a.causal && a.soft_cap == 0 && a.alibi_bias == 0 && has_input(op, 2) &&
+         !has_input(op, 3) && !has_input(op, 4) && a.key_width % 8 == 0 && a.value_width % 8 == 0;
+}
+
+bool is_emitted_gate(const sdk::OpRecord& op) {
+  const auto a = op.attributes.as<nacelle_activation_attributes>();
+  return a.activation == NACELLE_ACT_SILU && a.clamp == 0 && a.alpha == 1 && a.up_offset == 0;
+}
+
+}  // namespace
+
+bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op) {
+  switch (op.kind) {
+    case NACELLE_OP_EMBEDDING: return op.attributes.as<nacelle_embedding_attributes>().scale == 1;
+    case NACELLE_OP_MATMUL:
+    case NACELLE_OP_LOGITS_SELECT: return true;
+    case NACELLE_OP_ADD: return graph.values.at(op.inputs[1]).rank == 2;
+    case NACELLE_OP_RMS_NORM: return is_emitted_norm(op);
+    case NACELLE_OP_ROPE: return is_emitted_rope(op);
+    case NACELLE_OP_ATTENTION: return is_emitted_attention(op);
+    case NACELLE_OP_GATED: return is_emitted_gate(op);
+    case NACELLE_OP_GATHER: return graph.values.at(op.inputs[1]).role == NACELLE_INPUT_OUTPUT_ROWS;
+    default: return false;
+  }
+}
+
+bool is_required(const Case& of) {
+  const sdk::GraphRecord& graph = of.record();
+  for (const Source& weight : of.weights)
+    if (!contains(kWeightTypes, graph.values[weight.value].type)) return false;
+  if (!graph.cache_groups.empty() && !(contains(kCacheTypes, of.key_type) && contains(kCacheTypes, of.value_type)))
+    return false;
+  return std::all_of(graph.ops.begin(), graph.ops.end(),
+                     [&](const sdk::OpRecord& op) { return is_emitted(graph, op); });
+}
+
+}  // namespace nacelle::conformance
