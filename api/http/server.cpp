@@ -18,7 +18,6 @@ namespace nacelle::http {
 
 namespace net = boost::asio;
 using net::ip::tcp;
-using ErrorCode = boost::system::error_code;
 
 class Server::Impl {
  public:
@@ -43,10 +42,10 @@ class Server::Impl {
 
 std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, Router routes) {
   const std::string where = host + ":" + std::to_string(port);
-  const auto refuse = [&](const ErrorCode& error) {
+  const auto refuse = [&](const boost::system::error_code& error) {
     if (error) throw Error(ErrorKind::kUnavailable, "cannot listen on " + where + ": " + error.message(), "port");
   };
-  ErrorCode error;
+  boost::system::error_code error;
   tcp::resolver resolver(context.io);
   const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, error);
   if (error || found.empty()) throw Error(ErrorKind::kInvalidArgument, "no such address: " + host, "host");
@@ -69,7 +68,7 @@ std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, 
 net::awaitable<void> Server::Impl::accept(tcp::acceptor acceptor, std::shared_ptr<const Router> router) {
   net::steady_timer pause(context.io);
   for (;;) {
-    ErrorCode error;
+    boost::system::error_code error;
     tcp::socket socket = co_await acceptor.async_accept(net::redirect_error(net::use_awaitable, error));
     if (error) {  // out of descriptors, most likely: some will be free soon
       log::warning("cannot accept a connection: {}", error.message());

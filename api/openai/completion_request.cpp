@@ -10,10 +10,10 @@ namespace {
 constexpr std::size_t kMaxAnswers = 256;         // prompts times n
 constexpr std::uint32_t kDefaultMaxTokens = 16;  // OpenAI's, of text completions
 
-using D = Draft<CompletionBody>;
+using CompletionDraft = Draft<CompletionBody>;
 
 // A string, strings, token ids, or lists of token ids.
-void set_prompt(D& draft, const std::string& name, const Json& value) {
+void set_prompt(CompletionDraft& draft, const std::string& name, const Json& value) {
   constexpr const char* kExpected = "a string, a list of strings, a list of token ids or a list of such lists";
   if (value.is_string()) {
     draft.prompts.emplace_back(value.get<std::string>());
@@ -37,14 +37,17 @@ void set_prompt(D& draft, const std::string& name, const Json& value) {
   }
 }
 
-Fields<D> completion_fields() {
-  Fields<D> fields = generation_fields<D>();
-  const Field<D> more[] = {
-      custom<D>("prompt", set_prompt),
-      boolean<D>("echo", [](D& d, bool v) { d.echo = v; }),
-      integer<D>("logprobs", 0, 5, [](D& d, std::int64_t v) { d.request.logprobs = static_cast<std::uint32_t>(v); }),
-      integer<D>("best_of", 1, 20, [](D& d, std::int64_t v) { d.best_of = static_cast<std::uint32_t>(v); }),
-      only<D>("suffix", {""}),
+Fields<CompletionDraft> completion_fields() {
+  Fields<CompletionDraft> fields = generation_fields<CompletionDraft>();
+  const Field<CompletionDraft> more[] = {
+      custom<CompletionDraft>("prompt", set_prompt),
+      boolean<CompletionDraft>("echo", [](CompletionDraft& d, bool v) { d.echo = v; }),
+      integer<CompletionDraft>(
+          "logprobs", 0, 5,
+          [](CompletionDraft& d, std::int64_t v) { d.request.logprobs = static_cast<std::uint32_t>(v); }),
+      integer<CompletionDraft>("best_of", 1, 20,
+                               [](CompletionDraft& d, std::int64_t v) { d.best_of = static_cast<std::uint32_t>(v); }),
+      only<CompletionDraft>("suffix", {""}),
   };
   fields.insert(fields.end(), std::begin(more), std::end(more));
   return fields;
@@ -53,11 +56,11 @@ Fields<D> completion_fields() {
 }  // namespace
 
 CompletionBody parse_completion(std::string_view body) {
-  static const Fields<D> fields = completion_fields();
+  static const Fields<CompletionDraft> fields = completion_fields();
   const Json json = parse_json(body);
-  D draft;
+  CompletionDraft draft;
   draft.request.max_tokens = kDefaultMaxTokens;
-  read_fields<D>(draft, to_object("body", json), fields);
+  read_fields<CompletionDraft>(draft, to_object("body", json), fields);
   if (draft.prompts.empty()) refuse_missing("prompt");
   if (draft.prompts.size() * draft.n > kMaxAnswers) {
     refuse_value("n", "so small that there are at most 256 answers to all prompts", draft.n);

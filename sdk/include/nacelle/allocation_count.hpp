@@ -4,6 +4,8 @@
 // The sanitizers bring their own operators; there nothing is counted and the count stays 0.
 #pragma once
 
+#include <nacelle/plugin.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +19,7 @@ inline std::atomic<std::uint64_t> allocation_count{0};
 
 }  // namespace nacelle::sdk
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !NACELLE_SANITIZED
 
 namespace nacelle::sdk::detail {
 inline void* counted_allocation(std::size_t size, std::size_t alignment) {

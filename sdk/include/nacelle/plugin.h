@@ -223,31 +223,40 @@ NACELLE_STATIC_ASSERT(sizeof(nacelle_manifest_note) == 20 + 176, "the note has n
 #define NACELLE_PLATFORM "unknown"
 #endif
 
-#if defined(__has_feature)
+/* GCC says which sanitizer it compiles for by macros, clang by features. */
+#if defined(__SANITIZE_ADDRESS__)
+#define NACELLE_SANITIZER "address"
+#elif defined(__SANITIZE_THREAD__)
+#define NACELLE_SANITIZER "thread"
+#elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define NACELLE_SANITIZER "address"
 #elif __has_feature(thread_sanitizer)
 #define NACELLE_SANITIZER "thread"
 #endif
 #endif
-#ifndef NACELLE_SANITIZER
-#if defined(__SANITIZE_ADDRESS__)
-#define NACELLE_SANITIZER "address"
-#elif defined(__SANITIZE_THREAD__)
-#define NACELLE_SANITIZER "thread"
+#ifdef NACELLE_SANITIZER
+#define NACELLE_SANITIZED 1
 #else
+#define NACELLE_SANITIZED 0
 #define NACELLE_SANITIZER ""
-#endif
 #endif
 
 #ifndef NACELLE_BUILD_ID
 #define NACELLE_BUILD_ID ""
 #endif
 
+/* clang's AddressSanitizer would put its guard zone behind the note, into the section. */
+#ifdef __clang__
+#define NACELLE_NO_GUARD no_sanitize("address"),
+#else
+#define NACELLE_NO_GUARD
+#endif
+
 /* Once, at file scope of one source of the plugin: NACELLE_PLUGIN_MANIFEST(NACELLE_PLUGIN_BACKEND, BACKEND, "cpu",
  * "1.2"); */
 #define NACELLE_PLUGIN_MANIFEST(kind, ABI, name, version)                                              \
-  __attribute__((section(NACELLE_MANIFEST_SECTION), used,                                              \
+  __attribute__((section(NACELLE_MANIFEST_SECTION), NACELLE_NO_GUARD used,                             \
                  aligned(4))) static const nacelle_manifest_note nacelle_plugin_manifest_note = {      \
       8,                                                                                               \
       (uint32_t)sizeof(nacelle_manifest),                                                              \

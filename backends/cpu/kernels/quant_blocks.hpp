@@ -1,0 +1,193 @@
+// Weights in any of GGUF's block formats as the kernels of matmul_quant.hpp see them, written once over the vector
+// vocabulary: values, scales and mins of a block of 32 columns, lane = output row. Include after a simd_*.hpp and the
+// ints_*.hpp of the same ISA.
+#pragma once
+
+#include "backends/cpu/kernels/encode.hpp"
+#include "backends/cpu/kernels/quant_layout.hpp"
+
+namespace nacelle::cpu {
+namespace {
+
+constexpr int kGroupParts = static_cast<int>(kGroupRows) / kLanes;  // vectors of a group
+
+template <int kValue>
+struct Index {
+  static constexpr int value = kValue;
+};
+// body(Index<0>), body(Index<step>), ... below kEnd: an unrolled loop whose counter is a constant.
+template <int kBegin, int kEnd, int kStep, class Body>
+[[gnu::always_inline]] inline void unroll(Body body) {
+  if constexpr (kBegin < kEnd) {
+    body(Index<kBegin>());
+    unroll<kBegin + kStep, kEnd, kStep>(body);
+  }
+}
+
+template <nacelle_type kType>
+struct Quant {
+  static constexpr QuantLayout kLayout = quant_layout(*block_format(kType));
+  static constexpr BlockFormat kFormat = kLayout.format;
+  static constexpr bool kHalves = kLayout.has_halves(), kHasMin = kFormat.has_min;
+  static constexpr int kValueBits = kLayout.value_bits;
+  static constexpr bool kSigned = kValueBits == 8 && !kUnsignedBytes;
+  static constexpr int kQuads = kDotQuads<kValueBits>;
+  static constexpr bool kPanel = kLayout.high_bits > 0 || kFormat.integer_scales;  // unpacking takes some work
+  static constexpr int kRuns = kHalves ? 2 : 1;  // runs of columns of a block that have scales of their own
+  static constexpr std::int32_t kOffset = kHasMin || kSigned ? 0 : kLayout.offset;
+  static constexpr Extra kExtra =
+      kHasMin ? (kHalves ? Extra::kHalfSums : Extra::kTail) : (kHalves ? Extra::kHalfStart : Extra::kStart);
+  static constexpr auto kEncode = encode_int8<kExtra, kOffset>;
+
+  struct Table {
+    std::uint8_t entries[16];
+  };
+  static constexpr Table make_table() {
+    Table table{};
+    for (int i = 0; i < 16 && kLayout.has_codebook; ++i)
+      table.entries[i] = static_cast<std::uint8_t>(kFormat.codebook[i] + (kSigned ? 0 : kLayout.offset));
+    return table;
+  }
+  static constexpr Table kTable = make_table();
+
+  // Bits [0, kBits) of each code of quad q, moved up by kUp.
+  template <int q, int kBits, int kUp>
+  static I plane(const std::uint8_t* p) {
+    const I field = load_i(p + q % kBits * 64);
+    if constexpr (kBits == 8) return field;
+    return and_i(shift_right<q / kBits * kBits - kUp>(field), set_i8(((1 << kBits) - 1) << kUp));
+  }
+  // The values of quad q, as the dot product takes them. `p`: the block's codes, at this vector's lanes.
+  template <int q>
+  static I values(const std::uint8_t* p) {
+    constexpr int kLow = kLayout.low_bits, kHigh = kLayout.high_bits;
+    I codes = plane<q, kLow, 0>(p);
+    if constexpr (kHigh > 0) codes = or_i(codes, plane<q, kHigh, kLow>(p + kLow * 64));
+    if constexpr (kLayout.has_codebook) codes = look_up(codes, kTable.entries);
+    if constexpr (kSigned && !kLayout.has_codebook) codes = xor_i(codes, set_i8(-128));  // minus 128
+    return codes;
+  }
+
+  // The f32 scales of a run of columns: `entry` holds it as number `in_entry`, from this vector's first lane.
+  static F scale(const std::uint8_t* entry, std::uint32_t in_entry, std::uint32_t lane) {
+    if constexpr (kType == NACELLE_TYPE_MXFP4) return exponent_scale(load_unsigned(entry + lane));
+    const F whole = load_f16(reinterpret_cast<const std::uint16_t*>(entry) + lane);
+    if constexpr (!kFormat.integer_scales) return whole;
+    return mul(whole, to_f(factor(entry, in_entry, lane)));
+  }
+  // 2^(e - 128); the two smallest are subnormal. See mxfp4_scale.
+  static F exponent_scale(I e) {
+    const F large = as_f(shift_left_i32<23>(add_i(e, set_i32(-1))));
+    const F small = as_f(shift_left_i32<21>(add_i(e, set_i32(1))));
+    return less(to_f(e), set(2.0f), small, large);
+  }
+  static const std::uint8_t* record(const std::uint8_t* entry, std::uint32_t sub) {
+    return entry + kLayout.factors_at + sub * kLayout.factor_bytes;
+  }
+  static I factor(const std::uint8_t* entry, std::uint32_t sub, std::uint32_t lane) {
+    if constexpr (kLayout.shares_byte()) return and_i(load_unsigned(record(entry, sub) + lane), set_i32(15));
+    return load_signed(record(entry, sub) + lane);
+  }
+  static I min_factor(const std::uint8_t* entry, std::uint32_t sub, std::uint32_t lane) {
+    if constexpr (kLayout.shares_byte()) return shift_right_i32<4>(load_unsigned(record(entry, sub) + lane));
+    return load_unsigned(record(entry, sub) + kGroupRows + lane);
+  }
+  // What `Extra` is multiplied by: the min of a block, or of an entry whose halves have integer factors.
+  static F min(const std::uint8_t* entry, std::uint32_t in_entry, std::uint32_t lane) {
+    const F whole = load_f16(reinterpret_cast<const std::uint16_t*>(entry + kLayout.min_at) + lane);
+    if constexpr (!kFormat.integer_scales || kHalves) return whole;
+    return mul(whole, to_f(min_factor(entry, in_entry, lane)));
+  }
+  static I min_pairs(const std::uint8_t* entry, std::uint32_t in_entry, std::uint32_t lane) {
+    return or_i(min_factor(entry, 2 * in_entry, lane), shift_left_i32<16>(min_factor(entry, 2 * in_entry + 1, lane)));
+  }
+};
+
+// Far enough ahead of a stream to hide memory, near enough to stay in L1.
+constexpr std::uint32_t kPrefetchBytes = 2048;
+
+// Where a tile takes its weights from: `kVectors` vectors of output columns as they lie packed, ...
+template <nacelle_type kType, int kVectors>
+struct PackedBlocks {
+  using Q = Quant<kType>;
+
+  const std::uint8_t* codes[kVectors];   // at the first block
+  const std::uint8_t* scales[kVectors];  // at the first entry
+  std::uint32_t lanes[kVectors];         // a vector's first lane in its group
+
+  PackedBlocks(const MatmulCall& call, std::uint32_t vector) {
+    for (int v = 0; v < kVectors; ++v) {
+      const std::uint32_t at = vector + v;
+      lanes[v] = at % kGroupParts * kLanes;
+      const std::uint8_t* group = call.weights + at / kGroupParts * call.group_bytes;
+      codes[v] = group + lanes[v] * 4;
+      scales[v] = group + std::uint64_t{call.columns / kQuantBlock} * Q::kLayout.code_bytes;
+    }
+  }
+  const std::uint8_t* entry(int v, std::uint32_t b) const {
+    return scales[v] + b / Q::kLayout.entry_blocks * Q::kLayout.entry_bytes;
+  }
+
+  // Block b, vector v: the values of a quad; the scale of a run; the min; both halves' mins as pairs of int16.
+  template <int quad>
+  I values(std::uint32_t b, int v) const {
+    return Q::template values<quad>(codes[v] + std::uint64_t{b} * Q::kLayout.code_bytes);
+  }
+  F scale(std::uint32_t b, int run, int v) const {
+    return Q::scale(entry(v, b), b % Q::kLayout.entry_blocks * Q::kRuns + run, lanes[v]);
+  }
+  F min(std::uint32_t b, int v) const { return Q::min(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
+  I min_pairs(std::uint32_t b, int v) const { return Q::min_pairs(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
+  // The weights are streamed from memory.
+  void prefetch_codes(std::uint32_t b) const {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v)
+      if (lanes[v] == 0)
+        for (std::uint32_t at = 0; at < Q::kLayout.code_bytes; at += 64)
+          prefetch(codes[v] + std::uint64_t{b} * Q::kLayout.code_bytes + at + kPrefetchBytes);
+  }
+};
+
+// ... or unpacked: some blocks of them, made once for all tiles of many rows. Small enough to stay in L1 beside the
+// sums.
+constexpr std::uint32_t kPanelBlocks = 8;
+
+template <nacelle_type kType, int kVectors>
+struct Panel {
+  using Q = Quant<kType>;
+  static constexpr bool kPairs = Q::kHasMin && Q::kHalves;
+
+  I codes[kPanelBlocks][8][kVectors];
+  F scales[kPanelBlocks][Q::kRuns][kVectors];
+  F mins[Q::kHasMin ? kPanelBlocks : 1][kVectors];
+  I pairs[kPairs ? kPanelBlocks : 1][kVectors];
+
+  void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count) {
+    for (std::uint32_t b = 0; b < count; ++b) {
+      from.prefetch_codes(begin + b);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        unroll<0, 8, 1>([&](auto quad) __attribute__((always_inline)) {
+          constexpr int q = decltype(quad)::value;
+          codes[b][q][v] = from.template values<q>(begin + b, v);
+        });
+#pragma GCC unroll 2
+        for (int run = 0; run < Q::kRuns; ++run) scales[b][run][v] = from.scale(begin + b, run, v);
+        if constexpr (Q::kHasMin) mins[b][v] = from.min(begin + b, v);
+        if constexpr (kPairs) pairs[b][v] = from.min_pairs(begin + b, v);
+      }
+    }
+  }
+
+  template <int quad>
+  I values(std::uint32_t b, int v) const {
+    return codes[b][quad][v];
+  }
+  F scale(std::uint32_t b, int run, int v) const { return scales[b][run][v]; }
+  F min(std::uint32_t b, int v) const { return mins[b][v]; }
+  I min_pairs(std::uint32_t b, int v) const { return pairs[b][v]; }
+  void prefetch_codes(std::uint32_t) const {}
+};
+
+}  // namespace
+}  // namespace nacelle::cpu
