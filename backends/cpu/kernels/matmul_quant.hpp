@@ -100,7 +100,7 @@ struct QuantTile {
   // Blocks [0, count) as the weights count them.
   [[gnu::always_inline]] void run(std::uint32_t count, F (&sums)[kRows][kVectors]) const {
     for (std::uint32_t b = 0; b < count; ++b) {
-      if constexpr (kRows == 1) weights.prefetch_codes(b);
+      if constexpr (kRows == 1) weights.prefetch_block(b);
       if constexpr (kRows > 1) prefetch_next_rows(b);
       unroll<0, Q::kRuns, 1>([&](auto r) __attribute__((always_inline)) { add_run<decltype(r)::value>(b, sums); });
       if constexpr (Q::kHasMin) add_min(b, sums);

@@ -114,8 +114,10 @@ struct PackedBlocks {
   const std::uint8_t* codes[kVectors];   // at the first block
   const std::uint8_t* scales[kVectors];  // at the first entry
   std::uint32_t lanes[kVectors];         // a vector's first lane in its group
+  std::uint64_t tile_bytes;              // to the next tile
 
   PackedBlocks(const MatmulCall& call, std::uint32_t vector) {
+    tile_bytes = (kVectors > kGroupParts ? kVectors / kGroupParts : 1) * call.group_bytes;
     for (int v = 0; v < kVectors; ++v) {
       const std::uint32_t at = vector + v;
       lanes[v] = at % kGroupParts * kLanes;
@@ -138,13 +140,21 @@ struct PackedBlocks {
   }
   F min(std::uint32_t b, int v) const { return Q::min(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
   I min_pairs(std::uint32_t b, int v) const { return Q::min_pairs(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
-  // The weights are streamed from memory.
-  void prefetch_codes(std::uint32_t b) const {
+  // The weights are streamed from memory: what lies kPrefetchBytes ahead of block b, and past the end of the codes
+  // where the next tile starts, so that no tile begins with a wait.
+  void prefetch_block(std::uint32_t b) const {
+    const std::uint64_t all = scales[0] - codes[0] + lanes[0] * 4;
+    std::uint64_t ahead = std::uint64_t{b} * Q::kLayout.code_bytes + kPrefetchBytes;
+    if (ahead >= all) ahead += tile_bytes - all;
+    const std::uint32_t entries = 256 / Q::kLayout.entry_bytes + 1;
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v)
-      if (lanes[v] == 0)
-        for (std::uint32_t at = 0; at < Q::kLayout.code_bytes; at += 64)
-          prefetch(codes[v] + std::uint64_t{b} * Q::kLayout.code_bytes + at + kPrefetchBytes);
+    for (int v = 0; v < kVectors; ++v) {
+      if (lanes[v] != 0) continue;
+      for (std::uint32_t at = 0; at < Q::kLayout.code_bytes; at += 64) prefetch(codes[v] + ahead + at);
+      if (b % Q::kLayout.entry_blocks == 0)
+        for (std::uint32_t at = 0; at < Q::kLayout.entry_bytes; at += 64)
+          prefetch(entry(v, b) + entries * Q::kLayout.entry_bytes + at);
+    }
   }
 };
 
@@ -164,7 +174,7 @@ struct Panel {
 
   void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count) {
     for (std::uint32_t b = 0; b < count; ++b) {
-      from.prefetch_codes(begin + b);
+      from.prefetch_block(begin + b);
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
         unroll<0, 8, 1>([&](auto quad) __attribute__((always_inline)) {
@@ -186,7 +196,7 @@ struct Panel {
   F scale(std::uint32_t b, int run, int v) const { return scales[b][run][v]; }
   F min(std::uint32_t b, int v) const { return mins[b][v]; }
   I min_pairs(std::uint32_t b, int v) const { return pairs[b][v]; }
-  void prefetch_codes(std::uint32_t) const {}
+  void prefetch_block(std::uint32_t) const {}
 };
 
 }  // namespace
