@@ -1,0 +1,103 @@
+// From a graph to a program of dispatches. Operations are walked in order; a barrier is put only where a dispatch
+// touches what one before it has written, or writes what one before it reads. One function emits one kind of operation.
+#pragma once
+
+#include <bit>
+#include <initializer_list>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backends/vulkan/program.hpp"
+#include "backends/vulkan/weights.hpp"
+
+namespace nacelle::vulkan {
+
+class Compiler {
+ public:
+  Compiler(const VulkanWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
+           const nacelle_step_layout& step, const nacelle_output_layout& output);
+  // Throws sdk::Failure for an operation without a shader, or a shader that the driver does not take.
+  Program compile();
+
+ private:
+  // A 32-bit push constant.
+  struct Word {
+    Word(std::uint32_t value) : bits(value) {}
+    Word(float value) : bits(std::bit_cast<std::uint32_t>(value)) {}
+    std::uint32_t bits;
+  };
+
+  // ---- Dispatches and places (compiler.cpp)
+  VkPipeline pipeline(const std::string& shader, const std::vector<std::uint32_t>& constants,
+                      bool full_subgroups = false) const;
+  void push(VkPipeline pipeline, const Grid& grid, std::initializer_list<Ref> refs, std::initializer_list<Word> words);
+  // A grid whose threads share `width` columns of each row.
+  Grid columns_grid(std::uint32_t width, Lead lead, std::uint32_t per_thread = 4) const;
+  Ref read(std::uint32_t value);
+  Ref write(std::uint32_t value);
+  static Ref to(Place* place) { return {Ref::Kind::kPlace, true, 0, place}; }
+  static Ref from(Place* place) { return {Ref::Kind::kPlace, false, 0, place}; }
+  static Ref absolute(std::uint64_t address) { return {Ref::Kind::kAbsolute, false, address}; }
+  static Ref step(std::uint64_t offset) { return {Ref::Kind::kStep, false, offset}; }
+  static Ref output(std::uint64_t offset) { return {Ref::Kind::kOutput, true, offset}; }
+  Ref counts(Lead lead) const { return step(step_.header + 4 * header_word(lead)); }
+  Place* place_of(std::uint32_t value) const { return program_.values[value]; }
+  Place* make_place(Space space, Lead lead, std::uint32_t width);
+  std::uint64_t most_rows(Lead lead) const;
+  Lead lead_of(std::uint32_t value) const;
+  std::uint32_t width_of(std::uint32_t value) const;
+  bool is_kept(std::uint32_t value) const;
+  bool is_weight(std::uint32_t value) const { return graph_.values[value]->kind == NACELLE_VALUE_WEIGHT; }
+  Ref indices_of(std::uint32_t value) const;
+  bool needs_barrier(const Dispatch& dispatch) const;
+  void place_all();
+
+  // ---- What the graph looks like
+  void analyse();
+  // The only consumer of a value that nobody else sees, or nullptr.
+  const nacelle_op* only_consumer(std::uint32_t value) const;
+  void finish(const nacelle_op* op);
+  template <class T>
+  static T attributes(const nacelle_op& op) {
+    return sdk::load(static_cast<const T*>(op.attributes));
+  }
+  static std::uint32_t input(const nacelle_op& op, std::uint32_t index) {
+    return index < op.input_count ? op.inputs[index] : NACELLE_NO_VALUE;
+  }
+
+  // ---- Operations
+  void emit(std::uint32_t index);
+  void embedding(const nacelle_op& op);
+  void norm(const nacelle_op& op);
+  void rope(const nacelle_op& op);
+  void elementwise(const nacelle_op& op);
+  void split(const nacelle_op& op);
+  void concat(const nacelle_op& op);
+  void gather(const nacelle_op& op);
+  void pool(const nacelle_op& op);
+  void matmul(const nacelle_op& op);
+  void attention(const nacelle_op& op);
+  void logits_select(const nacelle_op& op);
+  void copy_columns(const Ref& x, std::uint32_t x_stride, std::uint32_t x_first, const Ref& indices, const Ref& y,
+                    std::uint32_t y_stride, std::uint32_t y_first, std::uint32_t width, Lead lead);
+  void publish_embedding();
+
+  const VulkanWeights& weights_;
+  VulkanDevice& device_;
+  const nacelle_graph& graph_;
+  nacelle_cache_options cache_;
+  nacelle_bucket bucket_;
+  nacelle_step_layout step_;
+  nacelle_output_layout output_;
+  Program program_;
+  std::vector<std::vector<std::uint32_t>> consumers_;  // operations that read a value
+  std::vector<bool> done_;                             // operations emitted with an earlier one
+  std::uint32_t epoch_ = 1;                            // barriers so far
+  // What was touched since the latest barrier: places, and stand-ins for the cache, the blocks and the best tokens.
+  using Touched = std::set<std::pair<const void*, std::uint64_t>>;
+  Touched written_, read_;
+};
+
+}  // namespace nacelle::vulkan

@@ -1,0 +1,66 @@
+// Choosing among them, and `nacelle kernels`.
+#include "backends/vulkan/matmul_variant.hpp"
+
+#include <algorithm>
+#include <nacelle/types.hpp>
+#include <set>
+
+namespace nacelle::vulkan {
+namespace {
+
+// Rows of buckets up to which one tile of that many rows is used.
+constexpr std::uint32_t kFewRows = 8;
+
+}  // namespace
+
+std::string MatmulVariant::name(Format format) const {
+  return std::string(format_name(format)) + "_" + std::to_string(rows) + "x" + std::to_string(panels * kPanelColumns) +
+         (slices > 1 ? "_split" + std::to_string(slices) : "") + (shared_lanes ? "_broadcast" : "");
+}
+
+MatmulVariant choose_matmul(const VulkanDevice& device, std::uint64_t rows, const PackedMatrix& matrix) {
+  const std::uint32_t subgroup = device.physical().subgroup, shared = subgroup <= kPanelColumns ? subgroup : 0;
+  const bool few = rows <= kFewRows;
+  if (!device.profile().slices_side_by_side) return {few && rows < 4 ? 1u : 4u, few ? 4u : 2u, 1, shared};
+  if (few) return {rows == 1 ? 1u : rows <= 4 ? 4u : 8u, 1, matrix.slices, shared};
+  return {8, 2, 1, shared};
+}
+
+VkPipeline pipeline_of(VulkanDevice& device, Format format, const MatmulVariant& variant) {
+  const std::string shader = std::string("matmul_") + format_name(format);
+  const auto get = [&](std::uint32_t shared) {
+    return device.pipelines().get(shader, {kPanelColumns, variant.slices, variant.rows, variant.panels, shared},
+                                  shared != 0);
+  };
+  if (!variant.shared_lanes) return get(0);
+  try {
+    return get(variant.shared_lanes);
+  } catch (const sdk::Failure&) {  // a driver with an unwell subgroup broadcast
+    return get(0);
+  }
+}
+
+void VulkanWeights::visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const {
+  std::set<std::pair<std::string, std::string>> shown;
+  for (const PackedMatrix& matrix : matrices_) {
+    if (!matrix.shape.words()) continue;
+    const std::string pattern = std::string(format_name(matrix.shape.format)) +
+                                " N=" + std::to_string(matrix.shape.rows) +
+                                " K=" + std::to_string(matrix.shape.columns);
+    for (const auto& [rows, label] : {std::pair{1u, "1"}, {kFewRows, "2-8"}, {512u, "9+"}}) {
+      if (!shown.emplace(pattern, label).second) continue;
+      const std::string variant = choose_matmul(device_, rows, matrix).name(matrix.shape.format);
+      auto info = sdk::make<nacelle_kernel_info>();
+      info.op = sdk::view("matmul");
+      info.pattern = sdk::view(pattern);
+      info.variant = sdk::view(variant);
+      info.reason = sdk::view("the shape for this kind of device and number of rows");
+      info.revision = 1;
+      info.state = NACELLE_KERNEL_SELECTED;
+      info.rows = sdk::view(label);
+      visit(info);
+    }
+  }
+}
+
+}  // namespace nacelle::vulkan

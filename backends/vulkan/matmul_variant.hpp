@@ -1,0 +1,25 @@
+// The shapes that the matmul shader is built in. All sum in the same order: they differ in speed alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "backends/vulkan/device.hpp"
+#include "backends/vulkan/weights.hpp"
+
+namespace nacelle::vulkan {
+
+struct MatmulVariant {
+  std::uint32_t rows, panels;  // of a workgroup's tile
+  std::uint32_t slices;        // of K side by side
+  std::uint32_t shared_lanes;  // that share loads of activations; 0: none
+
+  std::string name(Format format) const;
+};
+
+// For steps of at most `rows` rows.
+MatmulVariant choose_matmul(const VulkanDevice& device, std::uint64_t rows, const PackedMatrix& matrix);
+// Throws sdk::Failure where the driver takes neither this variant nor the one that shares nothing.
+VkPipeline pipeline_of(VulkanDevice& device, Format format, const MatmulVariant& variant);
+
+}  // namespace nacelle::vulkan

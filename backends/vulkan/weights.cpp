@@ -1,0 +1,233 @@
+// Loading weights: rows are read some megabytes at a time, packed on the host's threads straight into memory that the
+// device reads, or through staging; then their pages are given back.
+#include "backends/vulkan/weights.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <nacelle/block_formats.hpp>
+#include <nacelle/rope.hpp>
+#include <nacelle/types.hpp>
+
+#include "backends/vulkan/cache.hpp"
+#include "backends/vulkan/plan.hpp"
+
+namespace nacelle::vulkan {
+namespace {
+
+constexpr std::uint64_t kChunkBytes = 4 << 20;                  // read at a time
+constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // of a weight; keeps products from overflowing
+constexpr std::uint64_t kSliceBlocks = 8;                       // a slice of K has whole headers
+
+struct Extent {
+  std::uint64_t rows = 1, columns = 1;
+};
+
+// A weight as [product of all extents but the last, last extent].
+Extent extent_of(const nacelle_value& value, std::string_view name) {
+  Extent extent;
+  for (std::uint32_t i = 0; i < value.rank; ++i) {
+    const std::int64_t n = value.shape[i];
+    if (n <= 0 || static_cast<std::uint64_t>(n) > kMaxElements / (extent.rows * extent.columns))
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
+    (i + 1 == value.rank ? extent.columns : extent.rows) *= static_cast<std::uint64_t>(n);
+  }
+  return extent;
+}
+
+// Rows of a weight from the source, released when this goes out of scope.
+class SourceRows {
+ public:
+  SourceRows(const sdk::Host& host, const nacelle_weight_source& source, std::uint32_t weight, std::string_view name,
+             std::uint64_t begin, std::uint64_t count, nacelle_type type, std::uint64_t columns)
+      : source_(source), weight_(weight), begin_(begin), count_(count) {
+    nacelle_error* error = nullptr;
+    const nacelle_status status = source.read(source.context, weight, begin, count, &rows_, &error);
+    if (status != NACELLE_OK) rethrow(host, status, error, name);
+    if (rows_.type == type && rows_.row_bytes >= nacelle::row_bytes(type, columns)) return;
+    source.release(source.context, weight, begin, count);
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
+                       "weight " + std::string(name) + ": the rows are not of the type that the graph says");
+  }
+  ~SourceRows() { source_.release(source_.context, weight_, begin_, count_); }
+  SourceRows(const SourceRows&) = delete;
+  SourceRows& operator=(const SourceRows&) = delete;
+
+  const std::uint8_t* row(std::uint64_t index) const {
+    return static_cast<const std::uint8_t*>(rows_.data) + index * rows_.row_bytes;
+  }
+  std::uint64_t row_bytes() const { return rows_.row_bytes; }
+
+ private:
+  [[noreturn]] static void rethrow(const sdk::Host& host, nacelle_status status, nacelle_error* error,
+                                   std::string_view name) {
+    std::string message = "reading weight " + std::string(name) + " failed";
+    if (error) {
+      const nacelle_host* table = host.table();
+      message = std::string(sdk::view(table->error_message(table->context, error)));
+      table->error_destroy(table->context, error);
+    }
+    throw sdk::Failure(status, message);
+  }
+
+  const nacelle_weight_source& source_;
+  std::uint32_t weight_;
+  std::uint64_t begin_, count_;
+  nacelle_weight_rows rows_{};
+};
+
+std::vector<bool> matrix_weights(const nacelle_graph& graph) {
+  std::vector<bool> is_matrix(graph.weight_count);
+  for (std::uint32_t i = 0; i < graph.op_count; ++i) {
+    const nacelle_op& op = *graph.ops[i];
+    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING)
+      is_matrix[graph.values[op.inputs[1]]->weight] = true;
+  }
+  return is_matrix;
+}
+
+}  // namespace
+
+VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const nacelle_graph& graph,
+                             std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
+                             const nacelle_prepare_options&)
+    : host_(host),
+      device_(device),
+      graph_(graph),
+      matrices_(graph.weight_count),
+      vectors_(graph.weight_count),
+      vector_memory_(graph.weight_count) {
+  for (const nacelle_bucket& bucket : buckets) {
+    most_context_ = std::max(most_context_, bucket.context);
+    most_outputs_ = std::max(most_outputs_, bucket.output_rows);
+  }
+  const std::vector<bool> is_matrix = matrix_weights(graph);
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
+    if (is_matrix[w])
+      load_matrix(source, w);
+    else
+      load_vector(source, w);
+    if (source.progress && source.progress(source.context, w + 1, graph.weight_count) == NACELLE_CANCELLED)
+      throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
+  }
+  make_rope_tables();
+}
+
+void VulkanWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
+  const Extent extent = extent_of(value, name);
+  if (extent.rows > UINT32_MAX || extent.columns > UINT32_MAX)
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: weight " + std::string(name) + " is too large");
+  PackedMatrix& matrix = matrices_[weight];
+  matrix.shape = PackedShape(format_of(value.type), extent.rows, extent.columns);
+  const PackedShape& shape = matrix.shape;
+  const std::uint64_t eighths = (shape.blocks + kSliceBlocks - 1) / kSliceBlocks;
+  const std::uint64_t slices = std::min<std::uint64_t>(device_.profile().most_slices, eighths);
+  matrix.slice_blocks = static_cast<std::uint32_t>((eighths + slices - 1) / slices * kSliceBlocks);
+  matrix.slices = static_cast<std::uint32_t>((shape.blocks + matrix.slice_blocks - 1) / matrix.slice_blocks);
+  matrix.memory = device_.memory().allocate(MemoryKind::kDevice, shape.words() * sizeof(std::uint32_t),
+                                            ("weight " + std::string(name)).c_str());
+  bytes_ += matrix.memory.size();
+
+  const std::uint64_t row_size = nacelle::row_bytes(value.type, shape.columns);
+  const std::uint64_t at_once = std::max<std::uint64_t>(1, kChunkBytes / (row_size * kPanelColumns));
+  const std::uint64_t planes[] = {shape.panel_codes, shape.panel_extra, shape.panel_headers};
+  const std::uint64_t starts[] = {0, shape.codes(), shape.codes() + shape.extra()};
+  const bool direct = matrix.memory.mapped() != nullptr;
+  std::vector<std::uint32_t> packed[3];
+  for (std::uint64_t panel = 0; panel < shape.panels; panel += at_once) {
+    const std::uint64_t panels = std::min(at_once, shape.panels - panel), first_row = panel * kPanelColumns;
+    const std::uint64_t rows = std::min(panels * kPanelColumns, shape.rows - first_row);
+    const SourceRows stored(host_, source, weight, name, first_row, rows, value.type, shape.columns);
+    std::uint32_t* to[3];
+    for (std::uint32_t i = 0; i < 3; ++i) {
+      if (!direct) packed[i].resize(panels * planes[i]);
+      to[i] = direct ? matrix.memory.as<std::uint32_t>((starts[i] + panel * planes[i]) * 4) : packed[i].data();
+    }
+    host_.parallel_for(panels, 1, [&](std::uint64_t begin, std::uint64_t end) {
+      for (std::uint64_t p = begin; p < end; ++p)
+        pack_panel(shape, value.type, stored.row(p * kPanelColumns), stored.row_bytes(),
+                   static_cast<std::uint32_t>(std::min<std::uint64_t>(kPanelColumns, rows - p * kPanelColumns)),
+                   {to[0] + p * planes[0], to[1] + p * planes[1], to[2] + p * planes[2]});
+    });
+    for (std::uint32_t i = 0; i < 3 && !direct; ++i)
+      if (planes[i]) device_.upload(matrix.memory, (starts[i] + panel * planes[i]) * 4, to[i], panels * planes[i] * 4);
+  }
+}
+
+void VulkanWeights::load_vector(const nacelle_weight_source& source, std::uint32_t weight) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
+  const Extent extent = extent_of(value, name);
+  std::vector<float>& elements = vectors_[weight];
+  elements.resize(extent.rows * extent.columns);
+  const SourceRows stored(host_, source, weight, name, 0, extent.rows, value.type, extent.columns);
+  for (std::uint64_t row = 0; row < extent.rows; ++row)
+    decode_row(value.type, stored.row(row), extent.columns, elements.data() + row * extent.columns);
+  Piece& memory = vector_memory_[weight];
+  memory = device_.memory().allocate(MemoryKind::kDevice, elements.size() * sizeof(float), "a vector of weights");
+  device_.upload(memory, 0, elements.data(), elements.size() * sizeof(float));
+  bytes_ += memory.size();
+}
+
+std::uint64_t VulkanWeights::vector(std::uint32_t value) const {
+  return value == NACELLE_NO_VALUE ? 0 : vector_memory_[graph_.values[value]->weight].address();
+}
+
+// cos and sin of every position and pair, from double precision.
+void VulkanWeights::make_rope_tables() {
+  const auto factors = [&](const nacelle_op& op, std::uint32_t input) -> std::span<const float> {
+    if (input >= op.input_count || op.inputs[input] == NACELLE_NO_VALUE) return {};
+    return vectors_[graph_.values[op.inputs[input]]->weight];
+  };
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    const nacelle_op& op = *graph_.ops[i];
+    if (op.kind != NACELLE_OP_ROPE) continue;
+    const auto rope = sdk::load(static_cast<const nacelle_rope_attributes*>(op.attributes));
+    for (const std::uint32_t input : {2u, 3u})
+      if (const auto list = factors(op, input); !list.empty() && list.size() < rope.rotary_width / 2)
+        throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "rope: a list of factors is shorter than its pairs");
+    const RopeTable table = make_rope_table(rope, most_context_, factors(op, 2), factors(op, 3));
+    std::vector<float> key = table.frequencies;
+    key.push_back(table.magnitude);
+    auto [entry, added] = rope_memory_.try_emplace(std::move(key));
+    rope_tables_[&op] = entry->second.address();
+    if (!added) continue;
+    const std::uint64_t count = std::uint64_t{2} * most_context_ * table.frequencies.size();
+    entry->second = device_.memory().allocate(MemoryKind::kDevice, count * sizeof(float), "a rope table");
+    std::vector<float> values;
+    values.reserve(count);
+    for (std::uint32_t position = 0; position < most_context_; ++position)
+      for (const float frequency : table.frequencies) {
+        const double angle = static_cast<double>(position) * frequency;
+        values.push_back(static_cast<float>(std::cos(angle) * table.magnitude));
+        values.push_back(static_cast<float>(std::sin(angle) * table.magnitude));
+      }
+    device_.upload(entry->second, 0, values.data(), values.size() * sizeof(float));
+    rope_tables_[&op] = entry->second.address();
+    bytes_ += entry->second.size();
+  }
+}
+
+std::uint64_t VulkanWeights::cache_block_bytes(const nacelle_cache_options& options, std::uint32_t group) const {
+  if (group >= graph_.cache_group_count) throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "vulkan: no such cache group");
+  return kv_shape(graph_, options, group).block_bytes() * graph_.cache_groups[group]->layer_count;
+}
+
+std::unique_ptr<sdk::Cache> VulkanWeights::create_cache(const nacelle_cache_options& options) {
+  auto cache = std::make_unique<VulkanCache>(device_, graph_, options, most_outputs_);
+  device_.validation().check();
+  return cache;
+}
+
+std::unique_ptr<sdk::Plan> VulkanWeights::compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
+                                                  nacelle_step_layout& step, nacelle_output_layout& output) {
+  auto plan = std::make_unique<VulkanPlan>(*this, options, bucket);
+  step = plan->step_layout();
+  output = plan->output_layout();
+  device_.pipelines().save();
+  device_.validation().check();
+  return plan;
+}
+
+}  // namespace nacelle::vulkan
