@@ -8,6 +8,9 @@ namespace nacelle::vulkan {
 namespace {
 
 constexpr std::uint64_t kAlignment = 256;
+// Left unused at the end of a block: lavapipe (Mesa 22) loads for lanes that are switched off too, a little past an
+// array.
+constexpr std::uint64_t kTail = 64 << 10;
 constexpr std::uint64_t kDeviceBlock = 64 << 20, kHostBlock = 4 << 20;
 constexpr VkBufferUsageFlags kUsage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
                                       VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
@@ -95,13 +98,13 @@ Memory::Block& Memory::add_block(MemoryKind kind, std::uint64_t bytes, const cha
   };
   const std::uint64_t most =
       std::min(physical_.properties11.maxMemoryAllocationSize, physical_.properties13.maxBufferSize);
-  if (bytes > most) refuse("the device gives at most " + mebibytes(most) + " in one piece");
+  if (bytes + kTail > most) refuse("the device gives at most " + mebibytes(most) + " in one piece");
   const Instance::MemorySize size = instance_.memory(physical_);
   if (bytes > size.free) refuse(mebibytes(size.free) + " of " + mebibytes(size.total) + " are free");
 
   auto block = std::make_unique<Block>();
   block->kind = kind;
-  block->size = std::max(bytes, std::min(most, kind == MemoryKind::kDevice ? kDeviceBlock : kHostBlock));
+  block->size = std::max(bytes + kTail, std::min(most, kind == MemoryKind::kDevice ? kDeviceBlock : kHostBlock));
   try {
     auto buffer = vk<VkBufferCreateInfo>(VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO);
     buffer.size = block->size;
@@ -129,7 +132,7 @@ Memory::Block& Memory::add_block(MemoryKind kind, std::uint64_t bytes, const cha
     auto address = vk<VkBufferDeviceAddressInfo>(VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO);
     address.buffer = block->buffer;
     block->address = api_.vkGetBufferDeviceAddress(device_, &address);
-    block->free.emplace(0, block->size);
+    block->free.emplace(0, block->size - kTail);
     blocks_.push_back(std::move(block));
   } catch (...) {
     if (block) destroy(*block);
@@ -157,7 +160,7 @@ void Memory::give_back(Block& block, std::uint64_t offset, std::uint64_t size) n
   } catch (...) {
     return;  // no memory for the note: the hole stays unused
   }
-  if (block.free.begin()->second != block.size) return;
+  if (block.free.begin()->second != block.size - kTail) return;
   *physical_.taken -= block.size;
   destroy(block);
   std::erase_if(blocks_, [&](const auto& other) { return other.get() == &block; });

@@ -15,8 +15,8 @@ layout(push_constant) uniform Push {
 #include "weights.glsl"
 
 void main() {
-  const uint row = gl_WorkGroupID.y, block = gl_GlobalInvocationID.x;
-  if (block >= blocks) return;
+  // Lavapipe loads for lanes that have returned too: their addresses must hold.
+  const uint row = gl_WorkGroupID.y, block = min(gl_GlobalInvocationID.x, blocks - 1);
   uint token = tokens.at[row];
   if ((token & 0x80000000u) != 0) token = best.at[token & 0x7fffffffu];
   if (token >= vocabulary) token = 0;
