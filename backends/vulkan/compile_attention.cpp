@@ -8,7 +8,8 @@
 namespace nacelle::vulkan {
 namespace {
 
-constexpr std::uint32_t kLeastSplit = 512;  // tokens; a multiple of every chunk of attention.comp
+constexpr std::uint32_t kMostSplit = 16384;  // tokens: llvmpipe ends the loops of an invocation after 65535 rounds
+constexpr std::uint32_t kLeastSplit = 512;   // tokens; a multiple of every chunk of attention.comp
 
 }  // namespace
 
@@ -41,7 +42,7 @@ void Compiler::attention(const nacelle_op& op) {
         v.place->stride});
 
   // As many splits as the longest sequence of any plan of these weights has: plans of all sizes cut alike.
-  const std::uint32_t most = device_.profile().most_splits;
+  const std::uint32_t most = std::max(device_.profile().most_splits, weights_.most_context() / kMostSplit + 1);
   const std::uint32_t share = (weights_.most_context() + most - 1) / most;
   const std::uint32_t split_tokens = std::max(kLeastSplit, (share + kLeastSplit - 1) / kLeastSplit * kLeastSplit);
   const std::uint32_t splits = (weights_.most_context() + split_tokens - 1) / split_tokens;

@@ -5,6 +5,9 @@
 namespace nacelle::vulkan {
 namespace {
 
+// A thread of the choice walks the row many times, and mesa's llvmpipe ends every loop of an invocation once they have
+// gone round 65535 times together.
+constexpr std::uint32_t kSelectThreads = 256;
 constexpr std::uint32_t kStretch = 2048;  // columns; shaders/logits_adjust.comp knows it too
 
 }  // namespace
@@ -22,7 +25,7 @@ void Compiler::logits_select(const nacelle_op& op) {
        {raw, to(adjusted), step(step_.header), step(step_.masks), step(step_.temperatures),
         step(step_.adjustment_starts), step(step_.adjustments), to(summaries)},
        {graph_.vocabulary, raw.place->stride, adjusted->stride, bucket_.flags & NACELLE_BUCKET_MASKS ? 1u : 0u});
-  push(pipeline("logits_select", {threads}), {1, Lead::kOutputRows},
+  push(pipeline("logits_select", {kSelectThreads}), {1, Lead::kOutputRows},
        {raw, from(adjusted), from(summaries), output(output_.ids), output(output_.adjusted), output(output_.raw),
         output(output_.logsumexp), Ref{Ref::Kind::kBest, true}, to(found)},
        {graph_.vocabulary, raw.place->stride, adjusted->stride, bucket_.candidates, stretches});
