@@ -73,13 +73,9 @@ bool takes_experts(const nacelle_graph& graph, const nacelle_op& op) {
                              of.expert_count / of.group_count * of.group_used < of.used_count))
         return false;
       return is_float_activation(input(graph, op, 0)) && is_vector(input(graph, op, 1));
-    case NACELLE_OP_MOE_MATMUL: {
-      const nacelle_value* weights = input(graph, op, 1);
-      if (!is_float_activation(input(graph, op, 0)) || !is_packed(weights, 3)) return false;
-      // Slices of x start on four elements, as rows do.
-      if (of.x_per_expert && weights->shape[2] % 4) return false;
-      return is_activation(input(graph, op, 2)) && is_vector(input(graph, op, 3));
-    }
+    case NACELLE_OP_MOE_MATMUL:
+      return is_float_activation(input(graph, op, 0)) && is_packed(input(graph, op, 1), 3) &&
+             is_activation(input(graph, op, 2)) && is_vector(input(graph, op, 3));
     default: return is_float_activation(input(graph, op, 0)) && is_float_activation(input(graph, op, 1));
   }
 }
