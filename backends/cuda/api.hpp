@@ -1,5 +1,5 @@
-// The CUDA runtime for backends/gpu/host/vendor_runtime.hpp. It is linked statically and opens the driver itself, at the
-// first call: without a driver the plugin loads and says so.
+// The CUDA runtime for backends/gpu/host/vendor_runtime.hpp. It is linked statically and opens the driver itself, at
+// the first call: without a driver the plugin loads and says so.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,10 +1,10 @@
 // The few words that kernels are written in, for CUDA, for HIP and, in tests, for an emulator on the host.
 //
-// A kernel is a function template over one argument struct of plain data, launched in blocks of up to 1024 threads along x
-// (a multiple of 32). "Warps" are runs of 32 lanes on every device: AMD's wavefronts of 64 are two of them, which the
-// shuffles keep apart. Shared memory is declared with SIMT_SHARED(type, name, count) and ordered by barrier() alone.
-// Compiled without contraction (see the CMake files): a multiply-add is fused exactly where fmaf says so, else variants of
-// one numerics class could differ in their bits.
+// A kernel is a function template over one argument struct of plain data, launched in blocks of up to 1024 threads
+// along x (a multiple of 32). "Warps" are runs of 32 lanes on every device: AMD's wavefronts of 64 are two of them,
+// which the shuffles keep apart. Shared memory is declared with SIMT_SHARED(type, name, count) and ordered by barrier()
+// alone. Compiled without contraction (see the CMake files): a multiply-add is fused exactly where fmaf says so, else
+// variants of one numerics class could differ in their bits.
 #pragma once
 
 #if !defined(NACELLE_SIMT_EMULATED)  // else tests/simt/emulator.hpp has come before
@@ -21,11 +21,16 @@
 #define SIMT_AMD 0
 #endif
 
+// HIP's kernels are found by name at run time: backends/rocm/kernels.hip.cpp wraps each in a function with a plain one.
+#if SIMT_AMD
+#define SIMT_KERNEL(threads) __device__ void
+#else
 #define SIMT_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#endif
 #define SIMT_DEVICE __device__ __forceinline__
 #define SIMT_UNROLL _Pragma("unroll")
-#define SIMT_SHARED(type, name, count)   \
-  __shared__ type name##_memory[count];  \
+#define SIMT_SHARED(type, name, count)  \
+  __shared__ type name##_memory[count]; \
   const ::simt::Shared<type> name { name##_memory }
 
 namespace simt {
@@ -85,15 +90,17 @@ SIMT_DEVICE float half_to_float(std::uint16_t bits) { return __half2float(__usho
 SIMT_DEVICE std::uint16_t float_to_half(float value) { return __half_as_ushort(__float2half_rn(value)); }
 SIMT_DEVICE float bits_to_float(std::uint32_t bits) { return __uint_as_float(bits); }
 SIMT_DEVICE std::uint32_t float_to_bits(float value) { return __float_as_uint(value); }
-SIMT_DEVICE float bfloat16_to_float(std::uint16_t bits) { return bits_to_float(static_cast<std::uint32_t>(bits) << 16); }
+SIMT_DEVICE float bfloat16_to_float(std::uint16_t bits) {
+  return bits_to_float(static_cast<std::uint32_t>(bits) << 16);
+}
 SIMT_DEVICE std::uint16_t float_to_bfloat16(float value) {
   const std::uint32_t bits = float_to_bits(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
   return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-// Two codes, of at most 8 bits in each half of the word, as two f16: code - offset. Or-ing a code into 1024.0 adds it, so
-// that one subtraction is all it takes, and it is exact.
+// Two codes, of at most 8 bits in each half of the word, as two f16: code - offset. Or-ing a code into 1024.0 adds it,
+// so that one subtraction is all it takes, and it is exact.
 SIMT_DEVICE std::uint32_t code_pair(std::uint32_t codes, std::uint32_t offset) {
   union {
     std::uint32_t bits;

@@ -1,6 +1,6 @@
-// A GPU plugin without a GPU: backends/gpu as it is, over a runtime that runs its kernels in the emulator. It exists for
-// tests and is never installed. Device 0 has tensor cores, device 1 is without. Settings: backend.emulated_gpu.memory
-// (bytes), backend.emulated_gpu.lose_after (submissions until the device is lost).
+// A GPU plugin without a GPU: backends/gpu as it is, over a runtime that runs its kernels in the emulator. It exists
+// for tests and is never installed. Device 0 has tensor cores, device 1 is without. Settings:
+// backend.emulated_gpu.memory (bytes), backend.emulated_gpu.lose_after (submissions until the device is lost).
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -32,8 +32,8 @@ struct Settings {
   std::uint64_t memory, lose_after;
 };
 
-// Everything is done when the call returns. Memory is the host's, each piece an allocation of its own, so that ASan sees
-// what lies beyond it.
+// Everything is done when the call returns. Memory is the host's, each piece an allocation of its own, so that ASan
+// sees what lies beyond it.
 class EmulatedContext final : public Context {
  public:
   EmulatedContext(const sdk::Host& host, const Settings& settings) : host_(host), settings_(settings) {}
@@ -71,8 +71,8 @@ class EmulatedContext final : public Context {
                       std::uint64_t bytes, std::uint64_t rows, Direction) noexcept override {
     return submit(queue, [=] {
       for (std::uint64_t row = 0; row < rows; ++row)
-        std::memcpy(static_cast<std::byte*>(to) + row * to_stride, static_cast<const std::byte*>(from) + row * from_stride,
-                    bytes);
+        std::memcpy(static_cast<std::byte*>(to) + row * to_stride,
+                    static_cast<const std::byte*>(from) + row * from_stride, bytes);
       return static_cast<nacelle_status>(NACELLE_OK);
     });
   }
@@ -157,9 +157,7 @@ class EmulatedRuntime final : public Runtime {
     const auto text = host_.config(std::string("backend.emulated_gpu.") + key);
     return text && !text->empty() ? std::strtoull(text->c_str(), nullptr, 10) : otherwise;
   }
-  Settings settings() const {
-    return {number("memory", 4ull << 30), number("lose_after", ~0ull)};
-  }
+  Settings settings() const { return {number("memory", 4ull << 30), number("lose_after", ~0ull)}; }
   sdk::Host host_;
 };
 

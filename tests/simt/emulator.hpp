@@ -1,7 +1,7 @@
-// A SIMT machine on the host, for tests: the kernels of backends/gpu compiled as plain C++, each block run as fibers, one
-// a thread, in a seeded random order on the calling OS thread. It finds what a GPU hides: shared words that two threads
-// touch without a barrier between, a barrier or shuffle that some threads do not reach, lanes that read from lanes which
-// take no part, and, under ASan and UBSan, every access beyond a buffer.
+// A SIMT machine on the host, for tests: the kernels of backends/gpu compiled as plain C++, each block run as fibers,
+// one a thread, in a seeded random order on the calling OS thread. It finds what a GPU hides: shared words that two
+// threads touch without a barrier between, a barrier or shuffle that some threads do not reach, lanes that read from
+// lanes which take no part, and, under ASan and UBSan, every access beyond a buffer.
 //
 // A translation unit that includes this before backends/gpu/simt.hpp gets this machine instead of a GPU's; the names in
 // namespace simt are those that kernels use, and simt.hpp says what they mean. One machine per OS thread.
@@ -260,10 +260,10 @@ class Machine {
       if (failure_) break;
     }
     if (!failure_ && ended != threads_)
-      failure_ = std::make_exception_ptr(
-          Fault("simt: block " + std::to_string(block_.x) + "," + std::to_string(block_.y) + "," +
-                std::to_string(block_.z) + " is stuck: " + std::to_string(threads_ - ended) + " threads wait at " +
-                waits_for_ + ", and " + std::to_string(ended) + " have ended"));
+      failure_ = std::make_exception_ptr(Fault("simt: block " + std::to_string(block_.x) + "," +
+                                               std::to_string(block_.y) + "," + std::to_string(block_.z) +
+                                               " is stuck: " + std::to_string(threads_ - ended) + " threads wait at " +
+                                               waits_for_ + ", and " + std::to_string(ended) + " have ended"));
     if (failure_)
       for (Worker* holder : holders_)
         if (holder) finish(*holder);
@@ -322,9 +322,9 @@ class Machine {
 inline constexpr std::size_t kStackBytes = 128 * 1024;
 
 inline Worker::Worker(Machine& owner) : owner_(owner), allocator_(kStackBytes), stack_(allocator_.allocate()) {
-  fiber_ = boost::context::fiber(
-      std::allocator_arg, boost::context::preallocated(stack_.sp, stack_.size, stack_), allocator_,
-      [this](boost::context::fiber&& scheduler) { return loop(std::move(scheduler)); });
+  fiber_ = boost::context::fiber(std::allocator_arg, boost::context::preallocated(stack_.sp, stack_.size, stack_),
+                                 allocator_,
+                                 [this](boost::context::fiber&& scheduler) { return loop(std::move(scheduler)); });
 }
 inline Worker::~Worker() {
   stop_ = true;
@@ -409,8 +409,8 @@ class Element {
 #define SIMT_KERNEL(threads) inline void
 #define SIMT_DEVICE inline
 #define SIMT_UNROLL
-#define SIMT_SHARED(type, name, count)   \
-  static const char name##_site = 0;     \
+#define SIMT_SHARED(type, name, count) \
+  static const char name##_site = 0;   \
   const ::simt::Shared<type> name(&name##_site, count)
 
 template <class T>
@@ -474,9 +474,9 @@ inline std::uint32_t float_to_bits(float value) { return std::bit_cast<std::uint
 namespace emulation {
 
 // d += a b for mma.sync.aligned.m16n8k16.row.col: lane 4g + t holds of A rows g (registers 0, 2) and g + 8 (1, 3) at
-// columns 2t, 2t + 1 (0, 1) and 2t + 8, 2t + 9 (2, 3); of B column g at rows 2t.. (0) and 2t + 8.. (1); of D rows g (0, 1)
-// and g + 8 (2, 3) at columns 2t, 2t + 1. Products are exact and one sum is rounded once: what hardware only approximates.
-// Source: PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type".
+// columns 2t, 2t + 1 (0, 1) and 2t + 8, 2t + 9 (2, 3); of B column g at rows 2t.. (0) and 2t + 8.. (1); of D rows g (0,
+// 1) and g + 8 (2, 3) at columns 2t, 2t + 1. Products are exact and one sum is rounded once: what hardware only
+// approximates. Source: PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type".
 template <float (*kConvert)(std::uint16_t)>
 void multiply_tile(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
   std::array<float, 12> own;

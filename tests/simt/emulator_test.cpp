@@ -107,9 +107,7 @@ namespace {
 struct Order {
   std::vector<std::uint32_t>* threads;
 };
-void note_order(const void* arguments) {
-  static_cast<const Order*>(arguments)->threads->push_back(simt::thread());
-}
+void note_order(const void* arguments) { static_cast<const Order*>(arguments)->threads->push_back(simt::thread()); }
 
 std::vector<std::uint32_t> order_of(std::uint64_t seed) {
   std::vector<std::uint32_t> threads;

@@ -1,5 +1,5 @@
-// Whole models on the emulated GPU, through host and engine: the ids that llama.cpp gave for the same files, on a device
-// with tensor cores and on one without.
+// Whole models on the emulated GPU, through host and engine: the ids that llama.cpp gave for the same files, on a
+// device with tensor cores and on one without.
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <nlohmann/json.hpp>

@@ -86,10 +86,10 @@ std::unique_ptr<sdk::Device> GpuBackend::open(std::uint32_t index) {
   check(index);
   DeviceProperties properties = runtime_->properties(index);
   if (!properties.usable)
-    throw sdk::Failure(NACELLE_UNAVAILABLE,
-                       std::string(runtime_->name()) + ": " + properties.name + " cannot be used: " + properties.reason);
-  auto device = std::make_shared<OpenDevice>(
-      OpenDevice{host_, runtime_->name(), std::move(properties), runtime_->open(index)});
+    throw sdk::Failure(NACELLE_UNAVAILABLE, std::string(runtime_->name()) + ": " + properties.name +
+                                                " cannot be used: " + properties.reason);
+  auto device =
+      std::make_shared<OpenDevice>(OpenDevice{host_, runtime_->name(), std::move(properties), runtime_->open(index)});
   return std::make_unique<GpuDevice>(std::move(device));
 }
 

@@ -72,7 +72,8 @@ std::vector<KvLayout> kv_layouts(const std::string& backend, const nacelle_graph
     layout.key_type = options.key_type;
     layout.value_type = options.value_type;
     if (of.key_width > kWidest || of.value_width > kWidest)
-      throw sdk::Failure(NACELLE_UNIMPLEMENTED, backend + ": attention heads are wider than " + std::to_string(kWidest));
+      throw sdk::Failure(NACELLE_UNIMPLEMENTED,
+                         backend + ": attention heads are wider than " + std::to_string(kWidest));
     layout.key_row_bytes = row_bytes_of(backend, options.key_type, of.key_width, "keys");
     layout.value_row_bytes = row_bytes_of(backend, options.value_type, of.value_width, "values");
   }
@@ -83,9 +84,9 @@ GpuCache::GpuCache(std::shared_ptr<OpenDevice> device, const nacelle_graph& grap
                    std::uint32_t most_outputs)
     : device_(std::move(device)), options_(options) {
   if (options.group_count != graph.cache_group_count)
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
-                       device_->backend + ": the cache options count " + std::to_string(options.group_count) +
-                           " groups, the graph " + std::to_string(graph.cache_group_count));
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, device_->backend + ": the cache options count " +
+                                                     std::to_string(options.group_count) + " groups, the graph " +
+                                                     std::to_string(graph.cache_group_count));
   const std::vector<KvLayout> layouts = kv_layouts(device_->backend, graph, options);
   for (std::uint32_t g = 0; g < graph.cache_group_count; ++g)
     groups_.push_back({layouts[g], options.block_counts[g],

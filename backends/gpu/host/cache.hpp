@@ -28,8 +28,8 @@ struct KvLayout {
   KvView view(std::uint32_t layer) const;
 };
 
-// The layout of each group, read off the attention operations that use it. Throws sdk::Failure, naming the type or kind,
-// for what cannot be stored.
+// The layout of each group, read off the attention operations that use it. Throws sdk::Failure, naming the type or
+// kind, for what cannot be stored.
 std::vector<KvLayout> kv_layouts(const std::string& backend, const nacelle_graph& graph,
                                  const nacelle_cache_options& options);
 

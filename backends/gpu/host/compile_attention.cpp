@@ -44,7 +44,8 @@ void Compiler::attention(const nacelle_op& op) {
   const bool has_values = input(op, 2) != NACELLE_NO_VALUE;
   const nacelle_step_layout& step = step_;
   const std::uint64_t count = count_offset(Lead::kRows), sequences = count_offset(Lead::kSequences);
-  const std::uint64_t tables = step.block_tables + std::uint64_t{4} * of.cache_group * bucket_.sequences * step.table_width;
+  const std::uint64_t tables =
+      step.block_tables + std::uint64_t{4} * of.cache_group * bucket_.sequences * step.table_width;
   const auto view_of = [=](const Addresses& at) {
     KvView view = at.cache->layout(of.cache_group).view(of.cache_layer);
     view.base = at.cache->memory(of.cache_group);
@@ -90,8 +91,8 @@ void Compiler::attention(const nacelle_op& op) {
   base.splits = cached ? divide_up(bucket_.context, kSplitTokens) : 1;
   const std::uint64_t partial_bytes =
       std::uint64_t{4} * of.head_count * base.splits * (of.value_width + 2);  // of a row
-  const bool split = base.tile_rows == 1 && base.splits > 1 && cached &&
-                     partial_bytes * bucket_.rows <= kMaxPartialBytes;
+  const bool split =
+      base.tile_rows == 1 && base.splits > 1 && cached && partial_bytes * bucket_.rows <= kMaxPartialBytes;
   const AttentionKernels& kernels =
       cached ? choose_attention(of, cache_.key_type,
                                 graph_.cache_groups[of.cache_group]->value_width ? cache_.value_type : cache_.key_type)
@@ -159,8 +160,8 @@ void Compiler::logits_select(const nacelle_op& op) {
     arguments.stretches = stretches;
     arguments.adjustment_count = bucket.adjustments;
     arguments.stretch_ids = reinterpret_cast<std::uint32_t*>(at.at(*found));
-    arguments.stretch_values = reinterpret_cast<float*>(at.at(*found)) +
-                               std::uint64_t{outputs} * stretches * bucket.candidates;
+    arguments.stretch_values =
+        reinterpret_cast<float*>(at.at(*found)) + std::uint64_t{outputs} * stretches * bucket.candidates;
     arguments.summaries = at.rows(*summaries).data;
     arguments.ids = reinterpret_cast<std::uint32_t*>(at.output + output.ids);
     arguments.out_adjusted = reinterpret_cast<float*>(at.output + output.adjusted);

@@ -176,7 +176,8 @@ void Compiler::embedding(const nacelle_op& op) {
   const Place* out = write(op.outputs[0]);
   const Grid grid{divide_up(out->width, kRowThreads), bucket_.rows, 1};
   push([=, &table, tokens = index_offset(op.inputs[0]), count = count_offset(Lead::kRows),
-        scale = attributes<nacelle_embedding_attributes>(op).scale, most = weights_.most_outputs()](const Addresses& at) {
+        scale = attributes<nacelle_embedding_attributes>(op).scale,
+        most = weights_.most_outputs()](const Addresses& at) {
     const EmbeddingArguments arguments{table.packed,
                                        at.in_step<std::uint32_t>(tokens),
                                        at.cache ? at.cache->best() : nullptr,
@@ -195,9 +196,9 @@ void Compiler::norm(const nacelle_op& op) {
   const Place* out = write(op.outputs[0]);
   const std::uint32_t group = of.group ? of.group : out->width;
   const Grid grid{out->width / group, most_rows(out->lead), 1};
-  push([=, weight = weights_.vector(input(op, 1)),
-        bias = rms ? nullptr : weights_.vector(input(op, 2)), count = count_offset(out->lead)](const Addresses& at) {
-    const NormArguments arguments{at.rows(*x), at.rows(*out),      weight, bias,
+  push([=, weight = weights_.vector(input(op, 1)), bias = rms ? nullptr : weights_.vector(input(op, 2)),
+        count = count_offset(out->lead)](const Addresses& at) {
+    const NormArguments arguments{at.rows(*x), at.rows(*out),    weight, bias,
                                   of.epsilon,  of.weight_offset, group,  at.in_step<std::uint32_t>(count)};
     return Launch::of(rms ? Kernel::k_rms_norm : Kernel::k_layer_norm, grid, kRowThreads, arguments);
   });
@@ -210,7 +211,8 @@ void Compiler::rope(const nacelle_op& op) {
   Place* table = nullptr;
   const std::uint64_t positions = index_offset(op.inputs[1]), count = count_offset(Lead::kRows);
   for (const auto& [known, place] : rope_tables_)
-    if (known->table.frequencies == frequencies.table.frequencies && known->table.magnitude == frequencies.table.magnitude)
+    if (known->table.frequencies == frequencies.table.frequencies &&
+        known->table.magnitude == frequencies.table.magnitude)
       table = place;
   if (!table) {
     const auto pairs = static_cast<std::uint32_t>(frequencies.table.frequencies.size());
@@ -233,14 +235,9 @@ void Compiler::rope(const nacelle_op& op) {
   const Place* out = write(op.outputs[0]);
   const Grid grid{divide_up(out->width, kRowThreads), bucket_.rows, 1};
   push([=](const Addresses& at) {
-    const RopeArguments arguments{at.rows(*x),
-                                  at.rows(*out),
-                                  at.rows(*table).data,
-                                  table->stride,
-                                  of.head_width,
-                                  of.rotary_width / 2,
-                                  of.style == NACELLE_ROPE_HALF,
-                                  at.in_step<std::uint32_t>(count)};
+    const RopeArguments arguments{
+        at.rows(*x),   at.rows(*out),       at.rows(*table).data,          table->stride,
+        of.head_width, of.rotary_width / 2, of.style == NACELLE_ROPE_HALF, at.in_step<std::uint32_t>(count)};
     return Launch::of(Kernel::k_rope, grid, kRowThreads, arguments);
   });
 }

@@ -1,5 +1,5 @@
-// From a graph to a program: a flat list of launches whose addresses are still open. Each operation becomes one launch or
-// a few; a product takes its bias and the residual behind it along. The plan fills in the addresses of a slot, and
+// From a graph to a program: a flat list of launches whose addresses are still open. Each operation becomes one launch
+// or a few; a product takes its bias and the residual behind it along. The plan fills in the addresses of a slot, and
 // captures what comes out.
 #pragma once
 
@@ -34,9 +34,7 @@ struct Addresses {
   const GpuCache* cache = nullptr;
 
   std::uint8_t* at(const Place& place) const { return (place.in_slot ? slot : arena) + place.life.offset; }
-  Rows rows(const Place& place) const {
-    return {reinterpret_cast<float*>(at(place)), place.width, place.stride};
-  }
+  Rows rows(const Place& place) const { return {reinterpret_cast<float*>(at(place)), place.width, place.stride}; }
   template <class T>
   const T* in_step(std::uint64_t offset) const {
     return reinterpret_cast<const T*>(step + offset);
@@ -72,7 +70,7 @@ class Compiler {
   std::uint32_t most_rows(Lead lead) const;
   Lead lead_of(std::uint32_t value) const;
   std::uint32_t width_of(std::uint32_t value) const;
-  std::uint64_t count_offset(Lead lead) const;    // of the true count, in the step block
+  std::uint64_t count_offset(Lead lead) const;            // of the true count, in the step block
   std::uint64_t index_offset(std::uint32_t value) const;  // of a step input's array
   bool is_weight(std::uint32_t value) const { return graph_.values[value]->kind == NACELLE_VALUE_WEIGHT; }
   const nacelle_op* only_consumer(std::uint32_t value) const;
@@ -96,8 +94,7 @@ class Compiler {
   void concat(const nacelle_op& op);
   void gather(const nacelle_op& op);
   void pool(const nacelle_op& op);
-  void copy(Kernel kernel, const Place* x, const Place* out, std::uint32_t from, std::uint32_t to,
-            std::uint32_t width);
+  void copy(Kernel kernel, const Place* x, const Place* out, std::uint32_t from, std::uint32_t to, std::uint32_t width);
   // compile_products.cpp
   void matmul(std::uint32_t index);
   void moe_route(const nacelle_op& op);
@@ -117,9 +114,9 @@ class Compiler {
   nacelle_step_layout step_;
   nacelle_output_layout output_;
   Program program_;
-  std::vector<std::vector<std::uint32_t>> consumers_;  // operations that read a value
-  std::vector<bool> done_;                             // operations emitted with an earlier one
-  std::vector<bool> kept_;                             // values that the host may read or write
+  std::vector<std::vector<std::uint32_t>> consumers_;         // operations that read a value
+  std::vector<bool> done_;                                    // operations emitted with an earlier one
+  std::vector<bool> kept_;                                    // values that the host may read or write
   std::map<std::pair<std::uint32_t, bool>, Place*> encoded_;  // by value; true: bf16
   std::vector<std::pair<const RopeFrequencies*, Place*>> rope_tables_;
 };

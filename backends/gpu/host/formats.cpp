@@ -5,8 +5,8 @@
 namespace nacelle::gpu {
 namespace {
 
-#define KERNELS(name)                                                                                     \
-  Kernel::k_embedding_##name, Kernel::k_matmul_##name##_plain_1, Kernel::k_matmul_##name##_plain_8,       \
+#define KERNELS(name)                                                                               \
+  Kernel::k_embedding_##name, Kernel::k_matmul_##name##_plain_1, Kernel::k_matmul_##name##_plain_8, \
       Kernel::k_matmul_##name##_tensor_8, Kernel::k_matmul_##name##_tensor_64, Kernel::k_moe_matmul_##name
 
 // clang-format off

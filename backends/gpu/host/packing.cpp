@@ -44,7 +44,6 @@ void put_code(const Format& format, std::uint32_t index, std::uint32_t code, std
   }
 }
 
-
 // The scales of 32 columns of a row.
 void put_scales(const Format& format, const BlockFormat& of, const BlockParts& parts, std::uint32_t first,
                 const std::uint8_t* block, std::uint8_t* scales) {
@@ -73,7 +72,8 @@ void pack_blocks(const Format& format, nacelle_type type, std::uint64_t columns,
       for (std::uint32_t i = 0; i < 32; ++i) {
         std::uint32_t code = parts.codes[first + i];
         if (format.type == NACELLE_TYPE_INVALID)
-          code = static_cast<std::uint32_t>((of.codebook ? of.codebook[code] : static_cast<int>(code) - of.offset) + 128);
+          code =
+              static_cast<std::uint32_t>((of.codebook ? of.codebook[code] : static_cast<int>(code) - of.offset) + 128);
         const LanePlace at = place_of(row, i);
         std::uint32_t* high =
             format.high_bytes ? reinterpret_cast<std::uint32_t*>(to.high) + tile * 32 + at.lane : nullptr;

@@ -16,7 +16,7 @@ struct PanelLayout {
   PanelLayout(const Format& format, std::uint64_t columns);
 
   std::uint32_t tiles = 0;
-  std::uint32_t slices = 0, slice_tiles = 0;  // from the columns alone
+  std::uint32_t slices = 0, slice_tiles = 0;                                       // from the columns alone
   std::uint64_t code_bytes = 0, high_bytes = 0, scale_bytes = 0, super_bytes = 0;  // of a panel
 };
 

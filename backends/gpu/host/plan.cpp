@@ -58,9 +58,9 @@ void GpuPlan::bind(sdk::Cache* cache) {
   if (graph_.cache_group_count && !own)
     throw sdk::Failure(NACELLE_FAILED_PRECONDITION,
                        backend + ": the graph has cache groups and no cache was given to bind");
-  if (own && (own->options().block_tokens != cache_options_.block_tokens ||
-              own->options().key_type != cache_options_.key_type ||
-              own->options().value_type != cache_options_.value_type))
+  if (own &&
+      (own->options().block_tokens != cache_options_.block_tokens ||
+       own->options().key_type != cache_options_.key_type || own->options().value_type != cache_options_.value_type))
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, backend + ": plan and cache have different blocks or types");
   cache_ = own;
   drop_graphs();
@@ -172,9 +172,9 @@ nacelle_status GpuPlan::write_value(sdk::Stream& stream, std::uint32_t slot, std
   if (!place || graph_.values[value]->kind != NACELLE_VALUE_BOUNDARY) return NACELLE_INVALID_ARGUMENT;
   const std::uint64_t bytes = std::uint64_t{place->width} * sizeof(float);
   Context& context = weights_.context();
-  const nacelle_status status = context.copy(
-      queue_of(stream), slots_[slot].values.data() + place->life.offset, std::uint64_t{place->stride} * sizeof(float),
-      data.data(), bytes, bytes, data.size() / place->width, Direction::kToDevice);
+  const nacelle_status status = context.copy(queue_of(stream), slots_[slot].values.data() + place->life.offset,
+                                             std::uint64_t{place->stride} * sizeof(float), data.data(), bytes, bytes,
+                                             data.size() / place->width, Direction::kToDevice);
   return status == NACELLE_OK ? context.synchronize(queue_of(stream)) : status;
 }
 
@@ -183,7 +183,8 @@ nacelle_plan_statistics GpuPlan::statistics() const noexcept {
   statistics.submits_per_step = submissions_;
   statistics.allocs_per_step = allocations_;
   statistics.workspace_bytes = arena_.size();
-  for (const Slot& slot : slots_) statistics.workspace_bytes += slot.values.size() + slot.step.size() + slot.output.size();
+  for (const Slot& slot : slots_)
+    statistics.workspace_bytes += slot.values.size() + slot.step.size() + slot.output.size();
   return statistics;
 }
 

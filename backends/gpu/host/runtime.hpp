@@ -1,8 +1,8 @@
 // What the GPU backends ask of a vendor's runtime: memory, copies, launches, graphs, events. Three implement it: CUDA
 // (backends/cuda), HIP (backends/rocm), and the emulator of tests/simt. All else in this folder is shared.
 //
-// Cold functions throw sdk::Failure with one clear line. Those marked noexcept are on the per-token path and answer with a
-// status; NACELLE_DEVICE_LOST is sticky.
+// Cold functions throw sdk::Failure with one clear line. Those marked noexcept are on the per-token path and answer
+// with a status; NACELLE_DEVICE_LOST is sticky.
 #pragma once
 
 #include <nacelle/plugin.h>
@@ -72,8 +72,8 @@ class Context {
   virtual void destroy(Queue* queue) noexcept = 0;
   virtual nacelle_status synchronize(Queue* queue) noexcept = 0;
 
-  // Queued, in order. `rows` runs of `bytes`, apart by the strides; host memory is that of allocate_host where a capture
-  // is being made.
+  // Queued, in order. `rows` runs of `bytes`, apart by the strides; host memory is that of allocate_host where a
+  // capture is being made.
   virtual nacelle_status copy(Queue* queue, void* to, std::uint64_t to_stride, const void* from,
                               std::uint64_t from_stride, std::uint64_t bytes, std::uint64_t rows,
                               Direction direction) noexcept = 0;
@@ -110,7 +110,8 @@ class Runtime {
 class Memory {
  public:
   Memory() = default;
-  Memory(Context& context, std::uint64_t bytes, bool on_host = false) : context_(&context), bytes_(bytes), host_(on_host) {
+  Memory(Context& context, std::uint64_t bytes, bool on_host = false)
+      : context_(&context), bytes_(bytes), host_(on_host) {
     if (bytes) data_ = on_host ? context.allocate_host(bytes) : context.allocate(bytes);
   }
   ~Memory() {

@@ -91,15 +91,15 @@ bool takes(const nacelle_graph& graph, const nacelle_op& op) {
   const nacelle_value* second = input(graph, op, 1);
   switch (op.kind) {
     case NACELLE_OP_EMBEDDING: return is_index_input(first) && is_packed(second, 2);
-    case NACELLE_OP_MATMUL:
-      return is_float_activation(first) && is_packed(second, 2) && is_vector(input(graph, op, 2));
+    case NACELLE_OP_MATMUL: return is_float_activation(first) && is_packed(second, 2) && is_vector(input(graph, op, 2));
     case NACELLE_OP_RMS_NORM:
     case NACELLE_OP_LAYER_NORM:
       return is_float_activation(first) && is_vector(second) && is_vector(input(graph, op, 2));
     case NACELLE_OP_ROPE: return takes_rope(graph, op);
     case NACELLE_OP_ATTENTION: return takes_attention(graph, op);
     case NACELLE_OP_ADD:
-    case NACELLE_OP_MUL: return is_float_activation(first) && second && (is_float_activation(second) || is_vector(second));
+    case NACELLE_OP_MUL:
+      return is_float_activation(first) && second && (is_float_activation(second) || is_vector(second));
     case NACELLE_OP_GATHER: return is_float_activation(first) && is_index_input(second);
     case NACELLE_OP_ADAPTER_MATMUL:
       return is_float_activation(first) && is_float_activation(second) && is_index_input(input(graph, op, 2));

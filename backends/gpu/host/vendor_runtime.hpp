@@ -1,5 +1,6 @@
-// Runtime and Context over a vendor's API. CUDA's and HIP's differ in little but their prefixes, so a class `Api` with one
-// line a function is all that a vendor adds; see backends/cuda/api.hpp. Needed of it, beside the functions used below:
+// Runtime and Context over a vendor's API. CUDA's and HIP's differ in little but their prefixes, so a class `Api` with
+// one line a function is all that a vendor adds; see backends/cuda/api.hpp. Needed of it, beside the functions used
+// below:
 //   types    Error, Stream, Graph, GraphExec, Event
 //   answers  name_of(Error), is_lost(Error), is_memory(Error), is_pending(Error); Error 0 is success
 #pragma once
@@ -24,8 +25,8 @@ class VendorContext final : public Context {
     const Error error = on_device([&] { return api_->malloc(&memory, bytes); });
     if (api_->is_memory(error))
       throw sdk::Failure(NACELLE_OUT_OF_MEMORY, vendor_ + ": device " + std::to_string(index_) + " cannot allocate " +
-                                                    std::to_string(bytes >> 20) + " MiB: " +
-                                                    std::to_string(free_bytes() >> 20) +
+                                                    std::to_string(bytes >> 20) +
+                                                    " MiB: " + std::to_string(free_bytes() >> 20) +
                                                     " MiB are free; use a smaller model, context or cache");
     check(error, "allocating memory");
     return memory;
@@ -55,7 +56,8 @@ class VendorContext final : public Context {
     count(queue);
     if (bytes == 0 || rows == 0) return NACELLE_OK;
     if (rows == 1) return status(on_device([&] { return api_->copy(to, from, bytes, direction, stream(queue)); }));
-    return status(on_device([&] { return api_->copy_rows(to, to_stride, from, from_stride, bytes, rows, direction, stream(queue)); }));
+    return status(on_device(
+        [&] { return api_->copy_rows(to, to_stride, from, from_stride, bytes, rows, direction, stream(queue)); }));
   }
   nacelle_status launch(Queue* queue, const Launch& launch) noexcept override {
     count(queue);
@@ -111,7 +113,8 @@ class VendorContext final : public Context {
   static typename Api::Stream stream(Queue* queue) { return reinterpret_cast<typename Api::Stream>(queue); }
   static typename Api::Event event(Marker* marker) { return reinterpret_cast<typename Api::Event>(marker); }
 
-  // A thread chooses its device for itself, and another context may have chosen since: so every call is made through here.
+  // A thread chooses its device for itself, and another context may have chosen since: so every call is made through
+  // here.
   template <class Call>
   Error on_device(Call&& call) noexcept {
     const Error error = api_->set_device(index_);
@@ -122,8 +125,8 @@ class VendorContext final : public Context {
   void check(Error error, const char* what) {
     if (error == Error{}) return;
     const nacelle_status answer = status(error);
-    throw sdk::Failure(answer, vendor_ + ": " + what + " on device " + std::to_string(index_) + " failed: " +
-                                   api_->name_of(error));
+    throw sdk::Failure(
+        answer, vendor_ + ": " + what + " on device " + std::to_string(index_) + " failed: " + api_->name_of(error));
   }
   // A lost device stays lost: every later call says so, whatever the driver answers.
   nacelle_status status(Error error) noexcept {

@@ -172,7 +172,8 @@ void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
     // Panels of one expert, so that the rows are consecutive in the source.
     const std::uint64_t expert = first / matrix.expert_panels, within = first % matrix.expert_panels;
     const std::uint64_t count = std::min(at_once, matrix.expert_panels - within);
-    const std::uint64_t begin = within * kPanelRows, end = std::min<std::uint64_t>(begin + count * kPanelRows, matrix.outputs);
+    const std::uint64_t begin = within * kPanelRows,
+                        end = std::min<std::uint64_t>(begin + count * kPanelRows, matrix.outputs);
     const std::uint64_t rows_here = end > begin ? end - begin : 0;
     const auto pack = [&](const SourceRows* rows) {
       device_->host.parallel_for(count, 1, [&](std::uint64_t from, std::uint64_t to) {
@@ -180,9 +181,9 @@ void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
           const std::uint8_t* pointers[kPanelRows];
           for (std::uint32_t r = 0; r < kPanelRows; ++r)
             pointers[r] = p * kPanelRows + r < rows_here ? rows->row(p * kPanelRows + r) : nullptr;
-          pack_panel(*format, value.type, extent.columns, pointers,
-                     {staged[0] + p * sizes[0], staged[1] + p * sizes[1], staged[2] + p * sizes[2],
-                      staged[3] + p * sizes[3]});
+          pack_panel(
+              *format, value.type, extent.columns, pointers,
+              {staged[0] + p * sizes[0], staged[1] + p * sizes[1], staged[2] + p * sizes[2], staged[3] + p * sizes[3]});
         }
       });
     };
@@ -238,8 +239,8 @@ void GpuWeights::make_ropes(std::uint32_t context_length) {
       if (input >= op->input_count || op->inputs[input] == NACELLE_NO_VALUE) return {};
       const std::vector<float>& list = host_vectors_[graph_.values[op->inputs[input]]->weight];
       if (list.size() != of.rotary_width / 2)
-        throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "rope factors: " + std::to_string(list.size()) +
-                                                         " where rotary_width / 2 are needed");
+        throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
+                           "rope factors: " + std::to_string(list.size()) + " where rotary_width / 2 are needed");
       return list;
     };
     RopeTable table = make_rope_table(of, context_length, factors(2), factors(3));
@@ -290,9 +291,8 @@ void GpuWeights::write_adapter(sdk::Stream& stream, const nacelle_adapter_update
   entry.scale = update.scale;
   Queue* queue = static_cast<GpuStream&>(stream).queue();
   const auto put = [&](void* to, const void* from, std::uint64_t bytes) {
-    const nacelle_status status =
-        bytes ? context().copy(queue, to, bytes, from, bytes, bytes, 1, Direction::kToDevice)
-              : static_cast<nacelle_status>(NACELLE_OK);
+    const nacelle_status status = bytes ? context().copy(queue, to, bytes, from, bytes, bytes, 1, Direction::kToDevice)
+                                        : static_cast<nacelle_status>(NACELLE_OK);
     if (status != NACELLE_OK) throw sdk::Failure(status, device_->backend + ": writing an adapter failed");
   };
   put(table.a[update.slot].data(), update.a, std::uint64_t{update.rank} * of.columns * sizeof(float));

@@ -83,10 +83,10 @@ class GpuWeights final : public sdk::Weights {
   nacelle_prepare_options options_;
   std::uint32_t most_outputs_ = 0;
   std::uint64_t bytes_ = 0;
-  Queue* queue_ = nullptr;  // while loading
-  std::vector<PackedMatrix> matrices_;             // by weight
-  std::vector<Memory> vectors_;                    // by weight
-  std::vector<std::vector<float>> host_vectors_;   // by weight: factors of rope tables are read by the host
+  Queue* queue_ = nullptr;                        // while loading
+  std::vector<PackedMatrix> matrices_;            // by weight
+  std::vector<Memory> vectors_;                   // by weight
+  std::vector<std::vector<float>> host_vectors_;  // by weight: factors of rope tables are read by the host
   std::map<const nacelle_op*, RopeFrequencies> ropes_;
   std::map<std::uint32_t, AdapterTable> adapters_;  // by target value
 };

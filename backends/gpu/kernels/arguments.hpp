@@ -11,8 +11,8 @@ struct Rows {
   std::uint32_t width, stride;
 };
 
-// Every kernel is launched for as many rows as its bucket holds and does as many as the step has: the true count lies in
-// the step's header.
+// Every kernel is launched for as many rows as its bucket holds and does as many as the step has: the true count lies
+// in the step's header.
 using Count = const std::uint32_t*;
 
 // A matrix [rows, columns] in the layout of kernels/weights.hpp. Which arrays there are depends on the format.
@@ -22,8 +22,8 @@ struct PackedWeights {
   const std::uint8_t* scales;  // of each 32 columns
   const std::uint8_t* supers;  // of each 256 columns
   std::uint32_t rows, columns;
-  std::uint32_t panels;  // of 16 rows
-  std::uint32_t tiles;   // of a panel: 32 columns in a block format, else 16
+  std::uint32_t panels;               // of 16 rows
+  std::uint32_t tiles;                // of a panel: 32 columns in a block format, else 16
   std::uint32_t slices, slice_tiles;  // how the sum over the columns is cut, from their number alone
 };
 
@@ -96,9 +96,9 @@ struct ElementArguments {
   Rows a, out;
   const float* b;
   std::uint32_t b_stride;
-  std::uint32_t activation;                     // NACELLE_ACT_*
-  float clamp, alpha, up_offset;                // GATED
-  float scale, shift, soft_cap;                 // SCALE
+  std::uint32_t activation;       // NACELLE_ACT_*
+  float clamp, alpha, up_offset;  // GATED
+  float scale, shift, soft_cap;   // SCALE
   Count count;
 };
 

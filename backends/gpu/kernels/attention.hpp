@@ -1,10 +1,10 @@
 // The paged KV cache and attention over it, or over the step's own rows.
 //
 // The keys of a sequence are cut into splits of kSplit tokens at fixed positions, and these into tiles of 32. Within a
-// split a row keeps a running maximum, sum and mix of values (Dao et al., arXiv 2205.14135), one update a tile; the splits
-// are then folded together in order. So a row's bits depend neither on its chunk nor on who works on which split: decode
-// gives the splits to different blocks and folds them in a second kernel, prefill folds them in one. The query heads that
-// share a key head are packed with the rows into one block of up to kQueries queries.
+// split a row keeps a running maximum, sum and mix of values (Dao et al., arXiv 2205.14135), one update a tile; the
+// splits are then folded together in order. So a row's bits depend neither on its chunk nor on who works on which
+// split: decode gives the splits to different blocks and folds them in a second kernel, prefill folds them in one. The
+// query heads that share a key head are packed with the rows into one block of up to kQueries queries.
 #pragma once
 
 #include "backends/gpu/kernels/rows.hpp"
@@ -45,8 +45,8 @@ SIMT_DEVICE void store_q8_0(const float* x, std::uint8_t* block) {
   const float scale = peak / 127, inverse = scale > 0 ? 1 / scale : 0.0f;
   *reinterpret_cast<std::uint16_t*>(block) = simt::float_to_half(scale);
   for (std::uint32_t i = 0; i < kBlockElements; ++i)
-    block[2 + i] = static_cast<std::uint8_t>(
-        static_cast<std::int8_t>(fminf(fmaxf(roundf(x[i] * inverse), -127.0f), 127.0f)));
+    block[2 + i] =
+        static_cast<std::uint8_t>(static_cast<std::int8_t>(fminf(fmaxf(roundf(x[i] * inverse), -127.0f), 127.0f)));
 }
 
 // Q4_0: d = x / -8 for the x of largest magnitude; q = min(15, floor(x / d + 8.5)).
@@ -206,8 +206,8 @@ SIMT_DEVICE std::uint64_t partial_of(const AttentionArguments& a, std::uint32_t 
   return ((static_cast<std::uint64_t>(row) * a.heads + head) * a.splits + split) * (a.value_width + 2);
 }
 
-// One block: the queries of some rows of one sequence and some heads of one key head, over splits [first, first + count).
-// kWidth bounds the widths of keys and values; a thread mixes the value columns thread, thread + 128, ...
+// One block: the queries of some rows of one sequence and some heads of one key head, over splits [first, first +
+// count). kWidth bounds the widths of keys and values; a thread mixes the value columns thread, thread + 128, ...
 template <class Keys, std::uint32_t kWidth, bool kManySplits>
 struct AttentionBlock {
   static constexpr std::uint32_t kColumns = (kWidth + kAttentionThreads - 1) / kAttentionThreads;
@@ -218,8 +218,8 @@ struct AttentionBlock {
   struct Mix {
     float of[kQueries][kColumns];
     SIMT_DEVICE void clear() {
-      SIMT_UNROLL for (std::uint32_t q = 0; q < kQueries; ++q)
-        SIMT_UNROLL for (std::uint32_t c = 0; c < kColumns; ++c) of[q][c] = 0;
+      SIMT_UNROLL for (std::uint32_t q = 0; q < kQueries; ++q) SIMT_UNROLL for (std::uint32_t c = 0; c < kColumns; ++c)
+          of[q][c] = 0;
     }
   };
 
@@ -363,8 +363,8 @@ struct AttentionBlock {
         now.peak = peaks[q];
         now.sum = sums[q];
         const Factors by = fold(states[q], now);
-        SIMT_UNROLL for (std::uint32_t c = 0; c < kColumns; ++c)
-          total.of[q][c] = fold(total.of[q][c], mixed.of[q][c], by);
+        SIMT_UNROLL for (std::uint32_t c = 0; c < kColumns; ++c) total.of[q][c] =
+            fold(total.of[q][c], mixed.of[q][c], by);
       }
     }
     SIMT_UNROLL for (std::uint32_t q = 0; q < kQueries; ++q) {
@@ -379,22 +379,31 @@ struct AttentionBlock {
   }
 };
 
-// Grid: splits (1 where one block walks them), key heads x groups of up to kQueries of their query heads, tiles of rows.
+// Grid: splits (1 where one block walks them), key heads x groups of up to kQueries of their query heads, tiles of
+// rows.
 template <class Keys, std::uint32_t kWidth, bool kManySplits>
-SIMT_KERNEL(kAttentionThreads) attention(const AttentionArguments a) {
+SIMT_KERNEL(kAttentionThreads)
+attention(const AttentionArguments a) {
   const std::uint32_t rows = *a.count, first_row = simt::block_z() * a.tile_rows;
   if (first_row >= rows) return;
-  SIMT_SHARED(float, queries, kQueries * kWidth);
-  SIMT_SHARED(float, tile, kTileTokens * (kWidth + 1));
-  SIMT_SHARED(float, weights, kQueries * kTileTokens);
+  SIMT_SHARED(float, queries, kQueries* kWidth);
+  SIMT_SHARED(float, tile, kTileTokens*(kWidth + 1));
+  SIMT_SHARED(float, weights, kQueries* kTileTokens);
   SIMT_SHARED(float, peaks, kQueries);
   SIMT_SHARED(float, sums, kQueries);
   SIMT_SHARED(float, factors, 2 * kQueries);
   const std::uint32_t group = a.heads / a.kv_heads, groups = (group + kQueries - 1) / kQueries;
   const std::uint32_t kv_head = simt::block_y() / groups, part = simt::block_y() % groups * kQueries;
-  const AttentionBlock<Keys, kWidth, kManySplits> block{
-      a, queries, tile, weights, peaks, sums, factors, kv_head, kv_head * group + part,
-      group - part < kQueries ? group - part : kQueries};
+  const AttentionBlock<Keys, kWidth, kManySplits> block{a,
+                                                        queries,
+                                                        tile,
+                                                        weights,
+                                                        peaks,
+                                                        sums,
+                                                        factors,
+                                                        kv_head,
+                                                        kv_head * group + part,
+                                                        group - part < kQueries ? group - part : kQueries};
   // A tile of rows may hold the end of one sequence and the start of others.
   const std::uint32_t last = first_row + a.tile_rows < rows ? first_row + a.tile_rows : rows;
   for (std::uint32_t row = first_row; row < last;) {

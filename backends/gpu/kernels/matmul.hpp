@@ -2,8 +2,8 @@
 //   tensor  activations as f16 or bf16 through m16n8k16 products; scales are applied to whole sub-blocks in f32
 //   plain   activations and products in f32
 // Within a class a row's bits are the same from every kernel: the columns are cut into slices, fixed for a weight, each
-// slice is summed in the order of its tiles, and the slices are added in order. A kernel for few rows gives the slices to
-// different warps; one for many rows walks them one after the other.
+// slice is summed in the order of its tiles, and the slices are added in order. A kernel for few rows gives the slices
+// to different warps; one for many rows walks them one after the other.
 #pragma once
 
 #include "backends/gpu/kernels/weights.hpp"
@@ -75,8 +75,7 @@ template <std::uint32_t kPanels, std::uint32_t kGroups>
 struct TensorSum {
   float of[kPanels][kGroups][4];
   SIMT_DEVICE void clear() {
-    SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m)
-      SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n)
+    SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m) SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n)
         SIMT_UNROLL for (std::uint32_t i = 0; i < 4; ++i) of[m][n][i] = 0;
   }
 };
@@ -105,7 +104,7 @@ SIMT_DEVICE void add_plain_tile(const MatmulArguments& of, std::uint32_t panel, 
                                 std::uint32_t rows, TensorSum<kPanels, kGroups>& sum) {
   std::uint32_t b[kGroups][2];
   SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n)
-    load_rows(of.encoded, row + n * 8, rows, tile * 16 + simt::lane() % 4 * 4, b[n]);
+      load_rows(of.encoded, row + n * 8, rows, tile * 16 + simt::lane() % 4 * 4, b[n]);
   SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m) {
     typename Weights::Fragment w;
     std::uint32_t a[4];
@@ -141,15 +140,14 @@ SIMT_DEVICE void add_block_tile(const MatmulArguments& of, std::uint32_t panel, 
     }
     SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n) {
       float sums[2] = {0, 0};
-      if (Weights::kMin)
-        SIMT_UNROLL for (std::uint32_t i = 0; i < 2; ++i) {
+      if (Weights::kMin) SIMT_UNROLL for (std::uint32_t i = 0; i < 2; ++i) {
           const std::uint32_t at = row + n * 8 + 2 * t + i;
           const float* from = of.encoded.sums + static_cast<std::uint64_t>(at < rows ? at : rows - 1) * sum_stride;
           sums[i] = kSubs == 2 ? from[tile * 2 + sub] : from[tile * 2] + from[tile * 2 + 1];
         }
       std::uint32_t b[2][2];
       SIMT_UNROLL for (std::uint32_t half = sub; half < 2; half += kSubs)
-        load_rows(of.encoded, row + n * 8 + g, rows, tile * 32 + half * 16 + t * 4, b[half]);
+          load_rows(of.encoded, row + n * 8 + g, rows, tile * 32 + half * 16 + t * 4, b[half]);
       SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m) {
         float products[4] = {0, 0, 0, 0};
         SIMT_UNROLL for (std::uint32_t half = sub; half < 2; half += kSubs) {
@@ -175,7 +173,8 @@ SIMT_DEVICE void add_slice(const MatmulArguments& of, std::uint32_t panel, Slice
 
 // Few rows. Grid: panels, groups of 8 rows; a warp a slice.
 template <class Weights>
-SIMT_KERNEL(256) matmul_tensor_few(const MatmulArguments a) {
+SIMT_KERNEL(256)
+matmul_tensor_few(const MatmulArguments a) {
   const std::uint32_t rows = *a.count, row = simt::block_y() * 8, panel = simt::block_x();
   if (row >= rows) return;
   TensorSum<1, 1> sum;
@@ -183,8 +182,8 @@ SIMT_KERNEL(256) matmul_tensor_few(const MatmulArguments a) {
   add_slice<Weights>(a, panel, slice_of(a.weights, simt::warp()), row, rows, sum);
   SIMT_SHARED(float, parts, 8 * 128);  // [slice][row][output]
   const std::uint32_t g = simt::lane() / 4, t = simt::lane() % 4;
-  SIMT_UNROLL for (std::uint32_t i = 0; i < 4; ++i)
-    parts[simt::warp() * 128 + (2 * t + i % 2) * 16 + g + i / 2 * 8] = sum.of[0][0][i];
+  SIMT_UNROLL for (std::uint32_t i = 0; i < 4; ++i) parts[simt::warp() * 128 + (2 * t + i % 2) * 16 + g + i / 2 * 8] =
+      sum.of[0][0][i];
   simt::barrier();
   for (std::uint32_t i = simt::thread(); i < 128; i += simt::threads()) {
     const std::uint32_t to = row + i / 16;
@@ -198,7 +197,8 @@ SIMT_KERNEL(256) matmul_tensor_few(const MatmulArguments a) {
 // Many rows. Grid: groups of 4 x kPanels panels, groups of kGroups x 8 rows; a warp walks all slices of its panels. The
 // warps of a block share their rows, which therefore come from the first-level cache.
 template <class Weights, std::uint32_t kPanels, std::uint32_t kGroups>
-SIMT_KERNEL(128) matmul_tensor_many(const MatmulArguments a) {
+SIMT_KERNEL(128)
+matmul_tensor_many(const MatmulArguments a) {
   const std::uint32_t rows = *a.count, row = simt::block_y() * kGroups * 8;
   const std::uint32_t panel = (simt::block_x() * 4 + simt::warp()) * kPanels;
   if (row >= rows || panel >= a.weights.panels) return;  // panels come in multiples of kPanels: see packing
@@ -207,18 +207,15 @@ SIMT_KERNEL(128) matmul_tensor_many(const MatmulArguments a) {
   for (std::uint32_t slice = 0; slice < a.weights.slices; ++slice) {
     sum.clear();
     add_slice<Weights>(a, panel, slice_of(a.weights, slice), row, rows, sum);
-    SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m)
-      SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n)
+    SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m) SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n)
         SIMT_UNROLL for (std::uint32_t i = 0; i < 4; ++i) total.of[m][n][i] = total.of[m][n][i] + sum.of[m][n][i];
   }
   const std::uint32_t g = simt::lane() / 4, t = simt::lane() % 4;
-  SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m)
-    SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n)
+  SIMT_UNROLL for (std::uint32_t m = 0; m < kPanels; ++m) SIMT_UNROLL for (std::uint32_t n = 0; n < kGroups; ++n)
       SIMT_UNROLL for (std::uint32_t i = 0; i < 4; ++i) {
-        const std::uint32_t to = row + n * 8 + 2 * t + i % 2;
-        if (to < rows)
-          write_result(a, to, (panel + m) * kPanel + g + i / 2 * 8, total.of[m][n][i] * a.encoded.scales[to]);
-      }
+    const std::uint32_t to = row + n * 8 + 2 * t + i % 2;
+    if (to < rows) write_result(a, to, (panel + m) * kPanel + g + i / 2 * 8, total.of[m][n][i] * a.encoded.scales[to]);
+  }
 }
 
 // ---- Plain
@@ -244,8 +241,8 @@ SIMT_DEVICE void widen(const PackedWeights& w, const typename Weights::Fragment&
   if constexpr (Weights::kBlocks) {
     SIMT_UNROLL for (std::uint32_t lower = 0; lower < 2; ++lower) {
       const auto of = Weights::scale(w, panel, tile, half, simt::lane() / 4 + lower * 8);
-      SIMT_UNROLL for (std::uint32_t i = lower * 4; i < lower * 4 + 4; ++i)
-        to[i] = fmaf(of.scale, Weights::value(from, half, i), -of.min);
+      SIMT_UNROLL for (std::uint32_t i = lower * 4; i < lower * 4 + 4; ++i) to[i] =
+          fmaf(of.scale, Weights::value(from, half, i), -of.min);
     }
   } else {
     SIMT_UNROLL for (std::uint32_t i = 0; i < 8; ++i) to[i] = Weights::value(from, half, i);
@@ -268,28 +265,27 @@ SIMT_DEVICE void sum_plain_slice(const PackedWeights& w, std::uint32_t panel, Sl
       SIMT_UNROLL for (std::uint32_t r = 0; r < kRows; ++r) {
         float activations[4];
         load_activations(x, row + r < rows ? row + r : rows - 1, column, activations);
-        SIMT_UNROLL for (std::uint32_t i = 0; i < 8; ++i)
-          sums[r][i / 4] = fmaf(values[i], activations[i % 4], sums[r][i / 4]);
+        SIMT_UNROLL for (std::uint32_t i = 0; i < 8; ++i) sums[r][i / 4] =
+            fmaf(values[i], activations[i % 4], sums[r][i / 4]);
       }
     }
   }
-  SIMT_UNROLL for (std::uint32_t r = 0; r < kRows; ++r)
-    SIMT_UNROLL for (std::uint32_t i = 0; i < 2; ++i) {
-      sums[r][i] = sums[r][i] + simt::shuffle_xor(sums[r][i], 1);
-      sums[r][i] = sums[r][i] + simt::shuffle_xor(sums[r][i], 2);
-    }
+  SIMT_UNROLL for (std::uint32_t r = 0; r < kRows; ++r) SIMT_UNROLL for (std::uint32_t i = 0; i < 2; ++i) {
+    sums[r][i] = sums[r][i] + simt::shuffle_xor(sums[r][i], 1);
+    sums[r][i] = sums[r][i] + simt::shuffle_xor(sums[r][i], 2);
+  }
 }
 
 template <class Weights, std::uint32_t kRows>
-SIMT_KERNEL(256) matmul_plain(const MatmulArguments a) {
+SIMT_KERNEL(256)
+matmul_plain(const MatmulArguments a) {
   const std::uint32_t rows = *a.count, row = simt::block_y() * kRows, panel = simt::block_x();
   if (row >= rows) return;
   float sums[kRows][2];
   sum_plain_slice<Weights, kRows>(a.weights, panel, slice_of(a.weights, simt::warp()), a.x, row, rows, sums);
   SIMT_SHARED(float, parts, 8 * kRows * 16);  // [slice][row][output]
   if (simt::lane() % 4 == 0)
-    SIMT_UNROLL for (std::uint32_t r = 0; r < kRows; ++r)
-      SIMT_UNROLL for (std::uint32_t i = 0; i < 2; ++i)
+    SIMT_UNROLL for (std::uint32_t r = 0; r < kRows; ++r) SIMT_UNROLL for (std::uint32_t i = 0; i < 2; ++i)
         parts[(simt::warp() * kRows + r) * 16 + simt::lane() / 4 + i * 8] = sums[r][i];
   simt::barrier();
   for (std::uint32_t i = simt::thread(); i < kRows * 16; i += simt::threads()) {

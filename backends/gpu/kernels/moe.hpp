@@ -1,5 +1,5 @@
-// Mixture of experts, and low-rank adapters: products whose weights are chosen on the device, row by row. Counts are never
-// read by the host.
+// Mixture of experts, and low-rank adapters: products whose weights are chosen on the device, row by row. Counts are
+// never read by the host.
 #pragma once
 
 #include "backends/gpu/kernels/matmul.hpp"
@@ -85,10 +85,11 @@ SIMT_KERNEL(256) moe_route(const MoeRouteArguments a) {
   for (std::uint32_t i = 0; i < a.used_count; ++i) weights[i] = (divide ? weights[i] / sum : weights[i]) * a.scale;
 }
 
-// Grid: panels of an expert, chosen experts of a row, rows; a warp a slice. Rows with an expert of their own share nothing,
-// so each is a product of one row.
+// Grid: panels of an expert, chosen experts of a row, rows; a warp a slice. Rows with an expert of their own share
+// nothing, so each is a product of one row.
 template <class Weights>
-SIMT_KERNEL(256) moe_matmul(const MoeMatmulArguments a) {
+SIMT_KERNEL(256)
+moe_matmul(const MoeMatmulArguments a) {
   const std::uint32_t row = simt::block_z(), chosen = simt::block_y();
   if (row >= *a.count) return;
   std::uint32_t expert = a.experts[static_cast<std::uint64_t>(row) * a.expert_stride + chosen];
@@ -97,8 +98,8 @@ SIMT_KERNEL(256) moe_matmul(const MoeMatmulArguments a) {
   if (a.x_per_expert) x.data += static_cast<std::uint64_t>(chosen) * a.weights.columns;
   x.width = a.weights.columns;
   float sums[1][2];
-  sum_plain_slice<Weights, 1>(a.weights, expert * a.expert_panels + simt::block_x(),
-                              slice_of(a.weights, simt::warp()), x, row, row + 1, sums);
+  sum_plain_slice<Weights, 1>(a.weights, expert * a.expert_panels + simt::block_x(), slice_of(a.weights, simt::warp()),
+                              x, row, row + 1, sums);
   SIMT_SHARED(float, parts, 8 * 16);
   if (simt::lane() % 4 == 0)
     SIMT_UNROLL for (std::uint32_t i = 0; i < 2; ++i) parts[simt::warp() * 16 + simt::lane() / 4 + i * 8] = sums[0][i];
@@ -133,7 +134,8 @@ SIMT_KERNEL(256) adapter(const AdapterArguments a) {
   for (std::uint32_t i = simt::warp(); i < rank; i += simt::threads() / simt::kLanes) {
     const float* weights = a.entries[slot].a + static_cast<std::uint64_t>(i) * a.x.width;
     float sum = 0;
-    for (std::uint32_t k = simt::lane(); k < a.x.width; k += simt::kLanes) sum = fmaf(row_of(a.x, row)[k], weights[k], sum);
+    for (std::uint32_t k = simt::lane(); k < a.x.width; k += simt::kLanes)
+      sum = fmaf(row_of(a.x, row)[k], weights[k], sum);
     for (std::uint32_t mask = 16; mask; mask /= 2) sum = sum + simt::shuffle_xor(sum, mask);
     if (simt::lane() == 0) low[i] = sum;
   }

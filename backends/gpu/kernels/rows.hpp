@@ -36,7 +36,8 @@ SIMT_DEVICE float reduce(float value, const simt::Shared<float>& parts) {
 // ---- Embedding
 
 template <class Weights>
-SIMT_KERNEL(256) embedding(const EmbeddingArguments a) {
+SIMT_KERNEL(256)
+embedding(const EmbeddingArguments a) {
   const std::uint32_t row = simt::block_y(), column = simt::block_x() * simt::threads() + simt::thread();
   if (row >= *a.count || column >= a.out.width) return;
   std::uint32_t token = a.tokens[row];
@@ -183,7 +184,8 @@ struct ScaleElement {
 };
 
 template <class Element>
-SIMT_KERNEL(256) elements(const ElementArguments a) {
+SIMT_KERNEL(256)
+elements(const ElementArguments a) {
   const std::uint32_t row = simt::block_y(), column = simt::block_x() * simt::threads() + simt::thread();
   if (row >= *a.count || column >= a.out.width) return;
   const float other = a.b ? a.b[static_cast<std::uint64_t>(row) * a.b_stride + column] : 0.0f;

@@ -9,8 +9,8 @@
 
 namespace nacelle::gpu {
 
-constexpr std::uint32_t kStretch = 2048;        // columns
-constexpr std::uint32_t kMaxCandidates = 256;   // k of a plan
+constexpr std::uint32_t kStretch = 2048;       // columns
+constexpr std::uint32_t kMaxCandidates = 256;  // k of a plan
 constexpr std::uint32_t kSelectThreads = 256;
 
 struct Adjustment {  // nacelle_adjustment
@@ -24,7 +24,8 @@ SIMT_KERNEL(256) select_adjust(const SelectArguments a) {
   const float* from = row_of(a.logits, row);
   float* to = a.adjusted + static_cast<std::uint64_t>(row) * a.logits.stride;
   const bool masked = a.masks && (*a.flags & 1u);  // NACELLE_STEP_MASKS
-  const std::uint32_t* mask = masked ? a.masks + static_cast<std::uint64_t>(row) * ((a.logits.width + 31) / 32) : nullptr;
+  const std::uint32_t* mask =
+      masked ? a.masks + static_cast<std::uint64_t>(row) * ((a.logits.width + 31) / 32) : nullptr;
   for (std::uint32_t i = simt::thread(); i < a.logits.width; i += simt::threads()) {
     float value = from[i];
     if (value != value || (mask && !(mask[i / 32] >> (i % 32) & 1))) value = -INFINITY;
@@ -116,11 +117,11 @@ SIMT_DEVICE void find_top(const Value& value, std::uint32_t n, std::uint32_t k, 
   simt::barrier();
 }
 
-#define NACELLE_TOP_SPACE(name)                       \
-  SIMT_SHARED(std::uint32_t, name##_counts, 256);     \
-  SIMT_SHARED(std::uint32_t, name##_state, 3);        \
+#define NACELLE_TOP_SPACE(name)                             \
+  SIMT_SHARED(std::uint32_t, name##_counts, 256);           \
+  SIMT_SHARED(std::uint32_t, name##_state, 3);              \
   SIMT_SHARED(std::uint32_t, name##_found, kMaxCandidates); \
-  const TopSpace name{name##_counts, name##_state, name##_found}
+  const TopSpace name { name##_counts, name##_state, name##_found }
 
 // Maximum and sum of exponentials over the columns of a stretch.
 SIMT_DEVICE void summarise(const float* from, std::uint32_t n, const simt::Shared<float>& parts, float* to) {
@@ -175,8 +176,8 @@ SIMT_DEVICE float log_sum_exp(const float* summaries, std::uint32_t stretches) {
   return peak + logf(sum);
 }
 
-// Grid: rows. The lists of the stretches lie in the order of their ids where values are equal, so that the smaller index
-// is the smaller id.
+// Grid: rows. The lists of the stretches lie in the order of their ids where values are equal, so that the smaller
+// index is the smaller id.
 SIMT_KERNEL(kSelectThreads) select_merge(const SelectArguments a) {
   const std::uint32_t row = simt::block_x();
   if (row >= *a.count) return;

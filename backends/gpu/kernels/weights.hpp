@@ -1,10 +1,10 @@
-// How packed weights are read. A matrix is cut into panels of 16 rows, a panel into tiles along its columns, and a tile is
-// stored as the 32 lanes of a warp hold it: lane 4g + t has, of rows g and g + 8, columns 4t .. 4t + 3 of each 16. So a
-// warp reads a tile in one piece, and the same piece is the A fragment of an m16n8k16 product: that the hardware would call
-// these columns 2t, 2t + 1, 2t + 8 and 2t + 9 changes nothing while both factors agree.
+// How packed weights are read. A matrix is cut into panels of 16 rows, a panel into tiles along its columns, and a tile
+// is stored as the 32 lanes of a warp hold it: lane 4g + t has, of rows g and g + 8, columns 4t .. 4t + 3 of each 16.
+// So a warp reads a tile in one piece, and the same piece is the A fragment of an m16n8k16 product: that the hardware
+// would call these columns 2t, 2t + 1, 2t + 8 and 2t + 9 changes nothing while both factors agree.
 //
-// A format is a type with: kColumns of a tile; Fragment, what a lane holds of one; load; and the values in it, either as
-// pairs of f16 or bf16 for the tensor cores, or as f32. backends/gpu/host/packing.cpp writes what is read here.
+// A format is a type with: kColumns of a tile; Fragment, what a lane holds of one; load; and the values in it, either
+// as pairs of f16 or bf16 for the tensor cores, or as f32. backends/gpu/host/packing.cpp writes what is read here.
 #pragma once
 
 #include "backends/gpu/kernels/arguments.hpp"
@@ -172,8 +172,8 @@ struct BlockWeights {
     const LanePlace at = place_of(row % kPanel, column);
     const std::uint64_t word = (static_cast<std::uint64_t>(panel) * w.tiles + tile) * 32 + at.lane;
     Fragment from;
-    SIMT_UNROLL for (std::uint32_t i = 0; i < kCodeWords; ++i)
-      from.codes[i] = reinterpret_cast<const std::uint32_t*>(w.codes)[word * kCodeWords + i];
+    SIMT_UNROLL for (std::uint32_t i = 0; i < kCodeWords; ++i) from.codes[i] =
+        reinterpret_cast<const std::uint32_t*>(w.codes)[word * kCodeWords + i];
     from.high = kBits == 6 ? reinterpret_cast<const std::uint32_t*>(w.high)[word] : 0;
     const Scale of = scale(w, panel, tile, half, row % kPanel);
     return fmaf(of.scale, value(from, half, at.element), -of.min);
