@@ -23,7 +23,14 @@
 #include <utility>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NACELLE_SIMT_ASAN 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define NACELLE_SIMT_ASAN 1
+#endif
+#if defined(NACELLE_SIMT_ASAN)
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -332,28 +339,28 @@ inline Worker::~Worker() {
 }
 
 inline void Worker::resume() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(NACELLE_SIMT_ASAN)
   void* own = nullptr;
   __sanitizer_start_switch_fiber(&own, static_cast<char*>(stack_.sp) - stack_.size, stack_.size);
 #endif
   fiber_ = std::move(fiber_).resume();
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(NACELLE_SIMT_ASAN)
   __sanitizer_finish_switch_fiber(own, nullptr, nullptr);
 #endif
 }
 
 inline void Worker::yield() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(NACELLE_SIMT_ASAN)
   __sanitizer_start_switch_fiber(&fake_stack_, scheduler_stack_, scheduler_size_);
 #endif
   scheduler_ = std::move(scheduler_).resume();
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(NACELLE_SIMT_ASAN)
   __sanitizer_finish_switch_fiber(fake_stack_, &scheduler_stack_, &scheduler_size_);
 #endif
 }
 
 inline boost::context::fiber Worker::loop(boost::context::fiber&& scheduler) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(NACELLE_SIMT_ASAN)
   __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack_, &scheduler_size_);
 #endif
   scheduler_ = std::move(scheduler);
@@ -362,7 +369,7 @@ inline boost::context::fiber Worker::loop(boost::context::fiber&& scheduler) {
     thread = kNobody;
     yield();
   }
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(NACELLE_SIMT_ASAN)
   __sanitizer_start_switch_fiber(nullptr, scheduler_stack_, scheduler_size_);
 #endif
   return std::move(scheduler_);
