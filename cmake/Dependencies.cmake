@@ -1,4 +1,5 @@
-# The libraries we stand on, all from Debian bookworm; `./dev deps` installs them. Only header-only parts of Boost are used.
+# The libraries we stand on, all from Debian bookworm; `./dev deps` installs them. Of Boost the header-only parts are used, and
+# Boost.Context in tests.
 find_package(Boost 1.81 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(spdlog REQUIRED)

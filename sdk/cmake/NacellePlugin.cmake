@@ -1,7 +1,8 @@
-# nacelle_add_plugin(NAME KIND backend|architecture SOURCES ... [LIBRARIES ...] [INCLUDES ...])
+# nacelle_add_plugin(NAME KIND backend|architecture [APART] SOURCES ... [LIBRARIES ...] [INCLUDES ...])
 # Builds libnacelle_backend_NAME.so or libnacelle_arch_NAME.so: hidden visibility, `nacelle_plugin_query` the only export.
+# In Nacelle's own tree APART keeps it out of what the tests build: for plugins whose compiler is slow.
 function(nacelle_add_plugin name)
-  cmake_parse_arguments(arg "" "KIND" "SOURCES;LIBRARIES;INCLUDES" ${ARGN})
+  cmake_parse_arguments(arg "APART" "KIND" "SOURCES;LIBRARIES;INCLUDES" ${ARGN})
   if(arg_KIND STREQUAL "backend")
     set(target nacelle_backend_${name})
   elseif(arg_KIND STREQUAL "architecture")
@@ -18,7 +19,9 @@ function(nacelle_add_plugin name)
   # The build id is the plugin's content hash: kernel measurements of another build are not believed.
   target_link_options(${target} PRIVATE -Wl,--version-script=${NACELLE_SDK_CMAKE_DIR}/plugin.map -Wl,--build-id=sha1)
   set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${NACELLE_SDK_CMAKE_DIR}/plugin.map)
-  if(TARGET nacelle_plugins)
+  if(arg_APART AND TARGET nacelle_gpu_plugins)
+    add_dependencies(nacelle_gpu_plugins ${target})
+  elseif(TARGET nacelle_plugins)
     add_dependencies(nacelle_plugins ${target})
   endif()
   if(NOT NACELLE_SANITIZE)

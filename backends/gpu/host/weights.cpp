@@ -1,0 +1,331 @@
+// Loading weights: rows are read a few megabytes at a time, packed on the host's threads, carried over, and their pages
+// given back.
+#include "backends/gpu/host/weights.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <nacelle/block_formats.hpp>
+#include <nacelle/types.hpp>
+
+#include "backends/gpu/host/cache.hpp"
+#include "backends/gpu/host/plan.hpp"
+#include "backends/gpu/host/stream.hpp"
+#include "backends/gpu/host/variants.hpp"
+
+namespace nacelle::gpu {
+namespace {
+
+constexpr std::uint64_t kChunkBytes = 8 << 20;                  // packed at a time
+constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // of a weight; keeps products from overflowing
+constexpr std::uint32_t kPanelMultiple = 2;                     // a warp of the largest tile takes two panels
+
+struct Extent {
+  std::uint64_t rows = 1, columns = 1;
+};
+
+// A weight as [product of all extents but the last, last extent].
+Extent extent_of(const nacelle_value& value, std::string_view name) {
+  Extent extent;
+  for (std::uint32_t i = 0; i < value.rank; ++i) {
+    const std::int64_t n = value.shape[i];
+    if (n <= 0 || static_cast<std::uint64_t>(n) > kMaxElements / (extent.rows * extent.columns))
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
+    (i + 1 == value.rank ? extent.columns : extent.rows) *= static_cast<std::uint64_t>(n);
+  }
+  return extent;
+}
+
+// Rows of a weight from the source, released when this goes out of scope.
+class SourceRows {
+ public:
+  SourceRows(const sdk::Host& host, const nacelle_weight_source& source, std::uint32_t weight, std::string_view name,
+             std::uint64_t begin, std::uint64_t count, nacelle_type type, std::uint64_t columns)
+      : source_(source), weight_(weight), begin_(begin), count_(count) {
+    nacelle_error* error = nullptr;
+    const nacelle_status status = source.read(source.context, weight, begin, count, &rows_, &error);
+    if (status != NACELLE_OK) {
+      std::string message = "reading weight " + std::string(name) + " failed";
+      if (error) {
+        message = std::string(sdk::view(host.table()->error_message(host.table()->context, error)));
+        host.table()->error_destroy(host.table()->context, error);
+      }
+      throw sdk::Failure(status, message);
+    }
+    if (rows_.type != type || rows_.row_bytes < row_bytes(type, columns)) {
+      source.release(source.context, weight, begin, count);
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
+                         "weight " + std::string(name) + ": the rows are not of the type that the graph says");
+    }
+  }
+  ~SourceRows() { source_.release(source_.context, weight_, begin_, count_); }
+  SourceRows(const SourceRows&) = delete;
+  SourceRows& operator=(const SourceRows&) = delete;
+
+  const std::uint8_t* row(std::uint64_t index) const {
+    return static_cast<const std::uint8_t*>(rows_.data) + index * rows_.row_bytes;
+  }
+
+ private:
+  const nacelle_weight_source& source_;
+  std::uint32_t weight_;
+  std::uint64_t begin_, count_;
+  nacelle_weight_rows rows_{};
+};
+
+enum class Use { kVector, kMatrix, kExperts };
+
+std::vector<Use> uses_of(const nacelle_graph& graph) {
+  std::vector<Use> uses(graph.weight_count, Use::kVector);
+  for (std::uint32_t i = 0; i < graph.op_count; ++i) {
+    const nacelle_op& op = *graph.ops[i];
+    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING)
+      uses[graph.values[op.inputs[1]]->weight] = Use::kMatrix;
+    if (op.kind == NACELLE_OP_MOE_MATMUL) uses[graph.values[op.inputs[1]]->weight] = Use::kExperts;
+  }
+  return uses;
+}
+
+}  // namespace
+
+GpuWeights::GpuWeights(std::shared_ptr<OpenDevice> device, const nacelle_graph& graph,
+                       std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
+                       const nacelle_prepare_options& options)
+    : device_(std::move(device)),
+      graph_(graph),
+      options_(options),
+      matrices_(graph.weight_count),
+      vectors_(graph.weight_count),
+      host_vectors_(graph.weight_count) {
+  struct LoadingQueue {
+    explicit LoadingQueue(GpuWeights& owner) : of(owner) { of.queue_ = of.context().create_queue(); }
+    ~LoadingQueue() { of.context().destroy(of.queue_); }
+    GpuWeights& of;
+  } queue(*this);
+  std::uint32_t context_length = 0;
+  for (const nacelle_bucket& bucket : buckets) {
+    context_length = std::max(context_length, bucket.context);
+    most_outputs_ = std::max(most_outputs_, bucket.output_rows);
+  }
+  const std::vector<Use> uses = uses_of(graph);
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
+    if (uses[w] == Use::kVector)
+      load_vector(source, w);
+    else
+      load_matrix(source, w, uses[w] == Use::kExperts);
+    if (source.progress && source.progress(source.context, w + 1, graph.weight_count) == NACELLE_CANCELLED)
+      throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
+  }
+  make_ropes(context_length);
+  make_adapters();
+}
+
+void GpuWeights::copy_in(void* to, const void* from, std::uint64_t bytes) {
+  if (!bytes) return;
+  nacelle_status status = context().copy(queue_, to, bytes, from, bytes, bytes, 1, Direction::kToDevice);
+  if (status == NACELLE_OK) status = context().synchronize(queue_);
+  if (status != NACELLE_OK) throw sdk::Failure(status, device_->backend + ": carrying weights to the device failed");
+}
+
+Memory GpuWeights::upload(const void* data, std::uint64_t bytes) {
+  Memory memory(context(), bytes);
+  copy_in(memory.data(), data, bytes);
+  bytes_ += bytes;
+  return memory;
+}
+
+void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight, bool experts) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
+  const Extent extent = extent_of(value, name);
+  const Format* format = find_format(value.type);
+  if (!format || extent.columns % type_info(value.type)->block_elements || extent.rows > UINT32_MAX)
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": weight " + std::string(name) +
+                                                  " is stored in a type or width that has no kernel; expected f32, " +
+                                                  "f16, bf16 or a block type of GGUF in whole blocks");
+  const PanelLayout layout(*format, extent.columns);
+  PackedMatrix& matrix = matrices_[weight];
+  matrix.format = format;
+  matrix.tensor = uses_tensor_cores(*format, device_->properties);
+  matrix.outputs = static_cast<std::uint32_t>(experts ? value.shape[1] : extent.rows);
+  const auto blocks = static_cast<std::uint32_t>(extent.rows / matrix.outputs);  // experts, or 1
+  matrix.expert_panels =
+      (matrix.outputs + kPanelRows * kPanelMultiple - 1) / (kPanelRows * kPanelMultiple) * kPanelMultiple;
+  const std::uint64_t panels = std::uint64_t{blocks} * matrix.expert_panels;
+  const std::array<std::uint64_t, 4> sizes = {layout.code_bytes, layout.high_bytes, layout.scale_bytes,
+                                              layout.super_bytes};
+  std::array<std::uint64_t, 4> offsets{};
+  std::uint64_t total = 0, panel_bytes = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    offsets[i] = total;
+    total += (sizes[i] * panels + 255) / 256 * 256;
+    panel_bytes += sizes[i];
+  }
+  matrix.memory = Memory(context(), total);
+  bytes_ += total;
+
+  const std::uint64_t at_once = std::clamp<std::uint64_t>(kChunkBytes / panel_bytes, 1, panels);
+  const Memory staging(context(), at_once * panel_bytes, true);
+  std::array<std::uint8_t*, 4> staged{};
+  for (std::size_t i = 0, at = 0; i < sizes.size(); at += sizes[i++] * at_once) staged[i] = staging.data() + at;
+  for (std::uint64_t first = 0; first < panels;) {
+    // Panels of one expert, so that the rows are consecutive in the source.
+    const std::uint64_t expert = first / matrix.expert_panels, within = first % matrix.expert_panels;
+    const std::uint64_t count = std::min(at_once, matrix.expert_panels - within);
+    const std::uint64_t begin = within * kPanelRows,
+                        end = std::min<std::uint64_t>(begin + count * kPanelRows, matrix.outputs);
+    const std::uint64_t rows_here = end > begin ? end - begin : 0;
+    const auto pack = [&](const SourceRows* rows) {
+      device_->host.parallel_for(count, 1, [&](std::uint64_t from, std::uint64_t to) {
+        for (std::uint64_t p = from; p < to; ++p) {
+          const std::uint8_t* pointers[kPanelRows];
+          for (std::uint32_t r = 0; r < kPanelRows; ++r)
+            pointers[r] = p * kPanelRows + r < rows_here ? rows->row(p * kPanelRows + r) : nullptr;
+          pack_panel(
+              *format, value.type, extent.columns, pointers,
+              {staged[0] + p * sizes[0], staged[1] + p * sizes[1], staged[2] + p * sizes[2], staged[3] + p * sizes[3]});
+        }
+      });
+    };
+    if (rows_here) {
+      const SourceRows rows(device_->host, source, weight, name, expert * matrix.outputs + begin, rows_here, value.type,
+                            extent.columns);
+      pack(&rows);
+    } else {
+      pack(nullptr);
+    }
+    for (std::size_t i = 0; i < sizes.size(); ++i)
+      copy_in(matrix.memory.data() + offsets[i] + first * sizes[i], staged[i], count * sizes[i]);
+    first += count;
+  }
+  PackedWeights& packed = matrix.packed;
+  packed.codes = matrix.memory.data() + offsets[0];
+  packed.high = matrix.memory.data() + offsets[1];
+  packed.scales = matrix.memory.data() + offsets[2];
+  packed.supers = matrix.memory.data() + offsets[3];
+  packed.rows = static_cast<std::uint32_t>(extent.rows);
+  packed.columns = static_cast<std::uint32_t>(extent.columns);
+  packed.panels = static_cast<std::uint32_t>(panels);
+  packed.tiles = layout.tiles;
+  packed.slices = layout.slices;
+  packed.slice_tiles = layout.slice_tiles;
+}
+
+void GpuWeights::load_vector(const nacelle_weight_source& source, std::uint32_t weight) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
+  const Extent extent = extent_of(value, name);
+  if (value.type != NACELLE_TYPE_F32 && value.type != NACELLE_TYPE_F16 && value.type != NACELLE_TYPE_BF16)
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": weight " + std::string(name) +
+                                                  " is used as a vector; expected f32, f16 or bf16");
+  std::vector<float>& out = host_vectors_[weight];
+  out.resize(extent.rows * extent.columns);
+  const SourceRows rows(device_->host, source, weight, name, 0, extent.rows, value.type, extent.columns);
+  for (std::uint64_t r = 0; r < extent.rows; ++r)
+    decode_row(value.type, rows.row(r), extent.columns, out.data() + r * extent.columns);
+  vectors_[weight] = upload(out.data(), out.size() * sizeof(float));
+}
+
+const float* GpuWeights::vector(std::uint32_t value) const {
+  return value == NACELLE_NO_VALUE ? nullptr : vectors_[graph_.values[value]->weight].as<float>();
+}
+
+void GpuWeights::make_ropes(std::uint32_t context_length) {
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    const nacelle_op* op = graph_.ops[i];
+    if (op->kind != NACELLE_OP_ROPE) continue;
+    const auto of = sdk::load(static_cast<const nacelle_rope_attributes*>(op->attributes));
+    const auto factors = [&](std::uint32_t input) -> std::span<const float> {
+      if (input >= op->input_count || op->inputs[input] == NACELLE_NO_VALUE) return {};
+      const std::vector<float>& list = host_vectors_[graph_.values[op->inputs[input]]->weight];
+      if (list.size() != of.rotary_width / 2)
+        throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
+                           "rope factors: " + std::to_string(list.size()) + " where rotary_width / 2 are needed");
+      return list;
+    };
+    RopeTable table = make_rope_table(of, context_length, factors(2), factors(3));
+    Memory memory = upload(table.frequencies.data(), table.frequencies.size() * sizeof(float));
+    ropes_[op] = {std::move(table), std::move(memory)};
+  }
+}
+
+// ---- Adapters: memory for the largest rank is set aside, so that no plan's addresses change.
+
+void GpuWeights::make_adapters() {
+  for (std::uint32_t i = 0; i < graph_.op_count && options_.max_adapters; ++i) {
+    const nacelle_op* op = graph_.ops[i];
+    if (op->kind != NACELLE_OP_ADAPTER_MATMUL) continue;
+    const std::uint32_t target = sdk::load(static_cast<const nacelle_adapter_attributes*>(op->attributes)).target;
+    if (target >= graph_.value_count || graph_.values[target]->kind != NACELLE_VALUE_WEIGHT)
+      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, device_->backend + ": an adapter's target is not a weight");
+    AdapterTable& table = adapters_[target];
+    if (!table.host.empty()) continue;
+    const PackedWeights& of = matrix(target).packed;
+    table.host.resize(options_.max_adapters);
+    for (AdapterEntry& entry : table.host) {
+      table.a.emplace_back(context(), std::uint64_t{options_.max_rank} * of.columns * sizeof(float));
+      table.b.emplace_back(context(), std::uint64_t{options_.max_rank} * of.rows * sizeof(float));
+      bytes_ += table.a.back().size() + table.b.back().size();
+      entry = {table.a.back().as<float>(), table.b.back().as<float>(), 0, 0};
+    }
+    table.entries = upload(table.host.data(), table.host.size() * sizeof(AdapterEntry));
+  }
+}
+
+const AdapterEntry* GpuWeights::adapters(std::uint32_t value) const {
+  const auto found = adapters_.find(value);
+  return found == adapters_.end() ? nullptr : found->second.entries.as<const AdapterEntry>();
+}
+
+void GpuWeights::write_adapter(sdk::Stream& stream, const nacelle_adapter_update& update) {
+  if (update.slot >= options_.max_adapters || update.rank > options_.max_rank)
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
+                       device_->backend + ": adapter slot or rank is beyond what prepare was told");
+  const auto found = adapters_.find(update.target);
+  if (found == adapters_.end())
+    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, device_->backend + ": no operation adapts that weight");
+  AdapterTable& table = found->second;
+  const PackedWeights& of = matrix(update.target).packed;
+  AdapterEntry& entry = table.host[update.slot];
+  entry.rank = update.rank;
+  entry.scale = update.scale;
+  Queue* queue = static_cast<GpuStream&>(stream).queue();
+  const auto put = [&](void* to, const void* from, std::uint64_t bytes) {
+    const nacelle_status status = bytes ? context().copy(queue, to, bytes, from, bytes, bytes, 1, Direction::kToDevice)
+                                        : static_cast<nacelle_status>(NACELLE_OK);
+    if (status != NACELLE_OK) throw sdk::Failure(status, device_->backend + ": writing an adapter failed");
+  };
+  put(table.a[update.slot].data(), update.a, std::uint64_t{update.rank} * of.columns * sizeof(float));
+  put(table.b[update.slot].data(), update.b, std::uint64_t{update.rank} * of.rows * sizeof(float));
+  put(table.entries.as<AdapterEntry>(update.slot * sizeof(AdapterEntry)), &entry, sizeof entry);
+  if (const nacelle_status status = context().synchronize(queue); status != NACELLE_OK)
+    throw sdk::Failure(status, device_->backend + ": writing an adapter failed");
+}
+
+// ---- What is made of the weights
+
+std::uint64_t GpuWeights::cache_block_bytes(const nacelle_cache_options& options, std::uint32_t group) const {
+  const auto layouts = kv_layouts(device_->backend, graph_, options);
+  if (group >= layouts.size()) throw sdk::Failure(NACELLE_INVALID_ARGUMENT, device_->backend + ": no such cache group");
+  return layouts[group].block_bytes();
+}
+
+std::unique_ptr<sdk::Cache> GpuWeights::create_cache(const nacelle_cache_options& options) {
+  return std::make_unique<GpuCache>(device_, graph_, options, most_outputs_);
+}
+
+std::unique_ptr<sdk::Plan> GpuWeights::compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
+                                               nacelle_step_layout& step, nacelle_output_layout& output) {
+  auto plan = std::make_unique<GpuPlan>(*this, options, bucket);
+  step = plan->step_layout();
+  output = plan->output_layout();
+  return plan;
+}
+
+void GpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const {
+  for (const PackedMatrix& matrix : matrices_)
+    if (matrix.format)
+      visit_matmul_variants(*matrix.format, matrix.outputs, matrix.packed.columns, device_->properties, visit);
+}
+
+}  // namespace nacelle::gpu
