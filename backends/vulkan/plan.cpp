@@ -33,8 +33,7 @@ std::uint32_t table_rows(const VulkanWeights& weights) {
 
 VulkanPlan::VulkanPlan(const VulkanWeights& weights, const nacelle_cache_options& cache_options,
                        const nacelle_bucket& bucket)
-    : weights_(weights),
-      device_(weights.device()),
+    : device_(weights.device()),
       graph_(weights.graph()),
       bucket_(bucket),
       cache_options_(cache_options),

@@ -55,7 +55,6 @@ class VulkanPlan final : public sdk::Plan {
   template <class Body>
   nacelle_status transfer(Slot& slot, Body&& body) noexcept;
 
-  const VulkanWeights& weights_;
   VulkanDevice& device_;
   const nacelle_graph& graph_;
   nacelle_bucket bucket_;
