@@ -51,6 +51,7 @@ inline std::vector<std::vector<float>> last_logits(Model& model, const std::vect
     std::uint32_t row = 0;
     for (const Chunk& done : chunks) {
       done.sequence->computed += done.count;
+      done.sequence->blocks.trim(done.sequence->computed);
       if (done.sequence->pending() != 0) continue;
       auto& logits = result[done.sequence->id];
       logits.resize(device.vocabulary());

@@ -1,8 +1,13 @@
 // Models cut between layers over several devices: the same ids, and the same bits where every part has the same
 // kernels.
+#include <unistd.h>
+
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "core/engine/placement.hpp"
 #include "tests/golden/last_logits.hpp"
@@ -24,6 +29,25 @@ std::vector<std::string> cuts(std::uint32_t layers, const std::string& a, const 
     all.push_back(a + "=" + std::to_string(first) + "," + b + "=" + std::to_string(layers - first));
   if (layers > 2) all.push_back(b + "=1," + a + "=1," + b);
   return all;
+}
+
+// The first ids of llama.cpp's answer; empty where the file is not there.
+std::vector<TokenId> golden_story() {
+  const std::string golden = "models/tinystories-656k/golden_llamacpp_greedy_bos150.txt";
+  if (!have_shared(kStories) || !have_shared(golden)) return {};
+  std::ifstream file(shared_dir() / golden);
+  std::string line;
+  std::getline(file, line);
+  auto ids = nlohmann::json::parse(line).get<std::vector<TokenId>>();
+  ids.resize(60);
+  return ids;
+}
+
+void check_split(PluginHost& host, const std::string& split, const std::vector<TokenId>& expected) {
+  INFO(split);
+  Engine engine(Model::load(host, {.path = shared_dir() / kStories, .split = split}));
+  CHECK(engine.model().placement().size() == static_cast<std::size_t>(std::ranges::count(split, ',') + 1));
+  CHECK(generate(engine, greedy({engine.model().tokenizer().bos().value()}, 60)).ids == expected);
 }
 
 std::uint32_t layers_of(PluginHost& host, const std::string& path) {
@@ -51,26 +75,69 @@ std::string failure_of(PluginHost& host, const LoadOptions& options) {
   }
 }
 
+// A Qwen2 of three layers with random weights, in Hugging Face layout: windows on the first and last layer, so there
+// are two cache groups, whose layers come apart.
+void write_windowed_model(const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "config.json") << R"({"architectures": ["Qwen2ForCausalLM"], "hidden_size": 32,
+    "num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 48,
+    "vocab_size": 64, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+    "use_sliding_window": true, "sliding_window": 24,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]})";
+  std::vector<std::pair<std::string, std::vector<int>>> tensors = {{"model.embed_tokens", {64, 32}},
+                                                                   {"model.norm", {32}}};
+  for (int layer = 0; layer < 3; ++layer) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    for (const char* norm : {"input_layernorm", "post_attention_layernorm"}) tensors.push_back({prefix + norm, {32}});
+    for (const auto& [name, rows] : {std::pair("q_proj", 32), {"k_proj", 16}, {"v_proj", 16}}) {
+      tensors.push_back({prefix + "self_attn." + name, {rows, 32}});
+      tensors.push_back({prefix + "self_attn." + name + ".bias", {rows}});
+    }
+    tensors.push_back({prefix + "self_attn.o_proj", {32, 32}});
+    for (const char* name : {"gate_proj", "up_proj"}) tensors.push_back({prefix + "mlp." + name, {48, 32}});
+    tensors.push_back({prefix + "mlp.down_proj", {32, 48}});
+  }
+  nlohmann::ordered_json header;
+  std::vector<float> data;
+  std::mt19937 random(5);
+  for (const auto& [name, shape] : tensors) {
+    const std::size_t begin = data.size() * sizeof(float);
+    std::size_t count = 1;
+    for (const int extent : shape) count *= static_cast<std::size_t>(extent);
+    for (std::size_t i = 0; i < count; ++i) data.push_back(static_cast<float>(random() % 2001) / 1000.0f - 1);
+    header[name.ends_with(".bias") ? name : name + ".weight"] = {
+        {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {begin, data.size() * sizeof(float)}}};
+  }
+  const std::string text = header.dump();
+  const std::uint64_t size = text.size();
+  std::ofstream file(folder / "model.safetensors", std::ios::binary);
+  file.write(reinterpret_cast<const char*>(&size), sizeof size) << text;
+  file.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size() * sizeof(float)));
+}
+
 }  // namespace
 
 TEST_CASE("a model split at any layer gives the golden ids") {
-  const std::string golden = "models/tinystories-656k/golden_llamacpp_greedy_bos150.txt";
-  if (!have_shared(kStories) || !have_shared(golden)) return;
-  std::ifstream file(shared_dir() / golden);
-  std::string line;
-  std::getline(file, line);
-  auto expected = nlohmann::json::parse(line).get<std::vector<TokenId>>();
-  expected.resize(60);
+  const auto expected = golden_story();
+  if (expected.empty()) return;
   const auto host = make_host();
-  const std::string path = shared_dir() / kStories;
-  const std::uint32_t layers = layers_of(*host, path);
+  const std::uint32_t layers = layers_of(*host, shared_dir() / kStories);
   REQUIRE(layers > 1);
-  for (const std::string& split : cuts(layers, "cpu", "reference")) {
-    INFO(split);
-    Engine engine(Model::load(*host, {.path = path, .split = split}));
-    CHECK(engine.model().placement().size() == (split.find(",reference", 13) == std::string::npos ? 2 : 3));
-    CHECK(generate(engine, greedy({engine.model().tokenizer().bos().value()}, 60)).ids == expected);
+  for (const std::string& split : cuts(layers, "cpu", "reference")) check_split(*host, split, expected);
+}
+
+TEST_CASE("CPU and Vulkan share a model") {
+  const auto expected = golden_story();
+  const auto host = make_host();
+  try {
+    host->find_device("vulkan");
+  } catch (const Error& error) {
+    WARN("skipped: " << error.what());
+    return;
   }
+  if (expected.empty()) return;
+  check_split(*host, "cpu=1,vulkan", expected);
+  check_split(*host, "vulkan=1,cpu", expected);
 }
 
 TEST_CASE("a model split over one kind of device has the bits of the whole: chunks, batches, windows of blocks") {
@@ -87,6 +154,25 @@ TEST_CASE("a model split over one kind of device has the bits of the whole: chun
       INFO(split << " chunk " << chunk);
       CHECK(logits({.path = kDemo, .split = split}, chunk) == whole);
     }
+}
+
+TEST_CASE("layers with and without a window keep their blocks apart in a split") {
+  const auto folder = std::filesystem::temp_directory_path() / ("nacelle_windows_" + std::to_string(getpid()));
+  write_windowed_model(folder);
+  const auto host = make_host();
+  const std::vector<std::vector<TokenId>> prompts = {random_prompt(200, 1, 64), random_prompt(90, 2, 64)};
+  const auto logits = [&](const std::string& device, const std::string& split, std::uint32_t chunk) {
+    return last_logits(*Model::load(*host, {.path = folder, .device = device, .split = split, .need_tokenizer = false}),
+                       prompts, chunk);
+  };
+  const auto whole = logits("cpu", "", 512);
+  REQUIRE(whole[0] != whole[1]);
+  for (const char* split : {"cpu=1,cpu", "cpu=2,cpu", "cpu=1,cpu=1,cpu"})
+    for (const std::uint32_t chunk : {1u, 17u}) {
+      INFO(split << " chunk " << chunk);
+      CHECK(logits("", split, chunk) == whole);
+    }
+  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("requests batch together over a split, and are preempted and recomputed as on one device") {
