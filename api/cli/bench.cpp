@@ -10,7 +10,7 @@
 #include "api/cli/generate.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
-#include "core/engine/device_model.hpp"
+#include "core/engine/placed_model.hpp"
 
 namespace nacelle::cli {
 namespace {
@@ -154,7 +154,7 @@ Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
     batch.push_back({{"n", n}, {"tps", median(repeat(options.repeat, [&] { return bench.generation(n); }))}});
   const nacelle_ceilings after = engine.model().device().ceilings();
   return {{"model", engine.model().name()},
-          {"device", engine.model().placement().front().device},
+          {"device", to_string(engine.model().placement())},
           {"threads", host.team().size()},
           {"prompt", options.prompt},
           {"gen", options.gen},

@@ -23,6 +23,7 @@ class Inbox {
     result_.usage = event.usage;
     result_.finish = event.finish;
     error_ = std::move(event.error);
+    error_kind_ = event.error_kind;
     changed_.notify_one();
   }
 
@@ -46,7 +47,7 @@ class Inbox {
 
   Generated take() {
     const std::lock_guard lock(mutex_);
-    if (result_.finish == FinishReason::kError) throw Error(ErrorKind::kInternal, error_);
+    if (result_.finish == FinishReason::kError) throw Error(error_kind_, error_);
     return std::move(result_);
   }
 
@@ -57,6 +58,7 @@ class Inbox {
   std::condition_variable changed_;
   Generated result_;
   std::string error_;
+  ErrorKind error_kind_ = ErrorKind::kInternal;
 };
 
 struct Pending {

@@ -11,7 +11,7 @@
 
 #include "api/cli/commands.hpp"
 #include "api/cli/setup.hpp"
-#include "core/engine/device_model.hpp"
+#include "core/engine/placed_model.hpp"
 
 namespace nacelle::cli {
 namespace {
@@ -108,9 +108,12 @@ void print_losers(const std::vector<Kernel>& kernels) {
 }
 
 void print_head(const PluginHost& host, const Model& model) {
-  const DeviceRecord device = host.find_device(model.placement().front().device);
-  std::printf("%s on %s: %s, %s\n\n", model.name().c_str(), device.name.c_str(), device.description.c_str(),
-              device.detail.c_str());
+  for (const Placement& part : model.placement()) {
+    const DeviceRecord device = host.find_device(part.device);
+    std::printf("%s on %s: %s, %s\n", model.name().c_str(), device.name.c_str(), device.description.c_str(),
+                device.detail.c_str());
+  }
+  std::puts("");
 }
 
 }  // namespace
@@ -189,7 +192,7 @@ int run_command(const TuneOptions& options) {
   const std::vector<Kernel> kernels = kernels_of(*model);
   if (options.host.json) {
     print_json({{"model", model->name()},
-                {"device", model->placement().front().device},
+                {"device", to_string(model->placement())},
                 {"seconds", seconds.count()},
                 {"cases", report.cases},
                 {"measured", report.measured},

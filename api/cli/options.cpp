@@ -47,7 +47,8 @@ void add_duration(App& app, const char* name, std::chrono::nanoseconds& value, c
 
 // `budget` names the flag of the tuning budget.
 void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-budget") {
-  app.add_option("--device", flags.device, "BACKEND or BACKEND:INDEX (default: the best usable one)");
+  auto* device = app.add_option("--device", flags.device, "BACKEND or BACKEND:INDEX (default: the fastest usable one)");
+  app.add_option("--split", flags.split, "layers by device, in order: cpu:0=4,vulkan:0=8")->excludes(device);
   app.add_option("--context", flags.context, "tokens of the longest sequence (default: the model's, as memory allows)");
   app.add_option("--cache-tokens", flags.cache_tokens, "KV tokens of all sequences together (default: from memory)");
   app.add_option("--cache-type", flags.cache_type, "f32, f16, bf16, q8_0 or q4_0, for keys and values");

@@ -26,7 +26,7 @@ struct HostFlags {
 };
 
 struct ModelFlags {
-  std::string device;
+  std::string device, split;
   std::uint32_t context = 0;
   std::uint32_t cache_tokens = 0;
   std::uint32_t max_sequences = 32;

@@ -44,7 +44,7 @@ void load_models(const ServeOptions& options, PluginHost& host, ServedModels& mo
                   "model");
     }
     log::info("{}: {} on {}, context {} tokens", loaded->name(), loaded->architecture_plugin(),
-              loaded->placement().front().device, loaded->context());
+              to_string(loaded->placement()), loaded->context());
     models.add(std::make_shared<openai::ServedModel>(std::move(loaded), EngineOptions{.max_queue = options.max_queue}));
   }
 }

@@ -75,6 +75,7 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
                                   LoadOptions base) {
   LoadOptions options = std::move(base);
   options.device = flags.device;
+  options.split = flags.split;
   if (flags.context != 0) options.context = flags.context;
   if (flags.cache_tokens != 0) options.cache_tokens = flags.cache_tokens;
   options.max_sequences = std::max(options.max_sequences, flags.max_sequences);

@@ -17,6 +17,7 @@ Response ready(const openai::ServedModels& models) {
   switch (models.state()) {
     case State::kReady: return {200, R"({"status": "ready"})", "application/json", {}};
     case State::kLoading: return {503, R"({"status": "loading"})", "application/json", {}};
+    case State::kLost: return {503, R"({"status": "device lost"})", "application/json", {}};
     case State::kDraining: break;
   }
   return {503, R"({"status": "draining"})", "application/json", {}};

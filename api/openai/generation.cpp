@@ -10,6 +10,12 @@
 namespace nacelle::openai {
 namespace {
 
+// A lost device is no defect of the request: clients retry a 503.
+http::ApiError engine_error(const GenerationEvent& event) {
+  const bool retry = event.error_kind == ErrorKind::kUnavailable;
+  return {retry ? 503 : 500, event.error, "", retry ? "device_lost" : "engine_error"};
+}
+
 // Lives on the server's I/O thread; the engine's events are posted there. Kept alive by the sinks it gave to the
 // engine.
 class Generation : public std::enable_shared_from_this<Generation> {
@@ -88,7 +94,7 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
   if (over_) return;
   Choice& choice = choices_[index];
   choice.usage = event.usage;
-  if (event.finish == FinishReason::kError) return fail({500, event.error, "", "engine_error"});
+  if (event.finish == FinishReason::kError) return fail(engine_error(event));
   if (event.finish == FinishReason::kCancelled) return fail({503, "the server is shutting down", "", "unavailable"});
   for (const TokenLogprob& token : event.logprobs) choice.logprobs->add(token);
   if (plan_.body.stream) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 #include <random>
 
@@ -41,7 +42,10 @@ void ServedModels::set_state(State state) {
 
 ServedModels::State ServedModels::state() const {
   const std::lock_guard lock(mutex_);
-  return state_;
+  const bool lost = !models_.empty() && std::none_of(models_.begin(), models_.end(), [](const ServedModelPtr& model) {
+    return model->engine.can_serve();
+  });
+  return state_ == State::kReady && lost ? State::kLost : state_;
 }
 
 std::vector<ServedModelPtr> ServedModels::list() const {

@@ -28,10 +28,11 @@ using ServedModelPtr = std::shared_ptr<ServedModel>;
 // All functions may be called from any thread.
 class ServedModels {
  public:
-  enum class State { kLoading, kReady, kDraining };
+  enum class State { kLoading, kReady, kDraining, kLost };
 
   void add(ServedModelPtr model);
   void set_state(State state);
+  // kLost: all is loaded, but no model has its devices any more.
   State state() const;
   std::vector<ServedModelPtr> list() const;
   // "" and "default" are the first. Throws RequestError: 404 model_not_found, 503 while it may still be loading.

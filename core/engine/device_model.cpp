@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 #include <nacelle/plugin.hpp>
 
 #include "core/base/error.hpp"
 #include "core/engine/weight_source.hpp"
+#include "sdk/runtime/names.hpp"
 
 namespace nacelle {
 namespace {
@@ -16,8 +16,6 @@ namespace {
 constexpr std::uint32_t kCandidates = 64;
 // Sparse logit adjustments a row, shared by the step's rows; a row with more is adjusted on the host.
 constexpr std::uint32_t kAdjustmentsPerRow = 512;
-// Of the free memory, what the KV cache may take when nobody says otherwise.
-constexpr double kCacheShare = 0.5;
 
 // Row counts of the plans: a step runs in the smallest that holds it.
 std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std::uint32_t vocabulary) {
@@ -29,7 +27,7 @@ std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std:
     bucket.output_rows = bucket.sequences;
     bucket.context = options.context;
     bucket.candidates = std::min(kCandidates, std::max(1u, vocabulary));
-    bucket.adjustments = kAdjustmentsPerRow * bucket.output_rows;
+    bucket.adjustments = vocabulary ? kAdjustmentsPerRow * bucket.output_rows : 0;
     buckets.push_back(bucket);
     if (rows >= options.max_rows) return buckets;
   }
@@ -39,15 +37,18 @@ std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std:
 
 DeviceModel::DeviceModel(PluginHost& host, const DeviceRecord& device, std::unique_ptr<sdk::Graph> graph,
                          const ModelFiles& files, const DeviceModelOptions& options)
-    : host_(&host), api_(device.api), record_(device), graph_(std::move(graph)) {
+    : host_(&host),
+      api_(device.api),
+      record_(device),
+      graph_(std::move(graph)),
+      key_type_(options.key_type),
+      value_type_(options.value_type) {
   try {
     call("open the device", [&](nacelle_error** error) { return api_->device_open(record_.index, &device_, error); });
     call("create a stream", [&](nacelle_error** error) { return api_->stream_create(device_, &stream_, error); });
     buckets_ = make_buckets(options, this->graph().vocabulary);
     prepare(files, options);
     tune(options);
-    create_cache(options);
-    compile();
   } catch (...) {
     destroy();
     throw;
@@ -66,10 +67,9 @@ void DeviceModel::destroy() noexcept {
 
 void DeviceModel::check_hot(nacelle_status status, const char* what) {
   if (status == NACELLE_OK) return;
-  lost_ = lost_ || status == NACELLE_DEVICE_LOST;
-  throw Error(lost_ ? ErrorKind::kUnavailable : ErrorKind::kInternal,
-              record_.name + ": " + what + " failed with status " + std::to_string(status) +
-                  (lost_ ? ": the device is lost; restart the server once it is back" : ""));
+  if (status == NACELLE_DEVICE_LOST) lost_ = true;
+  if (lost_) throw Error(ErrorKind::kUnavailable, "the device " + record_.name + " is lost");
+  throw Error(ErrorKind::kInternal, record_.name + ": " + what + " failed with " + sdk::status_name(status));
 }
 
 void DeviceModel::prepare(const ModelFiles& files, const DeviceModelOptions& options) {
@@ -110,50 +110,43 @@ nacelle_ceilings DeviceModel::ceilings() const {
   return ceilings;
 }
 
-// Blocks for as many tokens as asked, or as memory allows; each group gets the same count of tokens.
-void DeviceModel::create_cache(const DeviceModelOptions& options) {
-  if (graph().cache_group_count == 0) return;
+void DeviceModel::set_cache_options(std::uint32_t block_tokens) {
   cache_options_ = sdk::make<nacelle_cache_options>();
-  cache_options_.block_tokens = record_.block_tokens ? record_.block_tokens : 32;
-  cache_options_.key_type = options.key_type;
-  cache_options_.value_type = options.value_type;
+  cache_options_.block_tokens = block_tokens;
+  cache_options_.key_type = key_type_;
+  cache_options_.value_type = value_type_;
   cache_options_.group_count = graph().cache_group_count;
-  block_counts_.assign(graph().cache_group_count, 1);
+  block_counts_.resize(graph().cache_group_count, 1);
   cache_options_.block_counts = block_counts_.data();
+}
 
-  std::uint64_t bytes_per_block = 0;  // over all groups
+std::uint64_t DeviceModel::block_bytes(std::uint32_t block_tokens) {
+  set_cache_options(block_tokens);
+  std::uint64_t all = 0;
   for (std::uint32_t group = 0; group < graph().cache_group_count; ++group) {
     std::uint64_t bytes = 0;
     call("lay out the KV cache", [&](nacelle_error** error) {
       return api_->cache_block_bytes(weights_, &cache_options_, group, &bytes, error);
     });
-    bytes_per_block += bytes;
+    all += bytes;
   }
+  return all;
+}
+
+std::uint64_t DeviceModel::memory_free() const {
   auto now = sdk::make<nacelle_device_info>();
   call("ask for free memory", [&](nacelle_error** error) { return api_->device_info(record_.index, &now, error); });
-  const auto budget = static_cast<std::uint64_t>(static_cast<double>(now.memory_free) * kCacheShare);
-  const std::uint64_t block_tokens = cache_options_.block_tokens;
-  const std::uint64_t per_sequence = (options.context + block_tokens - 1) / block_tokens;
-  std::uint64_t count = (options.cache_tokens + block_tokens - 1) / block_tokens;
-  if (count == 0)  // all sequences at full length where that fits, else what fits
-    count = std::min(per_sequence * options.max_sequences, budget / std::max<std::uint64_t>(bytes_per_block, 1));
-  if (count < per_sequence)
-    throw Error(ErrorKind::kResource,
-                record_.name + ": the KV cache of one sequence of " + std::to_string(options.context) +
-                    " tokens takes " + std::to_string(per_sequence * bytes_per_block >> 20) + " MiB (" +
-                    std::to_string(per_sequence) + " blocks of " + std::to_string(bytes_per_block >> 10) + " KiB), " +
-                    std::to_string(count * bytes_per_block >> 20) + " MiB may be used; ask for a smaller --context");
-  count = std::min<std::uint64_t>(count, std::numeric_limits<std::int32_t>::max() / block_tokens);
-  block_counts_.assign(graph().cache_group_count, static_cast<std::uint32_t>(count));
-  call("allocate the KV cache",
-       [&](nacelle_error** error) { return api_->cache_create(weights_, &cache_options_, &cache_, error); });
-  cache_bytes_ = count * bytes_per_block;
-  cache_tokens_ = static_cast<std::uint32_t>(count * block_tokens);
-  blocks_.block_tokens = cache_options_.block_tokens;
-  for (std::uint32_t group = 0; group < graph().cache_group_count; ++group) {
-    blocks_.windows.push_back(graph().cache_groups[group]->window);
-    blocks_.pools.emplace_back(static_cast<std::uint32_t>(count));
+  return now.memory_free;
+}
+
+void DeviceModel::start(std::uint32_t block_tokens, std::uint32_t block_count) {
+  if (graph().cache_group_count) {
+    set_cache_options(block_tokens);
+    block_counts_.assign(graph().cache_group_count, block_count);
+    call("allocate the KV cache",
+         [&](nacelle_error** error) { return api_->cache_create(weights_, &cache_options_, &cache_, error); });
   }
+  compile();
 }
 
 void DeviceModel::compile() {
@@ -168,13 +161,6 @@ void DeviceModel::compile() {
     plans_.push_back(plan);
     call("bind a plan to the KV cache", [&](nacelle_error** error) { return api_->bind(plan.handle, cache_, error); });
   }
-}
-
-Plan& DeviceModel::plan_for(std::uint32_t rows, std::uint32_t sequences, std::uint32_t output_rows) {
-  const auto holds = [&](const Plan& plan) {
-    return plan.bucket.rows >= rows && plan.bucket.sequences >= sequences && plan.bucket.output_rows >= output_rows;
-  };
-  return *std::find_if(plans_.begin(), plans_.end(), holds);
 }
 
 std::byte* DeviceModel::step_block(Plan& plan) {
@@ -199,6 +185,14 @@ void DeviceModel::run(Plan& plan) {
 
 void DeviceModel::read_logits(const Plan& plan, std::uint32_t row, bool adjusted, std::span<float> logits) {
   check_hot(api_->read_logits(plan.handle, stream_, plan.slot, row, adjusted, logits.data()), "reading logits");
+}
+
+void DeviceModel::read_value(const Plan& plan, std::uint32_t value, std::span<float> data) {
+  check_hot(api_->read_value(plan.handle, stream_, plan.slot, value, data.data(), data.size()), "reading a boundary");
+}
+
+void DeviceModel::write_value(const Plan& plan, std::uint32_t value, std::span<const float> data) {
+  check_hot(api_->write_value(plan.handle, stream_, plan.slot, value, data.data(), data.size()), "writing a boundary");
 }
 
 nacelle_plan_statistics DeviceModel::statistics() const {

@@ -1,5 +1,5 @@
-// The objects behind the backend's ABI that make up a loaded model: device, weights, cache, plans, stream. RAII over
-// the C table; the engine's thread only, but for what is marked otherwise.
+// The objects behind the backend's ABI that make up a model, or a segment of one, on a device: device, weights, cache,
+// plans, stream. RAII over the C table; the engine's thread only, but for what is marked otherwise.
 #pragma once
 
 #include <nacelle/backend.h>
@@ -14,7 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "core/engine/kv_blocks.hpp"
 #include "core/formats/model_files.hpp"
 #include "core/plugin_host/plugin_host.hpp"
 #include "sdk/runtime/graph.hpp"
@@ -45,33 +44,39 @@ struct DeviceModelOptions {
 
 class DeviceModel {
  public:
-  // Packs the weights of `graph` (already decomposed for this device) and compiles its plans. `files` is read during
-  // the call.
+  // Packs the weights of `graph` (already decomposed for this device). `files` is read during the call.
   DeviceModel(PluginHost& host, const DeviceRecord& device, std::unique_ptr<sdk::Graph> graph, const ModelFiles& files,
               const DeviceModelOptions& options);
   ~DeviceModel();
   DeviceModel(const DeviceModel&) = delete;
   DeviceModel& operator=(const DeviceModel&) = delete;
 
+  // Once, before the first run: makes a cache of `block_count` blocks a group and compiles the plans, one a bucket. The
+  // buckets follow from the options alone, so that segments of one model have the same.
+  void start(std::uint32_t block_tokens, std::uint32_t block_count);
+
   const nacelle_graph& graph() const noexcept { return graph_->view(); }
-  const std::string& device_name() const noexcept { return record_.name; }
+  const DeviceRecord& device() const noexcept { return record_; }
   std::uint64_t weight_bytes() const { return api_->weights_bytes(weights_); }
-  std::uint64_t cache_bytes() const noexcept { return cache_bytes_; }
-  KvBlocks& blocks() noexcept { return blocks_; }
-  std::uint32_t cache_tokens() const noexcept { return cache_tokens_; }
+  // Of one block in each cache group, together.
+  std::uint64_t block_bytes(std::uint32_t block_tokens);
+  // Of the device, now.
+  std::uint64_t memory_free() const;
 
   // True once the backend has said that the device is gone; nothing can be run any more.
   bool lost() const noexcept { return lost_; }
 
-  // The smallest plan that holds this much.
-  Plan& plan_for(std::uint32_t rows, std::uint32_t sequences, std::uint32_t output_rows);
+  std::vector<Plan>& plans() noexcept { return plans_; }
+  const std::vector<Plan>& plans() const noexcept { return plans_; }
   // Host memory of the plan's current slot.
   std::byte* step_block(Plan& plan);
   // Runs the current slot and waits for it; the slot's output block is then valid. Throws Error(kUnavailable) when the
-  // device is lost.
+  // device is lost, as the functions below do.
   void run(Plan& plan);
   const std::byte* output_block(const Plan& plan);
   void read_logits(const Plan& plan, std::uint32_t row, bool adjusted, std::span<float> logits);
+  void read_value(const Plan& plan, std::uint32_t value, std::span<float> data);
+  void write_value(const Plan& plan, std::uint32_t value, std::span<const float> data);
   // The next step writes the plan's other slot.
   static void advance(Plan& plan) noexcept { plan.slot = (plan.slot + 1) % plan.step.slot_count; }
   nacelle_plan_statistics statistics() const;
@@ -84,7 +89,7 @@ class DeviceModel {
  private:
   void prepare(const ModelFiles& files, const DeviceModelOptions& options);
   void tune(const DeviceModelOptions& options);
-  void create_cache(const DeviceModelOptions& options);
+  void set_cache_options(std::uint32_t block_tokens);
   void compile();
   void destroy() noexcept;
   // Runs `body(&error)`; throws Error with the backend's message, "cannot" and `what` before it.
@@ -112,6 +117,7 @@ class DeviceModel {
   const nacelle_backend_api* api_;
   DeviceRecord record_;
   std::unique_ptr<sdk::Graph> graph_;
+  nacelle_type key_type_, value_type_;
   std::vector<nacelle_bucket> buckets_;
   std::vector<std::uint32_t> block_counts_;
   nacelle_cache_options cache_options_{};
@@ -120,11 +126,8 @@ class DeviceModel {
   nacelle_weights* weights_ = nullptr;
   nacelle_cache* cache_ = nullptr;
   std::vector<Plan> plans_;
-  KvBlocks blocks_;
-  std::uint32_t cache_tokens_ = 0;
-  std::uint64_t cache_bytes_ = 0;
   std::atomic<const Plan*> last_run_ = nullptr;  // read by statistics() from any thread
-  bool lost_ = false;
+  std::atomic<bool> lost_ = false;               // read from any thread
   std::optional<nacelle_tune_report> tuned_;
 };
 

@@ -12,6 +12,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/engine/placed_model.hpp"
 #include "core/engine/scheduler.hpp"
 #include "core/engine/step.hpp"
 
@@ -33,12 +34,12 @@ class Engine::Loop {
   void advance(Sequence& sequence, DeviceRow& logits);
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = {});
-  void fail_all(const std::string& error);
+  void fail_all(std::string error);
   void check(const GenerationRequest& request) const;
   Usage usage(const Sequence& sequence) const;
 
   Model& model_;
-  DeviceModel& device_;
+  PlacedModel& device_;
   EngineOptions options_;
   Scheduler scheduler_;
   std::vector<bool> host_adjusted_;
@@ -77,7 +78,7 @@ Engine::Loop::~Loop() {
 // --------------------------------------------------------------------------------------------
 
 void Engine::Loop::check(const GenerationRequest& request) const {
-  const std::size_t vocabulary = device_.graph().vocabulary;
+  const std::size_t vocabulary = device_.vocabulary();
   if (request.prompt.empty()) throw Error(ErrorKind::kInvalidArgument, "the prompt has no tokens", "prompt");
   if (request.prompt.size() >= model_.context())
     throw Error(ErrorKind::kInvalidArgument,
@@ -176,11 +177,11 @@ void Engine::Loop::step() {
   const std::vector<Chunk>& chunks = scheduler_.plan();
   if (chunks.empty()) return;
   const StepCounts counts = count_step(chunks);
-  Plan& plan = device_.plan_for(counts.rows, counts.sequences, counts.output_rows);
-  write_step(chunks, plan, device_.step_block(plan), host_adjusted_);
-  device_.run(plan);
+  const std::size_t plan = device_.plan_for(counts);
+  write_step(chunks, device_, plan, host_adjusted_);
+  device_.run(plan, counts);
 
-  DeviceRow logits(device_, plan, device_.graph().vocabulary);
+  DeviceRow logits(device_.last(), device_.plan(device_.size() - 1, plan), device_.vocabulary());
   ended_.clear();
   std::uint32_t row = 0, prompt_tokens = 0;
   for (const Chunk& chunk : chunks) {
@@ -194,7 +195,7 @@ void Engine::Loop::step() {
     advance(sequence, logits);
     ++row;
   }
-  DeviceModel::advance(plan);
+  device_.advance(plan);
   {
     std::lock_guard lock(mutex_);
     stats_.steps += 1;
@@ -257,6 +258,7 @@ void Engine::Loop::finish(std::unique_ptr<Sequence> sequence, FinishReason reaso
     GenerationEvent event;
     event.finish = reason;
     event.error = error;
+    if (device_.lost()) event.error_kind = ErrorKind::kUnavailable;
     event.usage = usage(*sequence);
     sequence->sink(std::move(event));
   }
@@ -269,12 +271,15 @@ void Engine::Loop::finish(std::unique_ptr<Sequence> sequence, FinishReason reaso
   if (alive_ == 0) idle_.notify_all();
 }
 
-// A step that failed cannot be repeated: its cache rows are unknown. Everything in flight ends with the error.
-void Engine::Loop::fail_all(const std::string& error) {
+// A step that failed cannot be repeated: its cache rows are unknown. Everything in flight ends with the error; where a
+// device is lost, so does what comes later, and the caller is told that another try elsewhere may do.
+void Engine::Loop::fail_all(std::string error) {
+  if (device_.lost()) {
+    error += ": this request can be retried elsewhere, or here once the server was restarted";
+    std::lock_guard lock(mutex_);
+    lost_ = error;
+  }
   for (auto& sequence : scheduler_.remove_all()) finish(std::move(sequence), FinishReason::kError, error);
-  if (!device_.lost()) return;
-  std::lock_guard lock(mutex_);
-  lost_ = error;
 }
 
 // ---- The public face
@@ -287,6 +292,7 @@ RequestId Engine::submit(GenerationRequest request, EventSink sink) {
   return loop_->submit(std::move(request), std::move(sink));
 }
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
+bool Engine::can_serve() const noexcept { return !model_->device().lost(); }
 bool Engine::drain(std::chrono::milliseconds deadline) { return loop_->drain(deadline); }
 EngineStats Engine::stats() const {
   EngineStats stats = loop_->stats();

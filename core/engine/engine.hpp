@@ -45,6 +45,9 @@ class Engine {
   // [any thread] Takes no new requests; returns true when all have finished, false at the deadline.
   bool drain(std::chrono::milliseconds deadline);
 
+  // [any thread] False once a device of the model is lost: every later submit throws Error(kUnavailable).
+  bool can_serve() const noexcept;
+
   const Model& model() const noexcept { return *model_; }
   EngineStats stats() const;
 

@@ -7,9 +7,9 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
-#include "core/engine/device_model.hpp"
+#include "core/engine/placed_model.hpp"
+#include "core/engine/placement.hpp"
 #include "core/plugin_host/model_config.hpp"
-#include "sdk/runtime/decompose.hpp"
 #include "sdk/runtime/graph_builder.hpp"
 #include "sdk/runtime/names.hpp"
 
@@ -55,54 +55,66 @@ std::unique_ptr<sdk::Graph> build_graph(PluginHost& host, const PluginRecord& pl
   }
 }
 
-// Rewrites what the device does not know into parts that it does.
-std::unique_ptr<sdk::Graph> fit_graph(std::unique_ptr<sdk::Graph> graph, PluginHost& host, const DeviceRecord& device,
-                                      const ModelFiles& files) {
-  nacelle_device* handle = nullptr;
-  nacelle_error* error = nullptr;
-  const nacelle_status status = device.api->device_open(device.index, &handle, &error);
-  check(host.services(), status, error, device.name + ": cannot open the device");
-  const std::unique_ptr<nacelle_device, void (*)(nacelle_device*)> close(handle, device.api->device_close);
-  std::string unsupported;
-  auto fitted = sdk::decompose(
-      *graph,
-      [&](const nacelle_graph& view, std::uint32_t op) {
-        return device.api->supports(handle, &view, op) == NACELLE_OK;
-      },
-      &unsupported);
-  if (!fitted)
-    throw Error(ErrorKind::kUnsupported,
-                files.path().string() + ": device " + device.name + " cannot run " + unsupported, "device");
-  return fitted;
-}
-
 bool is_all_f32(const ModelFiles& files) {
   const auto tensors = files.tensors();
   return std::all_of(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.type == NACELLE_TYPE_F32; });
 }
 
-// The model's own context, or, where its KV cache would not fit beside the weights, the largest multiple of 256 that
-// does.
-std::uint32_t default_context(const nacelle_model_description& description, const nacelle_graph& graph,
-                              const LoadOptions& options, const ModelFiles& files, const DeviceRecord& device) {
+// The most tokens whose KV cache takes half of what a device has left beside its segment's weights.
+std::uint64_t tokens_that_fit(const PlacedSegment& segment, const LoadOptions& options) {
+  const sdk::GraphRecord& graph = segment.graph->record();
   std::uint64_t bytes_per_token = 1;
-  for (std::uint32_t i = 0; i < graph.cache_group_count; ++i) {
-    const nacelle_cache_group& group = *graph.cache_groups[i];
+  for (const nacelle_cache_group& group : graph.cache_groups)
     bytes_per_token += group.layer_count * (row_bytes(options.key_type, group.key_width) +
                                             row_bytes(options.value_type, group.value_width));
+  const std::uint64_t weights = sdk::stored_weight_bytes(graph), free = segment.device.memory_free;
+  return (free > weights ? free - weights : 0) / 2 / bytes_per_token;
+}
+
+// The model's own context, or, where its KV cache would not fit beside the weights, the largest multiple of 256 that
+// does on every device.
+std::uint32_t default_context(const nacelle_model_description& description, const std::vector<PlacedSegment>& segments,
+                              const LoadOptions& options, const ModelFiles& files) {
+  std::uint64_t fits = description.context_length;
+  const PlacedSegment* tightest = nullptr;
+  for (const PlacedSegment& segment : segments) {
+    const std::uint64_t here = tokens_that_fit(segment, options);
+    if (here >= fits) continue;
+    fits = here;
+    tightest = &segment;
   }
-  const std::uint64_t weights = files.total_tensor_bytes();
-  const std::uint64_t free = device.memory_free > weights ? device.memory_free - weights : 0;
-  const std::uint64_t fits = free / 2 / bytes_per_token;
-  if (description.context_length <= fits) return description.context_length;
+  if (!tightest) return description.context_length;
   const auto context = static_cast<std::uint32_t>(std::max<std::uint64_t>(fits / 256 * 256, 256));
-  log::warning("{}: the model's context of {} tokens would need {} MiB of KV cache; loading with {} (set --context)",
-               files.path().string(), description.context_length, description.context_length * bytes_per_token >> 20,
-               context);
+  log::warning("{}: the KV cache of the model's context of {} tokens does not fit {}; loading with {} (set --context)",
+               files.path().string(), description.context_length, tightest->device.name, context);
   return context;
 }
 
+DeviceModelOptions device_options(const LoadOptions& options) {
+  DeviceModelOptions own;
+  own.context = options.context;
+  own.max_sequences = options.max_sequences;
+  own.max_rows = options.max_batch_tokens;
+  own.cache_tokens = options.cache_tokens;
+  own.key_type = options.key_type;
+  own.value_type = options.value_type;
+  own.pins = options.pins;
+  own.tune_budget = options.tune_budget;
+  own.tune_again = options.tune_again;
+  own.progress = options.progress;
+  own.tune_progress = options.tune_progress;
+  return own;
+}
+
 }  // namespace
+
+std::string to_string(const std::vector<Placement>& placement) {
+  if (placement.size() == 1) return placement.front().device;
+  std::string text;
+  for (const Placement& part : placement)
+    text += (text.empty() ? "" : ", ") + part.device + " (" + std::to_string(part.layers) + " layers)";
+  return text;
+}
 
 Model::~Model() = default;
 
@@ -121,29 +133,17 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   check(host.services(), status, error, files.path().string() + ": " + plugin.name);
   model->load_tokenizer(options);
 
-  const DeviceRecord device = options.device.empty() ? host.default_device() : host.find_device(options.device);
-  auto graph = fit_graph(build_graph(host, plugin, files, *config.table()), host, device, files);
+  const auto graph = build_graph(host, plugin, files, *config.table());
   const nacelle_type kv_type = is_all_f32(files) ? NACELLE_TYPE_F32 : NACELLE_TYPE_F16;
   if (options.key_type == NACELLE_TYPE_INVALID) options.key_type = kv_type;
   if (options.value_type == NACELLE_TYPE_INVALID) options.value_type = kv_type;
-  if (options.context == 0)
-    options.context = default_context(model->description_, graph->view(), options, files, device);
   options.max_sequences = std::min(options.max_sequences, options.max_batch_tokens);
-
-  DeviceModelOptions device_options;
-  device_options.context = options.context;
-  device_options.max_sequences = options.max_sequences;
-  device_options.max_rows = options.max_batch_tokens;
-  device_options.cache_tokens = options.cache_tokens;
-  device_options.key_type = options.key_type;
-  device_options.value_type = options.value_type;
-  device_options.pins = options.pins;
-  device_options.tune_budget = options.tune_budget;
-  device_options.tune_again = options.tune_again;
-  device_options.progress = options.progress;
-  device_options.tune_progress = options.tune_progress;
-  model->device_ = std::make_unique<DeviceModel>(host, device, std::move(graph), files, device_options);
-  model->placement_ = {{device.name, model->description_.layer_count}};
+  const auto placement =
+      place_model(host, graph->record(), files, options.device, options.split, device_options(options));
+  auto segments = cut_model(host, placement, graph->record(), files);
+  if (options.context == 0) options.context = default_context(model->description_, segments, options, files);
+  model->device_ = std::make_unique<PlacedModel>(host, std::move(segments), files, device_options(options));
+  for (const PlacedLayers& part : placement) model->placement_.push_back({part.device.name, part.layers});
   model->options_ = std::move(options);
   return model;
 }

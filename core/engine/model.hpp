@@ -1,4 +1,4 @@
-// A model that is loaded on a device: files, tokenizer, chat template, packed weights, KV cache and plans.
+// A model that is loaded on its devices: files, tokenizer, chat template, packed weights, KV cache and plans.
 #pragma once
 
 #include <nacelle/architecture.h>
@@ -22,7 +22,8 @@ namespace nacelle {
 struct LoadOptions {
   std::filesystem::path path = {};
   std::string name = {};                 // served id; empty: the file's stem
-  std::string device = {};               // "cpu", "cuda:1"; empty: the best device
+  std::string device = {};               // "cpu", "cuda:1"; empty: the fastest device, see placement.hpp
+  std::string split = {};                // "cpu:0=4,cuda:1=8": layers by device, in order; not with `device`
   std::uint32_t context = 0;             // tokens of the longest sequence; 0: the model's own, cut to what memory holds
   std::uint32_t max_sequences = 32;      // sequences that run at once
   std::uint32_t max_batch_tokens = 512;  // token budget of a step
@@ -44,7 +45,10 @@ struct Placement {
   std::uint32_t layers = 0;
 };
 
-class DeviceModel;  // core/engine/device_model.hpp: the objects behind the backend's ABI
+// "cpu", or "cpu (4 layers), cuda:1 (8 layers)".
+std::string to_string(const std::vector<Placement>& placement);
+
+class PlacedModel;  // core/engine/placed_model.hpp: the model's segments on their devices
 
 // Immutable after load, but for the device state that only the engine touches.
 class Model {
@@ -66,10 +70,10 @@ class Model {
   const ChatTemplate* chat_template() const noexcept { return chat_template_.get(); }
   std::uint32_t context() const noexcept { return options_.context; }  // tokens, as loaded
   const std::vector<Placement>& placement() const noexcept { return placement_; }
-  std::uint64_t weight_bytes() const;  // packed, on the device
+  std::uint64_t weight_bytes() const;  // packed, on the devices
   std::uint64_t cache_bytes() const;
-  DeviceModel& device() noexcept { return *device_; }
-  const DeviceModel& device() const noexcept { return *device_; }
+  PlacedModel& device() noexcept { return *device_; }
+  const PlacedModel& device() const noexcept { return *device_; }
   // Every kernel case of the model; see nacelle_backend_api.kernels.
   void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visitor) const;
 
@@ -84,7 +88,7 @@ class Model {
   nacelle_model_description description_{};
   std::string architecture_;
   std::vector<Placement> placement_;
-  std::unique_ptr<DeviceModel> device_;
+  std::unique_ptr<PlacedModel> device_;
 };
 
 }  // namespace nacelle

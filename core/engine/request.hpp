@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/tokenizer/tokenizer.hpp"
 
 namespace nacelle {
@@ -63,8 +64,9 @@ struct GenerationEvent {
   std::vector<TokenId> ids;            // the stop token is left out
   std::vector<TokenLogprob> logprobs;  // one for each id, where asked
   FinishReason finish = FinishReason::kNone;
-  Usage usage;        // so far
-  std::string error;  // one line, with kError
+  Usage usage;                                  // so far
+  std::string error;                            // one line, with kError
+  ErrorKind error_kind = ErrorKind::kInternal;  // with kError; kUnavailable: the same request may succeed later
 };
 
 // Called on the engine's thread, events of one request in order, the last one with `finish` set. Must not block or

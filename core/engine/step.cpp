@@ -60,9 +60,9 @@ bool write_sampling(const Sequence& sequence, std::uint32_t capacity, std::uint3
   return fits;
 }
 
-}  // namespace
-
-void write_step(std::span<const Chunk> chunks, const Plan& plan, std::byte* block, std::vector<bool>& host_adjusted) {
+// The block of one segment, whose cache groups are `groups` of the sequences' tables.
+void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<const std::uint32_t> groups,
+                   std::byte* block, std::vector<bool>& host_adjusted) {
   StepArrays step(plan.step, block);
   host_adjusted.clear();
   std::uint32_t row = 0, output = 0, context = 0;
@@ -80,8 +80,8 @@ void write_step(std::span<const Chunk> chunks, const Plan& plan, std::byte* bloc
       step.adapter_slots[row] = NACELLE_NO_VALUE;
     }
     const std::size_t stride = static_cast<std::size_t>(plan.bucket.sequences) * plan.step.table_width;
-    for (std::size_t group = 0; group < sequence.blocks.groups(); ++group) {
-      const auto table = sequence.blocks.table(group);
+    for (std::size_t group = 0; group < groups.size(); ++group) {
+      const auto table = sequence.blocks.table(groups[group]);
       std::copy(table.begin(), table.end(), step.block_tables + group * stride + index * plan.step.table_width);
     }
     if (chunk.wants_logits()) {
@@ -92,6 +92,17 @@ void write_step(std::span<const Chunk> chunks, const Plan& plan, std::byte* bloc
   }
   step.sequence_starts[chunks.size()] = row;
   *step.header = {1, row, static_cast<std::uint32_t>(chunks.size()), output, context, 0};
+}
+
+}  // namespace
+
+// The last segment comes last: it selects, so what its block has no room for is adjusted on the host.
+void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t index,
+                std::vector<bool>& host_adjusted) {
+  for (std::size_t segment = 0; segment < model.size(); ++segment) {
+    Plan& plan = model.plan(segment, index);
+    write_segment(chunks, plan, model.cache_groups(segment), model.segment(segment).step_block(plan), host_adjusted);
+  }
 }
 
 DeviceRow::DeviceRow(DeviceModel& device, const Plan& plan, std::uint32_t vocabulary)

@@ -5,20 +5,17 @@
 #include <span>
 #include <vector>
 
-#include "core/engine/device_model.hpp"
+#include "core/engine/placed_model.hpp"
 #include "core/engine/sampler.hpp"
 #include "core/engine/scheduler.hpp"
 
 namespace nacelle {
 
-struct StepCounts {
-  std::uint32_t rows = 0, sequences = 0, output_rows = 0;
-};
 StepCounts count_step(std::span<const Chunk> chunks);
 
-// Writes the step block of `plan` at `block`. A row whose adjustments do not fit is left as the model gives it, and
-// `host_adjusted[row]` is set: the sampler then works on the whole row.
-void write_step(std::span<const Chunk> chunks, const Plan& plan, std::byte* block, std::vector<bool>& host_adjusted);
+// Writes the step blocks of plan `index` of every segment. A row whose adjustments do not fit is left as the model
+// gives it, and `host_adjusted[row]` is set: the sampler then works on the whole row.
+void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t index, std::vector<bool>& host_adjusted);
 
 // One output row of the step that ran last.
 class DeviceRow : public LogitsRow {

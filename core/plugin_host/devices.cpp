@@ -133,8 +133,14 @@ std::vector<DeviceRecord> PluginHost::devices_of(const PluginRecord& plugin) con
 std::vector<DeviceRecord> PluginHost::devices() const {
   std::vector<DeviceRecord> all;
   for (const PluginRecord& plugin : plugins_) {
-    if (!plugin.backend) continue;
-    for (DeviceRecord& device : devices_of(plugin)) all.push_back(std::move(device));
+    if (plugin.backend) {
+      for (DeviceRecord& device : devices_of(plugin)) all.push_back(std::move(device));
+    } else if (plugin.kind == "backend") {
+      DeviceRecord none;
+      none.backend = none.name = plugin.name;
+      none.reason = plugin.reason;
+      all.push_back(std::move(none));
+    }
   }
   return all;
 }
@@ -180,24 +186,22 @@ DeviceRecord PluginHost::find_device(std::string_view name) const {
   return found[index];
 }
 
+std::vector<DeviceRecord> PluginHost::candidates() const {
+  std::vector<DeviceRecord> all = devices();
+  std::erase_if(all, [](const DeviceRecord& device) { return !rank(device); });
+  std::stable_sort(all.begin(), all.end(), [](const DeviceRecord& a, const DeviceRecord& b) {
+    return *rank(a) < *rank(b) || (*rank(a) == *rank(b) && a.memory_free > b.memory_free);
+  });
+  return all;
+}
+
 DeviceRecord PluginHost::default_device() const {
-  const auto all = devices();
-  const DeviceRecord* best = nullptr;
+  const auto chosen = candidates();
+  if (!chosen.empty()) return chosen.front();
   std::vector<std::string> reasons;
-  for (const DeviceRecord& device : all) {
-    const auto own = rank(device);
-    if (!own) {
-      reasons.push_back(device.name + " (" + (device.usable ? "only used when named" : device.reason) + ")");
-      continue;
-    }
-    const bool better =
-        !best || *own < *rank(*best) || (*own == *rank(*best) && device.memory_free > best->memory_free);
-    if (better) best = &device;
-  }
-  if (!best)
-    throw Error(ErrorKind::kUnavailable,
-                "no device can be used; `nacelle plugins` tells more; found: " + join(reasons));
-  return *best;
+  for (const DeviceRecord& device : devices())
+    reasons.push_back(device.name + " (" + (device.usable ? "only used when named" : device.reason) + ")");
+  throw Error(ErrorKind::kUnavailable, "no device can be used; `nacelle plugins` tells more; found: " + join(reasons));
 }
 
 }  // namespace nacelle

@@ -82,14 +82,17 @@ class PluginHost {
   // The same after asking each backend for its devices: one without a usable device is kUnavailable. Opens drivers.
   std::vector<PluginRecord> probe_plugins() const;
 
-  // The devices of all backends; one entry, not usable, for a backend without any. Opens drivers. Any thread.
+  // The devices of all backends; one entry, not usable, for a backend without any or whose plugin was not loaded. Opens
+  // drivers. Any thread.
   std::vector<DeviceRecord> devices() const;
   // "BACKEND" or "BACKEND:INDEX"; asks that backend only. Throws Error: kInvalidArgument for a malformed name,
   // kNotFound where there is none such (and says what there is), kUnavailable with the reason where it cannot be used.
   // Any thread.
   DeviceRecord find_device(std::string_view name) const;
-  // The best usable device: GPU, integrated GPU, CPU; more free memory first. Emulated and reference devices are never
-  // chosen. Throws Error(kUnavailable) with each backend's reason. Any thread.
+  // The usable devices that may be chosen by themselves, best by kind and memory first: GPU, integrated GPU, CPU; more
+  // free memory first. Emulated and reference devices are never among them. Opens drivers. Any thread.
+  std::vector<DeviceRecord> candidates() const;
+  // The first of them. Throws Error(kUnavailable) with each backend's reason where there is none. Any thread.
   DeviceRecord default_device() const;
 
   const nacelle_host* services() const noexcept;

@@ -3,8 +3,9 @@
 #include <catch2/catch.hpp>
 #include <random>
 
-#include "core/engine/device_model.hpp"
+#include "core/engine/placed_model.hpp"
 #include "core/engine/step.hpp"
+#include "tests/golden/last_logits.hpp"
 #include "tests/shared_data.hpp"
 #include "tests/support/engine_fixture.hpp"
 
@@ -13,59 +14,11 @@ using namespace nacelle::test;
 
 namespace {
 
-std::vector<TokenId> random_prompt(std::size_t size, unsigned seed, std::uint32_t vocabulary) {
-  std::mt19937 random(seed);
-  std::vector<TokenId> prompt(size);
-  for (TokenId& token : prompt) token = static_cast<TokenId>(random() % vocabulary);
-  return prompt;
-}
-
-// Computes all sequences to the end of their prompts, `chunk` tokens of each a step; returns each one's last logits.
-std::vector<std::vector<float>> last_logits(Model& model, const std::vector<std::vector<TokenId>>& prompts,
-                                            std::uint32_t chunk) {
-  DeviceModel& device = model.device();
-  std::vector<std::unique_ptr<Sequence>> sequences;
-  for (const auto& prompt : prompts) {
-    sequences.push_back(std::make_unique<Sequence>(
-        sequences.size(), greedy(prompt, 1), [](GenerationEvent&&) {}, device.blocks(), nullptr, 0,
-        static_cast<std::uint32_t>(prompt.size() + 1)));
-    REQUIRE(sequences.back()->blocks.reserve(sequences.back()->size()));
-  }
-  std::vector<std::vector<float>> result(prompts.size());
-  for (bool more = true; more;) {
-    std::vector<Chunk> chunks;
-    std::uint32_t budget = model.options().max_batch_tokens;
-    for (const auto& sequence : sequences) {
-      const std::uint32_t count = std::min({chunk, sequence->pending(), budget});
-      if (count == 0) continue;
-      chunks.push_back({sequence.get(), sequence->computed, count});
-      budget -= count;
-    }
-    more = !chunks.empty();
-    if (!more) break;
-    const StepCounts counts = count_step(chunks);
-    Plan& plan = device.plan_for(counts.rows, counts.sequences, counts.output_rows);
-    std::vector<bool> host_adjusted;
-    write_step(chunks, plan, device.step_block(plan), host_adjusted);
-    device.run(plan);
-    std::uint32_t row = 0;
-    for (const Chunk& done : chunks) {
-      done.sequence->computed += done.count;
-      if (done.sequence->pending() != 0) continue;
-      auto& logits = result[done.sequence->id];
-      logits.resize(device.graph().vocabulary);
-      device.read_logits(plan, row++, false, logits);
-    }
-    DeviceModel::advance(plan);
-  }
-  return result;
-}
-
 void check_invariance(const std::string& path, const std::string& isa, unsigned threads) {
   INFO(path << " isa '" << isa << "' threads " << threads);
   const auto host = make_host(threads, isa);
   const auto model = Model::load(*host, {.path = path, .device = "cpu", .max_sequences = 33, .max_batch_tokens = 600});
-  const std::uint32_t vocabulary = model->device().graph().vocabulary;
+  const std::uint32_t vocabulary = model->device().vocabulary();
   std::vector<std::vector<TokenId>> prompts;
   for (unsigned i = 0; i < 33; ++i) prompts.push_back(random_prompt(3 + i * 5 % 67, i, vocabulary));
   prompts[0] = random_prompt(400, 99, vocabulary);

@@ -5,5 +5,6 @@ import './chat.mjs';
 import './completions.mjs';
 import './errors.mjs';
 import './connections.mjs';
+import './devices.mjs';
 
 after(() => server.stop());

@@ -31,6 +31,7 @@ struct Answer {
   FinishReason finish = FinishReason::kNone;
   Usage usage;
   std::string error;
+  ErrorKind error_kind = ErrorKind::kInternal;
 };
 
 // Submits on construction; wait() blocks until the last event.
@@ -46,6 +47,7 @@ class Pending {
       answer.usage = event.usage;
       answer.finish = event.finish;
       answer.error = event.error;
+      answer.error_kind = event.error_kind;
       ++state->events;
       state->changed.notify_all();
     });

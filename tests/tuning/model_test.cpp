@@ -18,7 +18,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
-#include "core/engine/device_model.hpp"
+#include "core/engine/placed_model.hpp"
 #include "core/plugin_host/tuning_store.hpp"
 #include "tests/support/engine_fixture.hpp"
 

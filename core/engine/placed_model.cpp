@@ -1,0 +1,183 @@
+// Loading segments, and running them in a row.
+#include "core/engine/placed_model.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <nacelle/plugin.hpp>
+#include <string>
+
+#include "core/base/error.hpp"
+
+namespace nacelle {
+namespace {
+
+// Of the free memory, what the KV cache may take when nobody says otherwise.
+constexpr double kCacheShare = 0.5;
+
+// Devices that compute in the host's memory share it.
+std::string memory_of(const DeviceRecord& device) { return device.kind == NACELLE_DEVICE_GPU ? device.name : "host"; }
+
+std::uint64_t rows_of(std::int64_t extent, const StepCounts& counts) {
+  return extent == NACELLE_DIM_SEQUENCES     ? counts.sequences
+         : extent == NACELLE_DIM_OUTPUT_ROWS ? counts.output_rows
+                                             : counts.rows;
+}
+
+// A segment's part of the whole model's progress.
+std::function<void(std::uint64_t, std::uint64_t)> part_of(
+    const std::function<void(std::uint64_t, std::uint64_t)>& whole, std::size_t index, std::size_t count) {
+  if (!whole || count == 1) return whole;
+  return [&whole, index, count](std::uint64_t done, std::uint64_t total) {
+    constexpr std::uint64_t kScale = 1000;
+    whole(index * kScale + (total ? done * kScale / total : 0), count * kScale);
+  };
+}
+
+}  // namespace
+
+PlacedModel::PlacedModel(PluginHost& host, std::vector<PlacedSegment> segments, const ModelFiles& files,
+                         const DeviceModelOptions& options) {
+  for (PlacedSegment& from : segments) {
+    DeviceModelOptions own = options;
+    own.progress = part_of(options.progress, segments_.size(), segments.size());
+    Loaded loaded;
+    loaded.inputs = std::move(from.inputs);
+    loaded.cache_groups = std::move(from.cache_groups);
+    for (const sdk::BoundaryLink& link : loaded.inputs) {
+      const nacelle_value& value = *from.graph->view().values[link.to];
+      loaded.staging.emplace_back(static_cast<std::size_t>(value.shape[1]) * options.max_rows);
+    }
+    loaded.model = std::make_unique<DeviceModel>(host, from.device, std::move(from.graph), files, own);
+    segments_.push_back(std::move(loaded));
+  }
+  const std::uint32_t block_tokens = choose_block_tokens();
+  const auto count = static_cast<std::uint32_t>(count_blocks(block_tokens, options));
+  for (Loaded& segment : segments_) segment.model->start(block_tokens, count);
+  make_blocks(block_tokens, count);
+}
+
+// One size for all, since they share the tables: the largest that a device likes.
+std::uint32_t PlacedModel::choose_block_tokens() const {
+  std::uint32_t tokens = 1;
+  for (const Loaded& segment : segments_) tokens = std::max(tokens, segment.model->device().block_tokens);
+  return tokens;
+}
+
+// Blocks for as many tokens as asked, or as memory allows; each group gets the same count.
+std::uint64_t PlacedModel::count_blocks(std::uint32_t block_tokens, const DeviceModelOptions& options) {
+  struct Memory {
+    const DeviceRecord* device;
+    std::uint64_t free, bytes_per_block = 0;
+  };
+  std::map<std::string, Memory> memories;
+  for (Loaded& segment : segments_) {
+    const DeviceRecord& device = segment.model->device();
+    Memory& memory =
+        memories.try_emplace(memory_of(device), Memory{&device, segment.model->memory_free()}).first->second;
+    memory.bytes_per_block += segment.model->block_bytes(block_tokens);
+  }
+  const std::uint64_t per_sequence = (options.context + block_tokens - 1) / block_tokens;
+  std::uint64_t count = (options.cache_tokens + block_tokens - 1) / block_tokens;
+  const bool asked = count != 0;
+  if (!asked) count = per_sequence * options.max_sequences;  // all at full length where that fits, else what fits
+  for (const auto& [name, memory] : memories) {
+    const auto budget = static_cast<std::uint64_t>(static_cast<double>(memory.free) * kCacheShare);
+    if (!asked && memory.bytes_per_block) count = std::min(count, budget / memory.bytes_per_block);
+    if (count < per_sequence && memory.bytes_per_block)
+      throw Error(ErrorKind::kResource,
+                  memory.device->name + ": the KV cache of one sequence of " + std::to_string(options.context) +
+                      " tokens takes " + std::to_string(per_sequence * memory.bytes_per_block >> 20) + " MiB (" +
+                      std::to_string(per_sequence) + " blocks of " + std::to_string(memory.bytes_per_block >> 10) +
+                      " KiB), " + std::to_string(count * memory.bytes_per_block >> 20) +
+                      " MiB may be used; ask for a smaller --context");
+    cache_bytes_ += memory.bytes_per_block;
+  }
+  count = std::min<std::uint64_t>(count, std::numeric_limits<std::int32_t>::max() / block_tokens);
+  cache_bytes_ *= count;
+  return count;
+}
+
+void PlacedModel::make_blocks(std::uint32_t block_tokens, std::uint32_t count) {
+  blocks_.block_tokens = block_tokens;
+  std::map<std::uint32_t, std::uint32_t> windows;  // by group of the whole model
+  for (const Loaded& segment : segments_)
+    for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group)
+      windows[segment.cache_groups[group]] = segment.model->graph().cache_groups[group]->window;
+  for (const auto& [group, window] : windows) {
+    blocks_.windows.push_back(window);
+    blocks_.pools.emplace_back(count);
+  }
+}
+
+std::uint64_t PlacedModel::weight_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const Loaded& segment : segments_) bytes += segment.model->weight_bytes();
+  return bytes;
+}
+
+bool PlacedModel::lost() const noexcept {
+  return std::any_of(segments_.begin(), segments_.end(), [](const Loaded& segment) { return segment.model->lost(); });
+}
+
+std::size_t PlacedModel::plan_for(const StepCounts& counts) const {
+  const std::vector<Plan>& plans = segments_.back().model->plans();
+  const auto holds = [&](const Plan& plan) {
+    return plan.bucket.rows >= counts.rows && plan.bucket.sequences >= counts.sequences &&
+           plan.bucket.output_rows >= counts.output_rows;
+  };
+  return static_cast<std::size_t>(std::find_if(plans.begin(), plans.end(), holds) - plans.begin());
+}
+
+std::span<float> PlacedModel::staged(Loaded& segment, std::size_t input, const StepCounts& counts) const {
+  const nacelle_value& value = *segment.model->graph().values[segment.inputs[input].to];
+  return {segment.staging[input].data(), static_cast<std::size_t>(value.shape[1]) * rows_of(value.shape[0], counts)};
+}
+
+void PlacedModel::run(std::size_t index, const StepCounts& counts) {
+  for (Loaded& segment : segments_) {
+    Plan& own = segment.model->plans()[index];
+    for (std::size_t i = 0; i < segment.inputs.size(); ++i) {
+      const sdk::BoundaryLink& link = segment.inputs[i];
+      const std::span<float> data = staged(segment, i, counts);
+      DeviceModel& maker = *segments_[link.segment].model;
+      maker.read_value(maker.plans()[index], link.from, data);
+      segment.model->write_value(own, link.to, data);
+    }
+    segment.model->run(own);
+  }
+}
+
+void PlacedModel::advance(std::size_t index) {
+  for (Loaded& segment : segments_) DeviceModel::advance(segment.model->plans()[index]);
+}
+
+nacelle_plan_statistics PlacedModel::statistics() const {
+  auto all = sdk::make<nacelle_plan_statistics>();
+  for (const Loaded& segment : segments_) {
+    const nacelle_plan_statistics one = segment.model->statistics();
+    all.submits_per_step += one.submits_per_step;
+    all.allocs_per_step += one.allocs_per_step;
+    all.workspace_bytes += one.workspace_bytes;
+  }
+  return all;
+}
+
+void PlacedModel::visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visitor) const {
+  for (const Loaded& segment : segments_) segment.model->visit_kernels(visitor);
+}
+
+std::optional<nacelle_tune_report> PlacedModel::tuned() const {
+  std::optional<nacelle_tune_report> all;
+  for (const Loaded& segment : segments_) {
+    const auto& one = segment.model->tuned();
+    if (!one) continue;
+    if (!all) all = sdk::make<nacelle_tune_report>();
+    all->cases += one->cases;
+    all->measured += one->measured;
+    all->kept += one->kept;
+  }
+  return all;
+}
+
+}  // namespace nacelle
