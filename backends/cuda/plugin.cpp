@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <nacelle/device_nodes.hpp>
 
 #include "backends/cuda/api.hpp"
 #include "backends/gpu/host/backend.hpp"
@@ -21,6 +22,10 @@ const char* needed_driver() { return CUDART_VERSION >= 13000 ? "580" : CUDART_VE
 class CudaRuntime final : public Runtime {
  public:
   const char* name() const override { return "cuda"; }
+
+  bool hardware_present() const noexcept override {
+    return sdk::device_node_exists({"/dev/nvidiactl", "/dev/nvidia[0-9]*", "/dev/nvhost-gpu", "/dev/dxg"});
+  }
 
   std::uint32_t device_count(std::string& reason) override {
     int driver = 0, count = 0;

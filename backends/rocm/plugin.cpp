@@ -1,4 +1,5 @@
 // The ROCm backend: AMD GPUs of the architectures that it was built for.
+#include <nacelle/device_nodes.hpp>
 #include <sstream>
 
 #include "backends/gpu/host/backend.hpp"
@@ -19,6 +20,8 @@ bool is_built_for(const std::string& architecture) {
 class HipRuntime final : public Runtime {
  public:
   const char* name() const override { return "rocm"; }
+
+  bool hardware_present() const noexcept override { return sdk::device_node_exists({"/dev/kfd", "/dev/dxg"}); }
 
   std::uint32_t device_count(std::string& reason) override {
     reason = library_.open();

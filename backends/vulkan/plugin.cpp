@@ -2,6 +2,7 @@
 // when it is named or chosen.
 #include <memory>
 #include <nacelle/backend.hpp>
+#include <nacelle/device_nodes.hpp>
 #include <optional>
 
 #include "backends/vulkan/device.hpp"
@@ -13,6 +14,12 @@ namespace {
 class VulkanBackend final : public sdk::Backend {
  public:
   explicit VulkanBackend(const sdk::Host& host) : host_(host) {}
+
+  // Software drivers alone are no reason to open them: their devices run only where they are named.
+  bool hardware_present() const noexcept override {
+    return sdk::device_node_exists(
+        {"/dev/dri/renderD*", "/dev/nvidia[0-9]*", "/dev/dxg", "/dev/mali[0-9]*", "/dev/kgsl-3d0"});
+  }
 
   std::uint32_t device_count(std::string_view& reason) override {
     if (!open_instance()) {

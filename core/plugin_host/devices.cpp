@@ -101,6 +101,15 @@ std::optional<int> rank(const DeviceRecord& device) {
   }
 }
 
+// A plugin that throws here is asked for its devices, which tells what is wrong with it.
+bool has_hardware(const PluginRecord& plugin) {
+  try {
+    return plugin.backend->hardware_present() != 0;
+  } catch (...) {
+    return true;
+  }
+}
+
 }  // namespace
 
 std::vector<DeviceRecord> PluginHost::devices_of(const PluginRecord& plugin) const {
@@ -187,8 +196,12 @@ DeviceRecord PluginHost::find_device(std::string_view name) const {
 }
 
 std::vector<DeviceRecord> PluginHost::candidates() const {
-  std::vector<DeviceRecord> all = devices();
-  std::erase_if(all, [](const DeviceRecord& device) { return !rank(device); });
+  std::vector<DeviceRecord> all;
+  for (const PluginRecord& plugin : plugins_) {
+    if (!plugin.backend || !has_hardware(plugin)) continue;
+    for (DeviceRecord& device : devices_of(plugin))
+      if (rank(device)) all.push_back(std::move(device));
+  }
   std::stable_sort(all.begin(), all.end(), [](const DeviceRecord& a, const DeviceRecord& b) {
     return *rank(a) < *rank(b) || (*rank(a) == *rank(b) && a.memory_free > b.memory_free);
   });

@@ -90,7 +90,8 @@ class PluginHost {
   // Any thread.
   DeviceRecord find_device(std::string_view name) const;
   // The usable devices that may be chosen by themselves, best by kind and memory first: GPU, integrated GPU, CPU; more
-  // free memory first. Emulated and reference devices are never among them. Opens drivers. Any thread.
+  // free memory first. Emulated and reference devices are never among them. Opens the drivers of backends that see
+  // hardware at a glance. Any thread.
   std::vector<DeviceRecord> candidates() const;
   // The first of them. Throws Error(kUnavailable) with each backend's reason where there is none. Any thread.
   DeviceRecord default_device() const;

@@ -52,7 +52,8 @@ const std::vector<Kind>& kinds() {
        {NACELLE_BACKEND_ABI_MAJOR, NACELLE_BACKEND_ABI_MINOR},
        1,
        sizeof(nacelle_backend_api),
-       {"device_count",
+       {"hardware_present",
+        "device_count",
         "device_info",
         "device_open",
         "device_close",
@@ -96,9 +97,9 @@ const std::vector<Kind>& kinds() {
   return table;
 }
 
-constexpr std::size_t kFirstSlot = offsetof(nacelle_backend_api, device_count);
+constexpr std::size_t kFirstSlot = offsetof(nacelle_backend_api, hardware_present);
 static_assert(kFirstSlot == offsetof(nacelle_architecture_api, match), "both tables start behind the header");
-static_assert(sizeof(nacelle_backend_api) == kFirstSlot + 34 * sizeof(void*), "functions of kinds() is complete");
+static_assert(sizeof(nacelle_backend_api) == kFirstSlot + 35 * sizeof(void*), "functions of kinds() is complete");
 static_assert(sizeof(nacelle_architecture_api) == kFirstSlot + 3 * sizeof(void*), "functions of kinds() is complete");
 
 const char* or_none(const std::string& sanitizer) { return sanitizer.empty() ? "none" : sanitizer.c_str(); }

@@ -128,12 +128,18 @@ static nacelle_status device_info(uint32_t index, nacelle_device_info* info, nac
 }
 static nacelle_status unused(void) { return NACELLE_UNIMPLEMENTED; }
 
+#ifndef HARDWARE
+#define HARDWARE 1
+#endif
+static uint32_t hardware_present(void) { return HARDWARE; }
+
 static nacelle_backend_api table;
 static void fill_table(void) {
   nacelle_status (*const function)(void) = unused;
-  for (size_t at = offsetof(nacelle_backend_api, device_count); at < sizeof table; at += sizeof function)
+  for (size_t at = offsetof(nacelle_backend_api, hardware_present); at < sizeof table; at += sizeof function)
     memcpy((char*)&table + at, &function, sizeof function);
   table.struct_size = (uint32_t)(TABLE_SIZE);
+  table.hardware_present = hardware_present;
   table.device_count = device_count;
   table.device_info = device_info;
 }

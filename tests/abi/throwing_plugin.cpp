@@ -18,10 +18,9 @@ nacelle_status unused() { return NACELLE_UNIMPLEMENTED; }
 
 NACELLE_EXPORT nacelle_status nacelle_plugin_query(const nacelle_host*, nacelle_plugin_info* info, nacelle_error**) {
   static nacelle_backend_api table;
-  auto* slots = reinterpret_cast<nacelle_status (**)()>(reinterpret_cast<char*>(&table) +
-                                                        offsetof(nacelle_backend_api, device_count));
-  for (std::size_t i = 0; i < (sizeof table - offsetof(nacelle_backend_api, device_count)) / sizeof *slots; ++i)
-    slots[i] = unused;
+  constexpr std::size_t kFirst = offsetof(nacelle_backend_api, hardware_present);
+  auto* slots = reinterpret_cast<nacelle_status (**)()>(reinterpret_cast<char*>(&table) + kFirst);
+  for (std::size_t i = 0; i < (sizeof table - kFirst) / sizeof *slots; ++i) slots[i] = unused;
   table.struct_size = sizeof table;
   table.device_count = device_count;
   info->kind = NACELLE_PLUGIN_BACKEND;

@@ -140,6 +140,7 @@ class EmulatedRuntime final : public Runtime {
  public:
   explicit EmulatedRuntime(const sdk::Host& host) : host_(host) {}
   const char* name() const override { return "emulated_gpu"; }
+  bool hardware_present() const noexcept override { return true; }
   std::uint32_t device_count(std::string&) override { return 2; }
   DeviceProperties properties(std::uint32_t index) override {
     DeviceProperties properties;

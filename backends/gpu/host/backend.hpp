@@ -16,6 +16,7 @@ class GpuBackend : public sdk::Backend {
   GpuBackend(const sdk::Host& host, std::unique_ptr<Runtime> runtime);
   ~GpuBackend() override;
 
+  bool hardware_present() const noexcept override { return runtime_->hardware_present(); }
   std::uint32_t device_count(std::string_view& reason) override;
   nacelle_device_info device_info(std::uint32_t index) override;
   std::unique_ptr<sdk::Device> open(std::uint32_t index) override;

@@ -101,6 +101,7 @@ class Runtime {
   virtual ~Runtime() = default;
   virtual const char* name() const = 0;  // "cuda": opens messages
   // Opens the driver. 0 with a reason is an answer: no driver, too old, no device.
+  virtual bool hardware_present() const noexcept = 0;  // as Backend's
   virtual std::uint32_t device_count(std::string& reason) = 0;
   virtual DeviceProperties properties(std::uint32_t index) = 0;
   virtual std::unique_ptr<Context> open(std::uint32_t index) = 0;

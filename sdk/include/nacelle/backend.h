@@ -278,6 +278,9 @@ NACELLE_LAST_FIELD(nacelle_adapter_update, b, 40);
 typedef struct nacelle_backend_api {
   NACELLE_STRUCT_HEADER;
 
+  /* [any] 0: a glance at the machine shows no hardware of this backend's. Opens no driver and takes microseconds. Where
+   * no user names a device, the host asks for devices only if this is 1. */
+  uint32_t (*hardware_present)(void);
   /* [init] Devices of this plugin. 0 is an answer, not an error; `reason` says why there are none. Drivers are opened
    * here or in device_open, never when the library is loaded. */
   nacelle_status (*device_count)(uint32_t* count, nacelle_string* reason, nacelle_error** error);

@@ -86,6 +86,8 @@ class Device {
 class Backend {
  public:
   virtual ~Backend() = default;
+  // A glance that opens no driver: device_node_exists().
+  virtual bool hardware_present() const noexcept { return true; }
   // `reason` is read when the answer is 0, and must stay valid.
   virtual std::uint32_t device_count(std::string_view& reason) = 0;
   virtual nacelle_device_info device_info(std::uint32_t index) = 0;
@@ -185,6 +187,7 @@ inline void require(bool condition, const char* message) {
 
 inline nacelle_backend_api make_backend_api() {
   auto api = make<nacelle_backend_api>();
+  api.hardware_present = []() -> std::uint32_t { return plugin().backend->hardware_present(); };
   api.device_count = [](std::uint32_t* count, nacelle_string* reason, nacelle_error** error) {
     return guarded(error, [&] {
       std::string_view why;

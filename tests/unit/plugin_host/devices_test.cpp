@@ -120,6 +120,19 @@ TEST_CASE("only the backend that was asked for opens its driver") {
   CHECK_FALSE(cache.get("driver of fast"));
 }
 
+TEST_CASE("a backend that sees no hardware opens its driver only where it is named") {
+  PluginFolder folder;
+  folder.add("absent");
+  folder.add("many");
+  const PluginHost host(folder.options());
+  const TuningStore cache(folder.path() / "cache");
+  CHECK(host.candidates().size() == 1);
+  CHECK(host.default_device().name == "many:1");
+  CHECK_FALSE(cache.get("driver of absent"));
+  CHECK(host.find_device("absent").description == "Software GPU");
+  CHECK(cache.get("driver of absent"));
+}
+
 TEST_CASE("the default device is a GPU before a CPU, and never an emulated one") {
   PluginFolder cpu, gpu, none;
   cpu.add("many");
