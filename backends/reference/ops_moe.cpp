@@ -10,7 +10,7 @@
 namespace nacelle::reference {
 namespace {
 
-constexpr double kNever = -std::numeric_limits<double>::infinity();
+constexpr double kExcluded = -std::numeric_limits<double>::infinity();
 
 // The `count` best of `scores` into the front of `order`, best first; of equals the smaller index comes first.
 void best_of(std::span<const double> scores, std::uint32_t count, std::vector<std::uint32_t>& order) {
@@ -43,7 +43,7 @@ void keep_best_groups(const nacelle_moe_attributes& moe, std::span<double> choic
   }
   best_of(worth, moe.group_count, order);
   for (std::uint32_t i = moe.group_used; i < moe.group_count; ++i)
-    for (double& score : choice.subspan(order[i] * size, size)) score = kNever;
+    for (double& score : choice.subspan(order[i] * size, size)) score = kExcluded;
 }
 
 std::uint32_t checked_expert(std::uint32_t expert, std::uint32_t expert_count) {

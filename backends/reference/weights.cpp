@@ -16,14 +16,14 @@ namespace {
 constexpr std::uint64_t kRowsAtATime = 256;  // few enough that the source's pages can be dropped behind us
 
 // Weights of a model have fewer elements than this by far; the bound keeps every product below from overflowing.
-constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;
+constexpr std::uint64_t kMaxWeightElements = std::uint64_t{1} << 40;
 
 // A weight as [product of all extents but the last, last extent], still without memory.
 Matrix weight_shape(const nacelle_value& value, std::string_view name) {
   Matrix shape{nullptr, 1, 1};
   for (std::uint32_t i = 0; i < value.rank; ++i) {
     const std::int64_t extent = value.shape[i];
-    if (extent <= 0 || static_cast<std::uint64_t>(extent) > kMaxElements / (shape.rows * shape.width))
+    if (extent <= 0 || static_cast<std::uint64_t>(extent) > kMaxWeightElements / (shape.rows * shape.width))
       throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
     (i + 1 == value.rank ? shape.width : shape.rows) *= static_cast<std::uint64_t>(extent);
   }
