@@ -24,7 +24,7 @@ class CudaRuntime final : public Runtime {
   const char* name() const override { return "cuda"; }
 
   bool hardware_present() const noexcept override {
-    return sdk::device_node_exists({"/dev/nvidiactl", "/dev/nvidia[0-9]*", "/dev/nvhost-gpu", "/dev/dxg"});
+    return sdk::device_node_exists({"/dev/nvidia", "/dev/nvhost-gpu", "/dev/dxg"});
   }
 
   std::uint32_t device_count(std::string& reason) override {

@@ -17,8 +17,7 @@ class VulkanBackend final : public sdk::Backend {
 
   // Software drivers alone are no reason to open them: their devices run only where they are named.
   bool hardware_present() const noexcept override {
-    return sdk::device_node_exists(
-        {"/dev/dri/renderD*", "/dev/nvidia[0-9]*", "/dev/dxg", "/dev/mali[0-9]*", "/dev/kgsl-3d0"});
+    return sdk::device_node_exists({"/dev/dri/renderD", "/dev/nvidia", "/dev/dxg", "/dev/mali", "/dev/kgsl-3d0"});
   }
 
   std::uint32_t device_count(std::string_view& reason) override {
