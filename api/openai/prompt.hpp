@@ -10,13 +10,17 @@
 
 namespace nacelle::openai {
 
-// The text that the model's template makes of the conversation, ending where the assistant begins to speak. Throws
-// Error(kInvalidArgument) for what the template refuses, kUnsupported for a model without one.
-std::string render_chat(const Model& model, const ChatPrompt& prompt);
+// What the model's template makes of a conversation.
+struct RenderedChat {
+  std::string text;                 // ends where the assistant begins to speak
+  std::vector<std::size_t> quoted;  // offsets at which a message or a tool, not the template, spells a special token
+};
 
-// The tokens of render_chat(). Special tokens come from the template; BOS is added where the tokenizer asks for one and
-// the template has none. A special token that a user spells out ("<|im_end|>") counts as one: the rendered text no
-// longer says who wrote which part, so do not rely on roles to keep hostile users from each other's turns.
+// Throws Error(kInvalidArgument) for what the template refuses, kUnsupported for a model without one.
+RenderedChat render_chat(const Model& model, const ChatPrompt& prompt);
+
+// The tokens of render_chat(). Special tokens come from the template alone: "<|im_end|>" inside a message is plain
+// text, so nobody ends their own turn. BOS is added where the tokenizer asks for one and the template has none.
 std::vector<TokenId> encode_chat(const Model& model, const ChatPrompt& prompt);
 
 // A plain text with the special tokens that the tokenizer adds. The empty text is BOS alone.

@@ -1,6 +1,8 @@
 // Looks for added tokens in one pass over the text.
 #include "core/tokenizer/added_tokens.hpp"
 
+#include <algorithm>
+
 #include "core/tokenizer/unicode.hpp"
 
 namespace nacelle {
@@ -48,7 +50,21 @@ bool AddedTokens::empty(Stage stage) const noexcept {
   return stage == Stage::kRaw ? raw_all_.empty() : normalized_.empty();
 }
 
-std::vector<Segment> AddedTokens::split(std::string_view text, Stage stage, bool parse_special) const {
+std::vector<std::size_t> AddedTokens::special_spellings(std::string_view text) const {
+  std::vector<std::size_t> starts;
+  for (std::size_t pos = 0; pos < text.size() && !raw_all_.empty(); ++pos) {
+    if (!raw_all_.may_start(text[pos])) continue;
+    bool special = false;
+    raw_all_.for_each_at(text, pos, [&](const StringMatcher::Entry& e) {
+      special |= tokens_[static_cast<std::size_t>(e.value)].special;
+    });
+    if (special) starts.push_back(pos);
+  }
+  return starts;
+}
+
+std::vector<Segment> AddedTokens::split(std::string_view text, Stage stage, bool parse_special,
+                                        std::span<const std::size_t> quoted) const {
   const StringMatcher& matcher = stage == Stage::kNormalized ? normalized_ : parse_special ? raw_all_ : raw_plain_;
   std::vector<Segment> segments;
   std::size_t done = 0;
@@ -58,8 +74,11 @@ std::vector<Segment> AddedTokens::split(std::string_view text, Stage stage, bool
       continue;
     }
     const AddedToken* found = nullptr;
-    matcher.for_each_at(text, pos,
-                        [&](const StringMatcher::Entry& e) { found = &tokens_[static_cast<std::size_t>(e.value)]; });
+    const bool is_quoted = std::binary_search(quoted.begin(), quoted.end(), pos);
+    matcher.for_each_at(text, pos, [&](const StringMatcher::Entry& e) {
+      const AddedToken& token = tokens_[static_cast<std::size_t>(e.value)];
+      if (!(token.special && is_quoted)) found = &token;
+    });
     if (!found) {
       ++pos;
       continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,11 @@ class AddedTokens {
   bool empty(Stage stage) const noexcept;
   // Covers `text`; segments view it. Special tokens count as normalized = false whatever they say: a chat template's
   // tokens must be found as they are written.
-  std::vector<Segment> split(std::string_view text, Stage stage, bool parse_special) const;
+  // `quoted`: as EncodeOptions has it.
+  std::vector<Segment> split(std::string_view text, Stage stage, bool parse_special,
+                             std::span<const std::size_t> quoted = {}) const;
+  // As Tokenizer's.
+  std::vector<std::size_t> special_spellings(std::string_view text) const;
 
  private:
   std::vector<AddedToken> tokens_;

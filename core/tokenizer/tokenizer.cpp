@@ -79,9 +79,11 @@ Tokenizer::~Tokenizer() = default;
 
 std::vector<TokenId> Tokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
   std::string repaired;
+  bool parse_special = options.parse_special;
   if (!unicode::is_valid(utf8)) {
     if (unicode::append_valid(repaired, utf8) > 0) repaired += unicode::kReplacement;
     utf8 = repaired;
+    parse_special &= options.quoted.empty();  // whose offsets are of another text now: nothing is special then
   }
   ScratchPool::Loan scratch(*pool_);
   std::vector<TokenId> out;
@@ -90,7 +92,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view utf8, const EncodeOption
   if (parts_->added.empty(AddedTokens::Stage::kRaw)) {
     encode_plain(utf8, true, *scratch, out);
   } else {
-    for (const Segment& segment : parts_->added.split(utf8, AddedTokens::Stage::kRaw, options.parse_special)) {
+    for (const Segment& segment : parts_->added.split(utf8, AddedTokens::Stage::kRaw, parse_special, options.quoted)) {
       if (segment.id >= 0) {
         out.push_back(segment.id);
       } else {
@@ -100,6 +102,10 @@ std::vector<TokenId> Tokenizer::encode(std::string_view utf8, const EncodeOption
   }
   if (options.add_special) out.insert(out.end(), parts_->suffix.begin(), parts_->suffix.end());
   return out;
+}
+
+std::vector<std::size_t> Tokenizer::special_spellings(std::string_view text) const {
+  return parts_->added.special_spellings(text);
 }
 
 void Tokenizer::encode_plain(std::string_view text, bool at_start, EncodeScratch& scratch,

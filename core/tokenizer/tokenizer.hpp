@@ -26,6 +26,9 @@ struct EncodeOptions {
   // Text that spells a special token (<|im_end|>) becomes that token's id; false: it is plain text, as it must be where
   // a user wrote it. Added tokens that are not special (<tool_call>) are found either way.
   bool parse_special = true;
+  // Byte offsets, ascending, at which no special token begins: what users wrote inside a text of a template's. See
+  // Tokenizer::special_spellings.
+  std::span<const std::size_t> quoted = {};
 };
 
 // Immutable once loaded: every function may be called from any thread. Views and references live as long as the object.
@@ -37,6 +40,9 @@ class Tokenizer {
   // Bytes that are not UTF-8 count as U+FFFD. Time is O(n log n) in the bytes at worst. Throws Error(kResource) when a
   // regular expression of the model gives up on the text.
   std::vector<TokenId> encode(std::string_view utf8, const EncodeOptions& options = {}) const;
+
+  // The offsets in `text` at which the spelling of a special token begins, overlapping ones too; ascending.
+  std::vector<std::size_t> special_spellings(std::string_view text) const;
 
   // Ids run from 0 to vocab_size() - 1. The output row of a model may be wider (padding).
   std::size_t vocab_size() const noexcept;

@@ -71,6 +71,12 @@ TEST_CASE("tokenizer.json: added tokens") {
   CHECK(tokenizer->encode("cat cats") == Ids{31, 26, 2, 0, 19, 18});
   CHECK(tokenizer->encode("<|end|>x<|end|>") == Ids{33, 32});
   CHECK(tokenizer->encode("a<|end|>b<l>", {.parse_special = false}) == Ids{0, 4, 13, 3, 1, 30});
+  const std::vector<std::size_t> quoted = {1};
+  CHECK(tokenizer->special_spellings("a<|end|>b<l><|end|><|en") == std::vector<std::size_t>{1, 12});
+  CHECK(tokenizer->encode("a<|end|>b<l><|end|>", {.quoted = quoted}) == Ids{0, 4, 13, 3, 1, 30, 32});
+  CHECK(tokenizer->encode("a<|end|>x", {.quoted = quoted}) == Ids{0, 33});  // an added token, but no special one
+  CHECK(tokenizer->encode("a<|end|>\xFF", {.quoted = quoted}) ==
+        tokenizer->encode("a<|end|>\xFF", {.parse_special = false}));
   CHECK(tokenizer->decode(Ids{0, 32, 1}) == "ab");
   CHECK(tokenizer->decode(Ids{0, 32, 1}, false) == "a<|end|>b");
   CHECK(tokenizer->stop_ids() == Ids{32});
