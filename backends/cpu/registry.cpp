@@ -12,6 +12,11 @@ std::span<const KernelTable* const> kernel_tables() noexcept {
     &kAvxVnniQuantKernels,
     &kAvx2Kernels,
     &kAvx2QuantKernels,
+#elif defined(__aarch64__)
+    &kI8mmQuantKernels,
+    &kDotprodQuantKernels,
+    &kNeonKernels,
+    &kNeonQuantKernels,
 #endif
     &kPortableKernels,
     &kPortableQuantKernels,

@@ -202,6 +202,9 @@ extern const KernelTable kAvx2Kernels, kAvx2QuantKernels;
 extern const KernelTable kAvxVnniQuantKernels;
 extern const KernelTable kAvx512Kernels, kAvx512QuantKernels;
 extern const KernelTable kAvx512Bf16Kernels;  // matmul only
+#elif defined(__aarch64__)
+extern const KernelTable kNeonKernels, kNeonQuantKernels;
+extern const KernelTable kDotprodQuantKernels, kI8mmQuantKernels;
 #endif
 
 }  // namespace nacelle::cpu
