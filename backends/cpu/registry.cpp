@@ -6,6 +6,7 @@ namespace nacelle::cpu {
 std::span<const KernelTable* const> kernel_tables() noexcept {
   static constexpr const KernelTable* kTables[] = {
 #if defined(__x86_64__)
+    &kAmxKernels,
     &kAvx512Bf16Kernels,
     &kAvx512Kernels,
     &kAvx512QuantKernels,
