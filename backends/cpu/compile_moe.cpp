@@ -10,11 +10,6 @@
 namespace nacelle::cpu {
 namespace {
 
-constexpr std::uint32_t kTileRows = 48;  // rows that share one pass over an expert's weights, as in other matmuls
-constexpr std::uint32_t kFewRows = 4;
-constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;  // of a unit
-constexpr std::uint64_t kScratchFloats = kTileRows * kMostGroups * kGroupRows;
-
 // ---- Choosing
 
 // Of `count` values the index of the largest that is not taken, the smallest of equals; NaN is never preferred.
@@ -113,7 +108,7 @@ struct Order {
         tiles(reinterpret_cast<Tile*>(positions + most_pairs)) {}
 
   static std::uint64_t bytes(std::uint64_t most_pairs, std::uint64_t experts) {
-    const std::uint64_t most_tiles = most_pairs / kTileRows + std::min(most_pairs, experts);
+    const std::uint64_t most_tiles = most_pairs / kRowBlock + std::min(most_pairs, experts);
     return sizeof(Header) + most_pairs * 2 * sizeof(std::uint32_t) + most_tiles * sizeof(Tile);
   }
 };
@@ -127,8 +122,8 @@ void sort(Order& order, std::uint32_t pair_count, std::span<std::uint32_t> ends,
   std::uint32_t begin = 0;
   for (std::uint32_t expert = 0; expert < ends.size(); ++expert) {
     const std::uint32_t end = begin + std::exchange(ends[expert], begin);
-    for (; begin < end; begin += std::min(kTileRows, end - begin)) {
-      const std::uint32_t count = std::min(kTileRows, end - begin);
+    for (; begin < end; begin += std::min(kRowBlock, end - begin)) {
+      const std::uint32_t count = std::min(kRowBlock, end - begin);
       order.tiles[order.header->tiles++] = {expert, begin, count};
       order.header->most_rows = std::max(order.header->most_rows, count);
     }
@@ -140,7 +135,6 @@ void sort(Order& order, std::uint32_t pair_count, std::span<std::uint32_t> ends,
   }
 }
 
-// Groups of a unit: as the kernel's tile has. Few rows take more: their kernels stream them, and claiming costs less.
 std::uint32_t unit_groups(const Order::Header& order, std::uint64_t groups, const MatmulVariant& variant) {
   const std::uint64_t wanted = order.most_rows <= kFewRows ? order.tiles * groups / 64 : variant.tile_groups;
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(wanted, kFewGroups, kMostGroups));
