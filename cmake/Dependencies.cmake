@@ -1,13 +1,16 @@
 # The libraries we stand on, all from Debian bookworm; `./dev deps` installs them. Of Boost the header-only parts are used, and
 # Boost.Context in tests.
-find_package(Boost 1.81 REQUIRED)
 find_package(nlohmann_json REQUIRED)
-find_package(spdlog REQUIRED)
-find_package(CLI11 REQUIRED)
 find_package(Threads REQUIRED)
 if(NACELLE_TESTS)
   find_package(Catch2 2.13 REQUIRED)
 endif()
+if(NACELLE_KERNELS_ONLY)
+  return()
+endif()
+find_package(Boost 1.81 REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CLI11 REQUIRED)
 
 # Neither package ships a CMake file on Debian. The static archives keep the program free of two run-time dependencies.
 function(nacelle_find_static name header library)

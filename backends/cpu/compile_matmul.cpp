@@ -7,13 +7,6 @@
 namespace nacelle::cpu {
 namespace {
 
-// Rows that share one pass over a tile of weights: few enough that their encoded activations stay in L2.
-constexpr std::uint32_t kRowBlock = 48;
-// Groups of a unit: as the kernel's tile has. Few rows take more: their kernels stream them, and claiming costs less.
-constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;
-constexpr std::uint32_t kFewRows = 4;
-constexpr std::uint64_t kScratchFloats = kRowBlock * kMostGroups * kGroupRows;
-
 struct Tiling {
   std::uint32_t groups;  // of a unit
   std::uint32_t rows;    // of a unit

@@ -80,6 +80,9 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_GATHER: return gather(op);
     case NACELLE_OP_POOL: return pool(op);
     case NACELLE_OP_NORMALISE: return normalise(op);
+    case NACELLE_OP_MOE_ROUTE: return moe_route(op);
+    case NACELLE_OP_MOE_MATMUL: return moe_matmul(index);
+    case NACELLE_OP_MOE_COMBINE: return moe_combine(op);
     case NACELLE_OP_ADAPTER_MATMUL: return adapter_matmul(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:

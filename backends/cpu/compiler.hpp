@@ -14,6 +14,14 @@
 
 namespace nacelle::cpu {
 
+// ---- Units of matmuls
+// Rows that share one pass over a tile of weights: few enough that their encoded activations stay in L2.
+inline constexpr std::uint32_t kRowBlock = 48;
+// Groups of a unit: as the kernel's tile has. Few rows take more: their kernels stream them, and claiming costs less.
+inline constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;
+inline constexpr std::uint32_t kFewRows = 4;
+inline constexpr std::uint64_t kScratchFloats = kRowBlock * kMostGroups * kGroupRows;
+
 struct Program {
   std::vector<Step> steps;
   std::deque<Place> places;              // addresses are kept by the steps
@@ -108,6 +116,9 @@ class Compiler {
   void adapter_matmul(const nacelle_op& op);
   void matmul(std::uint32_t index);
   void attention(const nacelle_op& op);
+  void moe_route(const nacelle_op& op);
+  void moe_matmul(std::uint32_t index);
+  void moe_combine(const nacelle_op& op);
   void logits_select(const nacelle_op& op);
   const Place* rope_rows(const RopeTable& table);
   std::uint32_t tile_index(std::uint32_t rows);
@@ -119,6 +130,11 @@ class Compiler {
   // For a step that writes whole blocks of the value: what it can encode while they are warm, with places made for it.
   std::vector<Encoding> plan_encodings(std::uint32_t value);
   void push_matmul(std::vector<MatmulPart> parts, const Place* x);
+
+  // compile_moe.cpp
+  Place* sort_experts(std::uint32_t value, std::uint32_t expert_count);
+  Place* gather_experts(const nacelle_op& op, Place* sorted, const MatmulVariant& variant);
+  void push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, const Place* sorted, std::uint32_t used);
 
   const CpuWeights& weights_;
   const nacelle_graph& graph_;
@@ -133,6 +149,7 @@ class Compiler {
   Lead chain_lead_ = Lead::kRows;
   std::vector<RowFunction> chain_;
   std::map<std::pair<std::uint32_t, decltype(MatmulVariant::encode)>, Place*> encoded_;  // by value and encoding
+  std::map<std::uint32_t, Place*> sorted_;  // by the value that holds the experts
   std::vector<std::pair<const RopeTable*, Place*>> rope_rows_;
 };
 

@@ -17,6 +17,7 @@ enum class Isa {
   kAvxVnni,     // and the 256-bit dot product of AVX-VNNI
   kAvx512,      // kAvx2 and AVX-512 F, BW, VL, DQ, VNNI
   kAvx512Bf16,  // and BF16
+  kAmx,         // and tiles of int8 and BF16
   kNeon,        // the baseline of armv8, by its own instructions
   kDotprod,     // and the dot product of armv8.2
   kI8mm,        // and the mixed-sign one of armv8.6
@@ -25,7 +26,8 @@ enum class Isa {
 #if defined(__aarch64__)
 inline constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 #elif defined(__x86_64__)
-inline constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Bf16};
+inline constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kAvx2,       Isa::kAvxVnni,
+                                   Isa::kAvx512,   Isa::kAvx512Bf16, Isa::kAmx};
 #else
 inline constexpr Isa kAllIsas[] = {Isa::kPortable};
 #endif
@@ -64,8 +66,10 @@ constexpr IsaSet all_up_to(Isa cap) {
 }
 
 // What a processor and its operating system say of themselves. x86-64: CPUID.1:ECX, CPUID.7:EBX, CPUID.7:ECX,
-// CPUID.(7,1):EAX and the low half of XCR0; a word that does not exist is 0. armv8: AT_HWCAP and AT_HWCAP2.
-using FeatureWords = std::array<std::uint64_t, 5>;
+// CPUID.(7,1):EAX, the low half of XCR0, and CPUID.7:EDX; a word that does not exist is 0. armv8: AT_HWCAP and
+// AT_HWCAP2. (isa_features.cpp)
+using FeatureWords = std::array<std::uint64_t, 6>;
+// Asks Linux for the tiles' memory where the processor has them; XCR0's bit 18 is missing where it refuses.
 FeatureWords read_features() noexcept;
 
 // The levels whose features are all there.

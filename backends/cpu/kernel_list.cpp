@@ -1,5 +1,6 @@
 // What `nacelle kernels` shows: each case of the model, the variant that runs it, and why the others do not.
 #include <cstdio>
+#include <map>
 #include <nacelle/types.hpp>
 #include <set>
 #include <string>
@@ -131,11 +132,28 @@ void CpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_inf
       if (of.most_rows[rows] && selection_.choice(i, rows).variant) CaseLines(selection_, i, rows, bytes).show(visit);
   }
   std::set<std::string> shapes;
+  std::map<std::string, const MatmulVariant*> products;
   for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    if (graph_.ops[i]->kind == NACELLE_OP_MOE_MATMUL) {
+      const PackedMatrix& of = matrices_[0][graph_.values[graph_.ops[i]->inputs[1]]->weight];
+      products[type_name(of.type) + " E=" + std::to_string(of.experts) + " N=" + std::to_string(of.rows) +
+               " K=" + std::to_string(of.columns)] = of.variant;
+    }
     if (graph_.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph_.ops[i]->attributes));
     shapes.insert("H=" + std::to_string(of.head_count) + " G=" + std::to_string(of.kv_head_count) +
                   " D=" + std::to_string(of.key_width));
+  }
+  for (const auto& [pattern, variant] : products) {
+    Line line;
+    line.op = "moe_matmul";
+    line.pattern = pattern;
+    line.variant = variant->name;
+    line.reason = std::string("lowest static cost, not measured; numerics ") + variant->numerics;
+    line.info.revision = variant->revision;
+    line.info.state = NACELLE_KERNEL_SELECTED;
+    line.info.static_cost = variant->cost;
+    line.show(visit);
   }
   for (const std::string& shape : shapes) {
     Line line;

@@ -6,12 +6,18 @@ namespace nacelle::cpu {
 std::span<const KernelTable* const> kernel_tables() noexcept {
   static constexpr const KernelTable* kTables[] = {
 #if defined(__x86_64__)
+    &kAmxKernels,
     &kAvx512Bf16Kernels,
     &kAvx512Kernels,
     &kAvx512QuantKernels,
     &kAvxVnniQuantKernels,
     &kAvx2Kernels,
     &kAvx2QuantKernels,
+#elif defined(__aarch64__)
+    &kI8mmQuantKernels,
+    &kDotprodQuantKernels,
+    &kNeonKernels,
+    &kNeonQuantKernels,
 #endif
     &kPortableKernels,
     &kPortableQuantKernels,

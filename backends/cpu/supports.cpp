@@ -25,9 +25,14 @@ bool is_vector(const nacelle_value* value) {  // absent is fine
          (value->kind == NACELLE_VALUE_WEIGHT &&
           (value->type == NACELLE_TYPE_F32 || value->type == NACELLE_TYPE_F16 || value->type == NACELLE_TYPE_BF16));
 }
-bool is_matrix(const nacelle_value* value) {
-  return value && value->kind == NACELLE_VALUE_WEIGHT && value->rank == 2 && packable(value->type) &&
-         value->shape[1] > 0 && value->shape[1] % type_info(value->type)->block_elements == 0;
+// Of rank 2; those of experts have rank 3.
+bool is_matrix(const nacelle_value* value, std::uint32_t rank = 2) {
+  if (!value || value->kind != NACELLE_VALUE_WEIGHT || value->rank != rank || !packable(value->type)) return false;
+  const std::int64_t columns = value->shape[rank - 1];
+  return columns > 0 && columns % type_info(value->type)->block_elements == 0;
+}
+bool is_choice(const nacelle_value* value) {  // experts of rows
+  return value && value->type == NACELLE_TYPE_U32 && value->kind == NACELLE_VALUE_INTERMEDIATE && value->shape[0] < 0;
 }
 
 template <class T>
@@ -56,6 +61,19 @@ bool takes_rope(const nacelle_graph& graph, const nacelle_op& op) {
          is_vector(input(graph, op, 3));
 }
 
+bool takes_moe(const nacelle_graph& graph, const nacelle_op& op) {
+  const auto of = attributes<nacelle_moe_attributes>(op);
+  if (!of.used_count || of.used_count > of.expert_count || !is_activation(input(graph, op, 0))) return false;
+  if (op.kind == NACELLE_OP_MOE_COMBINE) return is_activation(input(graph, op, 1));
+  if (op.kind == NACELLE_OP_MOE_MATMUL)
+    return is_matrix(input(graph, op, 1), 3) && input(graph, op, 1)->shape[0] == of.expert_count &&
+           is_choice(input(graph, op, 2)) && is_vector(input(graph, op, 3));
+  if (of.routing < NACELLE_ROUTE_SOFTMAX_THEN_TOP || of.routing > NACELLE_ROUTE_SIGMOID) return false;
+  if (!is_vector(input(graph, op, 1))) return false;
+  return !of.group_count || (of.expert_count % of.group_count == 0 && of.group_used <= of.group_count &&
+                             of.expert_count / of.group_count * of.group_used >= of.used_count);
+}
+
 bool all_activations(const nacelle_graph& graph, const nacelle_op& op) {
   for (std::uint32_t i = 0; i < op.input_count; ++i)
     if (!is_activation(input(graph, op, i))) return false;
@@ -75,6 +93,9 @@ bool takes(const nacelle_graph& graph, const nacelle_op& op) {
     case NACELLE_OP_ADD:
     case NACELLE_OP_MUL: return is_activation(first) && second && (is_activation(second) || is_vector(second));
     case NACELLE_OP_GATHER: return is_activation(first) && is_index_input(second);
+    case NACELLE_OP_MOE_ROUTE:
+    case NACELLE_OP_MOE_MATMUL:
+    case NACELLE_OP_MOE_COMBINE: return takes_moe(graph, op);
     case NACELLE_OP_ADAPTER_MATMUL:
       return is_activation(first) && is_activation(second) && is_index_input(input(graph, op, 2));
     case NACELLE_OP_UNARY:

@@ -88,7 +88,7 @@ std::vector<bool> matrix_weights(const nacelle_graph& graph) {
   std::vector<bool> is_matrix(graph.weight_count);
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
     const nacelle_op& op = *graph.ops[i];
-    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING)
+    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING || op.kind == NACELLE_OP_MOE_MATMUL)
       is_matrix[graph.values[op.inputs[1]]->weight] = true;
   }
   return is_matrix;
@@ -141,22 +141,30 @@ void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
                                                   "that has no kernel; expected f32, f16, bf16, q8_0 or q4_0");
   PackedMatrix& matrix = matrices_[0][weight];
   matrix.type = value.type;
-  matrix.rows = extent.rows;
+  matrix.experts = value.rank == 3 ? static_cast<std::uint64_t>(value.shape[0]) : 1;
+  matrix.rows = extent.rows / matrix.experts;
   matrix.columns = extent.columns;
   matrix.group_bytes = packed_group_bytes(value.type, extent.columns);
-  memory_[weight] = sdk::Buffer(host_, matrix.groups() * matrix.group_bytes);
+  memory_[weight] = sdk::Buffer(host_, matrix.experts * matrix.groups() * matrix.group_bytes);
   matrix.memory = {memory_[weight].data(), memory_[weight].size()};
   bytes_ += matrix.memory.size();
-  const std::uint64_t per_group = row_bytes(value.type, extent.columns) * kGroupRows;
+  for (std::uint64_t expert = 0; expert < matrix.experts; ++expert) load_rows(source, weight, expert);
+}
+
+void CpuWeights::load_rows(const nacelle_weight_source& source, std::uint32_t weight, std::uint64_t expert) {
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const PackedMatrix& matrix = matrices_[0][weight];
+  const std::uint64_t per_group = row_bytes(matrix.type, matrix.columns) * kGroupRows;
   const std::uint64_t step = std::max<std::uint64_t>(1, kChunkBytes / per_group) * kGroupRows;
-  for (std::uint64_t begin = 0; begin < extent.rows; begin += step) {
-    const std::uint64_t count = std::min(step, extent.rows - begin);
-    const SourceRows rows(host_, source, weight, name, begin, count, value.type, extent.columns);
+  for (std::uint64_t begin = 0; begin < matrix.rows; begin += step) {
+    const std::uint64_t count = std::min(step, matrix.rows - begin);
+    const SourceRows rows(host_, source, weight, name, expert * matrix.rows + begin, count, matrix.type,
+                          matrix.columns);
     host_.parallel_for(packed_groups(count), 1, [&](std::uint64_t first, std::uint64_t last) {
       for (std::uint64_t g = first; g < last; ++g)
-        pack_group(value.type, rows.row(g * kGroupRows), rows.row_bytes_apart(),
+        pack_group(matrix.type, rows.row(g * kGroupRows), rows.row_bytes_apart(),
                    static_cast<std::uint32_t>(std::min<std::uint64_t>(kGroupRows, count - g * kGroupRows)),
-                   extent.columns, matrix.memory.as<std::uint8_t>((begin / kGroupRows + g) * matrix.group_bytes));
+                   matrix.columns, matrix.group(expert, begin / kGroupRows + g));
     });
   }
 }

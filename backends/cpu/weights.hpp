@@ -30,15 +30,20 @@ struct PackedBytes {
   }
 };
 
-// A matrix [rows, columns] in packed groups, with the kernel that multiplies by it.
+// A matrix [rows, columns] in packed groups, with the kernel that multiplies by it; or as many of them as there are
+// experts, each in groups of its own.
 struct PackedMatrix {
   nacelle_type type = NACELLE_TYPE_INVALID;
   std::uint64_t rows = 0, columns = 0;
+  std::uint64_t experts = 1;
   std::uint64_t group_bytes = 0;
   const MatmulVariant* variant = nullptr;
   PackedBytes memory;
 
   std::uint32_t groups() const { return static_cast<std::uint32_t>(packed_groups(rows)); }
+  std::uint8_t* group(std::uint64_t expert, std::uint64_t index) const {
+    return memory.as<std::uint8_t>((expert * groups() + index) * group_bytes);
+  }
 };
 
 class CpuWeights final : public sdk::Weights {
@@ -59,7 +64,7 @@ class CpuWeights final : public sdk::Weights {
   IsaSet isa() const { return isa_; }
   const VectorKernels& vectors() const { return *choose_table(isa_).vectors; }
   const nacelle_graph& graph() const { return graph_; }
-  // Of the value `value`, which is a weight used by EMBEDDING or MATMUL; with the variant for the plan that is being
+  // Of the value `value`, which is a weight used by EMBEDDING or a matmul; with the variant for the plan that is being
   // compiled.
   const PackedMatrix& matrix(std::uint32_t value) const {
     const std::uint32_t weight = graph_.values[value]->weight;
@@ -73,6 +78,7 @@ class CpuWeights final : public sdk::Weights {
 
  private:
   void load_matrix(const nacelle_weight_source& source, std::uint32_t weight);
+  void load_rows(const nacelle_weight_source& source, std::uint32_t weight, std::uint64_t expert);
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_rope_tables(std::uint32_t context);
   // Gives each matrix the variants of the selection.

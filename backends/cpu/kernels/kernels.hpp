@@ -201,7 +201,10 @@ extern const KernelTable kPortableKernels, kPortableQuantKernels;
 extern const KernelTable kAvx2Kernels, kAvx2QuantKernels;
 extern const KernelTable kAvxVnniQuantKernels;
 extern const KernelTable kAvx512Kernels, kAvx512QuantKernels;
-extern const KernelTable kAvx512Bf16Kernels;  // matmul only
+extern const KernelTable kAvx512Bf16Kernels, kAmxKernels;  // matmul only
+#elif defined(__aarch64__)
+extern const KernelTable kNeonKernels, kNeonQuantKernels;
+extern const KernelTable kDotprodQuantKernels, kI8mmQuantKernels;
 #endif
 
 }  // namespace nacelle::cpu

@@ -82,10 +82,10 @@ inline void float_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t 
 }
 
 // As many accumulators as the register file holds beside the weights and one activation.
-constexpr int kFloatGroups = kRegisters == 32 ? 2 : 1;
-constexpr int kFloatRows = kLanes == 4 ? 2 : 6;
+constexpr int kFloatGroups = kLanes == 16 ? 2 : 1;
+constexpr int kFloatRows = kLanes == 4 && kRegisters == 16 ? 2 : 6;
 // A lone row has too few accumulators to hide the latency of an addition: it takes more groups at once.
-constexpr int kLoneGroups = kRegisters == 32 ? 8 : 16 / kGroupVectors / 4 * 2;
+constexpr int kLoneGroups = kLanes == 16 ? 8 : kLanes == 8 ? 4 : kRegisters / 8;
 
 // Rows in tiles of kRows, then what is left.
 template <class Weights, int kRows, int kGroups>

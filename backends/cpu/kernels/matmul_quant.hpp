@@ -37,17 +37,51 @@ struct QuantTile {
     return p + offsets[r] + index * 4;
   }
 
-  // sums += one run of block b.
+  // Where the sum of a run starts: what undoes the offset of unsigned weights.
+  I start(std::uint32_t b, int run, int r) const {
+    if constexpr (Q::kOffset != 0) return set_quad(word(x_extra, r, extra_index(b, run)));
+    return set_i32(0);
+  }
+
+  static constexpr int kRunQuads = 8 / Q::kRuns;
+
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  // The exact sums of one run of block b, two rows and eight columns at once.
   template <int kRun>
-  [[gnu::always_inline]] void add_run(std::uint32_t b, F (&sums)[kRows][kVectors]) const {
-    constexpr bool kStarts = Q::kOffset != 0;
-    constexpr int kRunQuads = 8 / Q::kRuns;
-    I dots[kRows][kVectors];
+  [[gnu::always_inline]] void dot_row_pairs(std::uint32_t b, I (&dots)[kRows][kVectors]) const {
+    RowPair pairs[kRows / 2][kVectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; r += 2)
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) pairs[r / 2][v] = start_pair(start(b, kRun, r), start(b, kRun, r + 1));
+    unroll<kRun * kRunQuads, (kRun + 1) * kRunQuads, 2>([&](auto quad) __attribute__((always_inline)) {
+      constexpr int q = decltype(quad)::value;
+      const std::uint8_t* at = x + b * kQuantBlock + q * 4;
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const I values = weights.template values<q>(b, v), next = weights.template values<q + 1>(b, v);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; r += 2)
+          dot_pair(pairs[r / 2][v], values, next, at + offsets[r], at + offsets[r + 1]);
+      }
+    });
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; r += 2)
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        dots[r][v] = row0(pairs[r / 2][v]);
+        dots[r + 1][v] = row1(pairs[r / 2][v]);
+      }
+  }
+#endif
+
+  // The exact sums of one run of block b.
+  template <int kRun>
+  [[gnu::always_inline]] void dot_run(std::uint32_t b, I (&dots)[kRows][kVectors]) const {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        dots[r][v] = kStarts ? set_quad(word(x_extra, r, extra_index(b, kRun))) : set_i32(0);
+      for (int v = 0; v < kVectors; ++v) dots[r][v] = start(b, kRun, r);
     unroll<kRun * kRunQuads, (kRun + 1) * kRunQuads, Q::kQuads>([&](auto quad) __attribute__((always_inline)) {
       constexpr int q = decltype(quad)::value;
       I values[kVectors][Q::kQuads];
@@ -62,6 +96,25 @@ struct QuantTile {
         for (int v = 0; v < kVectors; ++v)
           dots[r][v] = dot<Q::kValueBits>(dots[r][v], values[v], x + offsets[r] + b * kQuantBlock + q * 4);
     });
+  }
+
+  // sums += one run of block b.
+  template <int kRun>
+  [[gnu::always_inline]] void add_run(std::uint32_t b, F (&sums)[kRows][kVectors]) const {
+    I dots[kRows][kVectors];
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+    if constexpr (kRows % 2 == 0)
+      dot_row_pairs<kRun>(b, dots);
+    else
+#endif
+      dot_run<kRun>(b, dots);
+    add_dots<kRun>(b, dots, sums);
+  }
+
+  // sums += the exact sums of one run of block b, times its scales.
+  template <int kRun>
+  [[gnu::always_inline]] void add_dots(std::uint32_t b, const I (&dots)[kRows][kVectors],
+                                       F (&sums)[kRows][kVectors]) const {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       const F scale = weights.scale(b, kRun, v);

@@ -27,7 +27,7 @@ TEST_CASE("a cap lowers the level and never raises it; an unknown name is refuse
 #if defined(__x86_64__)
 namespace {
 
-// CPUID.1:ECX, 7:EBX, 7:ECX, (7,1):EAX and XCR0 as such processors report them.
+// CPUID.1:ECX, 7:EBX, 7:ECX, (7,1):EAX, XCR0 and 7:EDX as such processors report them.
 constexpr std::uint64_t kNehalemBasic = 0x00982201, kHaswellBasic = 0x7ffafbff;
 constexpr std::uint64_t kHaswell = 0x000027ab, kIceLake = 0xf2bf27ab, kIceLakeVnni = 0x00415f5e;
 
@@ -48,6 +48,14 @@ TEST_CASE("levels by CPUID and XCR0: each needs all of its features, and none th
   CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0, 0xe7}) == avx512);  // Ice Lake: no AVX-VNNI
   CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0x20, 0xe7}) == avx512.with(Isa::kAvx512Bf16));  // Zen 4
   CHECK(levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0x30, 0xe7}) == all_up_to(Isa::kAvx512Bf16));
+  const auto sapphire_rapids = [](std::uint64_t saved, std::uint64_t tiles) {
+    return levels_of({kHaswellBasic, kIceLake, kIceLakeVnni, 0x30, saved, tiles});
+  };
+  CHECK(sapphire_rapids(0x600e7, 0x03400000) == all_up_to(Isa::kAmx));
+  for (const int bit : {22, 24, 25})
+    CHECK(sapphire_rapids(0x600e7, 0x03400000 & ~(1ull << bit)) == all_up_to(Isa::kAvx512Bf16));
+  for (const int bit : {17, 18})  // 18: Linux has refused the memory
+    CHECK(sapphire_rapids(0x600e7 & ~(1ull << bit), 0x03400000) == all_up_to(Isa::kAvx512Bf16));
   // Without one feature of AVX-512 each; then with registers that the operating system does not save.
   for (const int bit : {16, 17, 30, 31})
     CHECK(levels_of({kHaswellBasic, kIceLake & ~(1ull << bit), kIceLakeVnni, 0x30, 0xe7}) == avxvnni);

@@ -1,0 +1,35 @@
+// Matmuls with the tiles of AMX, int8 and BF16. Everything else of this level is the AVX-512 units'.
+#include <nacelle/graph.h>
+
+#include "backends/cpu/kernels/simd_avx512.hpp"
+// The vocabulary first, then what is made of it.
+#include "backends/cpu/kernels/ints_avx512.hpp"
+#include "backends/cpu/kernels/matmul_amx.hpp"
+
+namespace nacelle::cpu {
+namespace {
+
+// The costs are counts of instructions: none of this has run on silicon.
+const MatmulVariant kMatmul[] = {
+    amx_variant<NACELLE_TYPE_Q8_0>("q8a_q8_0_gemm_16x16_amx", 3.0),
+    amx_variant<NACELLE_TYPE_Q4_0>("q8a_q4_0_gemm_16x16_amx", 3.1),
+    amx_variant<NACELLE_TYPE_Q4_1>("q8a_q4_1_gemm_16x16_amx", 3.3),
+    amx_variant<NACELLE_TYPE_Q5_0>("q8a_q5_0_gemm_16x16_amx", 3.3),
+    amx_variant<NACELLE_TYPE_Q5_1>("q8a_q5_1_gemm_16x16_amx", 3.5),
+    amx_variant<NACELLE_TYPE_Q2_K>("q8a_q2_k_gemm_16x16_amx", 5.2),
+    amx_variant<NACELLE_TYPE_Q3_K>("q8a_q3_k_gemm_16x16_amx", 5.2),
+    amx_variant<NACELLE_TYPE_Q4_K>("q8a_q4_k_gemm_16x16_amx", 3.5),
+    amx_variant<NACELLE_TYPE_Q5_K>("q8a_q5_k_gemm_16x16_amx", 3.7),
+    amx_variant<NACELLE_TYPE_Q6_K>("q8a_q6_k_gemm_16x16_amx", 5.0),
+    amx_variant<NACELLE_TYPE_IQ4_NL>("q8a_iq4_nl_gemm_16x16_amx", 3.2),
+    amx_variant<NACELLE_TYPE_IQ4_XS>("q8a_iq4_xs_gemm_16x16_amx", 3.5),
+    amx_variant<NACELLE_TYPE_MXFP4>("q8a_mxfp4_gemm_16x16_amx", 3.2),
+    {"bf16a_bf16_gemm_16x16c2_amx", 1, NACELLE_TYPE_BF16, Isa::kAmx, 3, "bf16a-tdpbf16ps", Activation::kBf16, kTile, 1,
+     encode_bf16, multiply_bf16_amx},
+};
+
+}  // namespace
+
+const KernelTable kAmxKernels = {Isa::kAmx, nullptr, nullptr, kMatmul, sizeof kMatmul / sizeof *kMatmul};
+
+}  // namespace nacelle::cpu
