@@ -79,6 +79,7 @@ class Compiler {
   void gather(const nacelle_op& op);
   void pool(const nacelle_op& op);
   void matmul(const nacelle_op& op);
+  Ref encoded(std::uint32_t value, const PackedMatrix& matrix);
   void attention(const nacelle_op& op);
   void store_keys(const KvShape& shape, const Ref& k, const Ref& v, const Ref& table, const Ref& cache);
   void moe_route(const nacelle_op& op);
@@ -101,6 +102,7 @@ class Compiler {
   Program program_;
   std::vector<std::vector<std::uint32_t>> consumers_;          // operations that read a value
   std::vector<bool> done_;                                     // operations emitted with an earlier one
+  std::map<std::pair<std::uint32_t, bool>, Place*> encoded_;   // by value; true: for nibbles
   std::map<const Place*, std::pair<Place*, Place*>> grouped_;  // by experts: their pairs and tiles
   std::uint32_t epoch_ = 1;                                    // barriers so far
   // What was touched since the latest barrier: places, and stand-ins for the cache, the blocks and the best tokens.
