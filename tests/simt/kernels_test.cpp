@@ -150,7 +150,7 @@ TEST_CASE("every kernel gives the reference's results on small cases") {
     }
 }
 
-#if !defined(NACELLE_SANITIZED)  // 60 times what is above: too slow there
+#if !NACELLE_SANITIZED  // 60 times what is above: too slow there
 TEST_CASE("a barrier or an exchange broken anywhere in a kernel is noticed") {
   const std::vector<Trial> all = trials();
   std::vector<Seen> sound;
