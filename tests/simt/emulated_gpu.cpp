@@ -38,7 +38,7 @@ simt::emulation::Sabotage read_sabotage(const std::string& text) {
   using Kind = simt::emulation::Sabotage::Kind;
   if (text.empty()) return {};
   const std::size_t space = text.find(' '), colon = text.rfind(':');
-  return {text.starts_with("barrier") ? Kind::kBarrier : Kind::kLanes, text.substr(space + 1, colon - space - 1),
+  return {text.starts_with("barrier") ? Kind::kBarrier : Kind::kExchange, text.substr(space + 1, colon - space - 1),
           std::atoi(text.c_str() + colon + 1)};
 }
 

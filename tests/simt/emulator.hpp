@@ -54,7 +54,7 @@ constexpr std::uint32_t kNobody = 0xffffffffu;
 // What a test breaks in the kernels that it runs, to see that the machine or the results notice: at one line of a
 // kernel's source a barrier is left out, or each lane gets its own value in an exchange.
 struct Sabotage {
-  enum class Kind { kNone, kBarrier, kLanes } kind = Kind::kNone;
+  enum class Kind { kNone, kBarrier, kExchange } kind = Kind::kNone;
   std::string file;  // the end of its path
   int line = 0;
 
@@ -465,7 +465,7 @@ inline void barrier(const char* file = __builtin_FILE(), int line = __builtin_LI
 template <class T>
 T shuffle(T value, std::uint32_t from, std::uint32_t members = kAllLanes, const char* file = __builtin_FILE(),
           int line = __builtin_LINE()) {
-  if (emulation::machine->sabotage.hits(emulation::Sabotage::Kind::kLanes, file, line)) from = lane();
+  if (emulation::machine->sabotage.hits(emulation::Sabotage::Kind::kExchange, file, line)) from = lane();
   const auto& slots = emulation::machine->meet(&value, sizeof value, members);
   if (from >= kLanes || !(members >> from & 1))
     throw Fault("simt: a lane reads from lane " + std::to_string(from) + ", which takes no part in the shuffle");
@@ -481,7 +481,7 @@ inline std::uint32_t ballot(bool vote, const char* file = __builtin_FILE(), int 
   const auto& slots = emulation::machine->meet(&vote, sizeof vote, kAllLanes);
   std::uint32_t votes = 0;
   for (std::uint32_t i = 0; i < kLanes; ++i) votes |= static_cast<std::uint32_t>(slots[i][0] != std::byte{0}) << i;
-  const bool broken = emulation::machine->sabotage.hits(emulation::Sabotage::Kind::kLanes, file, line);
+  const bool broken = emulation::machine->sabotage.hits(emulation::Sabotage::Kind::kExchange, file, line);
   return broken ? votes & 1u << lane() : votes;
 }
 template <class T>

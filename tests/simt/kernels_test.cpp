@@ -53,21 +53,6 @@ Trial selection_trial() {
   return trial;
 }
 
-std::vector<Trial> trials() {
-  std::vector<Trial> all;
-  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_Q8_0})
-    all.push_back({"matmul.hpp", tiny_decoder(type, NACELLE_TYPE_F32), {{{0, 0, 3}}}, 4});
-  all.push_back(selection_trial());
-  for (Case& of : read_goldens().cases) {
-    const bool experts = of.name == "moe sigmoid groups biased" || of.name == "adapter_matmul";
-    if (experts || of.name == "attention all features")
-      all.push_back({experts ? "moe.hpp" : "attention.hpp", std::move(of), {}, 1});
-  }
-  // Two tiles of keys.
-  all.push_back({"attention.hpp", tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32), {{{0, 0, 40}}}, 1});
-  return all;
-}
-
 // A product, an embedding and experts for each format.
 std::vector<Case> products() {
   std::vector<Case> all;
@@ -91,6 +76,35 @@ std::vector<Case> products() {
     of.steps = {{{0, 0, 2}}, {{0, 2, 9}}};  // few rows, and a tile that is not full
     all.push_back(std::move(of));
   }
+  return all;
+}
+
+std::vector<Trial> trials() {
+  std::vector<Trial> all;
+  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_Q8_0})
+    all.push_back({"matmul.hpp", tiny_decoder(type, NACELLE_TYPE_F32), {{{0, 0, 3}}}, 4});
+  all.push_back(selection_trial());
+  for (Case& of : read_goldens().cases) {
+    const bool experts = of.name == "moe sigmoid groups biased" || of.name == "adapter_matmul";
+    if (experts || of.name == "attention all features")
+      all.push_back({experts ? "moe.hpp" : "attention.hpp", std::move(of), {}, 1});
+  }
+  // Two tiles of keys; then two splits, walked by one block, and with one row each by its own, one of them empty.
+  all.push_back({"attention.hpp", tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32), {{{0, 0, 40}}}, 1});
+  Case splits("attention splits");
+  auto attributes = sdk::make<nacelle_attention_attributes>();
+  attributes.head_count = attributes.kv_head_count = attributes.causal = 1;
+  attributes.key_width = attributes.value_width = 4;
+  attributes.scale = 0.5f;
+  attributes.cache_group = splits.cache_group(4, 4);
+  splits.context = 600;
+  splits.block_tokens = 16;
+  const std::uint32_t q = splits.rows(4, 1), k = splits.rows(4, 2), v = splits.rows(4, 3);
+  splits.set_result(splits.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
+  splits.steps = {{{0, 0, 290}}, {{0, 290, 1}}};
+  all.push_back({"attention.hpp", std::move(splits), {}, 1});
+  for (Case& of : products())
+    if (of.name == "products Q4_K") all.push_back({"matmul.hpp", std::move(of), {}, 1});
   return all;
 }
 

@@ -101,7 +101,7 @@ class CacheFolder {
 
 }  // namespace
 
-TEST_CASE("Vulkan: a lost device ends its requests so that they can be retried, and the next process part goes on") {
+TEST_CASE("Vulkan: a lost device ends its requests so that they can be retried; opened anew it goes on") {
   const CacheFolder folder;
   const std::vector<TokenId> expected = ids_of("vulkan");
   {
@@ -116,7 +116,7 @@ TEST_CASE("Vulkan: a lost device ends its requests so that they can be retried, 
     CHECK_FALSE(engine.can_serve());
     CHECK(engine.drain(std::chrono::milliseconds(1000)));
   }
-  CHECK(ids_of("vulkan") == expected);  // a device that is opened anew
+  CHECK(ids_of("vulkan") == expected);
 }
 
 TEST_CASE("Vulkan: a driver that refuses a variant gets another, with the same results") {
@@ -180,7 +180,7 @@ TEST_CASE("Vulkan: compiled pipelines are kept; a damaged file counts as none") 
     stream.put(byte);
   };
   const std::uintmax_t whole = std::filesystem::file_size(file);
-  for (const std::uintmax_t size : {whole, whole - 3, std::uintmax_t{5}, whole * 4}) {
+  for (const std::uintmax_t size : {whole, whole - 3, std::uintmax_t{5}}) {
     INFO(size << " of " << whole << " bytes");
     damage(size, 0x55);
     CHECK(ids_of("vulkan") == expected);

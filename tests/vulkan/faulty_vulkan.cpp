@@ -29,14 +29,23 @@ void VKAPI_CALL get_properties(VkPhysicalDevice device, VkPhysicalDeviceProperti
   if (faults.api_version) properties->properties.apiVersion = faults.api_version;
 }
 
+VkDevice opened = VK_NULL_HANDLE;
+
+// A lost device works on nothing any more: what was submitted before ends first.
+VkResult lost() {
+  const auto wait = reinterpret_cast<PFN_vkDeviceWaitIdle>(real_vkGetDeviceProcAddr(opened, "vkDeviceWaitIdle"));
+  wait(opened);
+  return VK_ERROR_DEVICE_LOST;
+}
+
 VkResult VKAPI_CALL submit(VkQueue queue, std::uint32_t count, const VkSubmitInfo* submits, VkFence fence) {
-  if (faults.submits_left == 0) return VK_ERROR_DEVICE_LOST;
+  if (faults.submits_left == 0) return lost();
   if (faults.submits_left != ~0u) --faults.submits_left;
   return real_vkQueueSubmit(queue, count, submits, fence);
 }
 
 VkResult VKAPI_CALL wait_semaphores(VkDevice device, const VkSemaphoreWaitInfo* info, std::uint64_t timeout) {
-  return faults.submits_left == 0 ? VK_ERROR_DEVICE_LOST : real_vkWaitSemaphores(device, info, timeout);
+  return faults.submits_left == 0 ? lost() : real_vkWaitSemaphores(device, info, timeout);
 }
 
 VkResult VKAPI_CALL allocate(VkDevice device, const VkMemoryAllocateInfo* info, const VkAllocationCallbacks* callbacks,
@@ -88,6 +97,7 @@ PFN_vkVoidFunction wrap(const char* name, PFN_vkVoidFunction real) {
 }
 
 PFN_vkVoidFunction VKAPI_CALL get_device_function(VkDevice device, const char* name) {
+  if (device) opened = device;
   return wrap(name, real_vkGetDeviceProcAddr(device, name));
 }
 
