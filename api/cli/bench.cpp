@@ -138,7 +138,8 @@ std::shared_ptr<Model> load(const BenchOptions& options, PluginHost& host) {
   load.need_tokenizer = false;
   load.context = std::max(options.prompt + 1, answer) + 1;
   load.max_sequences = most;
-  load.cache_tokens = std::max(load.context, most * (answer + 64));  // room for the blocks' last, part-filled ones
+  // Room for the blocks' last, part-filled ones; and never less than the context, which --context may have raised.
+  load.cache_tokens = std::max({load.context, options.model.context, most * (answer + 64)});
   return load_model(host, options.model, options.path, std::move(load));
 }
 

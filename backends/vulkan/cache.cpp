@@ -11,9 +11,19 @@ KvType kv_type(nacelle_type type) {
   if (type == NACELLE_TYPE_F32) return KvType::kF32;
   if (type == NACELLE_TYPE_F16) return KvType::kF16;
   if (type == NACELLE_TYPE_BF16) return KvType::kBf16;
+  if (type == NACELLE_TYPE_Q8_0) return KvType::kQ8_0;
+  if (type == NACELLE_TYPE_Q4_0) return KvType::kQ4_0;
   const TypeInfo* info = type_info(type);
   throw sdk::Failure(NACELLE_UNIMPLEMENTED, std::string("vulkan: the cache cannot hold ") +
-                                                (info ? info->name : "an unknown type") + "; use f32, f16 or bf16");
+                                                (info ? info->name : "an unknown type") +
+                                                "; use f32, f16, bf16, q8_0 or q4_0");
+}
+
+void check_width(KvType type, std::uint32_t width, const char* what) {
+  if (KvShape::has_blocks(type) && width % 32)
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: " + std::string(what) + " of " + std::to_string(width) +
+                                                  " columns a head do not fill the blocks of a q8_0 or q4_0 cache; " +
+                                                  "use f32, f16 or bf16");
 }
 
 }  // namespace
@@ -31,8 +41,10 @@ KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& option
     if (of.cache_group != group) continue;
     shape.heads = of.kv_head_count;
     shape.key_width = of.key_width;
-    shape.value_width = of.value_width;
+    shape.value_width = graph.cache_groups[group]->value_width ? of.value_width : 0;
   }
+  check_width(shape.key_type, shape.key_width, "keys");
+  if (shape.value_width) check_width(shape.value_type, shape.value_width, "values");
   return shape;
 }
 

@@ -10,22 +10,32 @@
 namespace nacelle::vulkan {
 
 // As shaders/kv.glsl numbers them.
-enum class KvType : std::uint32_t { kF32, kF16, kBf16 };
+enum class KvType : std::uint32_t { kF32, kF16, kBf16, kQ8_0, kQ4_0 };
 
 // A block of one layer of a group.
 struct KvShape {
   KvType key_type, value_type;
-  std::uint32_t block_tokens, heads, key_width, value_width;  // widths: of a head
+  std::uint32_t block_tokens, heads, key_width, value_width;  // widths: of a head; value_width 0: values are keys
 
+  static bool has_blocks(KvType type) { return type >= KvType::kQ8_0; }
+  static std::uint32_t elements_of_word(KvType type) {
+    return type == KvType::kF32 ? 1 : type == KvType::kQ4_0 ? 8 : type == KvType::kQ8_0 ? 4 : 2;
+  }
+  // Of a head's row: a block of 32 has a word with its scale.
   static std::uint64_t words(KvType type, std::uint64_t width) {
-    return type == KvType::kF32 ? width : (width + 1) / 2;
+    if (has_blocks(type)) return width / 32 * (1 + 32 / elements_of_word(type));
+    return (width + elements_of_word(type) - 1) / elements_of_word(type);
+  }
+  // What a thread of kv_store.comp writes: a word, or a block.
+  static std::uint64_t pieces(KvType type, std::uint64_t width) {
+    return has_blocks(type) ? width / 32 : words(type, width);
   }
   std::uint64_t block_bytes() const {
     return 4 * block_tokens * heads * (words(key_type, key_width) + words(value_type, value_width));
   }
 };
 
-// Throws sdk::Failure (UNIMPLEMENTED) for a type that cannot be stored.
+// Throws sdk::Failure (UNIMPLEMENTED) for a type that cannot be stored, or not in heads of that width.
 KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& options, std::uint32_t group);
 
 class VulkanCache final : public sdk::Cache {

@@ -90,6 +90,10 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_CONCAT: return concat(op);
     case NACELLE_OP_GATHER: return gather(op);
     case NACELLE_OP_POOL: return pool(op);
+    case NACELLE_OP_MOE_ROUTE: return moe_route(op);
+    case NACELLE_OP_MOE_MATMUL: return moe_matmul(op);
+    case NACELLE_OP_MOE_COMBINE: return moe_combine(op);
+    case NACELLE_OP_ADAPTER_MATMUL: return adapter(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:
       throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: operation " + std::to_string(index) + " of kind " +
@@ -182,6 +186,7 @@ Ref Compiler::indices_of(std::uint32_t value) const {
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_TOKENS) return step(step_.tokens);
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_POSITIONS) return step(step_.positions);
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_OUTPUT_ROWS) return step(step_.output_rows);
+  if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_ADAPTER_SLOTS) return step(step_.adapter_slots);
   throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: indices must be an input of the step");
 }
 

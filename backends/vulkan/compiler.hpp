@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/vulkan/cache.hpp"
 #include "backends/vulkan/program.hpp"
 #include "backends/vulkan/weights.hpp"
 
@@ -78,7 +79,14 @@ class Compiler {
   void gather(const nacelle_op& op);
   void pool(const nacelle_op& op);
   void matmul(const nacelle_op& op);
+  Ref encoded(std::uint32_t value, const PackedMatrix& matrix);
   void attention(const nacelle_op& op);
+  void store_keys(const KvShape& shape, const Ref& k, const Ref& v, const Ref& table, const Ref& cache);
+  void moe_route(const nacelle_op& op);
+  void moe_matmul(const nacelle_op& op);
+  std::pair<Ref, Ref> group_pairs(const Ref& experts, const nacelle_moe_attributes& of);
+  void moe_combine(const nacelle_op& op);
+  void adapter(const nacelle_op& op);
   void logits_select(const nacelle_op& op);
   void copy_columns(const Ref& x, std::uint32_t x_stride, std::uint32_t x_first, const Ref& indices, const Ref& y,
                     std::uint32_t y_stride, std::uint32_t y_first, std::uint32_t width, Lead lead);
@@ -92,9 +100,11 @@ class Compiler {
   nacelle_step_layout step_;
   nacelle_output_layout output_;
   Program program_;
-  std::vector<std::vector<std::uint32_t>> consumers_;  // operations that read a value
-  std::vector<bool> done_;                             // operations emitted with an earlier one
-  std::uint32_t epoch_ = 1;                            // barriers so far
+  std::vector<std::vector<std::uint32_t>> consumers_;          // operations that read a value
+  std::vector<bool> done_;                                     // operations emitted with an earlier one
+  std::map<std::pair<std::uint32_t, bool>, Place*> encoded_;   // by value; true: for nibbles
+  std::map<const Place*, std::pair<Place*, Place*>> grouped_;  // by experts: their pairs and tiles
+  std::uint32_t epoch_ = 1;                                    // barriers so far
   // What was touched since the latest barrier: places, and stand-ins for the cache, the blocks and the best tokens.
   using Touched = std::set<std::pair<const void*, std::uint64_t>>;
   Touched written_, read_;

@@ -17,6 +17,9 @@ constexpr std::uint64_t kStagingBytes = 4 << 20;
 // does not see.
 bool plays_card() { return std::getenv("NACELLE_VULKAN_AS_CARD") != nullptr; }
 
+// A test runs the int8 shaders on a device that has them in software.
+bool wants_int8() { return std::getenv("NACELLE_VULKAN_INT8") != nullptr; }
+
 // An emulated device runs a workgroup's subgroups one after the other, so that it wants as few as will do.
 Profile choose_profile(const PhysicalDevice& physical) {
   if (physical.kind == NACELLE_DEVICE_EMULATED && !plays_card()) return {physical.subgroup, 32, 1, false, 1, true};
@@ -58,6 +61,7 @@ void VulkanDevice::create_device() {
   queue.pQueuePriorities = &priority;
   auto features13 = vk<VkPhysicalDeviceVulkan13Features>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES);
   features13.subgroupSizeControl = features13.computeFullSubgroups = features13.maintenance4 = VK_TRUE;
+  features13.shaderIntegerDotProduct = physical_.has_int8_products;
   auto features12 = vk<VkPhysicalDeviceVulkan12Features>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
   features12.pNext = &features13;
   features12.bufferDeviceAddress = features12.timelineSemaphore = features12.subgroupBroadcastDynamicId = VK_TRUE;
@@ -94,6 +98,22 @@ void VulkanDevice::create_objects() {
   check(api_.vkCreateSemaphore(device_, &semaphore, nullptr, &timeline_), "creating a timeline semaphore");
   memory_ = std::make_unique<Memory>(api_, device_, instance_, physical_, plays_card());
   pipelines_ = std::make_unique<Pipelines>(host_, api_, device_, physical_);
+  try_int8();
+}
+
+// The kind of a weight is settled before its first plan, so that a driver that refuses the shaders must show it here.
+void VulkanDevice::try_int8() {
+  if (!physical_.has_int8_products)
+    int8_reason_ = "the driver has no integer dot products";
+  else if (!physical_.properties13.integerDotProduct4x8BitPackedSignedAccelerated && !wants_int8())
+    int8_reason_ = "the device has integer dot products in software only";
+  if (!int8_reason_.empty()) return;
+  try {
+    pipelines_->get("matmul_int8_q8_0", {32, 1, 1, 1, 0}, false);
+  } catch (const sdk::Failure& failure) {
+    int8_reason_ = failure.what();
+    log(NACELLE_LOG_WARNING, int8_reason_ + "; using products in f32");
+  }
 }
 
 bool VulkanDevice::supports(const nacelle_graph& graph, const nacelle_op& op) const noexcept {
@@ -111,6 +131,13 @@ std::unique_ptr<sdk::Weights> VulkanDevice::prepare(const nacelle_graph& graph, 
 
 std::unique_ptr<sdk::Stream> VulkanDevice::create_stream() { return std::make_unique<VulkanStream>(*this); }
 std::unique_ptr<sdk::Event> VulkanDevice::create_event() { return std::make_unique<VulkanEvent>(*this); }
+
+void VulkanDevice::log(std::uint32_t level, const std::string& message) noexcept {
+  try {
+    host_.log(level, message);
+  } catch (...) {  // out of memory
+  }
+}
 
 void VulkanDevice::log_fault(const char* rule) noexcept {
   try {

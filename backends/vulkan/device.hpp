@@ -44,6 +44,9 @@ class VulkanDevice final : public sdk::Device {
   Memory& memory() { return *memory_; }
   Pipelines& pipelines() { return *pipelines_; }
   Validation& validation() { return instance_.validation(); }
+  // Why int8 products are not used here; empty: they are.
+  const std::string& int8_reason() const { return int8_reason_; }
+  void log(std::uint32_t level, const std::string& message) noexcept;
   // A step block that breaks a rule.
   void log_fault(const char* rule) noexcept;
 
@@ -70,6 +73,7 @@ class VulkanDevice final : public sdk::Device {
   void create_device();
   void load_functions();
   void create_objects();
+  void try_int8();
   void destroy() noexcept;
   nacelle_status status_of_call(VkResult result) noexcept;
 
@@ -87,6 +91,7 @@ class VulkanDevice final : public sdk::Device {
   std::mutex pool_mutex_, queue_mutex_, transfer_mutex_;
   std::uint64_t submitted_ = 0;
   std::atomic<bool> lost_ = false;
+  std::string int8_reason_;
   Piece staging_[2];  // up, down
 };
 

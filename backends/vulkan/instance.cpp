@@ -251,8 +251,11 @@ PhysicalDevice Instance::describe(VkPhysicalDevice handle) const {
 
   auto features = vk<VkPhysicalDeviceFeatures2>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2);
   auto features12 = vk<VkPhysicalDeviceVulkan12Features>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
+  auto features13 = vk<VkPhysicalDeviceVulkan13Features>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES);
   features.pNext = &features12;
+  features12.pNext = &features13;
   api_.vkGetPhysicalDeviceFeatures2(handle, &features);
+  device.has_int8_products = features13.shaderIntegerDotProduct;
   device.subgroup = choose_subgroup(device.properties13.minSubgroupSize, device.properties13.maxSubgroupSize);
   device.detail += std::string(", ") + device.properties12.driverName + " " + device.properties12.driverInfo +
                    ", subgroups of " + std::to_string(device.subgroup);

@@ -38,7 +38,8 @@ struct PhysicalDevice {
   VkPhysicalDeviceVulkan11Properties properties11{};
   VkPhysicalDeviceVulkan12Properties properties12{};
   VkPhysicalDeviceVulkan13Properties properties13{};
-  bool has_budget = false;  // VK_EXT_memory_budget
+  bool has_budget = false;         // VK_EXT_memory_budget
+  bool has_int8_products = false;  // shaderIntegerDotProduct; whether in hardware, properties13 says
   std::uint32_t queue_family = 0;
   std::uint32_t kind = NACELLE_DEVICE_GPU;
   std::uint32_t subgroup = 0;  // the size that all shaders run with

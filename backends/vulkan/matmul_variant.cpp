@@ -11,23 +11,34 @@ namespace {
 // Rows of buckets up to which one tile of that many rows is used.
 constexpr std::uint32_t kFewRows = 8;
 
+bool has_int8_shader(Format format) {
+  return format == Format::kQ8_0 || format == Format::kQ4_0 || format == Format::kQ4_K;
+}
+
 }  // namespace
 
 std::string MatmulVariant::name(Format format) const {
   return std::string(format_name(format)) + "_" + std::to_string(rows) + "x" + std::to_string(panels * kPanelColumns) +
-         (slices > 1 ? "_split" + std::to_string(slices) : "") + (shared_lanes ? "_broadcast" : "");
+         (slices > 1 ? "_split" + std::to_string(slices) : "") + (shared_lanes ? "_broadcast" : "") +
+         (integer ? "_int8" : "");
+}
+
+bool multiplies_int8(const VulkanDevice& device, Format format) {
+  return device.int8_reason().empty() && has_int8_shader(format);
 }
 
 MatmulVariant choose_matmul(const VulkanDevice& device, std::uint64_t rows, const PackedMatrix& matrix) {
-  const std::uint32_t subgroup = device.physical().subgroup, shared = subgroup <= kPanelColumns ? subgroup : 0;
+  const bool integer = multiplies_int8(device, matrix.shape.format);
+  const std::uint32_t subgroup = device.physical().subgroup,
+                      shared = !integer && subgroup <= kPanelColumns ? subgroup : 0;
   const bool few = rows <= kFewRows;
-  if (!device.profile().slices_side_by_side) return {few && rows < 4 ? 1u : 4u, few ? 4u : 2u, 1, shared};
-  if (few) return {rows == 1 ? 1u : rows <= 4 ? 4u : 8u, 1, matrix.slices, shared};
-  return {8, 2, 1, shared};
+  if (!device.profile().slices_side_by_side) return {few && rows < 4 ? 1u : 4u, few ? 4u : 2u, 1, shared, integer};
+  if (few) return {rows == 1 ? 1u : rows <= 4 ? 4u : 8u, 1, matrix.slices, shared, integer};
+  return {8, 2, 1, shared, integer};
 }
 
 VkPipeline pipeline_of(VulkanDevice& device, Format format, const MatmulVariant& variant) {
-  const std::string shader = std::string("matmul_") + format_name(format);
+  const std::string shader = std::string(variant.integer ? "matmul_int8_" : "matmul_") + format_name(format);
   const auto get = [&](std::uint32_t shared) {
     return device.pipelines().get(shader, {kPanelColumns, variant.slices, variant.rows, variant.panels, shared},
                                   shared != 0);
@@ -35,7 +46,8 @@ VkPipeline pipeline_of(VulkanDevice& device, Format format, const MatmulVariant&
   if (!variant.shared_lanes) return get(0);
   try {
     return get(variant.shared_lanes);
-  } catch (const sdk::Failure&) {  // a driver with an unwell subgroup broadcast
+  } catch (const sdk::Failure& failure) {  // a driver with an unwell subgroup broadcast
+    device.log(NACELLE_LOG_WARNING, std::string(failure.what()) + "; using a variant without subgroup broadcasts");
     return get(0);
   }
 }
@@ -60,6 +72,19 @@ void VulkanWeights::visit_kernels(const std::function<void(const nacelle_kernel_
       info.rows = sdk::view(label);
       visit(info);
     }
+    if (!has_int8_shader(matrix.shape.format)) continue;
+    const bool integer = multiplies_int8(device_, matrix.shape.format);
+    const std::string variant = std::string(format_name(matrix.shape.format)) + (integer ? "_f32" : "_int8");
+    auto info = sdk::make<nacelle_kernel_info>();
+    info.op = sdk::view("matmul");
+    info.pattern = sdk::view(pattern);
+    info.variant = sdk::view(variant);
+    info.reason =
+        integer ? sdk::view("int8 products are faster where the hardware has them") : sdk::view(device_.int8_reason());
+    info.revision = 1;
+    info.state = integer ? NACELLE_KERNEL_CANDIDATE : NACELLE_KERNEL_UNUSABLE;
+    info.rows = sdk::view("any");
+    if (shown.emplace(pattern, "any").second) visit(info);
   }
 }
 

@@ -1,4 +1,5 @@
-// The shapes that the matmul shader is built in. All sum in the same order: they differ in speed alone.
+// The shapes that the matmul shader is built in. Those of one kind, f32 or int8, sum in the same order and differ in
+// speed alone; a weight keeps its kind.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,13 @@ struct MatmulVariant {
   std::uint32_t rows, panels;  // of a workgroup's tile
   std::uint32_t slices;        // of K side by side
   std::uint32_t shared_lanes;  // that share loads of activations; 0: none
+  bool integer = false;        // activations of encode_rows.comp
 
   std::string name(Format format) const;
 };
+
+// True where the device multiplies int8 in hardware and the format has a shader for it; the kind of all its products.
+bool multiplies_int8(const VulkanDevice& device, Format format);
 
 // For steps of at most `rows` rows.
 MatmulVariant choose_matmul(const VulkanDevice& device, std::uint64_t rows, const PackedMatrix& matrix);

@@ -1,4 +1,5 @@
-// The cache file is <cache folder>/vulkan/<device>-<driver>-<shaders>.bin; the driver checks what is in it by itself.
+// The cache file is <cache folder>/vulkan/<device>-<driver>-<shaders>.bin: a hash, then the driver's data. Drivers
+// should check what they are given by themselves; not all do.
 #include "backends/vulkan/pipelines.hpp"
 
 #include <unistd.h>
@@ -28,6 +29,22 @@ std::string file_name(const PhysicalDevice& physical) {
   std::snprintf(text, sizeof text, "%04x-%04x-%08x-%016llx.bin", of.vendorID, of.deviceID, of.driverVersion,
                 static_cast<unsigned long long>(shaders_hash()));
   return text;
+}
+
+// FNV-1a.
+std::uint64_t hash_of(std::string_view data) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const char byte : data) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  return hash;
+}
+
+// Empty where the file is not there, or not as it was written.
+std::string read_cache(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::uint64_t hash = 0;
+  if (!file.read(reinterpret_cast<char*>(&hash), sizeof hash)) return {};
+  std::string data{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  return hash == hash_of(data) ? data : std::string();
 }
 
 }  // namespace
@@ -60,9 +77,7 @@ void Pipelines::create_layout() {
 }
 
 void Pipelines::load() {
-  std::string data;
-  if (std::ifstream file(file_, std::ios::binary); file)
-    data.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  const std::string data = read_cache(file_);
   auto info = vk<VkPipelineCacheCreateInfo>(VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO);
   info.initialDataSize = data.size();
   info.pInitialData = data.data();
@@ -82,11 +97,14 @@ void Pipelines::save() noexcept {
     if (api_.vkGetPipelineCacheData(device_, cache_, &size, nullptr) != VK_SUCCESS || size == 0) return;
     std::string data(size, '\0');
     if (api_.vkGetPipelineCacheData(device_, cache_, &size, data.data()) != VK_SUCCESS) return;
+    data.resize(size);
     fs::create_directories(file_.parent_path());
     const fs::path beside = file_.string() + "." + std::to_string(getpid());
     {
       std::ofstream file(beside, std::ios::binary);
-      file.write(data.data(), static_cast<std::streamsize>(size));
+      const std::uint64_t hash = hash_of(data);
+      file.write(reinterpret_cast<const char*>(&hash), sizeof hash);
+      file.write(data.data(), static_cast<std::streamsize>(data.size()));
       if (!file.flush()) throw std::runtime_error("it cannot be written");
     }
     fs::rename(beside, file_);

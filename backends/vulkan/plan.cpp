@@ -29,6 +29,13 @@ std::uint32_t table_rows(const VulkanWeights& weights) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, NACELLE_TOKEN_FROM_PREVIOUS));
 }
 
+bool own_attention(const nacelle_graph& graph) {
+  return std::any_of(graph.ops, graph.ops + graph.op_count, [](const nacelle_op* op) {
+    return op->kind == NACELLE_OP_ATTENTION &&
+           sdk::load(static_cast<const nacelle_attention_attributes*>(op->attributes)).cache_group == NACELLE_NO_CACHE;
+  });
+}
+
 }  // namespace
 
 VulkanPlan::VulkanPlan(const VulkanWeights& weights, const nacelle_cache_options& cache_options,
@@ -39,7 +46,13 @@ VulkanPlan::VulkanPlan(const VulkanWeights& weights, const nacelle_cache_options
       cache_options_(cache_options),
       step_layout_(sdk::make_step_layout(graph_, cache_options, bucket, kSlots)),
       output_layout_(sdk::make_output_layout(bucket, embedding_width(graph_))),
-      limits_{&graph_, bucket, &step_layout_, cache_options.block_tokens, table_rows(weights), weights.most_context()},
+      limits_{&graph_,
+              bucket,
+              &step_layout_,
+              cache_options.block_tokens,
+              table_rows(weights),
+              weights.most_context(),
+              own_attention(graph_)},
       slots_(kSlots) {
   if (bucket.output_rows > weights.most_outputs() || bucket.context > weights.most_context())
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "vulkan: a plan for a bucket that prepare was not given");
@@ -135,7 +148,8 @@ void VulkanPlan::write_arguments(const Slot& slot, std::uint32_t longest) const 
   for (const Grid& grid : program_.grids) {
     const std::uint32_t count = header[header_word(grid.lead)];
     const std::uint32_t splits = grid.split_tokens ? (longest + grid.split_tokens - 1) / grid.split_tokens : 1;
-    *arguments++ = {grid.x, (count + grid.rows - 1) / grid.rows, splits};
+    const std::uint32_t groups = (count * grid.times + grid.rows - 1) / grid.rows + (count ? grid.more : 0);
+    *arguments++ = {grid.x, groups, splits};
   }
 }
 

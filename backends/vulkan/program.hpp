@@ -46,6 +46,7 @@ struct Grid {
   Lead lead;
   std::uint32_t rows = 1;  // of a workgroup
   std::uint32_t split_tokens = 0;
+  std::uint32_t times = 1, more = 0;  // y = count * times / rows, rounded up, and `more` where there is any row
   bool operator==(const Grid&) const = default;
 };
 
@@ -54,7 +55,7 @@ struct Dispatch {
   std::uint32_t grid;  // index into Program::grids
   std::uint32_t ref_count = 0, word_count = 0;
   Ref refs[9];
-  std::uint32_t words[12];
+  std::uint32_t words[14];
   bool barrier_before = false;
 };
 

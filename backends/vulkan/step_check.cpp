@@ -50,11 +50,14 @@ class Checker {
       if (starts[s] > starts[s + 1] || starts[s + 1] > header_.rows)
         return "sequence_starts do not cut the rows into sequences";
       if (cached && lengths[s] > limits_.bucket.context) return "a sequence is longer than the bucket";
-      longest = std::max(longest, lengths[s]);
+      longest = std::max(longest, cached ? lengths[s] : starts[s + 1] - starts[s]);
+      if (limits_.own_attention) longest = std::max(longest, starts[s + 1] - starts[s]);
       for (std::uint32_t row = starts[s]; row < starts[s + 1]; ++row) {
         if (owners[row] != s) return "row_sequences and sequence_starts disagree";
         if (cached && positions[row] >= lengths[s]) return "a position lies past its sequence's length";
         if (positions[row] >= limits_.positions) return "a position lies past the longest context";
+        if (limits_.own_attention && positions[row] - positions[starts[s]] != row - starts[s])
+          return "positions do not follow one another where rows attend to their own step";
       }
     }
     return nullptr;

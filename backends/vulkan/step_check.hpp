@@ -17,10 +17,11 @@ struct StepLimits {
   std::uint32_t block_tokens;
   std::uint32_t tokens;     // rows of the embedding table; 0: no token is looked up
   std::uint32_t positions;  // that the rope tables hold
+  bool own_attention;       // rows attend to those of their own step
 };
 
 // The rule that is broken, as a few words for the log; nullptr where the block is sound. `longest` is set to the most
-// KV tokens of a sequence. Allocates nothing.
+// tokens of a sequence that a row attends to. Allocates nothing.
 const char* find_fault(const StepLimits& limits, const VulkanCache* cache, const std::byte* block,
                        std::uint32_t& longest) noexcept;
 

@@ -10,24 +10,28 @@
 namespace nacelle::vulkan {
 namespace {
 
+constexpr std::uint32_t kMostExperts = 512;  // of shaders/moe_route.comp and moe_group.comp
+
 const nacelle_value* input(const nacelle_graph& graph, const nacelle_op& op, std::uint32_t index) {
   if (index >= op.input_count || op.inputs[index] >= graph.value_count) return nullptr;
   return graph.values[op.inputs[index]];
 }
 
 bool is_index_input(const nacelle_value* value) { return value && value->kind == NACELLE_VALUE_INPUT; }
-bool is_activation(const nacelle_value* value) {
-  return value && value->type == NACELLE_TYPE_F32 &&
-         (value->kind == NACELLE_VALUE_INTERMEDIATE || value->kind == NACELLE_VALUE_BOUNDARY) && value->shape[0] < 0;
+bool is_rows(const nacelle_value* value) {
+  return value && (value->kind == NACELLE_VALUE_INTERMEDIATE || value->kind == NACELLE_VALUE_BOUNDARY) &&
+         value->shape[0] < 0;
 }
+bool is_activation(const nacelle_value* value) { return is_rows(value) && value->type == NACELLE_TYPE_F32; }
+bool is_choice(const nacelle_value* value) { return is_rows(value) && value->type != NACELLE_TYPE_F32; }  // of experts
 bool is_vector(const nacelle_value* value) {  // absent is fine
   return !value ||
          (value->kind == NACELLE_VALUE_WEIGHT &&
           (value->type == NACELLE_TYPE_F32 || value->type == NACELLE_TYPE_F16 || value->type == NACELLE_TYPE_BF16));
 }
-bool is_matrix(const nacelle_value* value) {
-  return value && value->kind == NACELLE_VALUE_WEIGHT && value->rank == 2 && is_packable(value->type) &&
-         value->shape[1] > 0 && value->shape[1] % type_info(value->type)->block_elements == 0;
+bool is_matrix(const nacelle_value* value, std::uint32_t rank = 2) {
+  return value && value->kind == NACELLE_VALUE_WEIGHT && value->rank == rank && is_packable(value->type) &&
+         value->shape[rank - 1] > 0 && value->shape[rank - 1] % type_info(value->type)->block_elements == 0;
 }
 
 template <class T>
@@ -35,18 +39,37 @@ T attributes(const nacelle_op& op) {
   return sdk::load(static_cast<const T*>(op.attributes));
 }
 
-// Through a paged cache with values of its own; sinks, ALiBi and relative biases have no shader.
 bool takes_attention(const nacelle_graph& graph, const nacelle_op& op) {
   const auto of = attributes<nacelle_attention_attributes>(op);
-  if (!of.kv_head_count || of.head_count % of.kv_head_count || !of.key_width || !of.value_width) return false;
-  for (std::uint32_t i = 0; i < 3; ++i)
-    if (!is_activation(input(graph, op, i))) return false;
-  if (input(graph, op, 3) || input(graph, op, 4) || of.alibi_bias != 0) return false;
-  if (of.cache_group >= graph.cache_group_count || of.window > UINT32_MAX / 2) return false;
+  if (!of.kv_head_count || !of.head_count || of.head_count % of.kv_head_count || !of.key_width || !of.value_width)
+    return false;
+  const nacelle_value* values = input(graph, op, 2);
+  if (!is_activation(input(graph, op, 0)) || !is_activation(input(graph, op, 1))) return false;
+  if (values ? !is_activation(values) : of.value_width > of.key_width) return false;
+  if (!is_vector(input(graph, op, 3)) || !is_vector(input(graph, op, 4)) || of.window > UINT32_MAX / 2) return false;
+  if (of.cache_group == NACELLE_NO_CACHE) return true;
+  if (of.cache_group >= graph.cache_group_count) return false;
   const nacelle_cache_group& group = *graph.cache_groups[of.cache_group];
   return group.kind == NACELLE_CACHE_PAGED && of.cache_layer < group.layer_count &&
-         group.key_width == std::uint64_t{of.kv_head_count} * of.key_width &&
-         group.value_width == std::uint64_t{of.kv_head_count} * of.value_width;
+         (group.value_width == 0) == !values && group.key_width == std::uint64_t{of.kv_head_count} * of.key_width &&
+         (!values || group.value_width == std::uint64_t{of.kv_head_count} * of.value_width);
+}
+
+bool takes_experts(const nacelle_graph& graph, const nacelle_op& op) {
+  const auto of = attributes<nacelle_moe_attributes>(op);
+  if (!of.used_count || of.used_count > of.expert_count || of.expert_count > kMostExperts) return false;
+  switch (op.kind) {
+    case NACELLE_OP_MOE_ROUTE:
+      if (of.routing < NACELLE_ROUTE_SOFTMAX_THEN_TOP || of.routing > NACELLE_ROUTE_SIGMOID) return false;
+      if (of.group_count && (of.expert_count % of.group_count || !of.group_used || of.group_used > of.group_count ||
+                             of.expert_count / of.group_count * of.group_used < of.used_count))
+        return false;
+      return is_activation(input(graph, op, 0)) && is_vector(input(graph, op, 1));
+    case NACELLE_OP_MOE_MATMUL:
+      return is_activation(input(graph, op, 0)) && is_matrix(input(graph, op, 1), 3) &&
+             is_choice(input(graph, op, 2)) && is_vector(input(graph, op, 3));
+    default: return is_activation(input(graph, op, 0)) && is_activation(input(graph, op, 1));
+  }
 }
 
 bool takes_rope(const nacelle_graph& graph, const nacelle_op& op) {
@@ -77,6 +100,11 @@ bool supports(const nacelle_graph& graph, const nacelle_op& op) noexcept {
     case NACELLE_OP_ADD:
     case NACELLE_OP_MUL: return is_activation(first) && second && (is_activation(second) || is_vector(second));
     case NACELLE_OP_GATHER: return is_activation(first) && is_index_input(second);
+    case NACELLE_OP_MOE_ROUTE:
+    case NACELLE_OP_MOE_MATMUL:
+    case NACELLE_OP_MOE_COMBINE: return takes_experts(graph, op);
+    case NACELLE_OP_ADAPTER_MATMUL:
+      return is_activation(first) && is_activation(second) && is_index_input(input(graph, op, 2));
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED:
     case NACELLE_OP_SOFTMAX:

@@ -3,9 +3,7 @@
 #include "backends/vulkan/weights.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <nacelle/block_formats.hpp>
-#include <nacelle/rope.hpp>
 #include <nacelle/types.hpp>
 
 #include "backends/vulkan/cache.hpp"
@@ -79,7 +77,7 @@ std::vector<bool> matrix_weights(const nacelle_graph& graph) {
   std::vector<bool> is_matrix(graph.weight_count);
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
     const nacelle_op& op = *graph.ops[i];
-    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING)
+    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING || op.kind == NACELLE_OP_MOE_MATMUL)
       is_matrix[graph.values[op.inputs[1]]->weight] = true;
   }
   return is_matrix;
@@ -89,7 +87,7 @@ std::vector<bool> matrix_weights(const nacelle_graph& graph) {
 
 VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const nacelle_graph& graph,
                              std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
-                             const nacelle_prepare_options&)
+                             const nacelle_prepare_options& options)
     : host_(host),
       device_(device),
       graph_(graph),
@@ -98,6 +96,7 @@ VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const 
       vector_memory_(graph.weight_count) {
   for (const nacelle_bucket& bucket : buckets) {
     most_context_ = std::max(most_context_, bucket.context);
+    most_rows_ = std::max(most_rows_, bucket.rows);
     most_outputs_ = std::max(most_outputs_, bucket.output_rows);
   }
   const std::vector<bool> is_matrix = matrix_weights(graph);
@@ -110,6 +109,8 @@ VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const 
       throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
   }
   make_rope_tables();
+  make_attention_biases();
+  make_adapters(options);
 }
 
 void VulkanWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
@@ -172,41 +173,6 @@ void VulkanWeights::load_vector(const nacelle_weight_source& source, std::uint32
 
 std::uint64_t VulkanWeights::vector(std::uint32_t value) const {
   return value == NACELLE_NO_VALUE ? 0 : vector_memory_[graph_.values[value]->weight].address();
-}
-
-// cos and sin of every position and pair, from double precision.
-void VulkanWeights::make_rope_tables() {
-  const auto factors = [&](const nacelle_op& op, std::uint32_t input) -> std::span<const float> {
-    if (input >= op.input_count || op.inputs[input] == NACELLE_NO_VALUE) return {};
-    return vectors_[graph_.values[op.inputs[input]]->weight];
-  };
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    const nacelle_op& op = *graph_.ops[i];
-    if (op.kind != NACELLE_OP_ROPE) continue;
-    const auto rope = sdk::load(static_cast<const nacelle_rope_attributes*>(op.attributes));
-    for (const std::uint32_t input : {2u, 3u})
-      if (const auto list = factors(op, input); !list.empty() && list.size() < rope.rotary_width / 2)
-        throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "rope: a list of factors is shorter than its pairs");
-    const RopeTable table = make_rope_table(rope, most_context_, factors(op, 2), factors(op, 3));
-    std::vector<float> key = table.frequencies;
-    key.push_back(table.magnitude);
-    auto [entry, added] = rope_memory_.try_emplace(std::move(key));
-    rope_tables_[&op] = entry->second.address();
-    if (!added) continue;
-    const std::uint64_t count = std::uint64_t{2} * most_context_ * table.frequencies.size();
-    entry->second = device_.memory().allocate(MemoryKind::kDevice, count * sizeof(float), "a rope table");
-    std::vector<float> values;
-    values.reserve(count);
-    for (std::uint32_t position = 0; position < most_context_; ++position)
-      for (const float frequency : table.frequencies) {
-        const double angle = static_cast<double>(position) * frequency;
-        values.push_back(static_cast<float>(std::cos(angle) * table.magnitude));
-        values.push_back(static_cast<float>(std::sin(angle) * table.magnitude));
-      }
-    device_.upload(entry->second, 0, values.data(), values.size() * sizeof(float));
-    rope_tables_[&op] = entry->second.address();
-    bytes_ += entry->second.size();
-  }
 }
 
 std::uint64_t VulkanWeights::cache_block_bytes(const nacelle_cache_options& options, std::uint32_t group) const {

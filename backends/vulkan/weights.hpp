@@ -25,6 +25,13 @@ struct PackedMatrix {
   std::uint32_t extra_bytes() const { return static_cast<std::uint32_t>(shape.extra() * sizeof(std::uint32_t)); }
 };
 
+// As shaders/adapter.comp reads it.
+struct AdapterEntry {
+  std::uint64_t a, b;  // addresses
+  float scale;
+  std::uint32_t rank;  // 0: none
+};
+
 class VulkanWeights final : public sdk::Weights {
  public:
   // Throws sdk::Failure, naming the weight, for what cannot be packed or does not fit.
@@ -37,6 +44,7 @@ class VulkanWeights final : public sdk::Weights {
   std::unique_ptr<sdk::Cache> create_cache(const nacelle_cache_options& options) override;
   std::unique_ptr<sdk::Plan> compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
                                      nacelle_step_layout& step, nacelle_output_layout& output) override;
+  void write_adapter(sdk::Stream& stream, const nacelle_adapter_update& update) override;
   void visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const override;
 
   VulkanDevice& device() const { return device_; }
@@ -47,25 +55,41 @@ class VulkanWeights final : public sdk::Weights {
   std::uint64_t vector(std::uint32_t value) const;
   // The address of [positions][pairs] (cos, sin).
   std::uint64_t rope_table(const nacelle_op* op) const { return rope_tables_.at(op); }
-  // Positions that the tables hold, and the most output rows of a step.
+  // The address of a table of shaders/attention.comp with what is added to scores by distance, and its words a head; 0
+  // and 0 where the operation has none.
+  std::pair<std::uint64_t, std::uint32_t> attention_bias(const nacelle_op* op) const;
+  // The address of a weight's low-rank pairs by slot, and how many slots there are; none where adapters are off.
+  std::pair<std::uint64_t, std::uint32_t> adapters(std::uint32_t value) const;
+  // Positions that the tables hold, and the most rows and output rows of a step.
   std::uint32_t most_context() const { return most_context_; }
+  std::uint32_t most_rows() const { return most_rows_; }
   std::uint32_t most_outputs() const { return most_outputs_; }
 
  private:
   void load_matrix(const nacelle_weight_source& source, std::uint32_t weight);
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_rope_tables();
+  void make_attention_biases();
+  void make_adapters(const nacelle_prepare_options& options);
 
   sdk::Host host_;
   VulkanDevice& device_;
   const nacelle_graph& graph_;
   std::uint64_t bytes_ = 0;
-  std::uint32_t most_context_ = 1, most_outputs_ = 1;
+  std::uint32_t most_context_ = 1, most_rows_ = 1, most_outputs_ = 1;
   std::vector<PackedMatrix> matrices_;  // by weight; without memory where it is a vector
   std::vector<std::vector<float>> vectors_;
   std::vector<Piece> vector_memory_;
   std::map<std::vector<float>, Piece> rope_memory_;         // by content: layers share a table
   std::map<const nacelle_op*, std::uint64_t> rope_tables_;  // addresses
+  std::map<const nacelle_op*, Piece> attention_biases_;
+  struct Adapters {
+    std::vector<AdapterEntry> host;
+    Piece entries;
+    std::vector<Piece> a, b;  // by slot, for the largest rank: no plan's addresses change
+  };
+  std::map<std::uint32_t, Adapters> adapters_;  // by target
+  std::uint32_t most_rank_ = 0;
 };
 
 }  // namespace nacelle::vulkan

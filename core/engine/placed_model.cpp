@@ -80,6 +80,11 @@ std::uint64_t PlacedModel::count_blocks(std::uint32_t block_tokens, const Device
   const std::uint64_t per_sequence = (options.context + block_tokens - 1) / block_tokens;
   std::uint64_t count = (options.cache_tokens + block_tokens - 1) / block_tokens;
   const bool asked = count != 0;
+  if (asked && count < per_sequence)
+    throw Error(ErrorKind::kInvalidArgument,
+                "--cache-tokens " + std::to_string(options.cache_tokens) + " holds no sequence of --context " +
+                    std::to_string(options.context) + " tokens; raise the one or lower the other",
+                "cache-tokens");
   if (!asked) count = per_sequence * options.max_sequences;  // all at full length where that fits, else what fits
   for (const auto& [name, memory] : memories) {
     const auto budget = static_cast<std::uint64_t>(static_cast<double>(memory.free) * kCacheShare);

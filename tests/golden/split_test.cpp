@@ -127,22 +127,6 @@ TEST_CASE("a model split at any layer gives the golden ids") {
   for (const std::string& split : cuts(layers, "cpu", "reference")) check_split(*host, split, expected);
 }
 
-#if !NACELLE_SANITIZED  // the leak checker takes what a driver keeps for ours
-TEST_CASE("CPU and Vulkan share a model") {
-  const auto expected = golden_story();
-  const auto host = make_host();
-  try {
-    host->find_device("vulkan");
-  } catch (const Error& error) {
-    WARN("skipped: " << error.what());
-    return;
-  }
-  if (expected.empty()) return;
-  check_split(*host, "cpu=1,vulkan", expected);
-  check_split(*host, "vulkan=1,cpu", expected);
-}
-#endif
-
 TEST_CASE("a model split over one kind of device has the bits of the whole: chunks, batches, windows of blocks") {
   const auto host = make_host();
   const std::uint32_t layers = layers_of(*host, kDemo);

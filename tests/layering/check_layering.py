@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""The layering rule, checked: who may include whom, and what a plugin's shared library may export and import.
+"""The layering rule, checked: who may include whom, what a plugin's shared library may export and import, and that nothing
+is linked to a GPU's driver.
 
-    check_layering.py SOURCE_DIR PLUGIN_DIR   one line for each breach; exits 1 when there is any
-    check_layering.py --self-test             plants breaches in a small tree and fails unless each is found
+    check_layering.py SOURCE_DIR PLUGIN_DIR [PROGRAM_DIR]   one line for each breach; exits 1 when there is any
+    check_layering.py --self-test                           plants breaches in a small tree and fails unless each is found
 
-Layers: sdk <- core <- api; plugins/ and backends/ see the sdk's public headers alone, and never each other.
+Layers: sdk <- core <- api; plugins/ and backends/ see the sdk's public headers alone, and never each other. Drivers are
+opened while a program runs: it starts, and lists its backends, on a machine without them.
 """
 import os
 import re
@@ -49,6 +51,7 @@ VENDOR_LIBRARIES = {
     "rocm": r"lib(amdhip64|hiprtc|rocblas|hipblas|hipblaslt|hsa-runtime64)\.so\.\d+",
     "vulkan": r"libvulkan\.so\.\d+",
 }
+DRIVERS = r"lib(cuda|nvidia-ml|amdhip64|hsa-runtime64|vulkan)\.so.*"
 BASE_VERSIONS = re.compile(r"@+(GLIBC|GLIBCXX|CXXABI|GCC)_")
 ENTRY = "nacelle_plugin_query"
 
@@ -131,7 +134,18 @@ def output_of(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def needed_by(binary):
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("readelf", "-dW", binary))
+
+
+def check_drivers(binary):
+    for name in needed_by(binary):
+        if re.fullmatch(DRIVERS, name):
+            yield f"{binary.name}: is linked to {name}; a driver must be opened while the program runs"
+
+
 def check_plugin(library):
+    yield from check_drivers(library)
     match = re.fullmatch(r"libnacelle_(backend|arch)_(\w+)\.so", library.name)
     if not match:
         yield f"{library.name}: expected libnacelle_backend_NAME.so or libnacelle_arch_NAME.so"
@@ -140,7 +154,7 @@ def check_plugin(library):
     exports = sorted({line.split()[-1] for line in output_of("nm", "-D", "--defined-only", library).splitlines()})
     if exports != [ENTRY]:
         yield f"{library.name}: exports {', '.join(exports) or 'nothing'}; expected {ENTRY} alone"
-    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", output_of("readelf", "-dW", library))
+    needed = needed_by(library)
     for name in needed:
         if not re.fullmatch(BASE_LIBRARIES, name) and not (vendor and re.fullmatch(vendor, name)):
             yield f"{library.name}: needs {name}; allowed are libc, libm, libstdc++, libgcc and its vendor's libraries"
@@ -152,7 +166,11 @@ def check_plugin(library):
             yield f"{library.name}: imports {symbol}, which no base library offers: a symbol of the host?"
 
 
-def check(root, plugins):
+def is_elf(path):
+    return path.is_file() and path.open("rb").read(4) == b"\x7fELF"
+
+
+def check(root, plugins, programs=None):
     root = Path(root).resolve()
     breaches = list(check_sources(root))
     libraries = sorted(Path(plugins).glob("*.so"))
@@ -160,6 +178,8 @@ def check(root, plugins):
         breaches.append(f"{plugins}: no plugins here; build them first")
     for library in libraries:
         breaches.extend(check_plugin(library))
+    for program in filter(is_elf, sorted(Path(programs).iterdir()) if programs else []):
+        breaches.extend(check_drivers(program))
     return breaches
 
 
@@ -195,7 +215,7 @@ PLANTED = [
 ]
 QUERY = 'extern "C" __attribute__((visibility("default"))) int nacelle_plugin_query() '
 STRINGS = "#include <string>\n"  # templates of the standard library are exported unless the linker is told not to
-# Name, source, linker flags (MAP: the sdk's version script; DEPENDENCY: one more library), breach.
+# Name, source, linker flags (MAP: the sdk's version script; DEPENDENCY: one more library; DRIVER: a driver), breach.
 LIBRARIES = [
     ("backend_good", STRINGS + QUERY + "{ return (int)std::to_string(1.5).size(); }", ["MAP"], None),
     ("backend_leaky", STRINGS + QUERY + "{ return (int)std::to_string(1.5).size(); }", [], "leaky.so: exports _ZN"),
@@ -205,6 +225,7 @@ LIBRARIES = [
     ("backend_host", "int host_function();\n" + QUERY + "{ return host_function(); }", [],
      "imports _Z13host_functionv"),
     ("backend_needy", QUERY + "{ return 0; }", ["-Wl,--no-as-needed", "DEPENDENCY"], "needs libextra.so"),
+    ("backend_vulkan", QUERY + "{ return 0; }", ["-Wl,--no-as-needed", "DRIVER"], "linked to libvulkan.so.1"),
     ("vendor", QUERY + "{ return 0; }", [], "expected libnacelle_backend_NAME.so"),
 ]
 
@@ -219,10 +240,12 @@ def build_libraries(folder):
         subprocess.run([compiler, "-shared", "-fPIC", "-o", out, source, *flags], check=True)
 
     build(extra, "int extra() { return 1; }", ["-Wl,-soname,libextra.so"])
+    driver = folder / "libdriver.so"
+    build(driver, "int driver() { return 1; }", ["-Wl,-soname,libvulkan.so.1"])
     plugins = folder / "plugins"
     plugins.mkdir()
     script = Path(__file__).resolve().parents[2] / "sdk/cmake/plugin.map"
-    words = {"DEPENDENCY": extra, "MAP": f"-Wl,--version-script={script}"}
+    words = {"DEPENDENCY": extra, "DRIVER": driver, "MAP": f"-Wl,--version-script={script}"}
     for name, text, flags, _ in LIBRARIES:
         build(plugins / f"libnacelle_{name}.so", text, [words.get(flag, flag) for flag in flags])
     return plugins
@@ -234,7 +257,7 @@ def self_test():
         for path, text, _ in PLANTED:
             (root / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
             (root / "tree" / path).write_text(text)
-        found = check(root / "tree", build_libraries(root))
+        found = check(root / "tree", build_libraries(root), root)
         expected = [breach for *_, breach in PLANTED + LIBRARIES if breach]
         missed = [breach for breach in expected if not any(breach in line for line in found)]
         surplus = [line for line in found if not any(breach in line for breach in expected)]
@@ -252,10 +275,10 @@ def self_test():
 def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         print(__doc__)
         return 2
-    breaches = check(sys.argv[1], sys.argv[2])
+    breaches = check(*sys.argv[1:])
     for line in breaches:
         print(line)
     print(f"layering: {len(breaches)} breaches")

@@ -1,6 +1,7 @@
 // A GPU plugin without a GPU: backends/gpu as it is, over a runtime that runs its kernels in the emulator. It exists
-// for tests and is never installed. Device 0 has tensor cores, device 1 is without. Settings:
-// backend.emulated_gpu.memory (bytes), backend.emulated_gpu.lose_after (submissions until the device is lost).
+// for tests and is never installed. Device 0 has tensor cores, device 1 is without. Settings, of
+// backend.emulated_gpu: memory (bytes), lose_after (submissions until the device is lost), sabotage ("barrier
+// rows.hpp:28", "lanes matmul.hpp:65": what a test breaks in the kernels, see Sabotage).
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -30,7 +31,16 @@ constexpr std::uint64_t kAlignment = 256;
 
 struct Settings {
   std::uint64_t memory, lose_after;
+  simt::emulation::Sabotage sabotage;
 };
+
+simt::emulation::Sabotage read_sabotage(const std::string& text) {
+  using Kind = simt::emulation::Sabotage::Kind;
+  if (text.empty()) return {};
+  const std::size_t space = text.find(' '), colon = text.rfind(':');
+  return {text.starts_with("barrier") ? Kind::kBarrier : Kind::kExchange, text.substr(space + 1, colon - space - 1),
+          std::atoi(text.c_str() + colon + 1)};
+}
 
 // Everything is done when the call returns. Memory is the host's, each piece an allocation of its own, so that ASan
 // sees what lies beyond it.
@@ -80,6 +90,7 @@ class EmulatedContext final : public Context {
   nacelle_status launch(Queue* queue, const Launch& launch) noexcept override {
     return submit(queue, [this, launch] {
       try {
+        simt::own_machine().sabotage = settings_.sabotage;
         simt::launch(test::emulated_kernel(launch.kernel), launch.arguments,
                      {launch.grid.x, launch.grid.y, launch.grid.z}, {launch.threads, 1, 1}, ++launches_);
         return static_cast<nacelle_status>(NACELLE_OK);
@@ -158,7 +169,10 @@ class EmulatedRuntime final : public Runtime {
     const auto text = host_.config(std::string("backend.emulated_gpu.") + key);
     return text && !text->empty() ? std::strtoull(text->c_str(), nullptr, 10) : otherwise;
   }
-  Settings settings() const { return {number("memory", 4ull << 30), number("lose_after", ~0ull)}; }
+  Settings settings() const {
+    return {number("memory", 4ull << 30), number("lose_after", ~0ull),
+            read_sabotage(host_.config("backend.emulated_gpu.sabotage").value_or(""))};
+  }
   sdk::Host host_;
 };
 

@@ -20,6 +20,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -49,6 +50,18 @@ namespace emulation {
 
 constexpr std::uint32_t kLanes = 32;
 constexpr std::uint32_t kNobody = 0xffffffffu;
+
+// What a test breaks in the kernels that it runs, to see that the machine or the results notice: at one line of a
+// kernel's source a barrier is left out, or each lane gets its own value in an exchange.
+struct Sabotage {
+  enum class Kind { kNone, kBarrier, kExchange } kind = Kind::kNone;
+  std::string file;  // the end of its path
+  int line = 0;
+
+  bool hits(Kind what, const char* at_file, int at_line) const {
+    return kind == what && line == at_line && std::string_view(at_file).ends_with(file);
+  }
+};
 
 // Who touched an element of shared memory last, and in which epoch: epochs are cut by barriers.
 struct Touched {
@@ -123,6 +136,8 @@ class Machine {
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
+  Sabotage sabotage;
+
   // ---- What a running thread asks for
   std::uint32_t thread() const { return running_->thread; }
   Dim block() const { return block_; }
@@ -130,6 +145,7 @@ class Machine {
   std::uint32_t threads() const { return threads_; }
 
   void barrier(const char* file, int line) {
+    if (sabotage.hits(Sabotage::Kind::kBarrier, file, line)) return;
     if (barrier_waiting_ && barrier_line_ != line)
       throw Fault(place(file, line) + ": other threads of the block wait at another barrier, of line " +
                   std::to_string(barrier_line_));
@@ -447,7 +463,9 @@ inline void barrier(const char* file = __builtin_FILE(), int line = __builtin_LI
 }
 
 template <class T>
-T shuffle(T value, std::uint32_t from, std::uint32_t members = kAllLanes) {
+T shuffle(T value, std::uint32_t from, std::uint32_t members = kAllLanes, const char* file = __builtin_FILE(),
+          int line = __builtin_LINE()) {
+  if (emulation::machine->sabotage.hits(emulation::Sabotage::Kind::kExchange, file, line)) from = lane();
   const auto& slots = emulation::machine->meet(&value, sizeof value, members);
   if (from >= kLanes || !(members >> from & 1))
     throw Fault("simt: a lane reads from lane " + std::to_string(from) + ", which takes no part in the shuffle");
@@ -455,14 +473,16 @@ T shuffle(T value, std::uint32_t from, std::uint32_t members = kAllLanes) {
   return value;
 }
 template <class T>
-T shuffle_xor(T value, std::uint32_t mask, std::uint32_t members = kAllLanes) {
-  return shuffle(value, lane() ^ mask, members);
+T shuffle_xor(T value, std::uint32_t mask, std::uint32_t members = kAllLanes, const char* file = __builtin_FILE(),
+              int line = __builtin_LINE()) {
+  return shuffle(value, lane() ^ mask, members, file, line);
 }
-inline std::uint32_t ballot(bool vote) {
+inline std::uint32_t ballot(bool vote, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   const auto& slots = emulation::machine->meet(&vote, sizeof vote, kAllLanes);
   std::uint32_t votes = 0;
   for (std::uint32_t i = 0; i < kLanes; ++i) votes |= static_cast<std::uint32_t>(slots[i][0] != std::byte{0}) << i;
-  return votes;
+  const bool broken = emulation::machine->sabotage.hits(emulation::Sabotage::Kind::kExchange, file, line);
+  return broken ? votes & 1u << lane() : votes;
 }
 template <class T>
 T atomic_add(emulation::Element<T> element, T value) {
@@ -531,10 +551,14 @@ inline void multiply_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std:
   emulation::multiply_tile<nacelle::bfloat16_to_float>(d, a, b);
 }
 
-// Runs a kernel on this thread's machine; see Machine::launch.
-inline void launch(emulation::Machine::Kernel kernel, const void* arguments, Dim grid, Dim block, std::uint64_t seed) {
+// This OS thread's machine.
+inline emulation::Machine& own_machine() {
   static thread_local emulation::Machine machine;
-  machine.launch(kernel, arguments, grid, block, seed);
+  return machine;
+}
+// Runs a kernel on it; see Machine::launch.
+inline void launch(emulation::Machine::Kernel kernel, const void* arguments, Dim grid, Dim block, std::uint64_t seed) {
+  own_machine().launch(kernel, arguments, grid, block, seed);
 }
 
 }  // namespace simt

@@ -110,7 +110,7 @@ TEST_CASE("Vulkan: what does not fit or has no shader is refused by name") {
   Case cache = tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32);
   cache.steps = in_chunks(1, 1);
   cache.key_type = NACELLE_TYPE_Q6_K;
-  CHECK(mentions(failure_of(cache), "cannot hold Q6_K; use f32, f16 or bf16"));
+  CHECK(mentions(failure_of(cache), "cannot hold Q6_K; use f32, f16, bf16, q8_0 or q4_0"));
 
   Case large = tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32);
   large.steps = in_chunks(1, 1);

@@ -342,7 +342,6 @@ struct AttentionBlock {
     const std::uint32_t count = rows * heads;
     std::uint32_t keys = Keys::count(a, sequence), first = 0;
     bounds(row, rows, first, keys);
-    simt::barrier();
     load_queries(row, count);
     Mix mixed;
     if (kManySplits) {

@@ -56,12 +56,11 @@ struct TopSpace {
 
 // The k largest of `value(0 .. n)`, k <= n, into found[0 .. k): larger ones first, of equals the smaller index. Four
 // passes of 8 bits narrow down the key of the k-th; larger ones are all taken, equal ones in the order of their index.
-// Uses state[0 .. 3] and counts[0 .. 256); ranks by comparing each with all, for k is small.
+// Uses state[0 .. 3] and counts[0 .. 256), once a kernel; ranks by comparing each with all, for k is small.
 template <class Value>
 SIMT_DEVICE void find_top(const Value& value, std::uint32_t n, std::uint32_t k, const TopSpace& space) {
   std::uint32_t prefix = 0, wanted = k;
   for (std::uint32_t shift = 32; shift > 0; shift -= 8) {
-    simt::barrier();
     for (std::uint32_t i = simt::thread(); i < 256; i += simt::threads()) space.counts[i] = 0;
     simt::barrier();
     for (std::uint32_t i = simt::thread(); i < n; i += simt::threads()) {
@@ -90,7 +89,6 @@ SIMT_DEVICE void find_top(const Value& value, std::uint32_t n, std::uint32_t k, 
   const std::uint32_t end = begin + run < n ? begin + run : n;
   std::uint32_t equal = 0;
   for (std::uint32_t i = begin; i < end; ++i) equal += order_key(value(i)) == prefix;
-  simt::barrier();
   space.counts[simt::thread()] = equal;
   if (simt::thread() == 0) space.state[2] = 0;
   simt::barrier();
@@ -154,7 +152,6 @@ SIMT_KERNEL(kSelectThreads) select_stretch(const SelectArguments a) {
   const float temperature = a.temperatures[row];
   if (temperature != 0 && temperature != 1)
     for (std::uint32_t i = simt::thread(); i < n; i += simt::threads()) adjusted[i] = adjusted[i] / temperature;
-  simt::barrier();
   const std::uint64_t at = static_cast<std::uint64_t>(row) * a.stretches + stretch;
   summarise(raw, n, parts, a.summaries + at * 4);
   summarise(adjusted, n, parts, a.summaries + at * 4 + 2);

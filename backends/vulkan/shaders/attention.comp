@@ -9,42 +9,55 @@
 #include "kv.glsl"
 layout(constant_id = 1) const uint KEY_TYPE = 0;
 layout(constant_id = 2) const uint VALUE_TYPE = 0;
-layout(constant_id = 3) const uint LANE_WORDS = 1;  // words of a value that a lane has, at most
+layout(constant_id = 3) const uint LANE_WORDS = 1;  // words of a value's elements that a lane has, at most
+layout(constant_id = 4) const uint MEMORY = 0;
 const uint kKeys = kThreads < 32 ? 32 / kThreads : 1;  // of a lane in a chunk
 const uint kChunk = kKeys * kThreads;
-const uint kElements = VALUE_TYPE == KV_F32 ? 1 : 2;  // of a word
+const uint kKeyElements = KEY_TYPE == KV_F32 ? 1 : KEY_TYPE == KV_Q4_0 ? 8 : KEY_TYPE == KV_Q8_0 ? 4 : 2;  // of a word
+const uint kElements = VALUE_TYPE == KV_F32 ? 1 : VALUE_TYPE == KV_Q4_0 ? 8 : VALUE_TYPE == KV_Q8_0 ? 4 : 2;
+const uint kStep = kKeyElements < kThreads ? kKeyElements : kThreads;
 
+// Own rows: table is the values, cache the keys, block_bytes their strides (keys' low, values' high), block_tokens the
+// columns from one head's values to the next.
 layout(push_constant) uniform Push {
   Floats q;
   Words row_sequences, positions, lengths, table;
   uint64_t cache, block_bytes;
   Floats partial;  // [row][head][split][value width + 2]
+  uint64_t bias;   // [head][slope of ALiBi, bias of each distance from -R to R]
   uint heads, group, key_width, value_width, block_tokens, table_width, q_stride, window_causal, split_tokens, splits;
   float scale, soft_cap;
+  uint bias_words;  // of a head; 0: none, 1: a slope alone
 };
+#include "attention.glsl"
 
 struct Lane {
-  uint64_t keys[kKeys];  // of its tokens, at their block
+  uint64_t keys[kKeys];
   float scores[kKeys];
 };
 
-void score(inout Lane of, uint key_words, uint first_q, uint lane, uint chunk) {
-  float sums[kKeys];
-  [[unroll]] for (uint i = 0; i < kKeys; ++i) sums[i] = 0;
+void score(inout Lane of, uint first_q, uint lane) {
+  const uint stride = MEMORY == MEMORY_OWN ? 1 : block_tokens;  // words from one of a key to the next
+  float sums[kKeys], factors[kKeys];
+  [[unroll]] for (uint i = 0; i < kKeys; ++i) {
+    sums[i] = 0;
+    factors[i] = 1;
+  }
   for (uint base = 0; base < key_width; base += kThreads) {
     const float mine = base + lane < key_width ? q.at[first_q + base + lane] : 0;
-    [[unroll]] for (uint j = 0; j < kThreads; j += (KEY_TYPE == KV_F32 ? 1 : 2)) {
+    [[unroll]] for (uint j = 0; j < kThreads; j += kStep) {
       if (base + j >= key_width) break;
-      const uint word = KEY_TYPE == KV_F32 ? base + j : (base + j) / 2;
-      const float q0 = subgroupBroadcast(mine, j);
-      const float q1 = KEY_TYPE == KV_F32 ? 0 : subgroupBroadcast(mine, j + 1);
+      const uint word = (base + j) / kKeyElements;
+      float qs[kStep];
+      [[unroll]] for (uint e = 0; e < kStep; ++e) qs[e] = subgroupBroadcast(mine, j + e);
       [[unroll]] for (uint i = 0; i < kKeys; ++i) {
-        const uint bits = Words(of.keys[i]).at[word * block_tokens];
-        if (KEY_TYPE == KV_F32) {
-          sums[i] = fma(q0, uintBitsToFloat(bits), sums[i]);
-        } else {
-          const vec2 pair = unpack_pair(KEY_TYPE, bits);
-          sums[i] = fma(q1, pair.y, fma(q0, pair.x, sums[i]));
+        Words key = Words(of.keys[i]);
+        if (has_blocks(KEY_TYPE) && j % 32 == 0) factors[i] = unpackHalf2x16(key.at[scale_place(KEY_TYPE, word) * stride]).x;
+        const uint bits = key.at[code_place(KEY_TYPE, word) * stride];
+        [[unroll]] for (uint e = 0; e < kStep; ++e) {
+          float value = element(KEY_TYPE, bits, (base + j) % kKeyElements + e);
+          if (has_blocks(KEY_TYPE)) value *= factors[i];
+          sums[i] = fma(qs[e], value, sums[i]);
         }
       }
     }
@@ -55,34 +68,61 @@ void score(inout Lane of, uint key_words, uint first_q, uint lane, uint chunk) {
   }
 }
 
+float bias_of(uint head, uint query, uint key) {
+  const int distance = int(key) - int(query);
+  Floats table_of = Floats(bias + 4 * head * bias_words);
+  float value = -table_of.at[0] * abs(float(distance));
+  if (bias_words > 1) {
+    const int reach = int(bias_words - 2) / 2;
+    value += table_of.at[1 + clamp(distance, -reach, reach) + reach];
+  }
+  return value;
+}
+
+// Of the block that holds the token; own rows: the row.
+uint place_of(Seen seen, uint token) {
+  if (MEMORY == MEMORY_OWN) return lengths.at[seen.sequence] + token;
+  return table.at[seen.sequence * table_width + token / block_tokens];
+}
+
+uint64_t key_address(uint place, uint token, uint kv_head) {
+  if (MEMORY == MEMORY_OWN) return cache + 4 * (place * uint(block_bytes) + kv_head * key_width);
+  return cache + place * block_bytes + 4 * (kv_head * words_of(KEY_TYPE, key_width) * block_tokens + token % block_tokens);
+}
+
+uint64_t value_address(uint place, uint token, uint kv_head) {
+  if (MEMORY == MEMORY_OWN)
+    return uint64_t(table) + 4 * (place * uint(block_bytes >> 32) + kv_head * block_tokens);
+  if (MEMORY == MEMORY_ALIAS) return key_address(place, token, kv_head);
+  const uint key_words = words_of(KEY_TYPE, key_width), value_words = words_of(VALUE_TYPE, value_width);
+  return cache + place * block_bytes + 4 * (heads / group * key_words * block_tokens +
+                                            (kv_head * block_tokens + token % block_tokens) * value_words);
+}
+
 void main() {
   const uint head = gl_WorkGroupID.x, row = gl_WorkGroupID.y, split = gl_WorkGroupID.z, lane = gl_SubgroupInvocationID;
-  const uint sequence = row_sequences.at[row], position = positions.at[row];
-  const uint window = window_causal >> 1;
-  const bool causal = (window_causal & 1) != 0;
-  uint begin = window != 0 && position >= window ? position - window + 1 : 0;
-  uint end = causal ? position + 1 : max(lengths.at[sequence], position + 1);
-  if (window != 0 && !causal) end = min(end, position + window);
-  const uint first = max(begin, split * split_tokens), last = min(end, (split + 1) * split_tokens);  // of this split
+  const Seen seen = keys_of(row);
+  const uint first = max(seen.begin, split * split_tokens), last = min(seen.end, (split + 1) * split_tokens);
   if (first >= last) return;
 
-  const uint key_words = words_of(KEY_TYPE, key_width), value_words = words_of(VALUE_TYPE, value_width);
-  const uint kv_head = head / group, kv_heads = heads / group;
+  const uint kv_head = head / group, stride = MEMORY == MEMORY_ALIAS ? block_tokens : 1;
+  const uint lane_words = (value_width + kElements - 1) / kElements;
   float largest = kNever, sum = 0, mixed[LANE_WORDS * kElements];
   [[unroll]] for (uint i = 0; i < LANE_WORDS * kElements; ++i) mixed[i] = 0;
 
   for (uint chunk = first / kChunk * kChunk; chunk < last; chunk += kChunk) {
     Lane of;
-    uint blocks[kKeys];
+    uint places[kKeys];
     [[unroll]] for (uint i = 0; i < kKeys; ++i) {
       const uint token = clamp(chunk + i * kThreads + lane, first, last - 1);
-      blocks[i] = table.at[sequence * table_width + token / block_tokens];
-      of.keys[i] = cache + blocks[i] * block_bytes + 4 * (kv_head * key_words * block_tokens + token % block_tokens);
+      places[i] = place_of(seen, token);
+      of.keys[i] = key_address(places[i], token, kv_head);
     }
-    score(of, key_words, row * q_stride + head * key_width, lane, chunk);
+    score(of, row * q_stride + head * key_width, lane);
     float chunk_largest = kNever;
     [[unroll]] for (uint i = 0; i < kKeys; ++i) {
       const uint token = chunk + i * kThreads + lane;
+      if (bias_words != 0) of.scores[i] += bias_of(head, seen.query, token);
       if (token < first || token >= last) of.scores[i] = kNever;
       chunk_largest = max(chunk_largest, of.scores[i]);
     }
@@ -96,20 +136,16 @@ void main() {
       for (uint j = 0; j < kThreads; ++j) {
         const uint token = chunk + i * kThreads + j;
         const float weight = subgroupBroadcast(of.scores[i], j);
-        const uint block = subgroupBroadcast(blocks[i], j);
+        const uint place = subgroupBroadcast(places[i], j);
         if (token < first || token >= last) continue;
-        Words values = Words(cache + block * block_bytes +
-                                   4 * (kv_heads * key_words * block_tokens +
-                                        (kv_head * block_tokens + token % block_tokens) * value_words));
+        Words values = Words(value_address(place, token, kv_head));
         [[unroll]] for (uint w = 0; w < LANE_WORDS; ++w) {
-          const uint word = values.at[min(w * kThreads + lane, value_words - 1)];
-          if (VALUE_TYPE == KV_F32) {
-            mixed[w] = fma(weight, uintBitsToFloat(word), mixed[w]);
-          } else {
-            const vec2 pair = unpack_pair(VALUE_TYPE, word);
-            mixed[2 * w] = fma(weight, pair.x, mixed[2 * w]);
-            mixed[2 * w + 1] = fma(weight, pair.y, mixed[2 * w + 1]);
-          }
+          const uint word = min(w * kThreads + lane, lane_words - 1);
+          const uint bits = values.at[code_place(VALUE_TYPE, word) * stride];
+          float share = weight;
+          if (has_blocks(VALUE_TYPE)) share *= unpackHalf2x16(values.at[scale_place(VALUE_TYPE, word) * stride]).x;
+          [[unroll]] for (uint e = 0; e < kElements; ++e)
+            mixed[w * kElements + e] = fma(share, element(VALUE_TYPE, bits, e), mixed[w * kElements + e]);
         }
       }
   }

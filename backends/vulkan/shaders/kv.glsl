@@ -1,15 +1,30 @@
 // The paged KV cache. A block of a layer holds its keys as words [head][word][token], so that lanes with a token each read
-// side by side, then its values as words [head][token][word], for lanes with columns each. A word is one f32, or two
-// elements of 16 bits.
+// side by side, then its values as words [head][token][word], for lanes with columns each. A row of a plain type is its
+// elements, several to a word; one of a block type has, for each 32 elements, a word with the f16 scale, then the codes.
 #define KV_F32 0
 #define KV_F16 1
 #define KV_BF16 2
+#define KV_Q8_0 3
+#define KV_Q4_0 4
 
-uint words_of(uint type, uint width) { return type == KV_F32 ? width : (width + 1) / 2; }
+uint elements_of_word(uint type) { return type == KV_F32 ? 1 : type == KV_Q4_0 ? 8 : type == KV_Q8_0 ? 4 : 2; }
+bool has_blocks(uint type) { return type >= KV_Q8_0; }
+uint block_words(uint type) { return 1 + 32 / elements_of_word(type); }
+uint words_of(uint type, uint width) {
+  if (has_blocks(type)) return width / 32 * block_words(type);
+  return (width + elements_of_word(type) - 1) / elements_of_word(type);
+}
+// Where word `i` of a row's elements lies, scales not counted; and the scale that it goes with.
+uint code_place(uint type, uint i) { return has_blocks(type) ? i + i / (32 / elements_of_word(type)) + 1 : i; }
+uint scale_place(uint type, uint i) { return i / (32 / elements_of_word(type)) * block_words(type); }
 
-vec2 unpack_pair(uint type, uint word) {
-  if (type == KV_F16) return unpackHalf2x16(word);
-  return vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u));
+// Element `e` of a word, without its scale. Times the scale it is exact.
+float element(uint type, uint word, uint e) {
+  if (type == KV_F32) return uintBitsToFloat(word);
+  if (type == KV_F16) return unpackHalf2x16(word)[e];
+  if (type == KV_BF16) return uintBitsToFloat(e == 0 ? word << 16 : word & 0xffff0000u);
+  if (type == KV_Q8_0) return float(bitfieldExtract(int(word), int(8 * e), 8));
+  return float(bitfieldExtract(word, int(4 * e), 4)) - 8;
 }
 
 // Rounding to nearest, ties to even, in integers (nacelle/half.hpp): packHalf2x16 may round as it likes.

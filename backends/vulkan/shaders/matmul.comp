@@ -1,10 +1,12 @@
 // y[r] = x[r] w^T (+ bias) (+ residual[r]): a workgroup makes TILE_ROWS rows of 32 * TILE_PANELS columns, lane c of 32 the
 // columns c of its panels. K is cut into slices, the same for every number of rows; a slice is summed in order with fused
 // multiply-adds, and the slices are added in order. A workgroup has its slices side by side (few rows) or walks them one
-// after the other (many rows): the sums are the same to the bit.
+// after the other (many rows): the sums are the same to the bit. Two kinds: with f32 activations; and, where INTEGER is
+// set, with those of encode_rows.comp, whose blocks are multiplied as int8.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_ballot : require
+#extension GL_EXT_spirv_intrinsics : enable
 #include "common.glsl"
 layout(local_size_y_id = 1) in;  // slices side by side: 1, or all of them
 
@@ -34,6 +36,37 @@ uint panel_of(uint p) {
   return min(gl_WorkGroupID.x * TILE_PANELS + p, (columns + kColumns - 1) / kColumns - 1);
 }
 
+#if INTEGER
+// OpSDot of SPV_KHR_integer_dot_product, for which this glslang has no words of its own. Format 0: four int8 a word.
+spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6018, 6019], id = 4450)
+int dot_int8(uint a, uint b, spirv_literal int format);
+
+void add_block(Matrix m, uint block, uint column, uint first_row, uint last_row) {
+  Block blocks_of[TILE_PANELS];
+  [[unroll]] for (uint p = 0; p < TILE_PANELS; ++p) blocks_of[p] = load_block(m, panel_of(p), block, column);
+  [[unroll]] for (uint r = 0; r < TILE_ROWS; ++r) {
+    const uint from = min(first_row + r, last_row) * x_stride + block * 10;
+    const float factor = x.at[from];
+    const int sum = floatBitsToInt(x.at[from + 1]);
+    uint codes_of[8];
+    [[unroll]] for (uint w = 0; w < 8; ++w) codes_of[w] = floatBitsToUint(x.at[from + 2 + w]);
+    [[unroll]] for (uint p = 0; p < TILE_PANELS; ++p) {
+      const Block b = blocks_of[p];
+      int products = 0;
+#if FORMAT == FORMAT_Q8_0
+      [[unroll]] for (uint w = 0; w < 8; ++w) products += dot_int8(b.codes[w / 4][w % 4], codes_of[w], 0);
+      const float value = b.scale[0] * float(products);
+#else
+      [[unroll]] for (uint w = 0; w < 8; ++w)
+        products += dot_int8(b.codes[0][w / 2] >> 4 * (w % 2) & 0x0f0f0f0fu, codes_of[w], 0);
+      const int offset = FORMAT == FORMAT_Q4_0 ? 8 : 0;
+      const float value = fma(b.scale[0], float(products - offset * sum), -b.low[0] * float(sum));
+#endif
+      sums[r * TILE_PANELS + p] = fma(factor, value, sums[r * TILE_PANELS + p]);
+    }
+  }
+}
+#else
 // Rows past the last read the last row and are not stored; elements of x past K meet weights of zero.
 void load_x(uint row, uint last_row, uint block, uint lane, out float loaded[kLoads]) {
   const uint base = min(row, last_row) * x_stride;
@@ -58,6 +91,7 @@ void add_block(Matrix m, uint block, uint column, uint first_row, uint last_row)
     }
   }
 }
+#endif
 
 void store(uint row, uint column, float value) {
   if (bias != 0) value += Floats(bias).at[column];

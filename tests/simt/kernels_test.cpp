@@ -1,0 +1,192 @@
+// The kernels of backends/gpu on the emulator, over little cases: sound ones under the sanitizers; and every barrier
+// and every exchange of values broken one at a time: the emulator must object, or the results must be wrong. So none of
+// them is there for nothing, and none can go unnoticed.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <nacelle/types.hpp>
+#include <optional>
+
+#include "sdk/conformance/bounds.hpp"
+#include "sdk/conformance/grown_cases.hpp"
+#include "sdk/conformance/host.hpp"
+#include "sdk/conformance/session.hpp"
+
+namespace nacelle::conformance {
+namespace {
+
+// "barrier rows.hpp:28" and "lanes rows.hpp:27" for each place in the kernels' sources.
+std::vector<std::string> places() {
+  std::vector<std::string> all;
+  for (const auto& file : std::filesystem::directory_iterator(NACELLE_SOURCE_DIR "/backends/gpu/kernels")) {
+    std::ifstream source(file.path());
+    std::string text;
+    for (int line = 1; std::getline(source, text); ++line) {
+      const std::string at = file.path().filename().string() + ":" + std::to_string(line);
+      if (text.find("simt::barrier()") != std::string::npos) all.push_back("barrier " + at);
+      if (text.find("simt::shuffle") != std::string::npos || text.find("simt::ballot") != std::string::npos)
+        all.push_back("lanes " + at);
+    }
+  }
+  return all;
+}
+
+struct Trial {
+  const char* file;  // whose kernels it runs: others are tried only where these do not notice
+  Case of;
+  StepInput step;
+  std::uint32_t candidates;
+};
+
+Trial selection_trial() {
+  const SelectionGolden golden = read_goldens().selection;
+  Trial trial{"select.hpp", Case("logits_select"), {{{0, 0, 3}}}, golden.candidates};
+  const std::uint32_t rows = trial.of.input(NACELLE_INPUT_OUTPUT_ROWS);
+  const std::uint32_t logits = trial.of.op(NACELLE_OP_GATHER, {trial.of.rows(golden.vocabulary, 1), rows})[0];
+  trial.of.set_result(logits, NACELLE_OUTPUT_LOGITS);
+  trial.of.op(NACELLE_OP_LOGITS_SELECT, {logits}, {}, {}, 0);
+  trial.step.boundary = golden.logits;
+  trial.step.masks = golden.masks;
+  trial.step.temperatures = golden.temperatures;
+  trial.step.adjustments = golden.adjustments;
+  return trial;
+}
+
+// A product, an embedding and experts for each format.
+std::vector<Case> products() {
+  std::vector<Case> all;
+  for (const nacelle_type type : weight_types()) {
+    Case of(std::string("products ") + type_info(type)->name);
+    auto moe = sdk::make<nacelle_moe_attributes>();
+    moe.expert_count = 3;
+    moe.used_count = 2;
+    moe.routing = NACELLE_ROUTE_TOP_THEN_SOFTMAX;
+    moe.scale = 1;
+    const std::uint32_t table = of.weight(type, {kVocabulary, 256}, 1);
+    auto scale = sdk::make<nacelle_embedding_attributes>();
+    scale.scale = 1;
+    std::uint32_t x = of.op(NACELLE_OP_EMBEDDING, {of.input(NACELLE_INPUT_TOKENS), table}, sdk::Attributes(scale))[0];
+    const auto routed = of.op(NACELLE_OP_MOE_ROUTE, {of.rows(3, 2)}, sdk::Attributes(moe), {}, 2);
+    const std::uint32_t experts = of.weight(type, {3, 17, 256}, 3, 0.25f);
+    const std::uint32_t y = of.op(NACELLE_OP_MOE_MATMUL, {x, experts, routed[0]}, sdk::Attributes(moe))[0];
+    const std::uint32_t z = of.op(NACELLE_OP_MOE_COMBINE, {y, routed[1]}, sdk::Attributes(moe))[0];
+    x = of.op(NACELLE_OP_MATMUL, {x, of.weight(type, {17, 256}, 4, 0.25f)})[0];
+    of.set_result(of.op(NACELLE_OP_ADD, {x, z})[0]);
+    of.steps = {{{0, 0, 2}}, {{0, 2, 9}}};  // few rows, and a tile that is not full
+    all.push_back(std::move(of));
+  }
+  return all;
+}
+
+std::vector<Trial> trials() {
+  std::vector<Trial> all;
+  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_Q8_0})
+    all.push_back({"matmul.hpp", tiny_decoder(type, NACELLE_TYPE_F32), {{{0, 0, 3}}}, 4});
+  all.push_back(selection_trial());
+  for (Case& of : read_goldens().cases) {
+    const bool experts = of.name == "moe sigmoid groups biased" || of.name == "adapter_matmul";
+    if (experts || of.name == "attention all features")
+      all.push_back({experts ? "moe.hpp" : "attention.hpp", std::move(of), {}, 1});
+  }
+  // Two tiles of keys; then two splits, walked by one block, and with one row each by its own, one of them empty.
+  all.push_back({"attention.hpp", tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32), {{{0, 0, 40}}}, 1});
+  Case splits("attention splits");
+  auto attributes = sdk::make<nacelle_attention_attributes>();
+  attributes.head_count = attributes.kv_head_count = attributes.causal = 1;
+  attributes.key_width = attributes.value_width = 4;
+  attributes.scale = 0.5f;
+  attributes.cache_group = splits.cache_group(4, 4);
+  splits.context = 600;
+  splits.block_tokens = 16;
+  const std::uint32_t q = splits.rows(4, 1), k = splits.rows(4, 2), v = splits.rows(4, 3);
+  splits.set_result(splits.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
+  splits.steps = {{{0, 0, 290}}, {{0, 290, 1}}};
+  all.push_back({"attention.hpp", std::move(splits), {}, 1});
+  for (Case& of : products())
+    if (of.name == "products Q4_K") all.push_back({"matmul.hpp", std::move(of), {}, 1});
+  return all;
+}
+
+struct Seen {
+  std::vector<float> rows;
+  std::vector<std::uint32_t> ids;
+  std::vector<float> numbers;  // of the selection
+};
+
+// What comes out; nothing where a kernel is stopped.
+std::optional<Seen> run(Backend& backend, const Trial& trial) {
+  try {
+    const Steps steps = trial.step.spans.empty() ? trial.of.steps : Steps{trial.step.spans};
+    Session session(backend, trial.of, steps, trial.candidates);
+    Seen seen;
+    for (const std::vector<Span>& spans : steps) {
+      StepInput step = trial.step;
+      step.spans = spans;
+      const StepOutput out = session.run(step);
+      for (const auto& [from, to] :
+           {std::pair{&out.result, &seen.rows}, {&out.adjusted, &seen.numbers}, {&out.logsumexp, &seen.numbers}})
+        to->insert(to->end(), from->begin(), from->end());
+      seen.ids.insert(seen.ids.end(), out.ids.begin(), out.ids.end());
+    }
+    return seen;
+  } catch (const std::runtime_error&) {
+    take_logged_error();
+    return std::nullopt;
+  }
+}
+
+bool differs(const std::vector<float>& a, const std::vector<float>& b) {
+  return !a.empty() && !within(difference(a, b), kBounds[0].narrow);
+}
+
+bool is_noticed(const std::string& place, const Trial& trial, const Seen& sound) {
+  set_config("backend.emulated_gpu.sabotage", place);
+  Backend backend(NACELLE_EMULATED_PLUGIN, 0);
+  const std::optional<Seen> seen = run(backend, trial);
+  return !seen || differs(sound.rows, seen->rows) || differs(sound.numbers, seen->numbers) || sound.ids != seen->ids;
+}
+
+}  // namespace
+
+TEST_CASE("every kernel gives the reference's results on small cases") {
+  Backend reference(NACELLE_REFERENCE_PLUGIN, 0), tensor(NACELLE_EMULATED_PLUGIN, 0), plain(NACELLE_EMULATED_PLUGIN, 1);
+  std::vector<Case> cases = products();
+  for (Trial& trial : trials()) {
+    if (trial.of.subject == NACELLE_OP_LOGITS_SELECT || !trial.step.boundary.empty()) continue;
+    if (!trial.step.spans.empty()) trial.of.steps = {trial.step.spans};
+    cases.push_back(std::move(trial.of));
+  }
+  for (const Case& of : cases)
+    for (Backend* backend : {&tensor, &plain}) {
+      INFO(of.name << " on device " << backend->device_index());
+      CHECK(within(difference(run_flat(reference, of, of.steps), run_flat(*backend, of, of.steps)), bound_of(of)));
+    }
+}
+
+#if !NACELLE_SANITIZED  // 60 times what is above: too slow there
+TEST_CASE("a barrier or an exchange broken anywhere in a kernel is noticed") {
+  const std::vector<Trial> all = trials();
+  std::vector<Seen> sound;
+  for (const Trial& trial : all) {
+    Backend backend(NACELLE_EMULATED_PLUGIN, 0);
+    const auto seen = run(backend, trial);
+    INFO(trial.of.name);
+    REQUIRE(seen);
+    sound.push_back(*seen);
+  }
+  const std::vector<std::string> broken = places();
+  CHECK(broken.size() > 30);
+  for (const std::string& place : broken) {
+    bool noticed = false;
+    for (const bool own : {true, false})  // first what runs the file's own kernels
+      for (std::size_t i = 0; i < all.size() && !noticed; ++i)
+        if ((place.find(all[i].file) != std::string::npos) == own) noticed = is_noticed(place, all[i], sound[i]);
+    INFO(place);
+    CHECK(noticed);
+  }
+  set_config("backend.emulated_gpu.sabotage", "");
+}
+#endif
+
+}  // namespace nacelle::conformance
