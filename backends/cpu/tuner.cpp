@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "backends/cpu/ceilings.hpp"
+#include "backends/cpu/frame.hpp"
 
 namespace nacelle::cpu {
 namespace {
@@ -19,8 +20,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFewCandidates = 4;
 constexpr double kFarBehind = 10;
 constexpr double kCeilingShare = 0.2;  // of the budget
-// Rows and groups of a unit of work, as plans cut them.
-constexpr std::uint32_t kRowBlock = 48, kMostGroups = 8;
 constexpr std::uint64_t kLine = 64;
 // Virtual machines report their host's whole cache; what two cores really reach of it is no more than this.
 constexpr std::uint64_t kMostCache = 96u << 20, kLeastCache = 8u << 20;
