@@ -28,6 +28,10 @@ std::initializer_list<const CeilingKernels*> tables() {
     &kAvx512Ceilings,
     &kAvxVnniCeilings,
     &kAvx2Ceilings,
+#elif defined(__aarch64__)
+    &kI8mmCeilings,
+    &kDotprodCeilings,
+    &kNeonCeilings,
 #endif
     &kPortableCeilings
   };

@@ -31,6 +31,8 @@ extern const CeilingKernels kAvx2Ceilings;
 extern const CeilingKernels kAvxVnniCeilings;
 extern const CeilingKernels kAvx512Ceilings;
 extern const CeilingKernels kAvx512Bf16Ceilings;
+#elif defined(__aarch64__)
+extern const CeilingKernels kNeonCeilings, kDotprodCeilings, kI8mmCeilings;
 #endif
 
 // Measures on all threads of the host's pool; best of several short stretches each, of one at least, and no more once

@@ -10,8 +10,18 @@ namespace {
 constexpr int kChains =
     12;  // of latency 4 to 6 at two a cycle; the two operands and a product fit beside them in 16 registers
 
-// `Step::add(sum, a, b)`: one multiply-add of whole vectors. The empty assembly makes each product a new one, so that
-// none is hoisted or shared.
+// Makes both operands new to the compiler. The constraint names the vector registers.
+template <class Vector>
+[[gnu::always_inline]] inline void renew(Vector& a, Vector& b) {
+#if defined(__aarch64__)
+  __asm__ volatile("" : "+w"(a), "+w"(b));
+#else
+  __asm__ volatile("" : "+x"(a), "+x"(b));
+#endif
+}
+
+// `Step::add(sum, a, b)`: one multiply-add of whole vectors. Renewed operands make each product a new one, so that none
+// is hoisted or shared.
 template <class Step>
 std::uint64_t run_loop(std::uint64_t rounds) {
   using V = typename Step::Vector;
@@ -20,7 +30,7 @@ std::uint64_t run_loop(std::uint64_t rounds) {
   for (std::uint64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 12
     for (int i = 0; i < kChains; ++i) {
-      __asm__ volatile("" : "+x"(a), "+x"(b));
+      renew(a, b);
       sums[i] = Step::add(sums[i], a, b);
     }
   }

@@ -14,14 +14,6 @@
 
 namespace nacelle::cpu {
 
-// ---- Units of matmuls
-// Rows that share one pass over a tile of weights: few enough that their encoded activations stay in L2.
-inline constexpr std::uint32_t kRowBlock = 48;
-// Groups of a unit: as the kernel's tile has. Few rows take more: their kernels stream them, and claiming costs less.
-inline constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;
-inline constexpr std::uint32_t kFewRows = 4;
-inline constexpr std::uint64_t kScratchFloats = kRowBlock * kMostGroups * kGroupRows;
-
 struct Program {
   std::vector<Step> steps;
   std::deque<Place> places;              // addresses are kept by the steps

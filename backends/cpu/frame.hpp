@@ -70,6 +70,14 @@ struct Frame {
   }
 };
 
+// ---- Units of matmuls
+// Rows that share one pass over a tile of weights: few enough that their encoded activations stay in L2.
+inline constexpr std::uint32_t kRowBlock = 48;
+// Groups of a unit: as the kernel's tile has. Few rows take more: their kernels stream them, and claiming costs less.
+inline constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;
+inline constexpr std::uint32_t kFewRows = 4;
+inline constexpr std::uint64_t kScratchFloats = kRowBlock * kMostGroups * kGroupRows;
+
 // How much a step has to do: threads claim `grain` of `units` at a time. 0 units: the step is skipped. A `small` step
 // costs less than a barrier: whoever ends the step before it last does it alone.
 struct Work {

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "backends/cpu/ceilings.hpp"
-#include "backends/cpu/compiler.hpp"
+#include "backends/cpu/frame.hpp"
 
 namespace nacelle::cpu {
 namespace {

@@ -61,9 +61,10 @@ std::string label(const char* op, nacelle_type type, std::initializer_list<std::
   return name;
 }
 
-void finish(std::vector<Case>& cases, Case&& of, std::uint32_t result) {
+void finish(std::vector<Case>& cases, Case&& of, std::uint32_t result, std::uint32_t rows = kRows) {
   of.set_result(result);
-  of.steps = in_chunks(kRows, kRows);
+  of.context = std::max(of.context, rows);
+  of.steps = in_chunks(rows, rows);
   cases.push_back(std::move(of));
 }
 
@@ -90,7 +91,7 @@ void add_products(std::vector<Case>& cases, nacelle_type type) {
   }
 }
 
-void add_experts(std::vector<Case>& cases, nacelle_type type) {
+void add_experts(std::vector<Case>& cases, nacelle_type type, std::uint32_t rows = kRows) {
   auto moe = sdk::make<nacelle_moe_attributes>();
   moe.expert_count = 5;
   moe.used_count = 2;
@@ -99,7 +100,7 @@ void add_experts(std::vector<Case>& cases, nacelle_type type) {
   moe.scale = 1;
   const bool wide = type_info(type)->block_elements == 256;
   const std::int64_t inner = wide ? 256 : 96, width = wide ? 256 : 64;
-  Case of(label("moe", type, {5, inner, width}));
+  Case of(label("moe", type, {5, inner, width, rows}));
   const std::uint32_t x = of.rows(width, 1);
   const auto routed = of.op(NACELLE_OP_MOE_ROUTE, {of.rows(5, 2)}, sdk::Attributes(moe), {}, 2);
   const std::uint32_t up = of.weight(type, {5, inner, width}, 3), bias = of.weight(NACELLE_TYPE_F32, {5, inner}, 4);
@@ -109,7 +110,7 @@ void add_experts(std::vector<Case>& cases, nacelle_type type) {
   y = of.op(NACELLE_OP_MOE_MATMUL, {y, down, routed[0]}, sdk::Attributes(moe))[0];
   y = of.op(NACELLE_OP_MOE_COMBINE, {y, routed[1]}, sdk::Attributes(moe))[0];
   of.subject = NACELLE_OP_MOE_MATMUL;
-  finish(cases, std::move(of), y);
+  finish(cases, std::move(of), y, rows);
 }
 
 void add_rowwise(std::vector<Case>& cases, std::int64_t width) {
@@ -206,6 +207,8 @@ std::vector<Case> row_cases() {
     add_products(cases, type);
     add_experts(cases, type);
   }
+  // More rows for an expert than share one pass over its weights.
+  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_Q8_0}) add_experts(cases, type, 201);
   for (const std::int64_t width : {1, 3, 33, 64, 257}) add_rowwise(cases, width);
   add_ropes(cases);
   return cases;
