@@ -73,7 +73,8 @@ std::vector<Trial> trials() {
     if (experts || of.name == "attention all features")
       all.push_back({experts ? "moe.hpp" : "attention.hpp", std::move(of), {}, 1});
   }
-  // Two tiles of keys; then two splits, walked by one block, and with one row each by its own, one of them empty.
+  // Two tiles of keys; then a row whose splits have a block each, two of them empty, and two splits walked by one
+  // block.
   all.push_back({"attention.hpp", tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32), {{{0, 0, 40}}}, 1});
   Case splits("attention splits");
   auto attributes = sdk::make<nacelle_attention_attributes>();
@@ -86,7 +87,7 @@ std::vector<Trial> trials() {
   splits.block_tokens = 16;
   const std::uint32_t q = splits.rows(8, 1), k = splits.rows(4, 2), v = splits.rows(4, 3);
   splits.set_result(splits.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
-  splits.steps = {{{0, 0, 290}}, {{0, 290, 1}}};
+  splits.steps = {{{0, 0, 1}}, {{0, 1, 290}}};
   all.push_back({"attention.hpp", std::move(splits), {}, 1});
   for (Case& of : products())
     if (of.name == "products Q4_K") all.push_back({"matmul.hpp", std::move(of), {}, 1});
