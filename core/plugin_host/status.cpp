@@ -26,6 +26,13 @@ constexpr StatusText kStatuses[] = {
     {ErrorKind::kInternal, "internal error of the plugin"},
 };
 
+// A plugin's messages begin with its name, as `what` does: once will do.
+std::string_view without_name(std::string_view message, std::string_view what) {
+  const std::string name = std::string(what.substr(0, what.find(':'))) + ": ";
+  if (message.starts_with(name)) message.remove_prefix(name.size());
+  return message;
+}
+
 }  // namespace
 
 void check(const nacelle_host* services, nacelle_status status, nacelle_error* error, std::string_view what) {
@@ -33,7 +40,7 @@ void check(const nacelle_host* services, nacelle_status status, nacelle_error* e
   if (error) {
     // A plugin that reports success and an error at once: the error is dropped, the status counts.
     message += ": ";
-    message += sdk::view(services->error_message(services->context, error));
+    message += without_name(sdk::view(services->error_message(services->context, error)), what);
     services->error_destroy(services->context, error);
   }
   if (status == NACELLE_OK) return;

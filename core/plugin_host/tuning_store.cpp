@@ -3,15 +3,14 @@
 #include "core/plugin_host/tuning_store.hpp"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 
+#include "core/base/atomic_file.hpp"
 #include "core/base/error.hpp"
 #include "core/plugin_host/sha256.hpp"
 
@@ -45,19 +44,6 @@ std::optional<std::vector<std::byte>> decode(std::string_view file, std::string_
   rest.remove_prefix(key_size);
   const auto data = std::as_bytes(std::span(rest));
   return std::vector<std::byte>(data.begin(), data.end());
-}
-
-[[noreturn]] void fail(const fs::path& path, const std::string& what) {
-  throw Error(ErrorKind::kResource, fmt::format("{}: cannot be written: {}", path.string(), what));
-}
-
-void write_all(int fd, std::string_view bytes, const fs::path& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail(path, std::strerror(errno));
-    bytes.remove_prefix(static_cast<std::size_t>(written));
-  }
 }
 
 }  // namespace
@@ -95,25 +81,10 @@ void TuningStore::put(std::string_view key, std::span<const std::byte> data) con
                             "the limits of 64 KiB and 64 MiB",
                             key.size(), data.size()));
   if (folder_.empty()) throw Error(ErrorKind::kResource, "tuning cache: no folder; set HOME or XDG_CACHE_HOME");
-  std::error_code code;
-  fs::create_directories(folder_, code);
-  if (code) fail(folder_, code.message());
-  std::string name = (folder_ / "new-XXXXXX").string();
-  const int fd = ::mkstemp(name.data());
-  if (fd < 0) fail(folder_, std::strerror(errno));
-  try {
-    write_all(fd, encode(key, data), name);
-  } catch (...) {
-    ::close(fd);
-    ::unlink(name.c_str());
-    throw;
-  }
-  // No fsync: after a crash the digest tells, and the loss is one measurement.
-  ::close(fd);
-  fs::rename(name, file_of(key), code);
-  if (!code) return;
-  ::unlink(name.c_str());
-  fail(file_of(key), code.message());
+  const std::string content = encode(key, data);
+  AtomicFile file(file_of(key));
+  file.write(0, std::as_bytes(std::span(content)));
+  file.commit();
 }
 
 }  // namespace nacelle

@@ -71,6 +71,23 @@ TEST_CASE("errors carry a status and a message, and check() turns them into exce
   }
 }
 
+TEST_CASE("a plugin that names itself is named once") {
+  PluginFolder folder;
+  const PluginHost host(folder.options());
+  const nacelle_host* services = host.services();
+  const auto message = [&](const char* text, const char* what) {
+    try {
+      check(services, NACELLE_INTERNAL, services->error_create(services->context, NACELLE_INTERNAL, view(text)), what);
+    } catch (const Error& thrown) {
+      return std::string(thrown.what());
+    }
+    return std::string("no error");
+  };
+  CHECK(message("cpu: no kernel", "cpu: cannot pack") == "cpu: cannot pack: no kernel");
+  CHECK(message("vulkan: no shader", "vulkan:1: cannot pack") == "vulkan:1: cannot pack: no shader");
+  CHECK(message("cpux: odd", "cpu: cannot pack") == "cpu: cannot pack: cpux: odd");
+}
+
 TEST_CASE("memory is aligned as asked, and nonsense gives NULL") {
   PluginFolder folder;
   const PluginHost host(folder.options());
