@@ -361,7 +361,7 @@ typedef struct nacelle_backend_api {
   /* [init per device] Measures for about half a second, with nothing else running. UNIMPLEMENTED: cannot say. */
   nacelle_status (*ceilings)(nacelle_device* device, nacelle_ceilings* ceilings, nacelle_error** error);
 } nacelle_backend_api;
-NACELLE_LAST_FIELD(nacelle_backend_api, ceilings, 280);
+NACELLE_LAST_FIELD(nacelle_backend_api, ceilings, 288);
 
 #ifdef __cplusplus
 }
