@@ -2,8 +2,8 @@
 // simd_*.hpp and the ints_*.hpp of the same ISA.
 //
 // Lane = output row. The codes of a run of columns that share a scale (32, or 16 in some K-quants) times int8
-// activations are exact in int32. Then one fused multiply-add in f32 a run, in order, and one more a block for the min
-// where the format has one.
+// activations are exact in int32. Then one fused multiply-add in f32 a block, in order, and one more for the min where
+// the format has one. Two runs of a block are first weighed and added.
 #pragma once
 
 #include "backends/cpu/kernels/quant_blocks.hpp"
@@ -37,12 +37,11 @@ struct QuantTile {
     return p + offsets[r] + index * 4;
   }
 
-  // sums += one run of block b.
+  // The products of one run of block b, exactly.
   template <int kRun>
-  [[gnu::always_inline]] void add_run(std::uint32_t b, F (&sums)[kRows][kVectors]) const {
+  [[gnu::always_inline]] void multiply_run(std::uint32_t b, I (&dots)[kRows][kVectors]) const {
     constexpr bool kStarts = Q::kOffset != 0;
     constexpr int kRunQuads = 8 / Q::kRuns;
-    I dots[kRows][kVectors];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
@@ -62,12 +61,36 @@ struct QuantTile {
         for (int v = 0; v < kVectors; ++v)
           dots[r][v] = dot<Q::kValueBits>(dots[r][v], values[v], x + offsets[r] + b * kQuantBlock + q * 4);
     });
+  }
+
+  // sums += block b, but for its min.
+  [[gnu::always_inline]] void add_block(std::uint32_t b, F (&sums)[kRows][kVectors]) const {
+    I dots[kRows][kVectors];
+    multiply_run<0>(b, dots);
+    if constexpr (Q::kRuns == 1) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      const F scale = weights.scale(b, kRun, v);
+      for (int v = 0; v < kVectors; ++v) {
+        const F scale = weights.scale(b, 0, v);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r)
-        sums[r][v] = fma(to_f(dots[r][v]), mul(scale, set_word(word(x_scales, r, b))), sums[r][v]);
+        for (int r = 0; r < kRows; ++r)
+          sums[r][v] = fma(to_f(dots[r][v]), mul(scale, set_word(word(x_scales, r, b))), sums[r][v]);
+      }
+    } else {
+      F total[kRows][kVectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const F scale = weights.scale(b, 0, v);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) total[r][v] = mul(to_f(dots[r][v]), scale);
+      }
+      multiply_run<1>(b, dots);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const F scale = weights.scale(b, 1, v);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r)
+          sums[r][v] = fma(fma(to_f(dots[r][v]), scale, total[r][v]), set_word(word(x_scales, r, b)), sums[r][v]);
+      }
     }
   }
 
@@ -102,7 +125,7 @@ struct QuantTile {
     for (std::uint32_t b = 0; b < count; ++b) {
       if constexpr (kRows == 1) weights.prefetch_block(b);
       if constexpr (kRows > 1) prefetch_next_rows(b);
-      unroll<0, Q::kRuns, 1>([&](auto r) __attribute__((always_inline)) { add_run<decltype(r)::value>(b, sums); });
+      add_block(b, sums);
       if constexpr (Q::kHasMin) add_min(b, sums);
     }
   }
@@ -169,8 +192,8 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
     const std::uint32_t total = call.rows - first < kPanelRows ? call.rows - first : kPanelRows;
     for (auto& row : sums)
       for (F& sum : row) sum = zero();
-    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks) {
-      const std::uint32_t count = blocks - b < kPanelBlocks ? blocks - b : kPanelBlocks;
+    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks<kVectors>) {
+      const std::uint32_t count = blocks - b < kPanelBlocks<kVectors> ? blocks - b : kPanelBlocks<kVectors>;
       panel.unpack(packed, b, count);
       for_tiles<kRows>(total, [&](auto height, std::uint32_t row, std::uint32_t rows) {
         panel_tile<kType, decltype(height)::value, kVectors>(call, first + row, rows, panel, b, count, sums + row);
@@ -212,11 +235,11 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
   return {name,
-          3,
+          4,
           kType,
           isa,
           cost,
-          kFused ? "q8a-i32-f32" : "q8a-i32-f32-mul-add",
+          kFused ? "q8a-i32-f32-2" : "q8a-i32-f32-2-mul-add",
           Activation::kInt8,
           kRows,
           kVectors > kGroupParts ? kVectors / kGroupParts : 1,
