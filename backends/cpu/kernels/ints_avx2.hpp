@@ -80,7 +80,9 @@ inline I dot(I sum, const I (&codes)[kDotQuads<kBits>], const std::uint8_t* x) {
 }
 #endif
 
-inline void prefetch(const std::uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
+}
 
 }  // namespace
 }  // namespace nacelle::cpu

@@ -53,17 +53,18 @@ void amx_tile(const MatmulCall& call, std::uint32_t row, const Panel<kType, 1>& 
   const Tile tile(call, row, kTile, panel, first_block);
   settle_memory(&panel);
   for (std::uint32_t b = 0; b < count; ++b) {
-    unroll<0, Quant<kType>::kRuns, 1>([&](auto r) __attribute__((always_inline)) {
-      constexpr int kRun = decltype(r)::value, kQuad = kRun * Tile::kRunQuads;
-      I dots[kTile][1];
-      _tile_zero(0);
-      _tile_loadd(1, tile.x + b * kQuantBlock + kQuad * 4, call.x_stride);
-      _tile_loadd(2, panel.codes[b][kQuad], 64);
-      _tile_dpbsud(0, 1, 2);
-      _tile_stored(0, dots, 64);
-      for (int i = 0; i < static_cast<int>(kTile); ++i) dots[i][0] = add_i(dots[i][0], tile.start(b, kRun, i));
-      tile.template add_dots<kRun>(b, dots, sums);
-    });
+    tile.add_block(
+        b,
+        [&](auto r, I(&dots)[kTile][1]) __attribute__((always_inline)) {
+          constexpr int kRun = decltype(r)::value, kQuad = kRun * Tile::kRunQuads;
+          _tile_zero(0);
+          _tile_loadd(1, tile.x + b * kQuantBlock + kQuad * 4, call.x_stride);
+          _tile_loadd(2, panel.codes[b][kQuad], 64);
+          _tile_dpbsud(0, 1, 2);
+          _tile_stored(0, dots, 64);
+          for (int i = 0; i < static_cast<int>(kTile); ++i) dots[i][0] = add_i(dots[i][0], tile.start(b, kRun, i));
+        },
+        sums);
     if constexpr (Quant<kType>::kHasMin) tile.add_min(b, sums);
   }
 }
@@ -80,8 +81,8 @@ void amx_panels(const MatmulCall& call, std::uint32_t vector) {
     const std::uint32_t tiles = (call.rows - first < kPanelRows ? call.rows - first : kPanelRows) / kTile;
     for (auto& tile : sums)
       for (auto& row : tile) row[0] = zero();
-    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks) {
-      const std::uint32_t count = blocks - b < kPanelBlocks ? blocks - b : kPanelBlocks;
+    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks<1>) {
+      const std::uint32_t count = blocks - b < kPanelBlocks<1> ? blocks - b : kPanelBlocks<1>;
       panel.unpack(packed, b, count);
       for (std::uint32_t t = 0; t < tiles; ++t) amx_tile<kType>(call, first + t * kTile, panel, b, count, sums[t]);
     }
@@ -120,7 +121,7 @@ constexpr MatmulVariant amx_variant(const char* name, double cost) {
           kType,
           Isa::kAmx,
           cost,
-          "q8a-i32-f32",
+          "q8a-i32-f32-2",
           Activation::kInt8,
           kTile,
           1,

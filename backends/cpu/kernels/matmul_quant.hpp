@@ -2,8 +2,8 @@
 // simd_*.hpp and the ints_*.hpp of the same ISA.
 //
 // Lane = output row. The codes of a run of columns that share a scale (32, or 16 in some K-quants) times int8
-// activations are exact in int32. Then one fused multiply-add in f32 a run, in order, and one more a block for the min
-// where the format has one.
+// activations are exact in int32. Then one fused multiply-add in f32 a block, in order, and one more for the min where
+// the format has one. Two runs of a block are first weighed and added.
 #pragma once
 
 #include "backends/cpu/kernels/quant_blocks.hpp"
@@ -75,7 +75,6 @@ struct QuantTile {
   }
 #endif
 
-  // The exact sums of one run of block b.
   template <int kRun>
   [[gnu::always_inline]] void dot_run(std::uint32_t b, I (&dots)[kRows][kVectors]) const {
 #pragma GCC unroll 8
@@ -98,29 +97,46 @@ struct QuantTile {
     });
   }
 
-  // sums += one run of block b.
+  // The exact sums of one run of block b.
   template <int kRun>
-  [[gnu::always_inline]] void add_run(std::uint32_t b, F (&sums)[kRows][kVectors]) const {
-    I dots[kRows][kVectors];
+  [[gnu::always_inline]] void multiply_run(std::uint32_t b, I (&dots)[kRows][kVectors]) const {
 #if defined(__ARM_FEATURE_MATMUL_INT8)
     if constexpr (kRows % 2 == 0)
       dot_row_pairs<kRun>(b, dots);
     else
 #endif
       dot_run<kRun>(b, dots);
-    add_dots<kRun>(b, dots, sums);
   }
 
-  // sums += the exact sums of one run of block b, times its scales.
-  template <int kRun>
-  [[gnu::always_inline]] void add_dots(std::uint32_t b, const I (&dots)[kRows][kVectors],
-                                       F (&sums)[kRows][kVectors]) const {
+  // sums += block b, but for its min. `dots_of(Index<run>, dots)` gives the exact sums of a run.
+  template <class Dots>
+  [[gnu::always_inline]] void add_block(std::uint32_t b, Dots dots_of, F (&sums)[kRows][kVectors]) const {
+    I dots[kRows][kVectors];
+    dots_of(Index<0>(), dots);
+    if constexpr (Q::kRuns == 1) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      const F scale = weights.scale(b, kRun, v);
+      for (int v = 0; v < kVectors; ++v) {
+        const F scale = weights.scale(b, 0, v);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r)
-        sums[r][v] = fma(to_f(dots[r][v]), mul(scale, set_word(word(x_scales, r, b))), sums[r][v]);
+        for (int r = 0; r < kRows; ++r)
+          sums[r][v] = fma(to_f(dots[r][v]), mul(scale, set_word(word(x_scales, r, b))), sums[r][v]);
+      }
+    } else {
+      F total[kRows][kVectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const F scale = weights.scale(b, 0, v);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) total[r][v] = mul(to_f(dots[r][v]), scale);
+      }
+      dots_of(Index<1>(), dots);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const F scale = weights.scale(b, 1, v);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r)
+          sums[r][v] = fma(fma(to_f(dots[r][v]), scale, total[r][v]), set_word(word(x_scales, r, b)), sums[r][v]);
+      }
     }
   }
 
@@ -155,7 +171,11 @@ struct QuantTile {
     for (std::uint32_t b = 0; b < count; ++b) {
       if constexpr (kRows == 1) weights.prefetch_block(b);
       if constexpr (kRows > 1) prefetch_next_rows(b);
-      unroll<0, Q::kRuns, 1>([&](auto r) __attribute__((always_inline)) { add_run<decltype(r)::value>(b, sums); });
+      add_block(
+          b,
+          [&](auto r, I(&dots)[kRows][kVectors])
+              __attribute__((always_inline)) { multiply_run<decltype(r)::value>(b, dots); },
+          sums);
       if constexpr (Q::kHasMin) add_min(b, sums);
     }
   }
@@ -222,8 +242,8 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
     const std::uint32_t total = call.rows - first < kPanelRows ? call.rows - first : kPanelRows;
     for (auto& row : sums)
       for (F& sum : row) sum = zero();
-    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks) {
-      const std::uint32_t count = blocks - b < kPanelBlocks ? blocks - b : kPanelBlocks;
+    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks<kVectors>) {
+      const std::uint32_t count = blocks - b < kPanelBlocks<kVectors> ? blocks - b : kPanelBlocks<kVectors>;
       panel.unpack(packed, b, count);
       for_tiles<kRows>(total, [&](auto height, std::uint32_t row, std::uint32_t rows) {
         panel_tile<kType, decltype(height)::value, kVectors>(call, first + row, rows, panel, b, count, sums + row);
@@ -265,11 +285,11 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
   return {name,
-          3,
+          4,
           kType,
           isa,
           cost,
-          kFused ? "q8a-i32-f32" : "q8a-i32-f32-mul-add",
+          kFused ? "q8a-i32-f32-2" : "q8a-i32-f32-2-mul-add",
           Activation::kInt8,
           kRows,
           kVectors > kGroupParts ? kVectors / kGroupParts : 1,

@@ -103,8 +103,8 @@ struct Quant {
   }
 };
 
-// Far enough ahead of a stream to hide memory, near enough to stay in L1.
-constexpr std::uint32_t kPrefetchBytes = 2048;
+// Far enough ahead of a stream to hide memory.
+constexpr std::uint32_t kPrefetchBytes = 4096;
 
 // Where a tile takes its weights from: `kVectors` vectors of output columns as they lie packed, ...
 template <nacelle_type kType, int kVectors>
@@ -142,7 +142,9 @@ struct PackedBlocks {
   I min_pairs(std::uint32_t b, int v) const { return Q::min_pairs(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
   // The weights are streamed from memory: what lies kPrefetchBytes ahead of block b, and past the end of the codes
   // where the next tile starts, so that no tile begins with a wait.
-  void prefetch_block(std::uint32_t b) const {
+  [[gnu::always_inline]] void prefetch_block(std::uint32_t b) const {
+    // 64 whole bytes take so few instructions that the processor's own fetching keeps up: hints would only disturb it.
+    if constexpr (Q::kLayout.low_bits == 8 && kLanes == 16) return;
     const std::uint64_t all = scales[0] - codes[0] + lanes[0] * 4;
     std::uint64_t ahead = std::uint64_t{b} * Q::kLayout.code_bytes + kPrefetchBytes;
     if (ahead >= all) ahead += tile_bytes - all;
@@ -160,17 +162,18 @@ struct PackedBlocks {
 
 // ... or unpacked: some blocks of them, made once for all tiles of many rows. Small enough to stay in L1 beside the
 // sums.
-constexpr std::uint32_t kPanelBlocks = 8;
+template <int kVectors>
+constexpr std::uint32_t kPanelBlocks = 16384 / (8 * sizeof(I) * kVectors) / 8 * 8;
 
 template <nacelle_type kType, int kVectors>
 struct Panel {
   using Q = Quant<kType>;
   static constexpr bool kPairs = Q::kHasMin && Q::kHalves;
 
-  I codes[kPanelBlocks][8][kVectors];
-  F scales[kPanelBlocks][Q::kRuns][kVectors];
-  F mins[Q::kHasMin ? kPanelBlocks : 1][kVectors];
-  I pairs[kPairs ? kPanelBlocks : 1][kVectors];
+  I codes[kPanelBlocks<kVectors>][8][kVectors];
+  F scales[kPanelBlocks<kVectors>][Q::kRuns][kVectors];
+  F mins[Q::kHasMin ? kPanelBlocks<kVectors> : 1][kVectors];
+  I pairs[kPairs ? kPanelBlocks<kVectors> : 1][kVectors];
 
   void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count) {
     for (std::uint32_t b = 0; b < count; ++b) {
