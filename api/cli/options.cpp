@@ -58,7 +58,7 @@ void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-b
   app.add_option("--packed-cache", flags.packed_cache,
                  "a folder: keep packed weights there, about the model's size, for faster starts (default: none)");
   add_duration(app, budget, flags.tune_budget,
-               "time for measuring kernels while loading, as 5s (default: 3.5s for `tune`, else none)");
+               "time for measuring kernels while loading, as 5s (default: 3s for `tune`, else none)");
 }
 
 CLI::Option* add_path(App& app, std::string& path) {
@@ -138,7 +138,7 @@ void set_up(App& app, KernelsOptions& o) {
 
 void set_up(App& app, TuneOptions& o) {
   add_path(app, o.path);
-  o.model.tune_budget = std::chrono::milliseconds(3500);  // a 1B model, loading included, then takes under 5 s
+  o.model.tune_budget = std::chrono::seconds(3);  // a 1B model, loading included, then takes under 5 s
   add_model_flags(app, o.model, "--budget");
   add_host_flags(app, o.host, true);
 }

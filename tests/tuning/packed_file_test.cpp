@@ -39,7 +39,7 @@ void write(const fs::path& path, const std::vector<std::string>& blocks, const s
 
 // "" where all blocks came back as they are in `blocks`.
 std::string read(const fs::path& path, const std::vector<std::string>& blocks, const std::string& key = kKey) {
-  static ThreadTeam team(2);
+  ThreadTeam team(2);  // gone before a test forks
   std::vector<nacelle_packed_block> raw;
   for (const std::string& block : blocks) raw.push_back({nullptr, block.size()});
   try {
