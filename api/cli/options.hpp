@@ -34,6 +34,7 @@ struct ModelFlags {
   std::string cache_type;            // f32, f16, bf16, q8_0, q4_0
   std::vector<std::string> kernels;  // OP.TYPE=VARIANT
   std::chrono::nanoseconds tune_budget{0};
+  std::filesystem::path packed_cache;
 };
 
 struct ServeOptions {

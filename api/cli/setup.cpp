@@ -83,6 +83,7 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   options.key_type = options.value_type = cache_type(flags.cache_type);
   options.pins = join(flags.kernels);
   options.tune_budget = flags.tune_budget;
+  options.packed_cache = flags.packed_cache;
   Progress progress("loading " + (path.empty() ? std::string(kDemoModelName) : path));
   options.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
   Progress tune_progress("measuring kernels");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <nacelle/build_id.hpp>
 #include <nacelle/half.hpp>
 #include <nacelle/types.hpp>
 #include <utility>
@@ -14,7 +15,9 @@
 namespace nacelle::cpu {
 namespace {
 
-constexpr std::uint64_t kChunkBytes = 4 << 20;                  // read at a time
+// Read at a time: large enough that each thread fills huge pages of its own. Two that fill one both pay for clearing
+// it.
+constexpr std::uint64_t kChunkBytes = 8 << 20;                  // a thread
 constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // of a weight; keeps products from overflowing
 
 struct Extent {
@@ -83,6 +86,23 @@ float float_element(nacelle_type type, const std::uint8_t* p) {
   return std::bit_cast<float>(bits);
 }
 
+// What the packed bytes depend on beside the model.
+class PackedForm {
+ public:
+  explicit PackedForm(IsaSet isa) : layout_("cpu " + std::string(to_string(isa.best()))), build_(sdk::build_id()) {
+    form_ = sdk::make<nacelle_packed_form>();
+    form_.layout = sdk::view(layout_);
+    form_.build = sdk::view(build_);
+  }
+  PackedForm(const PackedForm&) = delete;
+  PackedForm& operator=(const PackedForm&) = delete;
+  const nacelle_packed_form* get() const { return &form_; }
+
+ private:
+  std::string layout_, build_;
+  nacelle_packed_form form_;
+};
+
 // Which weights are used as matrices.
 std::vector<bool> matrix_weights(const nacelle_graph& graph) {
   std::vector<bool> is_matrix(graph.weight_count);
@@ -109,14 +129,18 @@ CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& g
       vectors_(graph.weight_count) {
   for (auto& matrices : matrices_) matrices.resize(graph.weight_count);
   const std::vector<bool> is_matrix = matrix_weights(graph);
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w)
+    if (is_matrix[w]) lay_out_matrix(w);
+  const bool found = find_matrices(source);
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
-    if (is_matrix[w])
-      load_matrix(source, w);
-    else
+    if (!is_matrix[w])
       load_vector(source, w);
+    else if (!found)
+      load_matrix(source, w);
     if (source.progress && source.progress(source.context, w + 1, graph.weight_count) == NACELLE_CANCELLED)
       throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
   }
+  if (!found) keep_matrices(source);
   apply_selection();
   std::uint32_t context = 0;
   for (const nacelle_bucket& bucket : buckets) context = std::max(context, bucket.context);
@@ -132,7 +156,7 @@ void CpuWeights::apply_selection() {
     }
 }
 
-void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
+void CpuWeights::lay_out_matrix(std::uint32_t weight) {
   const std::string_view name = sdk::view(graph_.weights[weight]->name);
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
   const Extent extent = extent_of(value, name);
@@ -144,19 +168,52 @@ void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
   matrix.rows = extent.rows;
   matrix.columns = extent.columns;
   matrix.group_bytes = packed_group_bytes(value.type, extent.columns);
-  memory_[weight] = sdk::Buffer(host_, matrix.groups() * matrix.group_bytes);
-  matrix.memory = {memory_[weight].data(), memory_[weight].size()};
+  matrix.memory.bytes = matrix.groups() * matrix.group_bytes;
   bytes_ += matrix.memory.size();
-  const std::uint64_t per_group = row_bytes(value.type, extent.columns) * kGroupRows;
-  const std::uint64_t step = std::max<std::uint64_t>(1, kChunkBytes / per_group) * kGroupRows;
-  for (std::uint64_t begin = 0; begin < extent.rows; begin += step) {
-    const std::uint64_t count = std::min(step, extent.rows - begin);
-    const SourceRows rows(host_, source, weight, name, begin, count, value.type, extent.columns);
+}
+
+std::vector<nacelle_packed_block> CpuWeights::packed_blocks() const {
+  std::vector<nacelle_packed_block> blocks;
+  for (const PackedMatrix& matrix : matrices_[0])
+    if (matrix.rows) blocks.push_back({matrix.memory.data, matrix.memory.size()});
+  return blocks;
+}
+
+// The layout is the same at all levels today; one that a level changes must not meet the other's file.
+bool CpuWeights::find_matrices(const nacelle_weight_source& source) {
+  if (!source.packed_find) return false;
+  std::vector<nacelle_packed_block> blocks = packed_blocks();
+  const PackedForm form(isa_);
+  if (source.packed_find(source.context, form.get(), blocks.data(), blocks.size()) != NACELLE_OK) return false;
+  auto block = blocks.begin();
+  for (PackedMatrix& matrix : matrices_[0])
+    if (matrix.rows) matrix.memory.data = static_cast<const std::byte*>((block++)->data);
+  return true;
+}
+
+// A failure costs the next start some time; the host has told.
+void CpuWeights::keep_matrices(const nacelle_weight_source& source) const {
+  if (!source.packed_keep) return;
+  const std::vector<nacelle_packed_block> blocks = packed_blocks();
+  const PackedForm form(isa_);
+  source.packed_keep(source.context, form.get(), blocks.data(), blocks.size());
+}
+
+void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
+  PackedMatrix& matrix = matrices_[0][weight];
+  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  sdk::Buffer& memory = memory_[weight] = sdk::Buffer(host_, matrix.memory.size());
+  matrix.memory.data = memory.data();
+  const std::uint64_t per_group = row_bytes(matrix.type, matrix.columns) * kGroupRows;
+  const std::uint64_t step = std::max<std::uint64_t>(1, kChunkBytes * host_.team_size() / per_group) * kGroupRows;
+  for (std::uint64_t begin = 0; begin < matrix.rows; begin += step) {
+    const std::uint64_t count = std::min(step, matrix.rows - begin);
+    const SourceRows rows(host_, source, weight, name, begin, count, matrix.type, matrix.columns);
     host_.parallel_for(packed_groups(count), 1, [&](std::uint64_t first, std::uint64_t last) {
       for (std::uint64_t g = first; g < last; ++g)
-        pack_group(value.type, rows.row(g * kGroupRows), rows.row_bytes_apart(),
+        pack_group(matrix.type, rows.row(g * kGroupRows), rows.row_bytes_apart(),
                    static_cast<std::uint32_t>(std::min<std::uint64_t>(kGroupRows, count - g * kGroupRows)),
-                   extent.columns, matrix.memory.as<std::uint8_t>((begin / kGroupRows + g) * matrix.group_bytes));
+                   matrix.columns, memory.as<std::uint8_t>((begin / kGroupRows + g) * matrix.group_bytes));
     });
   }
 }

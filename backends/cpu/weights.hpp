@@ -18,15 +18,15 @@
 
 namespace nacelle::cpu {
 
-// Packed bytes that a CpuWeights owns.
+// Packed bytes, in memory of a CpuWeights or in a file that the host has mapped.
 struct PackedBytes {
-  std::byte* data = nullptr;
+  const std::byte* data = nullptr;
   std::uint64_t bytes = 0;
 
   std::uint64_t size() const { return bytes; }
   template <class T>
-  T* as(std::uint64_t offset = 0) const {
-    return reinterpret_cast<T*>(data + offset);
+  const T* as(std::uint64_t offset = 0) const {
+    return reinterpret_cast<const T*>(data + offset);
   }
 };
 
@@ -72,6 +72,12 @@ class CpuWeights final : public sdk::Weights {
   std::uint32_t max_rank() const { return max_rank_; }
 
  private:
+  // Everything about a matrix but its bytes.
+  void lay_out_matrix(std::uint32_t weight);
+  std::vector<nacelle_packed_block> packed_blocks() const;  // of all matrices, in order
+  // From the packed cache. False where there is none, or nothing of use.
+  bool find_matrices(const nacelle_weight_source& source);
+  void keep_matrices(const nacelle_weight_source& source) const;
   void load_matrix(const nacelle_weight_source& source, std::uint32_t weight);
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_rope_tables(std::uint32_t context);
@@ -85,7 +91,7 @@ class CpuWeights final : public sdk::Weights {
   sdk::AdapterSlots adapters_;
   Selection selection_;
   std::uint64_t bytes_ = 0;
-  std::vector<sdk::Buffer> memory_;  // by weight
+  std::vector<sdk::Buffer> memory_;  // by weight; empty where the bytes lie in a file
   // By row bucket and weight, empty where it is a vector: the same memory under the bucket's variant. Steps of compiled
   // plans keep these addresses.
   std::array<std::vector<PackedMatrix>, sdk::kRowBucketCount> matrices_;

@@ -13,6 +13,11 @@
 #include "core/base/error.hpp"
 
 namespace nacelle {
+namespace {
+
+std::int64_t nanoseconds(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; }
+
+}  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -24,6 +29,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
     throw Error(ErrorKind::kCorrupt, path.string() + (regular ? ": the file is empty" : ": not a regular file"));
   }
   size_ = static_cast<std::size_t>(status.st_size);
+  state_ = {nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)};
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
   const int error = errno;
   ::close(fd);
@@ -37,11 +43,12 @@ MappedFile::~MappedFile() {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), state_(other.state_) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(state_, other.state_);
   return *this;
 }
 

@@ -41,6 +41,7 @@ DeviceModel::DeviceModel(PluginHost& host, const DeviceRecord& device, std::uniq
       api_(device.api),
       record_(device),
       graph_(std::move(graph)),
+      packed_(options.packed_cache, host, device.backend, *graph_, files),
       key_type_(options.key_type),
       value_type_(options.value_type) {
   try {
@@ -73,7 +74,7 @@ void DeviceModel::check_hot(nacelle_status status, const char* what) {
 }
 
 void DeviceModel::prepare(const ModelFiles& files, const DeviceModelOptions& options) {
-  WeightSourceAdapter source(*host_->services(), *graph_, files, options.progress);
+  WeightSourceAdapter source(*host_->services(), *graph_, files, packed_, options.progress);
   auto prepare_options = sdk::make<nacelle_prepare_options>();
   prepare_options.numerics = NACELLE_NUMERICS_STABLE;
   prepare_options.pins = sdk::view(options.pins);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/engine/packed_cache.hpp"
 #include "core/formats/model_files.hpp"
 #include "core/plugin_host/plugin_host.hpp"
 #include "sdk/runtime/graph.hpp"
@@ -39,6 +41,7 @@ struct DeviceModelOptions {
   std::string pins;                         // as nacelle_prepare_options.pins
   std::chrono::nanoseconds tune_budget{0};  // 0: kernels are chosen by the tuning cache or by static cost
   bool tune_again = false;                  // what has a verdict is measured too
+  std::filesystem::path packed_cache;       // folder; empty: packed weights are not kept
   std::function<void(std::uint64_t, std::uint64_t)> progress, tune_progress;
 };
 
@@ -117,6 +120,7 @@ class DeviceModel {
   const nacelle_backend_api* api_;
   DeviceRecord record_;
   std::unique_ptr<sdk::Graph> graph_;
+  PackedCache packed_;  // the weights may lie in its files
   nacelle_type key_type_, value_type_;
   std::vector<nacelle_bucket> buckets_;
   std::vector<std::uint32_t> block_counts_;

@@ -1,7 +1,10 @@
 // Loading: find the architecture that knows the file, build its graph, fit it to the device, pack.
 #include "core/engine/model.hpp"
 
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <chrono>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
 
@@ -101,10 +104,27 @@ DeviceModelOptions device_options(const LoadOptions& options) {
   own.pins = options.pins;
   own.tune_budget = options.tune_budget;
   own.tune_again = options.tune_again;
+  own.packed_cache = options.packed_cache;
   own.progress = options.progress;
   own.tune_progress = options.tune_progress;
   return own;
 }
+
+// Says in one line how long each part of a load took.
+class Stopwatch {
+ public:
+  void lap(const char* part) {
+    const auto now = std::chrono::steady_clock::now();
+    text_ += fmt::format("{}{} {:.3f} s", text_.empty() ? "" : ", ", part,
+                         std::chrono::duration<double>(now - last_).count());
+    last_ = now;
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  std::string text_;
+};
 
 }  // namespace
 
@@ -119,6 +139,7 @@ std::string to_string(const std::vector<Placement>& placement) {
 Model::~Model() = default;
 
 std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
+  Stopwatch watch;
   auto model = std::shared_ptr<Model>(new Model);
   model->files_ = ModelFiles::open(options.path);
   const ModelFiles& files = *model->files_;
@@ -131,7 +152,9 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   nacelle_error* error = nullptr;
   const nacelle_status status = plugin.architecture->describe(config.table(), &model->description_, &error);
   check(host.services(), status, error, files.path().string() + ": " + plugin.name);
+  watch.lap("files");
   model->load_tokenizer(options);
+  watch.lap("tokenizer");
 
   const auto graph = build_graph(host, plugin, files, *config.table());
   const nacelle_type kv_type = is_all_f32(files) ? NACELLE_TYPE_F32 : NACELLE_TYPE_F16;
@@ -142,8 +165,11 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
       place_model(host, graph->record(), files, options.device, options.split, device_options(options));
   auto segments = cut_model(host, placement, graph->record(), files);
   if (options.context == 0) options.context = default_context(model->description_, segments, options, files);
+  watch.lap("graph and placement");
   model->device_ = std::make_unique<PlacedModel>(host, std::move(segments), files, device_options(options));
   for (const PlacedLayers& part : placement) model->placement_.push_back({part.device.name, part.layers});
+  watch.lap("weights and plans");
+  log::debug("loaded {}: {}", files.path().string(), watch.text());
   model->options_ = std::move(options);
   return model;
 }

@@ -35,6 +35,7 @@ struct LoadOptions {
   std::chrono::nanoseconds tune_budget{0};  // spent on measuring kernels before the model serves
   bool tune_again = false;                  // also those that the tuning cache has a verdict for
   std::function<void(std::uint64_t, std::uint64_t)> tune_progress = {};  // cases measured, cases in all
+  std::filesystem::path packed_cache = {};  // folder of packed weights, see packed_cache.hpp; empty: none
   // Called while weights are packed: bytes so far, bytes in all. May be empty.
   std::function<void(std::uint64_t, std::uint64_t)> progress = {};
 };

@@ -18,10 +18,12 @@ void WeightSourceAdapter::Tensors::release(std::string_view tensor, std::uint64_
 }
 
 WeightSourceAdapter::WeightSourceAdapter(const nacelle_host& host, const sdk::Graph& graph, const ModelFiles& files,
+                                         PackedCache& packed,
                                          std::function<void(std::uint64_t, std::uint64_t)> progress)
     : host_(host),
       graph_(graph),
       tensors_(files),
+      packed_(packed),
       progress_(std::move(progress)),
       readers_(graph.view().weight_count),
       companions_(graph.view().weight_count),
@@ -45,6 +47,21 @@ WeightSourceAdapter::WeightSourceAdapter(const nacelle_host& host, const sdk::Gr
     auto& self = *static_cast<WeightSourceAdapter*>(context);
     return sdk::guard(&self.host_, nullptr, [&] {
       if (self.progress_) self.progress_(done, total);
+    });
+  };
+  if (!packed_.enabled()) return;
+  table_.packed_find = [](void* context, const nacelle_packed_form* form, nacelle_packed_block* blocks,
+                          std::uint64_t count) {
+    auto& self = *static_cast<WeightSourceAdapter*>(context);
+    return sdk::guard(&self.host_, nullptr, [&] {
+      if (!self.packed_.find(sdk::load(form), {blocks, count})) throw sdk::Failure(NACELLE_NOT_FOUND, "not kept");
+    });
+  };
+  table_.packed_keep = [](void* context, const nacelle_packed_form* form, const nacelle_packed_block* blocks,
+                          std::uint64_t count) {
+    auto& self = *static_cast<WeightSourceAdapter*>(context);
+    return sdk::guard(&self.host_, nullptr, [&] {
+      if (!self.packed_.keep(sdk::load(form), {blocks, count})) throw sdk::Failure(NACELLE_UNAVAILABLE, "not kept");
     });
   };
 }

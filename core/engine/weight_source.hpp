@@ -9,6 +9,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/engine/packed_cache.hpp"
 #include "core/formats/model_files.hpp"
 #include "sdk/runtime/graph.hpp"
 #include "sdk/runtime/weight_reader.hpp"
@@ -19,7 +20,7 @@ namespace nacelle {
 // threads.
 class WeightSourceAdapter {
  public:
-  WeightSourceAdapter(const nacelle_host& host, const sdk::Graph& graph, const ModelFiles& files,
+  WeightSourceAdapter(const nacelle_host& host, const sdk::Graph& graph, const ModelFiles& files, PackedCache& packed,
                       std::function<void(std::uint64_t, std::uint64_t)> progress);
   const nacelle_weight_source* table() const noexcept { return &table_; }
 
@@ -41,6 +42,7 @@ class WeightSourceAdapter {
   const nacelle_host& host_;
   const sdk::Graph& graph_;
   Tensors tensors_;
+  PackedCache& packed_;
   std::function<void(std::uint64_t, std::uint64_t)> progress_;
   std::mutex mutex_;  // of the maps; each reader has one user at a time
   std::vector<std::unique_ptr<sdk::WeightReader>> readers_;

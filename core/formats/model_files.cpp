@@ -141,9 +141,11 @@ std::uint64_t ModelFiles::total_tensor_bytes() const noexcept {
   return total;
 }
 
-const MappedFile& ModelFiles::file(const TensorInfo& info) const noexcept {
-  return (gguf_ ? gguf_->files() : safetensors_->files())[info.file];
+const std::vector<MappedFile>& ModelFiles::files() const noexcept {
+  return gguf_ ? gguf_->files() : safetensors_->files();
 }
+
+const MappedFile& ModelFiles::file(const TensorInfo& info) const noexcept { return files()[info.file]; }
 
 std::span<const std::byte> ModelFiles::data(const TensorInfo& info) const noexcept {
   return file(info).bytes().subspan(info.offset, info.size);

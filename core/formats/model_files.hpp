@@ -45,6 +45,8 @@ class ModelFiles {
   std::span<const TensorInfo> tensors() const noexcept;            // in the files' order
   std::uint64_t total_tensor_bytes() const noexcept;
 
+  // That hold the tensors.
+  const std::vector<MappedFile>& files() const noexcept;
   // `tensor` must be one of tensors().
   std::span<const std::byte> data(const TensorInfo& tensor) const noexcept;
 

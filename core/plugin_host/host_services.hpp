@@ -34,6 +34,7 @@ class HostServices {
 
   const nacelle_host* table() const noexcept { return &table_; }
   ThreadTeam& team() noexcept { return team_; }
+  const std::vector<unsigned>& memory_nodes() const noexcept { return nodes_; }
   // Keeps a loaded library for as long as the process lives.
   void keep(std::shared_ptr<void> library) { kept_.push_back(std::move(library)); }
   void stop() noexcept { team_.stop(); }

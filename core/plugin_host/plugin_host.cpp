@@ -109,5 +109,6 @@ PluginHost::~PluginHost() {
 
 const nacelle_host* PluginHost::services() const noexcept { return services_->table(); }
 ThreadTeam& PluginHost::team() noexcept { return services_->team(); }
+const std::vector<unsigned>& PluginHost::memory_nodes() const noexcept { return services_->memory_nodes(); }
 
 }  // namespace nacelle

@@ -98,6 +98,8 @@ class PluginHost {
 
   const nacelle_host* services() const noexcept;
   ThreadTeam& team() noexcept;
+  // NUMA nodes that large blocks are spread over; one or none where memory is all alike.
+  const std::vector<unsigned>& memory_nodes() const noexcept;
 
  private:
   std::vector<DeviceRecord> devices_of(const PluginRecord& plugin) const;

@@ -21,34 +21,13 @@
 #include "core/engine/placed_model.hpp"
 #include "core/plugin_host/tuning_store.hpp"
 #include "tests/support/engine_fixture.hpp"
+#include "tests/tuning/kept_files.hpp"
 
 using namespace nacelle;
 using namespace nacelle::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-// A cache folder of its own.
-struct Cache {
-  fs::path folder;
-  Cache() {
-    std::string name = (fs::temp_directory_path() / "nacelle-tuning-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()));
-    folder = name;
-  }
-  ~Cache() { fs::remove_all(folder); }
-  std::vector<fs::path> files() const {
-    std::vector<fs::path> found;
-    for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path());
-    std::sort(found.begin(), found.end());
-    return found;
-  }
-};
-
-std::string content(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // Key and data of a store's file; see tuning_store.cpp.
 struct Entry {
@@ -72,31 +51,6 @@ void rewrite(const Cache& cache, const std::function<void(Entry&)>& change) {
   }
 }
 
-// What the process logs (standard error) while this lives.
-class Log {
- public:
-  Log() : file_(std::tmpfile()), before_(dup(STDERR_FILENO)) { dup2(fileno(file_), STDERR_FILENO); }
-  ~Log() { end(); }
-  // Lines that speak of tuning.
-  std::vector<std::string> end() {
-    std::vector<std::string> lines;
-    if (!file_) return lines;
-    std::fflush(stderr);
-    dup2(before_, STDERR_FILENO);
-    close(before_);
-    std::rewind(file_);
-    char line[1024];
-    while (std::fgets(line, sizeof line, file_))
-      if (std::strstr(line, "tuning")) lines.emplace_back(line);
-    std::fclose(std::exchange(file_, nullptr));
-    return lines;
-  }
-
- private:
-  std::FILE* file_;
-  int before_;
-};
-
 struct Run {
   std::vector<std::string> lines;     // of the log
   std::vector<std::string> selected;  // "variant by" of each matmul case
@@ -112,17 +66,8 @@ struct Setup {
   bool again = false;
 };
 
-std::unique_ptr<PluginHost> host_over(const fs::path& folder, const std::string& isa) {
-  PluginHostOptions options;
-  options.folders = {NACELLE_TEST_PLUGINS};
-  options.threads = 2;
-  options.cache_folder = folder;
-  if (!isa.empty()) options.config["backend.cpu.isa"] = isa;
-  return std::make_unique<PluginHost>(options);
-}
-
 Run run(const fs::path& folder, const Setup& setup = {}) {
-  Log log;
+  Log log("tuning");
   Run result;
   {
     const auto host = host_over(folder, setup.isa);
@@ -274,7 +219,7 @@ TEST_CASE("a cache that cannot be written costs one line: what was measured hold
     rlimit old{};
     getrlimit(RLIMIT_FSIZE, &old);
     const rlimit none{0, old.rlim_max};
-    Log log;  // its file must not be limited
+    Log log("tuning");  // its file must not be limited
     setrlimit(RLIMIT_FSIZE, &none);
     Run tuned;
     {

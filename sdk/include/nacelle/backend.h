@@ -61,6 +61,20 @@ typedef struct nacelle_weight_rows {
   uint32_t padding;
 } nacelle_weight_rows;
 
+/* A block of packed weights. */
+typedef struct nacelle_packed_block {
+  const void* data;
+  uint64_t size;
+} nacelle_packed_block;
+
+/* What names a model's packed form in the packed cache, beside the model itself, which the host knows. */
+typedef struct nacelle_packed_form {
+  NACELLE_STRUCT_HEADER;
+  nacelle_string layout; /* one file each: the device and what of it decides the layout, e.g. the usable ISA */
+  nacelle_string build;  /* content hash of the plugin: what another build made is replaced */
+} nacelle_packed_form;
+NACELLE_LAST_FIELD(nacelle_packed_form, build, 32);
+
 /* Given to prepare. [any] for different weights; one reader a weight at a time. */
 typedef struct nacelle_weight_source {
   NACELLE_STRUCT_HEADER;
@@ -75,8 +89,17 @@ typedef struct nacelle_weight_source {
                                    nacelle_weight_rows* rows, nacelle_error** error);
   /* Progress for people: bytes packed so far of bytes in all. NACELLE_CANCELLED asks prepare to stop. */
   nacelle_status (*progress)(void* context, uint64_t done, uint64_t total);
+  /* The packed cache; both are NULL where the user wants none. What keep was given in an earlier process, for the same
+   * files, graph and form: `size` of each block is what the caller expects, `data` is filled: 64-byte aligned, never to
+   * be written to [kept: until weights_destroy]. The bytes are those that were kept: their checksums were compared.
+   * NACELLE_NOT_FOUND: the caller packs; where there was something of no use the host has logged why. */
+  nacelle_status (*packed_find)(void* context, const nacelle_packed_form* form, nacelle_packed_block* blocks,
+                                uint64_t count);
+  /* Blocks for later starts. NACELLE_UNAVAILABLE: they could not be kept; the host has logged why. */
+  nacelle_status (*packed_keep)(void* context, const nacelle_packed_form* form, const nacelle_packed_block* blocks,
+                                uint64_t count);
 } nacelle_weight_source;
-NACELLE_LAST_FIELD(nacelle_weight_source, progress, 48);
+NACELLE_LAST_FIELD(nacelle_weight_source, packed_keep, 64);
 
 /* ---- Buckets and plans --------------------------------------------------------------------------------------- */
 

@@ -212,7 +212,7 @@ inline nacelle_backend_api make_backend_api() {
     return guarded(error, [&] {
       std::vector<nacelle_bucket> own;
       for (std::uint32_t i = 0; i < bucket_count; ++i) own.push_back(load(buckets[i]));
-      *weights = to_handle<nacelle_weights>(of(device).prepare(*graph, own, *source, load(options)));
+      *weights = to_handle<nacelle_weights>(of(device).prepare(*graph, own, load(source), load(options)));
     });
   };
   api.weights_destroy = [](nacelle_weights* weights) { delete &of(weights); };
