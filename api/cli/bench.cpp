@@ -2,12 +2,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <random>
 
 #include "api/cli/commands.hpp"
 #include "api/cli/comparison.hpp"
 #include "api/cli/generate.hpp"
+#include "api/cli/limits.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
 #include "core/engine/placed_model.hpp"
@@ -20,6 +22,13 @@ double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+// The value that `share` of the others do not exceed.
+double percentile(const std::vector<double>& sorted, double share) {
+  if (sorted.empty()) return 0;
+  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
+  return sorted[std::clamp<std::size_t>(rank, 1, sorted.size()) - 1];
 }
 
 double seconds(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
@@ -44,14 +53,24 @@ class Bench {
     std::vector<GenerationRequest> requests;
     for (std::uint32_t i = 0; i < sequences; ++i)
       requests.push_back(request(depth, options_.gen + (from_empty ? 0 : 1)));
-    const std::vector<Generated> results = generate_all(engine_, std::move(requests));
+    std::vector<Generated> results = generate_all(engine_, std::move(requests));
     auto begin = from_empty ? results[0].submitted : results[0].first_token;
     auto end = results[0].last_token;
     for (const Generated& result : results) {
       begin = from_empty ? std::min(begin, result.submitted) : std::max(begin, result.first_token);
       end = std::max(end, result.last_token);
     }
+    if (sequences == 1) gaps_.push_back(std::move(results[0].gaps));
     return options_.gen * static_cast<double>(sequences) / seconds(begin, end);
+  }
+
+  // How long a reader of one stream waited from token to token, in ms, over all runs of generation(1) but the first.
+  Json gaps() const {
+    std::vector<double> all;
+    for (std::size_t run = 1; run < gaps_.size(); ++run)
+      for (const auto gap : gaps_[run]) all.push_back(std::chrono::duration<double, std::milli>(gap).count());
+    std::sort(all.begin(), all.end());
+    return {{"p50", percentile(all, 0.5)}, {"p99", percentile(all, 0.99)}, {"max", percentile(all, 1)}};
   }
 
  private:
@@ -71,6 +90,7 @@ class Bench {
   const BenchOptions& options_;
   Engine& engine_;
   std::mt19937 random_{1};
+  std::vector<std::vector<std::chrono::steady_clock::duration>> gaps_;
 };
 
 std::vector<double> repeat(std::uint32_t times, const std::function<double()>& measure) {
@@ -101,16 +121,31 @@ Json to_json(const nacelle_ceilings& ceilings) {
           {"f32_gflops", giga(ceilings.f32_ops)}};
 }
 
-// The machine's speed changes under a run: the larger of the two probes, and both.
-Json to_json(const nacelle_ceilings& before, const nacelle_ceilings& after) {
+// The machine's speed changes under a run: the larger of two probes counts.
+nacelle_ceilings best_of(const nacelle_ceilings& before, const nacelle_ceilings& after) {
   nacelle_ceilings best = before;
   for (double nacelle_ceilings::*of : {&nacelle_ceilings::read_bytes, &nacelle_ceilings::int8_ops,
                                        &nacelle_ceilings::bf16_ops, &nacelle_ceilings::f32_ops})
     best.*of = std::max(before.*of, after.*of);
-  Json json = to_json(best);
-  json["before"] = to_json(before);
-  json["after"] = to_json(after);
-  return json;
+  return best;
+}
+
+Limits limits_of(Engine& engine, const nacelle_ceilings& ceilings) {
+  const PlacedModel& device = engine.model().device();
+  std::vector<const nacelle_graph*> graphs;
+  for (std::size_t i = 0; i < device.size(); ++i) graphs.push_back(&device.segment(i).graph());
+  return limits_of(work_of(graphs), ceilings);
+}
+
+// Of `n` sequences together, two: as many times one alone, and the arithmetic.
+Json batch_row(std::uint32_t n, double tps, double alone, const Limits& limits) {
+  const auto known = [](double limit) { return limit > 0 ? Json(limit) : Json(nullptr); };
+  const double limit = limits.batch > 0 ? std::min(n * alone, limits.batch) : 0;
+  return {{"n", n},
+          {"tps", tps},
+          {"limit_streams", n * alone},
+          {"limit_arithmetic", known(limits.batch)},
+          {"of_limit", limit > 0 ? Json(tps / limit) : Json(nullptr)}};
 }
 
 std::string describe_ceilings(const Json& ceilings) {
@@ -149,10 +184,18 @@ Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
   const std::vector<double> pp = repeat(options.repeat, [&] { return bench.prompt(); });
   const std::vector<double> tg = repeat(options.repeat, [&] { return bench.generation(1); });
   const EngineStats stats = engine.stats();
-  Json batch = Json::array();
+  std::vector<double> together;
   for (const std::uint32_t n : options.batch)
-    batch.push_back({{"n", n}, {"tps", median(repeat(options.repeat, [&] { return bench.generation(n); }))}});
+    together.push_back(median(repeat(options.repeat, [&] { return bench.generation(n); })));
   const nacelle_ceilings after = engine.model().device().ceilings();
+  Json ceilings = to_json(best_of(before, after));
+  ceilings["before"] = to_json(before);
+  ceilings["after"] = to_json(after);
+  const Limits limits = limits_of(engine, best_of(before, after));
+  Json batch = Json::array();
+  for (std::size_t i = 0; i < together.size(); ++i)
+    batch.push_back(batch_row(options.batch[i], together[i], median(tg), limits));
+  const auto share = [](double speed, double limit) { return limit > 0 ? Json(speed / limit) : Json(nullptr); };
   return {{"model", engine.model().name()},
           {"device", to_string(engine.model().placement())},
           {"threads", host.team().size()},
@@ -161,26 +204,40 @@ Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
           {"depth", options.depth},
           {"pp_tps", median(pp)},
           {"tg_tps", median(tg)},
+          {"tg_gap_ms", bench.gaps()},
           {"samples", {{"pp_tps", pp}, {"tg_tps", tg}}},
           {"batch", batch},
-          {"ceilings", to_json(before, after)},
+          {"ceilings", ceilings},
+          {"pp_of_limit", share(median(pp), limits.prompt)},
+          {"tg_of_limit", share(median(tg), limits.generation)},
           {"submits_per_step", stats.submits_per_step},
           {"allocs_per_step", stats.allocs_per_step}};
 }
 
 void print_text(const BenchOptions& options, const Json& result) {
-  std::vector<std::vector<std::string>> table = {{"TEST", "TOKENS/S"}};
-  const auto add = [&](std::string test, const Json& tps) {
-    table.push_back({std::move(test), fmt::format("{:.1f}", tps.get<double>())});
+  std::vector<std::vector<std::string>> table = {{"TEST", "TOKENS/S", "OF LIMIT", "LIMIT"}};
+  const auto add = [&](std::string test, const Json& tps, const Json& of_limit, std::string limit) {
+    const bool known = of_limit.is_number();
+    table.push_back({std::move(test), fmt::format("{:.1f}", tps.get<double>()),
+                     known ? fmt::format("{:.0f} %", 100 * of_limit.get<double>()) : "-",
+                     known ? std::move(limit) : "-"});
   };
-  add(fmt::format("prompt {}", options.prompt), result["pp_tps"]);
-  add(fmt::format("gen {} at depth {}", options.gen, options.depth), result["tg_tps"]);
-  for (const Json& row : result["batch"]) add(fmt::format("gen {} x {}", options.gen, row["n"].get<int>()), row["tps"]);
+  add(fmt::format("prompt {}", options.prompt), result["pp_tps"], result["pp_of_limit"], "arithmetic of the layers");
+  add(fmt::format("gen {} at depth {}", options.gen, options.depth), result["tg_tps"], result["tg_of_limit"],
+      "reading the weights");
+  for (const Json& row : result["batch"])
+    add(fmt::format("gen {} x {}", options.gen, row["n"].get<int>()), row["tps"], row["of_limit"],
+        fmt::format("the lesser of {} alone, {:.1f}, and arithmetic, {:.1f}", row["n"].get<int>(),
+                    row["limit_streams"].get<double>(),
+                    row["limit_arithmetic"].is_number() ? row["limit_arithmetic"].get<double>() : 0));
   const std::string ceilings = describe_ceilings(result["ceilings"]);
   std::printf("%s on %s, %u threads%s%s\n", result["model"].get<std::string>().c_str(),
               result["device"].get<std::string>().c_str(), result["threads"].get<unsigned>(),
               ceilings.empty() ? "" : "; at best this machine: ", ceilings.c_str());
   print_table(table);
+  const Json& gaps = result["tg_gap_ms"];
+  std::printf("\nfrom token to token: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms\n",
+              gaps["p50"].get<double>(), gaps["p99"].get<double>(), gaps["max"].get<double>());
 }
 
 void print_text(const std::vector<Ratio>& ratios, const std::vector<std::string>& differ, const std::string& path) {

@@ -16,7 +16,10 @@ class Inbox {
   void push(GenerationEvent&& event) {
     const std::lock_guard lock(mutex_);
     const auto now = std::chrono::steady_clock::now();
-    if (result_.ids.empty() && !event.ids.empty()) result_.first_token = now;
+    if (result_.ids.empty())
+      result_.first_token = now;
+    else if (!event.ids.empty())
+      result_.gaps.push_back(now - result_.last_token);
     result_.last_token = now;
     result_.text += event.text;
     result_.ids.insert(result_.ids.end(), event.ids.begin(), event.ids.end());

@@ -17,6 +17,7 @@ struct Generated {
   FinishReason finish = FinishReason::kNone;
   Usage usage;
   std::chrono::steady_clock::time_point submitted, first_token, last_token;
+  std::vector<std::chrono::steady_clock::duration> gaps;  // from each delivery of tokens to the next
 };
 
 // `on_text` runs on the calling thread as text arrives. `stop` is asked twenty times a second and ends the answer when

@@ -38,6 +38,7 @@ class PlacedModel {
   // By segment, in order; the last makes the logits.
   std::size_t size() const noexcept { return segments_.size(); }
   DeviceModel& segment(std::size_t index) noexcept { return *segments_[index].model; }
+  const DeviceModel& segment(std::size_t index) const noexcept { return *segments_[index].model; }
   const std::vector<std::uint32_t>& cache_groups(std::size_t index) const { return segments_[index].cache_groups; }
   DeviceModel& last() noexcept { return *segments_.back().model; }
 
