@@ -163,8 +163,9 @@ int compare(const Decimal& a, const Decimal& b) {
 }
 
 Automaton number_texts(bool integers) {
-  static const Automaton whole = match_automaton("0|-?[1-9][0-9]*", {});
-  static const Automaton decimal = match_automaton("(0|-?[1-9][0-9]*)(\\.[0-9]+)?|-0\\.[0-9]*[1-9][0-9]*", {});
+  static const Automaton whole = match_automaton("0|-?[1-9][0-9]{0,39}", {});
+  static const Automaton decimal =
+      match_automaton("(0|-?[1-9][0-9]{0,39})(\\.[0-9]{1,40})?|-0\\.0{0,39}[1-9][0-9]{0,39}", {});
   return integers ? whole : decimal;
 }
 

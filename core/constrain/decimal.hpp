@@ -20,7 +20,9 @@ Decimal decimal_of(const nlohmann::ordered_json& number);
 // -1, 0, 1.
 int compare(const Decimal& a, const Decimal& b);
 
-// Without exponents, "-0" or leading zeros. Integers have digits only.
+// Without exponents, "-0" or leading zeros, and with at most kMostDigits before the point and behind it: a model that
+// runs on in digits is stopped. Integers have digits only.
+inline constexpr std::size_t kMostDigits = 40;
 Automaton number_texts(bool integers);
 // Those at least (above, where strict) or at most (below) the bound.
 Automaton bounded_numbers(const Decimal& bound, bool lower, bool strict, bool integers, const GrammarLimits& limits);

@@ -102,21 +102,50 @@ RuleId JsonRules::string(std::uint32_t min, std::uint32_t max) {
   return rule;
 }
 
+// As many as a double can hold.
+constexpr std::uint32_t kWholeDigits = 308;
+constexpr std::uint32_t kFractionDigits = 40;
+
+RuleId JsonRules::digit() {
+  if (digit_) return *digit_;
+  digit_ = network_.add_rule("digit");
+  const PositionId end = network_.add(*digit_);
+  network_.read(network_.start(*digit_), '0', '9', end);
+  network_.accept(end);
+  return *digit_;
+}
+
 RuleId JsonRules::number() {
   if (number_) return *number_;
   number_ = network_.add_rule("number");
-  // Exponents end where a double does.
-  static const Automaton automaton = match_automaton(
-      "-?(0|[1-9][0-9]*)(\\.[0-9]+)?|-?[1-9](\\.[0-9]+)?[eE][+-]?(0?[0-9]|[1-9][0-9]|[12][0-9][0-9]|30[0-7])", {});
-  network_.accept(read_automaton(network_, network_.start(*number_), automaton));
+  Network& n = network_;
+  const PositionId start = n.start(*number_), end = n.add(*number_), behind_minus = n.text(start, "-");
+  n.accept(end);
+  const PositionId sign = n.add(*number_), first = n.add(*number_), whole = n.add(*number_);
+  n.skip(start, sign), n.skip(behind_minus, sign);
+  n.read(sign, '0', '0', whole), n.read(sign, '1', '9', first);
+  n.add_call(first, digit(), whole, 0, kWholeDigits - 1);
+  n.skip(whole, end);
+  n.add_call(n.text(whole, "."), digit(), end, 1, kFractionDigits);
+  // One digit before the point, then an exponent that ends where a double does.
+  const PositionId lead = n.add(*number_), mantissa = n.add(*number_);
+  n.read(sign, '1', '9', lead);
+  n.skip(lead, mantissa);
+  n.add_call(n.text(lead, "."), digit(), mantissa, 1, kFractionDigits);
+  static const Automaton exponent = match_automaton("[eE][+-]?(0?[0-9]|[1-9][0-9]|[12][0-9][0-9]|30[0-7])", {});
+  n.skip(read_automaton(n, mantissa, exponent), end);
   return *number_;
 }
 
 RuleId JsonRules::integer() {
   if (integer_) return *integer_;
   integer_ = network_.add_rule("integer");
-  static const Automaton automaton = match_automaton("0|-?[1-9][0-9]*", {});
-  network_.accept(read_automaton(network_, network_.start(*integer_), automaton));
+  Network& n = network_;
+  const PositionId start = n.start(*integer_), end = n.add(*integer_), first = n.add(*integer_);
+  n.accept(end);
+  n.read(start, '0', '0', end);
+  n.read(start, '1', '9', first), n.read(n.text(start, "-"), '1', '9', first);
+  n.add_call(first, digit(), end, 0, kWholeDigits - 1);
   return *integer_;
 }
 

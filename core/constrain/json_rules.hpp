@@ -34,9 +34,10 @@ class JsonRules {
  private:
   PositionId character(PositionId from);
   RuleId character_rule();
+  RuleId digit();
   PositionId separator(PositionId from, char c);
   Network& network_;
-  std::optional<RuleId> string_, character_, number_, integer_, value_, object_, array_;
+  std::optional<RuleId> string_, character_, digit_, number_, integer_, value_, object_, array_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, RuleId> strings_;
 };
 

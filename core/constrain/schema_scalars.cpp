@@ -66,15 +66,15 @@ NumberBounds number_bounds(const Places& places) {
                                           {"exclusiveMinimum", true, true},
                                           {"maximum", false, false},
                                           {"exclusiveMaximum", false, true}};
-  constexpr std::size_t kMaxDigits = 400;
   NumberBounds result;
   for (const Place& place : places) {
     for (const Keyword& keyword : kKeywords)
       if (const Json* value = member(place, keyword.name)) {
         if (!value->is_number()) refuse_schema(below(place.pointer, keyword.name), "it must be a number");
         result.bounds.push_back({decimal_of(*value), keyword.lower, keyword.strict});
-        if (result.bounds.back().value.text().size() > kMaxDigits)
-          refuse_keyword(place, keyword.name, "it has too many digits");
+        const Decimal& bound = result.bounds.back().value;
+        if (bound.whole.size() > kMostDigits || bound.fraction.size() > kMostDigits)
+          refuse_keyword(place, keyword.name, "it has more than " + std::to_string(kMostDigits) + " digits");
       }
     if (const Json* step = member(place, "multipleOf")) {
       if (!step->is_number() || step->get<double>() <= 0)

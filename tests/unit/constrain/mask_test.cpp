@@ -38,11 +38,17 @@ struct Draw {
 
 bool has_bit(const std::vector<std::uint32_t>& words, std::size_t id) { return words[id / 32] >> (id % 32) & 1; }
 
-std::vector<TokenId> tokens_of(const std::vector<std::uint32_t>& words, std::size_t width) {
-  std::vector<TokenId> ids;
-  for (std::size_t id = 0; id < width; ++id)
-    if (has_bit(words, id)) ids.push_back(static_cast<TokenId>(id));
-  return ids;
+// One of the tokens that the mask has; -1 where it has none.
+TokenId pick_token(const std::vector<std::uint32_t>& words, Draw& draw) {
+  const std::size_t first = draw.below(words.size());
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::size_t at = (first + i) % words.size();
+    if (words[at] == 0) continue;
+    std::size_t bit = draw.below(32);
+    while (!(words[at] >> bit & 1)) bit = (bit + 1) % 32;
+    return static_cast<TokenId>(at * 32 + bit);
+  }
+  return -1;
 }
 
 // One random answer of at most `steps` tokens; where `check` is set, every mask against every token.
@@ -52,6 +58,10 @@ std::string random_walk(const std::shared_ptr<const Grammar>& grammar, Draw& dra
   Matcher matcher(grammar);
   std::vector<std::uint32_t> words(vocabulary.words());
   std::string text;
+  std::vector<TokenId> closers;
+  for (std::size_t id = 0; id < vocabulary.width(); ++id)
+    for (const char* closer : {"\"", "]", "}"})
+      if (vocabulary.bytes(static_cast<TokenId>(id)) == closer) closers.push_back(static_cast<TokenId>(id));
   ended = false;
   for (std::size_t step = 0; step < steps; ++step) {
     REQUIRE(matcher.mask(words));
@@ -65,12 +75,17 @@ std::string random_walk(const std::shared_ptr<const Grammar>& grammar, Draw& dra
       INFO("behind " << text);
       REQUIRE(wrong == 0);
     }
-    const std::vector<TokenId> allowed = tokens_of(words, vocabulary.width());
-    REQUIRE_FALSE(allowed.empty());
+    const TokenId picked = pick_token(words, draw);
+    REQUIRE(picked >= 0);
     const bool may_stop = matcher.may_end();
     // Late in the walk the shortest way out is taken where there is one.
-    const TokenId token = may_stop && (step > steps / 2 || draw.below(4) == 0) ? vocabulary.stop_ids()[0]
-                                                                               : allowed[draw.below(allowed.size())];
+    TokenId token = picked;
+    // Tokens that close something are few: without help a walk would stay inside its first string.
+    const bool late = step > steps / 3;
+    if (late || draw.below(4) == 0)
+      for (const TokenId closing : closers)
+        if (has_bit(words, static_cast<std::size_t>(closing))) token = closing;
+    if (may_stop && (late || draw.below(4) == 0)) token = vocabulary.stop_ids()[0];
     REQUIRE(matcher.accept(token));
     if (matcher.finished() && token == vocabulary.stop_ids()[0]) return ended = true, text;
     text += vocabulary.bytes(token);
