@@ -12,12 +12,6 @@ struct ChatDraft : T {
   bool tools_off = false;  // tool_choice "none"
 };
 
-void set_response_format(ChatDraft&, const std::string& name, const Json& value) {
-  const auto type = to_object(name, value).find("type");
-  if (type == value.end()) refuse_missing(name + ".type");
-  if (*type != "text") refuse_unsupported(name, "any type but \"text\"");
-}
-
 void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& value) {
   if (value != "none" && value != "auto") refuse_unsupported(name, "any choice but \"none\" and \"auto\"");
   draft.tools_off = value == "none";
@@ -38,7 +32,6 @@ Fields<ChatDraft> chat_fields() {
                  [](D& d, std::int64_t v) { d.max_completion_tokens = static_cast<std::uint32_t>(v); }),
       boolean<D>("logprobs", [](D& d, bool v) { d.logprobs = v; }),
       integer<D>("top_logprobs", 0, 20, [](D& d, std::int64_t v) { d.top_logprobs = static_cast<std::uint32_t>(v); }),
-      custom<D>("response_format", set_response_format),
 
       no_effect<D>("metadata", Json::value_t::object),
       no_effect<D>("store", Json::value_t::boolean),

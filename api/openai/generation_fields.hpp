@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "api/openai/constraint_fields.hpp"
 #include "api/openai/fields.hpp"
 #include "api/openai/request.hpp"
 
@@ -32,7 +33,7 @@ inline constexpr std::int64_t kMaxCount = INT32_MAX;  // of tokens; the model's 
 
 template <class T>
 Fields<T> generation_fields() {
-  return {
+  Fields<T> fields = {
       string<T>("model", [](T& b, const std::string& v) { b.model = v; }),
       integer<T>("n", 1, 128, [](T& b, std::int64_t v) { b.n = static_cast<std::uint32_t>(v); }),
       boolean<T>("stream", [](T& b, bool v) { b.stream = v; }),
@@ -66,6 +67,9 @@ Fields<T> generation_fields() {
 
       no_effect<T>("user", Json::value_t::string),
   };
+  const Fields<T> constraints = constraint_fields<T>();
+  fields.insert(fields.end(), constraints.begin(), constraints.end());
+  return fields;
 }
 
 // What only the whole of the fields can tell: throws RequestError(400).
@@ -73,6 +77,9 @@ template <class T>
 void finish_generation(T& draft) {
   if (draft.has_stream_options && !draft.stream) {
     refuse_value("stream_options", "absent where 'stream' is not true", Json::object());
+  }
+  if (draft.constraint && draft.request.ignore_eos) {
+    refuse_value("ignore_eos", "absent or false beside '" + draft.constraint->param + "'", true);
   }
   if (draft.max_tokens && draft.max_completion_tokens && draft.max_tokens != draft.max_completion_tokens) {
     refuse_value("max_tokens", "equal to 'max_completion_tokens' where both are given", *draft.max_tokens);

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
 #include "api/openai/json.hpp"
+#include "core/constrain/constraint.hpp"
 #include "core/engine/request.hpp"
 
 namespace nacelle::openai {
@@ -24,9 +26,10 @@ using Prompt = std::variant<std::string, std::vector<TokenId>>;
 
 // What POST /v1/chat/completions and /v1/completions have in common.
 struct GenerationBody {
-  std::string model;          // "": the first
-  GenerationRequest request;  // all but id and prompt
-  std::uint32_t n = 1;        // answers to each prompt
+  std::string model;                                    // "": the first
+  GenerationRequest request;                            // all but id, prompt and grammar
+  std::optional<constrain::ConstraintSpec> constraint;  // to be compiled into request.grammar
+  std::uint32_t n = 1;                                  // answers to each prompt
   bool stream = false;
   bool include_usage = false;  // of a stream
 };
@@ -55,8 +58,8 @@ struct DetokenizeBody {
 
 // Each throws RequestError(400) that names the field: unknown, missing, of another type, out of range, or not supported
 // yet. Nothing is ignored but what OpenAI defines as without effect on the answer. Not supported yet: tool_choice other
-// than none and auto (calls stay in the text), response_format other than text, images and audio, the deprecated
-// functions, suffix, and echo together with logprobs.
+// than none and auto (calls stay in the text), images and audio, the deprecated functions, suffix, and echo together
+// with logprobs.
 ChatBody parse_chat(std::string_view body);
 CompletionBody parse_completion(std::string_view body);
 TokenizeBody parse_tokenize(std::string_view body);

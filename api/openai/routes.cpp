@@ -22,11 +22,17 @@ void check_length(const ServedModel& model, std::size_t tokens, const char* para
                             param, "context_length_exceeded"});
 }
 
+// Compiles what the request asks of the answer, or takes it from the model's cache. Throws Error that names the field.
+void compile_constraint(const ServedModel& model, GenerationBody& body) {
+  if (body.constraint) body.request.grammar = model.model->grammars().get(*body.constraint);
+}
+
 void chat(const ServedModels& models, const http::ExchangePtr& exchange) {
   ChatBody body = parse_chat(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
   std::vector<TokenId> tokens = encode_chat(*model->model, body.prompt);
   check_length(*model, tokens.size(), "messages");
+  compile_constraint(*model, body);
   start_generation(exchange, std::move(model), {true, std::move(body), {std::move(tokens)}, {}});
 }
 
@@ -34,6 +40,7 @@ void complete(const ServedModels& models, const http::ExchangePtr& exchange) {
   CompletionBody body = parse_completion(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
   const Tokenizer& tokenizer = model->model->tokenizer();
+  compile_constraint(*model, body);
   GenerationPlan plan{false, body, {}, {}};
   plan.body.request.continues_text = true;
   for (const Prompt& prompt : body.prompts) {

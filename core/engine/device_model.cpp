@@ -27,6 +27,7 @@ std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std:
     bucket.output_rows = bucket.sequences;
     bucket.context = options.context;
     bucket.candidates = std::min(kCandidates, std::max(1u, vocabulary));
+    bucket.flags = vocabulary ? NACELLE_BUCKET_MASKS : 0;
     bucket.adjustments = vocabulary ? kAdjustmentsPerRow * bucket.output_rows : 0;
     buckets.push_back(bucket);
     if (rows >= options.max_rows) return buckets;

@@ -32,6 +32,7 @@ class Engine::Loop {
   bool take_commands();
   void step();
   void advance(Sequence& sequence, DeviceRow& logits);
+  bool append(Sequence& sequence, TokenId token, GenerationEvent event);
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = {});
   void fail_all(std::string error);
@@ -95,6 +96,9 @@ void Engine::Loop::check(const GenerationRequest& request) const {
     if (stop.empty()) throw Error(ErrorKind::kInvalidArgument, "a stop string is empty", "stop");
   if (request.logprobs && *request.logprobs > 20)
     throw Error(ErrorKind::kInvalidArgument, "at most 20 alternatives can be listed beside a token", "top_logprobs");
+  if (request.grammar && request.ignore_eos)
+    throw Error(ErrorKind::kInvalidArgument,
+                "an answer with a grammar ends where the grammar does; leave ignore_eos out", "ignore_eos");
   check_sampling(request.sampling, vocabulary);
 }
 
@@ -205,21 +209,40 @@ void Engine::Loop::step() {
     stats_.blocks_free = device_.blocks().pools.empty() ? 0 : device_.blocks().pools[0].free();
     stats_.preemptions = scheduler_.preemptions();
   }
-  for (const auto& [id, reason] : ended_) finish(scheduler_.remove(id), reason);
+  for (const auto& [id, reason] : ended_) {
+    auto sequence = scheduler_.remove(id);
+    const std::string error = sequence->constraint ? sequence->constraint->error() : "";
+    finish(std::move(sequence), reason, error);
+  }
 }
 
-// Chooses the sequence's next token and tells its caller.
+// Chooses the sequence's next token and tells its caller; then those that its grammar forces, which need no step.
 void Engine::Loop::advance(Sequence& sequence, DeviceRow& logits) {
   const TokenId token = sequence.sampler.choose(logits, sequence.answer_size());
   GenerationEvent event;
+  if (sequence.request.logprobs)
+    event.logprobs.push_back(sequence.sampler.logprob(logits, token, *sequence.request.logprobs, logits.is_adjusted()));
+  if (!append(sequence, token, std::move(event)) || !sequence.constraint) return;
+  if (sequence.request.logprobs) return;  // forced tokens have none
+  for (const TokenId forced : sequence.constraint->forced())
+    if (!append(sequence, forced, {})) return;
+}
+
+// False where the answer ends with this token.
+bool Engine::Loop::append(Sequence& sequence, TokenId token, GenerationEvent event) {
   const auto& stop_ids = model_.stop_ids();
   const bool is_stop =
       !sequence.request.ignore_eos && std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end();
-  if (sequence.request.logprobs && !is_stop)
-    event.logprobs.push_back(sequence.sampler.logprob(logits, token, *sequence.request.logprobs, logits.is_adjusted()));
+  if (is_stop) event.logprobs.clear();
+  if (sequence.constraint && !sequence.constraint->accept(token)) {
+    ended_.emplace_back(sequence.id, FinishReason::kError);
+    return false;
+  }
   sequence.tokens.push_back(token);
   sequence.adjustments.add_answer(token);
+  const std::size_t ended = ended_.size();
   emit(sequence, token, is_stop, event);
+  return ended_.size() == ended;
 }
 
 // Text of the token, held back where a stop string may begin; then the event, and the end where this token is the last.
@@ -231,6 +254,8 @@ void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, Generat
     event.ids.push_back(token);
     if (sequence.decoder) event.text = sequence.stops.push(sequence.decoder->push(token));
     if (sequence.stops.stopped())
+      reason = FinishReason::kStop;
+    else if (sequence.constraint && sequence.constraint->finished())
       reason = FinishReason::kStop;
     else if (sequence.size() >= sequence.limit)
       reason = FinishReason::kLength;

@@ -174,6 +174,17 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   return model;
 }
 
+constrain::GrammarCache& Model::grammars() const {
+  if (!tokenizer_)
+    throw Error(ErrorKind::kUnsupported,
+                "the model " + name() + " has no tokenizer, so that answers cannot be constrained");
+  std::call_once(grammars_once_, [this] {
+    grammars_ =
+        std::make_unique<constrain::GrammarCache>(constrain::Vocabulary::make(*tokenizer_, device_->vocabulary()));
+  });
+  return *grammars_;
+}
+
 void Model::load_tokenizer(const LoadOptions& options) {
   try {
     tokenizer_ = files_->gguf() ? nacelle::load_tokenizer(*files_->gguf()) : nacelle::load_tokenizer(files_->path());

@@ -8,11 +8,13 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/chat/chat_template.hpp"
+#include "core/constrain/constraint.hpp"
 #include "core/formats/model_files.hpp"
 #include "core/plugin_host/plugin_host.hpp"
 #include "core/tokenizer/tokenizer.hpp"
@@ -69,6 +71,9 @@ class Model {
   const std::vector<TokenId>& stop_ids() const noexcept { return stop_ids_; }
   // nullptr when the model carries none.
   const ChatTemplate* chat_template() const noexcept { return chat_template_.get(); }
+  // [any thread] Compiled constraints. The first call prepares the vocabulary, some 0.1 s. Throws Error(kUnsupported)
+  // where the model has no tokenizer.
+  constrain::GrammarCache& grammars() const;
   std::uint32_t context() const noexcept { return options_.context; }  // tokens, as loaded
   const std::vector<Placement>& placement() const noexcept { return placement_; }
   std::uint64_t weight_bytes() const;  // packed, on the devices
@@ -86,6 +91,8 @@ class Model {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<TokenId> stop_ids_;
   std::unique_ptr<ChatTemplate> chat_template_;
+  mutable std::once_flag grammars_once_;
+  mutable std::unique_ptr<constrain::GrammarCache> grammars_;
   nacelle_model_description description_{};
   std::string architecture_;
   std::vector<Placement> placement_;

@@ -14,6 +14,10 @@
 
 namespace nacelle {
 
+namespace constrain {
+class Grammar;
+}
+
 // How the next token is chosen. The stages run in the order of docs/sampling.md:
 //   repetition, frequency and presence penalties and logit_bias -> temperature -> top_k -> typical -> top_p -> min_p ->
 //   draw.
@@ -39,6 +43,7 @@ struct GenerationRequest {
   bool continues_text = false;            // the answer goes on inside the prompt's text: its first space is kept
   bool ignore_eos = false;                // go on past the model's own end tokens
   std::optional<std::uint32_t> logprobs;  // alternatives wanted beside each token, 0..20; absent: no logprobs at all
+  std::shared_ptr<const constrain::Grammar> grammar;  // what the answer must be, of Model::grammars(); may be null
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -109,6 +110,11 @@ void apply_adjustments(std::span<float> logits, std::span<const nacelle_adjustme
     for (float& logit : logits) logit /= temperature;
 }
 
+void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask) {
+  for (std::size_t id = 0; id < logits.size(); ++id)
+    if (!(mask[id / 32] >> (id % 32) & 1)) logits[id] = -std::numeric_limits<float>::infinity();
+}
+
 // ---- Stages
 // ------------------------------------------------------------------------------------------------------------
 
@@ -118,6 +124,7 @@ TokenId Sampler::choose(LogitsRow& row, std::uint64_t index) {
   candidates_.clear();
   for (std::size_t i = 0; i < ids.size(); ++i) candidates_.push_back({static_cast<TokenId>(ids[i]), row.adjusted()[i]});
   complete_ = false;
+  drop_impossible();
   logsumexp_ = row.logsumexp_adjusted();
   keep_top_k(row);
   keep_typical(row);
@@ -132,6 +139,15 @@ void Sampler::extend(LogitsRow& row, std::size_t count) {
   candidates_.clear();
   for (const TokenId id : largest(logits, count)) candidates_.push_back({id, logits[static_cast<std::size_t>(id)]});
   complete_ = candidates_.size() == logits.size();
+  drop_impossible();
+}
+
+// Tokens that a mask forbids: behind the first of them there are no others.
+void Sampler::drop_impossible() {
+  while (candidates_.size() > 1 && std::isinf(candidates_.back().logit)) {
+    candidates_.pop_back();
+    complete_ = true;
+  }
 }
 
 // The candidates' share of the distribution that is left: 1 when they are all of it.

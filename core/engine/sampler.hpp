@@ -52,6 +52,9 @@ class Adjustments {
 // Applies `changes` to a raw row as the device does, and divides by the temperature (0 and 1 leave it).
 void apply_adjustments(std::span<float> logits, std::span<const nacelle_adjustment> changes, float temperature);
 
+// -infinity where the mask has no bit, as the device does.
+void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask);
+
 // Throws Error(kInvalidArgument) whose param names the field that is out of range.
 void check_sampling(const SamplingParams& params, std::size_t vocabulary);
 
@@ -73,6 +76,7 @@ class Sampler {
     float logit;
   };
   void extend(LogitsRow& row, std::size_t count);
+  void drop_impossible();
   void keep_top_k(LogitsRow& row);
   void keep_typical(LogitsRow& row);
   void keep_top_p(LogitsRow& row);

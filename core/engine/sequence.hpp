@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/engine/constraint.hpp"
 #include "core/engine/engine.hpp"
 #include "core/engine/kv_blocks.hpp"
 #include "core/engine/sampler.hpp"
@@ -24,7 +25,9 @@ struct Sequence {
         sampler(request.sampling, seed),
         adjustments(request.sampling),
         stops(request.stop) {
-    if (tokenizer) decoder.emplace(*tokenizer, true, !request.continues_text);
+    // A grammar speaks of the whole text: no first space of it is dropped.
+    if (tokenizer) decoder.emplace(*tokenizer, true, !request.continues_text && !request.grammar);
+    if (request.grammar) constraint.emplace(request.grammar);
     adjustments.add_prompt(request.prompt);
   }
 
@@ -45,6 +48,7 @@ struct Sequence {
   Adjustments adjustments;
   StopMatcher stops;
   std::optional<StreamDecoder> decoder;
+  std::optional<SequenceConstraint> constraint;
 };
 
 }  // namespace nacelle

@@ -32,6 +32,7 @@ struct StepArrays {
         block_tables(at<std::uint32_t>(block, layout.block_tables)),
         output_rows(at<std::uint32_t>(block, layout.output_rows)),
         adapter_slots(at<std::uint32_t>(block, layout.adapter_slots)),
+        masks(at<std::uint32_t>(block, layout.masks)),
         temperatures(at<float>(block, layout.temperatures)),
         adjustment_starts(at<std::uint32_t>(block, layout.adjustment_starts)),
         adjustments(at<nacelle_adjustment>(block, layout.adjustments)) {}
@@ -43,7 +44,7 @@ struct StepArrays {
 
   nacelle_step_header* header;
   std::uint32_t *tokens, *positions, *row_sequences, *sequence_starts, *sequence_lengths, *block_tables, *output_rows,
-      *adapter_slots;
+      *adapter_slots, *masks;
   float* temperatures;
   std::uint32_t* adjustment_starts;
   nacelle_adjustment* adjustments;
@@ -58,6 +59,26 @@ bool write_sampling(const Sequence& sequence, std::uint32_t capacity, std::uint3
   step.adjustment_starts[output + 1] = start + (fits ? static_cast<std::uint32_t>(entries.size()) : 0);
   step.temperatures[output] = fits ? sequence.request.sampling.temperature : 1.0f;
   return fits;
+}
+
+// The masks of the output rows; true where any row has one. Words of a row without are all ones.
+bool write_masks(std::span<const Chunk> chunks, std::uint32_t* masks) {
+  std::size_t words = 0;
+  for (const Chunk& chunk : chunks)
+    if (chunk.wants_logits() && chunk.sequence->constraint) words = chunk.sequence->constraint->mask().size();
+  if (words == 0) return false;
+  for (const Chunk& chunk : chunks) {
+    if (!chunk.wants_logits()) continue;
+    if (chunk.sequence->constraint) {
+      chunk.sequence->constraint->prepare();
+      const auto mask = chunk.sequence->constraint->mask();
+      std::copy(mask.begin(), mask.end(), masks);
+    } else {
+      std::fill_n(masks, words, 0xFFFFFFFFu);
+    }
+    masks += words;
+  }
+  return true;
 }
 
 // The block of one segment, whose cache groups are `groups` of the sequences' tables.
@@ -91,7 +112,8 @@ void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<co
     }
   }
   step.sequence_starts[chunks.size()] = row;
-  *step.header = {1, row, static_cast<std::uint32_t>(chunks.size()), output, context, 0};
+  const bool masked = (plan.bucket.flags & NACELLE_BUCKET_MASKS) && write_masks(chunks, step.masks);
+  *step.header = {1, row, static_cast<std::uint32_t>(chunks.size()), output, context, masked ? NACELLE_STEP_MASKS : 0};
 }
 
 }  // namespace
@@ -131,8 +153,9 @@ std::span<const float> DeviceRow::whole_raw() {
 
 std::span<const float> DeviceRow::whole_adjusted() {
   device_.read_logits(plan_, row_, !host_adjusted_, whole_);
-  if (host_adjusted_)
-    apply_adjustments(whole_, sequence_->adjustments.entries(), sequence_->request.sampling.temperature);
+  if (!host_adjusted_) return whole_;
+  if (sequence_->constraint) apply_mask(whole_, sequence_->constraint->mask());
+  apply_adjustments(whole_, sequence_->adjustments.entries(), sequence_->request.sampling.temperature);
   return whole_;
 }
 

@@ -14,7 +14,8 @@ namespace nacelle {
 StepCounts count_step(std::span<const Chunk> chunks);
 
 // Writes the step blocks of plan `index` of every segment. A row whose adjustments do not fit is left as the model
-// gives it, and `host_adjusted[row]` is set: the sampler then works on the whole row.
+// gives it, and `host_adjusted[row]` is set: the sampler then works on the whole row. Rows of constrained sequences get
+// their masks.
 void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t index, std::vector<bool>& host_adjusted);
 
 // One output row of the step that ran last.
@@ -31,7 +32,7 @@ class DeviceRow : public LogitsRow {
   float logsumexp_raw() const override { return logsumexp_raw_; }
   std::span<const float> whole_adjusted() override;
   std::span<const float> whole_raw() override;
-  bool is_adjusted() const noexcept { return !sequence_->adjustments.entries().empty(); }
+  bool is_adjusted() const noexcept { return sequence_->constraint || !sequence_->adjustments.entries().empty(); }
 
  private:
   void adjust_on_host();

@@ -3,6 +3,7 @@ import { after } from 'node:test';
 import { server } from './harness.mjs';
 import './chat.mjs';
 import './completions.mjs';
+import './constraints.mjs';
 import './errors.mjs';
 import './connections.mjs';
 import './devices.mjs';

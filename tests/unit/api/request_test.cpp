@@ -52,6 +52,23 @@ TEST_CASE("chat fields reach the request") {
   CHECK(to_text(body.prompt.template_variables) == R"({"thinking":false})");
 }
 
+TEST_CASE("what constrains an answer is kept as it was asked for") {
+  using Kind = constrain::ConstraintSpec::Kind;
+  const auto of = [](const char* members) { return parse_chat(chat_with(members)).constraint.value(); };
+  CHECK(of(R"("response_format": {"type": "json_object"})").kind == Kind::kJsonObject);
+  const auto schema = of(R"("response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": true,
+      "schema": {"b": 1, "a": [2.5]}}})");
+  CHECK(schema.kind == Kind::kJsonSchema);
+  CHECK(schema.text == R"({"b":1,"a":[2.5]})");  // the order of the members is the order of the answer
+  CHECK(schema.param == "response_format");
+  CHECK(of(R"("guided_json": "{}")").text == "{}");
+  CHECK(of(R"("guided_regex": "a+")").param == "guided_regex");
+  CHECK(of(R"("grammar": "root ::= x")").kind == Kind::kGbnf);
+  CHECK(of(R"("choice": ["a", "b"])").choices == std::vector<std::string>{"a", "b"});
+  CHECK_FALSE(parse_chat(chat_with(R"("response_format": {"type": "text"})")).constraint);
+  CHECK(parse_completion(text_with(R"("regex": "a")")).constraint);
+}
+
 TEST_CASE("null counts as absent, and defaults are OpenAI's") {
   const ChatBody body =
       parse_chat(chat_with(R"("temperature": null, "n": null, "stop": null, "tools": null, "audio": null)"));
@@ -104,7 +121,15 @@ TEST_CASE("a wrong field of a chat is named") {
       {R"("metadata": 1)", "metadata", "invalid_value"},
       {R"("tool_choice": "required")", "tool_choice", "unsupported_parameter"},
       {R"("tool_choice": {"type": "function", "function": {"name": "f"}})", "tool_choice", "unsupported_parameter"},
-      {R"("response_format": {"type": "json_object"})", "response_format", "unsupported_parameter"},
+      {R"("response_format": {"type": "xml"})", "response_format.type", "invalid_value"},
+      {R"("response_format": {"type": "json_schema"})", "response_format.json_schema", "missing_required_parameter"},
+      {R"("response_format": {"type": "json_schema", "json_schema": {"schem": {}}})",
+       "response_format.json_schema.schem", "unknown_parameter"},
+      {R"("regex": 1)", "regex", "invalid_value"},
+      {R"("choice": ["a", 1])", "choice", "invalid_value"},
+      {R"("json_schema": 1)", "json_schema", "invalid_value"},
+      {R"("grammar": "g", "guided_regex": "r")", "guided_regex", "invalid_value"},
+      {R"("grammar": "g", "ignore_eos": true)", "ignore_eos", "invalid_value"},
       {R"("response_format": {})", "response_format.type", "missing_required_parameter"},
       {R"("parallel_tool_calls": false)", "parallel_tool_calls", "unsupported_parameter"},
       {R"("functions": [])", "functions", "unsupported_parameter"},

@@ -1,0 +1,35 @@
+// The fields that constrain an answer: response_format, and the extensions grammar, regex, choice and json_schema with
+// the names that other servers gave them.
+#pragma once
+
+#include <string>
+
+#include "api/openai/fields.hpp"
+#include "api/openai/request.hpp"
+
+namespace nacelle::openai {
+
+// Each throws RequestError(400); only one constraint may be asked for.
+void set_response_format(GenerationBody& body, const std::string& name, const Json& value);
+void set_schema(GenerationBody& body, const std::string& name, const Json& value);  // an object, or JSON in a string
+void set_regex(GenerationBody& body, const std::string& name, const Json& value);
+void set_grammar(GenerationBody& body, const std::string& name, const Json& value);  // GBNF
+void set_choice(GenerationBody& body, const std::string& name, const Json& value);
+
+template <class T>
+Fields<T> constraint_fields() {
+  const auto field = [](std::string name, void (*set)(GenerationBody&, const std::string&, const Json&)) -> Field<T> {
+    return {std::move(name), [set](T& body, const std::string& n, const Json& v) { set(body, n, v); }};
+  };
+  return {field("response_format", set_response_format),
+          field("json_schema", set_schema),
+          field("guided_json", set_schema),
+          field("regex", set_regex),
+          field("guided_regex", set_regex),
+          field("grammar", set_grammar),
+          field("guided_grammar", set_grammar),
+          field("choice", set_choice),
+          field("guided_choice", set_choice)};
+}
+
+}  // namespace nacelle::openai

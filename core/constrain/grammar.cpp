@@ -1,0 +1,165 @@
+// Compiling a spec, and the cache of what was compiled.
+#include "core/constrain/grammar.hpp"
+
+#include <algorithm>
+#include <list>
+#include <unordered_map>
+
+#include "core/base/error.hpp"
+#include "core/constrain/gbnf.hpp"
+#include "core/constrain/json_schema.hpp"
+#include "core/constrain/regex.hpp"
+
+namespace nacelle::constrain {
+namespace {
+
+// What a machine may learn before it starts anew.
+constexpr std::size_t kMachineBytes = 24u << 20;
+constexpr std::size_t kMaxSource = 1u << 20;  // bytes of a schema or grammar
+constexpr std::size_t kMaxPattern = 16u << 10;
+constexpr std::size_t kMaxChoices = 4096;
+
+void check_size(std::size_t bytes, std::size_t most) {
+  if (bytes > most)
+    throw Error(ErrorKind::kInvalidArgument, "it has " + std::to_string(bytes) + " bytes, at most " +
+                                                 std::to_string(most) + " are read; make it shorter");
+}
+
+RuleId read_choice(Network& network, const std::vector<std::string>& choices) {
+  if (choices.empty() || choices.size() > kMaxChoices)
+    throw Error(ErrorKind::kInvalidArgument, "a choice is made of 1 to " + std::to_string(kMaxChoices) +
+                                                 " strings, not of " + std::to_string(choices.size()));
+  const RuleId rule = network.add_rule("choice");
+  network.accept(read_any_of(network, network.start(rule), {choices.begin(), choices.end()}));
+  return rule;
+}
+
+RuleId read(Network& network, const ConstraintSpec& spec, std::vector<OneOfCheck>& checks) {
+  switch (spec.kind) {
+    case ConstraintSpec::Kind::kJsonObject: return read_json_object(network);
+    case ConstraintSpec::Kind::kJsonSchema:
+      check_size(spec.text.size(), kMaxSource);
+      return read_schema(network, spec.text, checks);
+    case ConstraintSpec::Kind::kGbnf: check_size(spec.text.size(), kMaxSource); return read_gbnf(network, spec.text);
+    case ConstraintSpec::Kind::kChoice: return read_choice(network, spec.choices);
+    case ConstraintSpec::Kind::kRegex: break;
+  }
+  check_size(spec.text.size(), kMaxPattern);
+  const RuleId rule = network.add_rule("regex");
+  const RegexNode node = parse_regex(spec.text, {}, network.limits());
+  network.accept(read_regex(network, network.start(rule), node));
+  return rule;
+}
+
+}  // namespace
+
+std::unique_ptr<Network> build_network(const ConstraintSpec& spec, const GrammarLimits& limits) {
+  auto network = std::make_unique<Network>(limits);
+  std::vector<OneOfCheck> checks;
+  const RuleId rule = read(*network, spec, checks);
+  // Nothing calls the first rule, so the bottom of a stack is met in it alone.
+  const RuleId root = network->add_rule("start");
+  network->accept(network->call(network->start(root), rule));
+  if (!network->finish(root))
+    throw Error(ErrorKind::kInvalidArgument, "nothing can satisfy it: there is no text that it allows");
+  check_one_of(*network, checks);
+  return network;
+}
+
+std::shared_ptr<const Grammar> Grammar::compile(const ConstraintSpec& spec,
+                                                std::shared_ptr<const Vocabulary> vocabulary) {
+  auto grammar = std::shared_ptr<Grammar>(new Grammar);
+  grammar->vocabulary_ = std::move(vocabulary);
+  grammar->state_ = std::make_unique<State>();
+  try {
+    grammar->state_->program = std::make_shared<Program>(build_network(spec, {}));
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.what(), error.param().empty() ? spec.param : error.param());
+  }
+  grammar->state_->machine = std::make_shared<Machine>(grammar->state_->program, grammar->vocabulary_);
+  return grammar;
+}
+
+Grammar::~Grammar() = default;
+
+std::shared_ptr<Machine> Grammar::machine() const {
+  std::lock_guard lock(state_->mutex);
+  bool full;
+  {
+    std::lock_guard inner(state_->machine->mutex);
+    full = state_->machine->bytes() > kMachineBytes;
+  }
+  if (full) state_->machine = std::make_shared<Machine>(state_->program, vocabulary_);
+  return state_->machine;
+}
+
+std::size_t Grammar::positions() const noexcept { return state_->program->network->positions().size(); }
+std::size_t Grammar::memory_bytes() const noexcept {
+  const auto now = machine();
+  std::lock_guard lock(now->mutex);
+  return now->bytes();
+}
+
+// ---- The cache
+
+struct CachedGrammars {
+  struct Entry {
+    std::string key;
+    std::shared_ptr<const Grammar> grammar;
+  };
+  std::mutex mutex;
+  std::size_t capacity = 0;
+  std::list<Entry> order;                                                   // the latest first
+  std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key;  // views of the entries' keys
+  GrammarCache::Counts counts;
+};
+
+namespace {
+
+// The whole content, not a hash of it: two requests never share a grammar by accident.
+std::string cache_key(const ConstraintSpec& spec) {
+  std::string key(1, static_cast<char>('0' + static_cast<int>(spec.kind)));
+  key += spec.text;
+  for (const std::string& choice : spec.choices) key += std::to_string(choice.size()) + ':' + choice;
+  return key;
+}
+
+}  // namespace
+
+GrammarCache::GrammarCache(std::shared_ptr<const Vocabulary> vocabulary, std::size_t capacity)
+    : vocabulary_(std::move(vocabulary)), cached_(std::make_unique<CachedGrammars>()) {
+  cached_->capacity = std::max<std::size_t>(capacity, 1);
+}
+GrammarCache::~GrammarCache() = default;
+
+std::shared_ptr<const Grammar> GrammarCache::get(const ConstraintSpec& spec) {
+  CachedGrammars& c = *cached_;
+  std::string key = cache_key(spec);
+  {
+    std::lock_guard lock(c.mutex);
+    if (const auto found = c.by_key.find(key); found != c.by_key.end()) {
+      c.order.splice(c.order.begin(), c.order, found->second);
+      ++c.counts.hits;
+      return found->second->grammar;
+    }
+  }
+  // Outside the lock: two requests may compile the same at once, and the first to finish wins.
+  auto grammar = Grammar::compile(spec, vocabulary_);
+  std::lock_guard lock(c.mutex);
+  ++c.counts.compiled;
+  if (const auto found = c.by_key.find(key); found != c.by_key.end()) return found->second->grammar;
+  c.order.push_front({std::move(key), grammar});
+  c.by_key.emplace(c.order.front().key, c.order.begin());
+  if (c.order.size() > c.capacity) {
+    c.by_key.erase(c.order.back().key);
+    c.order.pop_back();
+  }
+  return grammar;
+}
+
+GrammarCache::Counts GrammarCache::counts() const {
+  std::lock_guard lock(cached_->mutex);
+  return cached_->counts;
+}
+
+}  // namespace nacelle::constrain

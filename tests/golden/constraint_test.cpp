@@ -1,0 +1,121 @@
+// Constrained answers of the demo model, by the engine.
+#include "core/constrain/constraint.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "tests/shared_data.hpp"
+#include "tests/support/engine_fixture.hpp"
+
+using namespace nacelle;
+using namespace nacelle::test;
+
+namespace {
+
+using Spec = constrain::ConstraintSpec;
+
+struct ConstrainedDemo {
+  explicit ConstrainedDemo(LoadOptions options = {}) : host(make_host()), engine(load(*host, std::move(options))) {}
+  static std::shared_ptr<Model> load(PluginHost& host, LoadOptions options) {
+    options.path = source_dir() / "models/demo/nacelle-demo-q8_0.gguf";
+    options.device = "cpu";
+    return Model::load(host, options);
+  }
+  GenerationRequest ask(const Spec& spec, std::uint32_t max_tokens = 200) const {
+    GenerationRequest request =
+        greedy(engine.model().tokenizer().encode(
+                   "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n",
+                   {.add_special = false}),
+               max_tokens);
+    request.grammar = engine.model().grammars().get(spec);
+    return request;
+  }
+  std::unique_ptr<PluginHost> host;
+  Engine engine;
+};
+
+const Spec kCapital{Spec::Kind::kJsonSchema,
+                    R"({"type":"object","properties":{"capital_of_the_country":{"type":"string","maxLength":12},
+                        "population":{"type":"integer","minimum":1,"maximum":99}},
+                        "required":["capital_of_the_country","population"],"additionalProperties":false})",
+                    {},
+                    "response_format"};
+
+bool fits(const std::string& text, const Spec& spec, const Model& model) {
+  constrain::Matcher matcher(model.grammars().get(spec));
+  for (const TokenId id : model.tokenizer().encode(text, {false, false}))
+    if (!matcher.accept(id)) return false;
+  return matcher.may_end();
+}
+
+}  // namespace
+
+TEST_CASE("a constrained answer is what its grammar allows, greedy or drawn, and the others beside it are as ever") {
+  ConstrainedDemo demo;
+  const Answer greedy_answer = generate(demo.engine, demo.ask(kCapital));
+  INFO(greedy_answer.text);
+  CHECK(greedy_answer.finish == FinishReason::kStop);
+  CHECK(fits(greedy_answer.text, kCapital, demo.engine.model()));
+  CHECK(generate(demo.engine, demo.ask(kCapital)).ids == greedy_answer.ids);
+
+  std::vector<Pending> pending;
+  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    GenerationRequest request = demo.ask(kCapital);
+    request.sampling.temperature = 1.5f;
+    request.sampling.top_p = seed % 2 ? 0.9f : 1.0f;
+    request.sampling.min_p = seed % 3 ? 0.0f : 0.01f;
+    request.sampling.typical_p = seed % 4 == 1 ? 0.8f : 1.0f;
+    request.sampling.repetition_penalty = 1.1f;
+    request.sampling.seed = seed;
+    // More adjustments than a step block holds: the row is masked on the host.
+    if (seed % 5 == 0)
+      for (TokenId id = 0; id < 600; ++id) request.sampling.logit_bias.emplace_back(id, 0.01f);
+    pending.emplace_back(demo.engine, std::move(request));
+  }
+  GenerationRequest free = demo.ask(kCapital, 50);
+  free.grammar = nullptr;
+  CHECK(generate(demo.engine, free).text == "The capital of France is Paris.");
+  for (Pending& one : pending) {
+    const Answer answer = one.wait();
+    INFO(answer.text);
+    CHECK(answer.finish == FinishReason::kStop);
+    CHECK(fits(answer.text, kCapital, demo.engine.model()));
+  }
+}
+
+TEST_CASE("forced text takes no steps of its own") {
+  ConstrainedDemo demo;
+  const Spec spec{Spec::Kind::kChoice,
+                  "",
+                  {"The answer to this question is very long and quite certain: Paris",
+                   "The answer to this question is very long and quite certain: London"},
+                  "choice"};
+  const std::uint64_t before = demo.engine.stats().steps;
+  const Answer answer = generate(demo.engine, demo.ask(spec));
+  CHECK(answer.text.starts_with("The answer to this question is very long and quite certain: "));
+  CHECK(answer.finish == FinishReason::kStop);
+  CHECK(demo.engine.stats().steps - before < answer.usage.completion_tokens / 2);
+  // With logprobs each token is asked for; the text is the same.
+  GenerationRequest request = demo.ask(spec);
+  request.logprobs = 2;
+  const Answer slow = generate(demo.engine, request);
+  CHECK(slow.text == answer.text);
+  CHECK(slow.logprobs.size() == slow.ids.size());
+}
+
+TEST_CASE("constrained answers survive preemption, and end at max_tokens") {
+  LoadOptions options;
+  options.cache_tokens = 128;
+  options.context = 128;
+  ConstrainedDemo small(options), roomy;
+  const Spec spec{Spec::Kind::kRegex, "([a-z]{2,5} ){8}end", {}, "regex"};
+  std::vector<Pending> pending;
+  for (int i = 0; i < 6; ++i) pending.emplace_back(small.engine, small.ask(spec, 60));
+  const Answer expected = generate(roomy.engine, roomy.ask(spec, 60));
+  for (Pending& one : pending) CHECK(one.wait().ids == expected.ids);
+  const Answer cut = generate(roomy.engine, roomy.ask(spec, 3));
+  CHECK(cut.finish == FinishReason::kLength);
+  CHECK(cut.ids.size() == 3);
+  GenerationRequest both = roomy.ask(spec);
+  both.ignore_eos = true;
+  CHECK_THROWS_WITH(roomy.engine.submit(both, [](GenerationEvent&&) {}), Catch::Matchers::Contains("ignore_eos"));
+}

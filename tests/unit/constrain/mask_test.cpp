@@ -1,0 +1,227 @@
+// Token masks against brute force, over real vocabularies; jumps, rollback, replaced machines; walks that must end in
+// valid documents.
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "core/constrain/grammar.hpp"
+#include "core/formats/gguf.hpp"
+#include "tests/shared_data.hpp"
+#include "tests/unit/constrain/support.hpp"
+
+namespace nacelle::test {
+namespace {
+
+const ConstraintSpec kSpecs[] = {
+    {Kind::kJsonObject, "", {}, "f"},
+    {Kind::kJsonSchema,
+     R"({"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer","minimum":0,"maximum":150},
+        "short":{"type":"string","maxLength":5},"tags":{"type":"array","items":{"type":"string","pattern":"^[a-z]{2,8}$"},"maxItems":3},
+        "kind":{"enum":["alpha","beta","gamma"]},"when":{"type":"string","format":"date"},"sub":{"$ref":"#"}},
+        "required":["name","kind"],"additionalProperties":false})",
+     {},
+     "f"},
+    {Kind::kJsonSchema,
+     R"({"type":"array","items":{"anyOf":[{"type":"string"},{"type":"number"},{"$ref":"#"}]}})",
+     {},
+     "f"},
+    {Kind::kRegex, "(\\w+ ){3,6}[^a-z]{1,3}", {}, "f"},
+    {Kind::kRegex, ".*", {}, "f"},
+    {Kind::kGbnf, "root ::= line+\nline ::= (word \" \")* word \".\\n\"\nword ::= [a-z]+ | \"(\" line \")\"", {}, "f"},
+    {Kind::kChoice, "", {"yes", "no", "maybe so", "nö"}, "f"},
+};
+
+// Deterministic draws without <random>'s distributions, which differ between libraries.
+struct Draw {
+  std::mt19937 engine;
+  std::size_t below(std::size_t n) { return engine() % n; }
+};
+
+bool has_bit(const std::vector<std::uint32_t>& words, std::size_t id) { return words[id / 32] >> (id % 32) & 1; }
+
+// One of the tokens that the mask has; -1 where it has none.
+TokenId pick_token(const std::vector<std::uint32_t>& words, Draw& draw) {
+  const std::size_t first = draw.below(words.size());
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::size_t at = (first + i) % words.size();
+    if (words[at] == 0) continue;
+    std::size_t bit = draw.below(32);
+    while (!(words[at] >> bit & 1)) bit = (bit + 1) % 32;
+    return static_cast<TokenId>(at * 32 + bit);
+  }
+  return -1;
+}
+
+// One random answer of at most `steps` tokens; where `check` is set, every mask against every token.
+std::string random_walk(const std::shared_ptr<const Grammar>& grammar, Draw& draw, std::size_t steps, bool check,
+                        bool& ended) {
+  const Vocabulary& vocabulary = grammar->vocabulary();
+  Matcher matcher(grammar);
+  std::vector<std::uint32_t> words(vocabulary.words());
+  std::string text;
+  std::vector<TokenId> closers;
+  for (std::size_t id = 0; id < vocabulary.width(); ++id)
+    for (const char* closer : {"\"", "]", "}"})
+      if (vocabulary.bytes(static_cast<TokenId>(id)) == closer) closers.push_back(static_cast<TokenId>(id));
+  ended = false;
+  for (std::size_t step = 0; step < steps; ++step) {
+    REQUIRE(matcher.mask(words));
+    if (check && step % 3 == 0) {
+      std::size_t wrong = 0;
+      for (std::size_t id = 0; id < vocabulary.width(); ++id) {
+        const bool accepted = matcher.accept(static_cast<TokenId>(id));
+        if (accepted) REQUIRE(matcher.rollback(1));
+        wrong += accepted != has_bit(words, id);
+      }
+      INFO("behind " << text);
+      REQUIRE(wrong == 0);
+    }
+    const TokenId picked = pick_token(words, draw);
+    REQUIRE(picked >= 0);
+    const bool may_stop = matcher.may_end();
+    // Late in the walk the shortest way out is taken where there is one.
+    TokenId token = picked;
+    // Tokens that close something are few: without help a walk would stay inside its first string.
+    const bool late = step > steps / 3;
+    if (late || draw.below(4) == 0)
+      for (const TokenId closing : closers)
+        if (has_bit(words, static_cast<std::size_t>(closing))) token = closing;
+    if (may_stop && (late || draw.below(4) == 0)) token = vocabulary.stop_ids()[0];
+    REQUIRE(matcher.accept(token));
+    if (matcher.finished() && token == vocabulary.stop_ids()[0]) return ended = true, text;
+    text += vocabulary.bytes(token);
+  }
+  return text;
+}
+
+std::shared_ptr<const Vocabulary> real_vocabulary(const char* file) {
+  static std::vector<std::unique_ptr<Tokenizer>> kept;
+  kept.push_back(load_tokenizer(GgufFile(shared_dir() / "vocabs" / file)));
+  return Vocabulary::make(*kept.back(), kept.back()->vocab_size() + 13);  // rows are padded
+}
+
+}  // namespace
+
+TEST_CASE("A mask holds exactly the tokens that can be read byte by byte", "[constrain]") {
+  Draw draw{std::mt19937(7)};
+  bool ended;
+  for (const ConstraintSpec& spec : kSpecs) {
+    INFO(static_cast<int>(spec.kind) << " " << spec.text);
+    const auto bytes = Grammar::compile(spec, byte_vocabulary());
+    for (int i = 0; i < 20; ++i) random_walk(bytes, draw, 60, true, ended);
+  }
+  if (!have_shared("vocabs")) return;
+  for (const char* file : {"ggml-vocab-gpt-2.gguf", "ggml-vocab-llama-spm.gguf"}) {
+    const auto vocabulary = real_vocabulary(file);
+    for (const ConstraintSpec& spec : kSpecs) {
+      INFO(file << " " << static_cast<int>(spec.kind) << " " << spec.text);
+      const auto grammar = Grammar::compile(spec, vocabulary);
+      for (int i = 0; i < 3; ++i) random_walk(grammar, draw, 12, true, ended);
+    }
+  }
+}
+
+TEST_CASE("Walks along the masks end in valid documents", "[constrain]") {
+  if (!have_shared("vocabs")) return;
+  const auto vocabulary = real_vocabulary("ggml-vocab-gpt-2.gguf");
+  Draw draw{std::mt19937(11)};
+  for (const std::size_t index : {0u, 1u, 2u}) {
+    const auto grammar = Grammar::compile(kSpecs[index], vocabulary);
+    const auto again = Grammar::compile(kSpecs[index], byte_vocabulary());
+    int whole = 0;
+    for (int i = 0; i < 60; ++i) {
+      bool ended;
+      const std::string text = random_walk(grammar, draw, 400, false, ended);
+      if (!ended) continue;
+      ++whole;
+      INFO(text);
+      CHECK(nlohmann::json::accept(text));
+      CHECK(allows(again, text));
+    }
+    CHECK(whole > 5);
+  }
+}
+
+TEST_CASE("Forced text is appended as the tokenizer's own tokens, up to where the model may differ", "[constrain]") {
+  const auto grammar = compile(Kind::kChoice, "", {"the quick fox", "the quick dog"});
+  Matcher matcher(grammar);
+  const auto forced = matcher.forced();
+  std::string text;
+  for (const TokenId id : forced) {
+    text += static_cast<char>(id);
+    REQUIRE(matcher.accept(id));
+  }
+  CHECK(text == "the quick ");
+  CHECK(matcher.forced().empty());
+  REQUIRE(matcher.accept('f'));
+  CHECK(matcher.forced().size() == 2);
+  CHECK_FALSE(matcher.finished());
+  REQUIRE(matcher.accept('o'));
+  REQUIRE(matcher.accept('x'));
+  CHECK(matcher.finished());
+
+  // "quick" is one token here, and "k f" crosses the end of the forced text: the k is left to the model.
+  const std::vector<Vocabulary::Token> tokens = {{0, "qui"}, {1, "c"},  {2, "k "}, {3, "k f"},
+                                                 {4, "fox"}, {5, "ox"}, {6, "dog"}};
+  const auto few = Vocabulary::make(tokens, {7}, 8);
+  Matcher other(Grammar::compile({Kind::kChoice, "", {"quick fox", "quick dog"}, "f"}, few));
+  CHECK(other.forced() == std::vector<TokenId>{0, 1});
+}
+
+TEST_CASE("Tokens can be taken back, a stop token only ends what is whole", "[constrain]") {
+  Matcher matcher(schema(R"({"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]})"));
+  std::vector<std::uint32_t> before(byte_vocabulary()->words()), after(before.size());
+  REQUIRE(matcher.mask(before));
+  CHECK_FALSE(has_bit(before, kStop));
+  CHECK_FALSE(matcher.accept(kStop));
+  CHECK_FALSE(matcher.rollback(1));
+  for (const char c : std::string_view(R"({"a":12})")) REQUIRE(matcher.accept(c));
+  CHECK_FALSE(matcher.accept('}'));
+  CHECK(matcher.may_end());
+  REQUIRE(matcher.mask(after));
+  CHECK(has_bit(after, kStop));
+  REQUIRE(matcher.accept(kStop));
+  CHECK(matcher.finished());
+  CHECK_FALSE(matcher.accept(kStop));
+  REQUIRE(matcher.rollback(9));
+  REQUIRE(matcher.mask(after));
+  CHECK(before == after);
+  CHECK_FALSE(matcher.accept(9999));
+  CHECK_FALSE(matcher.accept(-1));
+}
+
+TEST_CASE("A machine that learnt too much is replaced under its matchers", "[constrain]") {
+  const auto grammar = compile(Kind::kJsonObject, "");
+  Matcher matcher(grammar), witness(grammar);
+  std::vector<std::uint32_t> words(byte_vocabulary()->words()), expected(words.size());
+  for (const char c : std::string_view("{\"a\":[[\"")) REQUIRE(witness.accept(c));
+  // Ever new stacks: the machine grows past its bound, some times over.
+  std::size_t largest = 0;
+  for (int i = 0; i < 60000; ++i) {
+    for (const char c : i == 0 ? std::string_view("{\"a\":") : std::string_view("[{\"k\":")) REQUIRE(matcher.accept(c));
+    if (i % 64 == 0) REQUIRE(matcher.mask(words));
+    largest = std::max(largest, grammar->memory_bytes());
+  }
+  CHECK(largest < (64u << 20));
+  REQUIRE(witness.mask(words));
+  Matcher fresh(grammar);
+  for (const char c : std::string_view("{\"a\":[[\"")) REQUIRE(fresh.accept(c));
+  REQUIRE(fresh.mask(expected));
+  CHECK(words == expected);
+  CHECK(witness.rollback(4));
+}
+
+TEST_CASE("Compiled grammars are cached by content", "[constrain]") {
+  constrain::GrammarCache cache(byte_vocabulary(), 2);
+  const auto get = [&](const char* text) { return cache.get({Kind::kRegex, text, {}, "f"}); };
+  const auto a = get("a");
+  CHECK(get("a") == a);
+  get("b");
+  CHECK(get("a") == a);
+  get("c");  // "b" was used least recently
+  CHECK(get("a") == a);
+  CHECK(cache.counts().compiled == 3);
+  get("b");
+  CHECK(cache.counts().compiled == 4);
+}
+
+}  // namespace nacelle::test
