@@ -6,8 +6,6 @@
 namespace nacelle::http {
 namespace {
 
-constexpr const char* kRetryAfterSeconds = "1";  // the queue is short: a second later there is room, or a new answer
-
 const char* error_type(int status) {
   if (status == 429) return "rate_limit_error";
   return status >= 500 ? "server_error" : "invalid_request_error";
@@ -31,19 +29,26 @@ std::string error_body(const ApiError& error) {
 
 Response error_response(const ApiError& error) {
   Response response{error.status, error_body(error), "application/json", {}};
-  if (error.status == 429 || error.status == 503) response.headers.emplace_back("Retry-After", kRetryAfterSeconds);
+  if (error.status == 429 || error.status == 503)
+    response.headers.emplace_back("Retry-After", std::to_string(error.retry_after));
   return response;
 }
 
 ApiError to_api_error(const Error& error) {
   if (const auto* request = dynamic_cast<const RequestError*>(&error)) return request->api_error();
   const auto with = [&](int status, const char* code) { return ApiError{status, error.what(), error.param(), code}; };
+  if (const auto* busy = dynamic_cast<const BusyError*>(&error)) {
+    ApiError answer = with(429, "rate_limit_exceeded");
+    answer.retry_after = static_cast<std::uint32_t>(busy->retry_after().count());
+    return answer;
+  }
   switch (error.kind()) {
     case ErrorKind::kInvalidArgument: return with(400, "");
     case ErrorKind::kUnsupported: return with(400, "unsupported");
     case ErrorKind::kNotFound: return with(404, "not_found");
     case ErrorKind::kResource: return with(429, "rate_limit_exceeded");
     case ErrorKind::kUnavailable: return with(503, "unavailable");
+    case ErrorKind::kTimeout: return with(504, "timeout");
     case ErrorKind::kCorrupt:
     case ErrorKind::kInternal: break;
   }

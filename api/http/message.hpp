@@ -29,6 +29,7 @@ struct ApiError {
   std::string message;
   std::string param;
   std::string code;
+  std::uint32_t retry_after = 1;  // seconds, told with 429 and 503
 };
 
 // An Error whose answer is known where it is thrown.
@@ -47,7 +48,7 @@ std::string error_body(const ApiError& error);
 Response error_response(const ApiError& error);
 
 // A RequestError's own; else the status follows from the kind: 400 kInvalidArgument and kUnsupported, 404 kNotFound,
-// 429 kResource (with Retry-After), 503 kUnavailable, 500 kCorrupt and kInternal.
+// 429 kResource and 503 kUnavailable (with Retry-After), 504 kTimeout, 500 kCorrupt and kInternal.
 ApiError to_api_error(const Error& error);
 
 }  // namespace nacelle::http

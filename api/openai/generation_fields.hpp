@@ -65,6 +65,13 @@ Fields<T> generation_fields() {
                 [](T& b, double v) { b.request.sampling.presence_penalty = static_cast<float>(v); }),
       custom<T>("logit_bias", [](T& b, const std::string& name, const Json& v) { set_logit_bias(b.request, name, v); }),
 
+      string<T>("cache_salt", [](T& b, const std::string& v) { b.request.cache_salt = v; }),
+      integer<T>("priority", INT32_MIN, INT32_MAX,  // lower is served first, as vLLM has it
+                 [](T& b, std::int64_t v) { b.request.priority = static_cast<std::int32_t>(v); }),
+      number<T>(
+          "timeout", 0.001, 86400,  // seconds for the whole answer
+          [](T& b, double v) { b.request.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(v * 1000)); }),
+
       no_effect<T>("user", Json::value_t::string),
   };
   const Fields<T> constraints = constraint_fields<T>();

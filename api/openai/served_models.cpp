@@ -28,7 +28,7 @@ std::string fingerprint_of(const Model& model) {
 }  // namespace
 
 ServedModel::ServedModel(std::shared_ptr<Model> loaded, EngineOptions options)
-    : model(loaded), created(std::time(nullptr)), fingerprint(fingerprint_of(*loaded)), engine(loaded, options) {}
+    : model(loaded), created(std::time(nullptr)), fingerprint(fingerprint_of(*loaded)), engine(loaded, std::move(options)) {}
 
 void ServedModels::add(ServedModelPtr model) {
   const std::lock_guard lock(mutex_);

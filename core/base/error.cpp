@@ -12,6 +12,7 @@ const char* to_string(ErrorKind kind) noexcept {
     case ErrorKind::kResource: return "resource";
     case ErrorKind::kUnavailable: return "unavailable";
     case ErrorKind::kInternal: return "internal";
+    case ErrorKind::kTimeout: return "timeout";
   }
   return "internal";
 }

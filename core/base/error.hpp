@@ -2,6 +2,7 @@
 // api/ turns it into an HTTP answer or a line on standard error.
 #pragma once
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@ enum class ErrorKind {
   kResource,         // memory, disk or a limit is exhausted
   kUnavailable,      // a device or service cannot be used now
   kInternal,         // a defect of ours
+  kTimeout,          // it took longer than the caller allowed
 };
 
 class Error : public std::runtime_error {
@@ -32,6 +34,17 @@ class Error : public std::runtime_error {
  private:
   ErrorKind kind_;
   std::string param_;
+};
+
+// kResource: a queue is full now, and will have room again.
+class BusyError : public Error {
+ public:
+  BusyError(const std::string& message, std::chrono::seconds retry_after)
+      : Error(ErrorKind::kResource, message), retry_after_(retry_after) {}
+  std::chrono::seconds retry_after() const noexcept { return retry_after_; }
+
+ private:
+  std::chrono::seconds retry_after_;
 };
 
 // A stable lower-case word for logs and JSON: "invalid_argument", "corrupt", ...

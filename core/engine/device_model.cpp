@@ -185,6 +185,11 @@ void DeviceModel::run(Plan& plan) {
   last_run_.store(&plan, std::memory_order_relaxed);
 }
 
+void DeviceModel::copy_blocks(std::uint32_t group, std::span<const nacelle_block_copy> pairs) {
+  check_hot(api_->copy_blocks(cache_, stream_, group, pairs.data(), static_cast<std::uint32_t>(pairs.size())),
+            "copying KV blocks");
+}
+
 void DeviceModel::read_logits(const Plan& plan, std::uint32_t row, bool adjusted, std::span<float> logits) {
   check_hot(api_->read_logits(plan.handle, stream_, plan.slot, row, adjusted, logits.data()), "reading logits");
 }

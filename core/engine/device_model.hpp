@@ -76,6 +76,8 @@ class DeviceModel {
   // Runs the current slot and waits for it; the slot's output block is then valid. Throws Error(kUnavailable) when the
   // device is lost, as the functions below do.
   void run(Plan& plan);
+  // Of the graph's cache group, in order; ahead of what runs later.
+  void copy_blocks(std::uint32_t group, std::span<const nacelle_block_copy> pairs);
   const std::byte* output_block(const Plan& plan);
   void read_logits(const Plan& plan, std::uint32_t row, bool adjusted, std::span<float> logits);
   void read_value(const Plan& plan, std::uint32_t value, std::span<float> data);

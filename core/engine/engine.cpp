@@ -8,15 +8,19 @@
 #include <mutex>
 #include <random>
 #include <thread>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/engine/placed_model.hpp"
 #include "core/engine/scheduler.hpp"
+#include "core/engine/service_rate.hpp"
 #include "core/engine/step.hpp"
 
 namespace nacelle {
+
+using Clock = std::chrono::steady_clock;
 
 class Engine::Loop {
  public:
@@ -34,9 +38,15 @@ class Engine::Loop {
   void advance(Sequence& sequence, DeviceRow& logits);
   bool append(Sequence& sequence, TokenId token, GenerationEvent event);
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
-  void finish(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = {});
+  void finish(std::unique_ptr<Sequence> sequence, FinishReason reason);
+  void fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error);
   void fail_all(std::string error);
+  void leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter);
+  void fail_late();
   void check(const GenerationRequest& request) const;
+  void check_room(const std::string& client);
+  std::unique_ptr<Sequence> make_sequence(RequestId id, GenerationRequest request, EventSink sink);
+  void count_step(std::uint32_t prompt_tokens, std::uint32_t answer_tokens);
   Usage usage(const Sequence& sequence) const;
 
   Model& model_;
@@ -45,13 +55,16 @@ class Engine::Loop {
   Scheduler scheduler_;
   std::vector<bool> host_adjusted_;
   std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
+  Clock::time_point next_deadline_ = Clock::time_point::max();
 
   mutable std::mutex mutex_;
   std::condition_variable wake_, idle_;
   // Under mutex_.
   std::vector<std::unique_ptr<Sequence>> inbox_;
   std::unordered_set<RequestId> cancels_;
-  std::size_t alive_ = 0;  // submitted and not finished
+  std::size_t alive_ = 0;                                  // submitted and not finished
+  std::unordered_map<std::string, std::size_t> alive_of_;  // by client
+  ServiceRate rate_;
   RequestId next_id_ = 1;
   bool draining_ = false, stopping_ = false;
   std::string lost_;  // why the device cannot be used any more
@@ -63,8 +76,10 @@ Engine::Loop::Loop(Model& model, EngineOptions options)
     : model_(model),
       device_(model.device()),
       options_(options),
-      scheduler_({model.options().max_sequences, model.options().max_batch_tokens}, device_.blocks()),
-      thread_([this] { main(); }) {}
+      scheduler_({model.options().max_sequences, model.options().max_batch_tokens}, device_.blocks()) {
+  device_.blocks().sharing = options.prefix_cache && device_.blocks().can_share;
+  thread_ = std::thread([this] { main(); });
+}
 
 Engine::Loop::~Loop() {
   {
@@ -102,24 +117,50 @@ void Engine::Loop::check(const GenerationRequest& request) const {
   check_sampling(request.sampling, vocabulary);
 }
 
-RequestId Engine::Loop::submit(GenerationRequest request, EventSink sink) {
-  check(request);
+std::unique_ptr<Sequence> Engine::Loop::make_sequence(RequestId id, GenerationRequest request, EventSink sink) {
   const std::uint32_t room = model_.context() - static_cast<std::uint32_t>(request.prompt.size());
   const std::uint32_t answer = request.max_tokens == 0 ? room : std::min(room, request.max_tokens);
   const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + answer;
   const std::uint64_t seed = request.sampling.seed
                                  ? *request.sampling.seed
                                  : (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
-  std::lock_guard lock(mutex_);
+  return std::make_unique<Sequence>(id, std::move(request), std::move(sink), device_.blocks(),
+                                    model_.has_tokenizer() ? &model_.tokenizer() : nullptr, seed, limit);
+}
+
+// Throws where no more may come; under mutex_.
+void Engine::Loop::check_room(const std::string& client) {
   if (!lost_.empty()) throw Error(ErrorKind::kUnavailable, lost_);
   if (draining_ || stopping_) throw Error(ErrorKind::kUnavailable, "the server is shutting down");
-  if (alive_ >= std::size_t{options_.max_queue} + model_.options().max_sequences)
-    throw Error(ErrorKind::kResource, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait)");
-  const RequestId id = next_id_++;
-  inbox_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink), device_.blocks(),
-                                              model_.has_tokenizer() ? &model_.tokenizer() : nullptr, seed, limit));
-  ++alive_;
-  ++stats_.requests;
+  const std::size_t slots = model_.options().max_sequences;
+  const auto own = alive_of_.find(client);
+  const bool too_many =
+      options_.max_queue_per_client != 0 && own != alive_of_.end() && own->second >= options_.max_queue_per_client;
+  if (!too_many && alive_ < options_.max_queue + slots) return;
+  ++stats_.refused;
+  const auto wait =
+      rate_.wait(too_many ? own->second : alive_ - std::min(alive_, slots), std::min(alive_, slots), Clock::now());
+  const std::string advice = "; try again in about " + std::to_string(wait.count()) + " s";
+  if (too_many)
+    throw BusyError("this client has " + std::to_string(own->second) + " requests under way, its limit" + advice, wait);
+  throw BusyError("the queue is full (" + std::to_string(options_.max_queue) + " requests wait)" + advice, wait);
+}
+
+RequestId Engine::Loop::submit(GenerationRequest request, EventSink sink) {
+  check(request);
+  RequestId id;
+  {
+    std::lock_guard lock(mutex_);
+    check_room(request.client);
+    if (alive_++ == 0) rate_.begin(Clock::now());
+    ++alive_of_[request.client];
+    ++stats_.requests;
+    id = next_id_++;
+  }
+  // Outside the lock: it takes time with a long prompt. The place is taken, so drain() waits for it.
+  auto sequence = make_sequence(id, std::move(request), std::move(sink));
+  std::lock_guard lock(mutex_);
+  inbox_.push_back(std::move(sequence));
   wake_.notify_one();
   return id;
 }
@@ -171,7 +212,11 @@ bool Engine::Loop::take_commands() {
     cancelled.swap(cancels_);
     stop = stopping_;
   }
-  for (auto& sequence : arrived) scheduler_.add(std::move(sequence));
+  for (auto& sequence : arrived) {
+    next_deadline_ = std::min(next_deadline_, sequence->deadline);
+    scheduler_.add(std::move(sequence));
+  }
+  fail_late();
   for (const RequestId id : cancelled)
     if (auto sequence = scheduler_.remove(id)) finish(std::move(sequence), FinishReason::kCancelled);
   return !stop;
@@ -180,7 +225,8 @@ bool Engine::Loop::take_commands() {
 void Engine::Loop::step() {
   const std::vector<Chunk>& chunks = scheduler_.plan();
   if (chunks.empty()) return;
-  const StepCounts counts = count_step(chunks);
+  device_.copy_blocks();
+  const StepCounts counts = nacelle::count_step(chunks);
   const std::size_t plan = device_.plan_for(counts);
   write_step(chunks, device_, plan, host_adjusted_);
   device_.run(plan, counts);
@@ -191,6 +237,7 @@ void Engine::Loop::step() {
   for (const Chunk& chunk : chunks) {
     Sequence& sequence = *chunk.sequence;
     sequence.computed = chunk.begin + chunk.count;
+    sequence.blocks.publish(sequence.tokens, sequence.computed);
     sequence.blocks.trim(sequence.computed);
     if (chunk.begin < sequence.prompt_size())
       prompt_tokens += std::min(chunk.count, sequence.prompt_size() - chunk.begin);
@@ -200,20 +247,31 @@ void Engine::Loop::step() {
     ++row;
   }
   device_.advance(plan);
-  {
-    std::lock_guard lock(mutex_);
-    stats_.steps += 1;
-    stats_.prompt_tokens += prompt_tokens;
-    stats_.generated_tokens += row;
-    stats_.blocks_total = device_.blocks().pools.empty() ? 0 : device_.blocks().pools[0].total();
-    stats_.blocks_free = device_.blocks().pools.empty() ? 0 : device_.blocks().pools[0].free();
-    stats_.preemptions = scheduler_.preemptions();
-  }
+  count_step(prompt_tokens, row);
   for (const auto& [id, reason] : ended_) {
     auto sequence = scheduler_.remove(id);
-    const std::string error = sequence->constraint ? sequence->constraint->error() : "";
-    finish(std::move(sequence), reason, error);
+    if (reason == FinishReason::kError) {
+      const std::string error = sequence->constraint->error();
+      fail(std::move(sequence), ErrorKind::kInternal, error);
+    } else {
+      finish(std::move(sequence), reason);
+    }
   }
+}
+
+void Engine::Loop::count_step(std::uint32_t prompt_tokens, std::uint32_t answer_tokens) {
+  std::lock_guard lock(mutex_);
+  stats_.steps += 1;
+  stats_.prompt_tokens += prompt_tokens;
+  stats_.generated_tokens += answer_tokens;
+  stats_.preemptions = scheduler_.preemptions();
+  stats_.prefix_tokens = scheduler_.prefix_tokens();
+  stats_.cached_tokens = scheduler_.cached_tokens();
+  if (device_.blocks().pools.empty()) return;
+  const BlockPool& pool = device_.blocks().pools[0];
+  stats_.blocks_total = pool.total();
+  stats_.blocks_free = pool.free();
+  stats_.blocks_cached = pool.cached();
 }
 
 // Chooses the sequence's next token and tells its caller; then those that its grammar forces, which need no step.
@@ -274,26 +332,71 @@ void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, Generat
 }
 
 Usage Engine::Loop::usage(const Sequence& sequence) const {
-  return {sequence.prompt_size(), sequence.answer_size(), 0};
+  return {sequence.prompt_size(), sequence.answer_size(), sequence.cached};
 }
 
-// Ends a sequence: its blocks are free again when this returns. A reason of the loop's own is told to the caller.
-void Engine::Loop::finish(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error) {
-  if (reason == FinishReason::kCancelled || reason == FinishReason::kError) {
+// Ends a sequence. Its last event is out already, but for a cancelled one.
+void Engine::Loop::finish(std::unique_ptr<Sequence> sequence, FinishReason reason) {
+  const bool cancelled = reason == FinishReason::kCancelled;
+  if (cancelled) {
     GenerationEvent event;
     event.finish = reason;
-    event.error = error;
-    if (device_.lost()) event.error_kind = ErrorKind::kUnavailable;
     event.usage = usage(*sequence);
     sequence->sink(std::move(event));
   }
+  leave(std::move(sequence), cancelled ? &EngineStats::cancelled : &EngineStats::finished);
+}
+
+// Ends a sequence with an error.
+void Engine::Loop::fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error) {
+  GenerationEvent event;
+  event.finish = FinishReason::kError;
+  event.error = error;
+  event.error_kind = kind;
+  event.usage = usage(*sequence);
+  sequence->sink(std::move(event));
+  leave(std::move(sequence), &EngineStats::failed);
+}
+
+// Its blocks are free again when this returns.
+void Engine::Loop::leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter) {
+  const std::string client = std::move(sequence->request.client);
   sequence.reset();
   std::lock_guard lock(mutex_);
   --alive_;
-  ++(reason == FinishReason::kCancelled ? stats_.cancelled
-     : reason == FinishReason::kError   ? stats_.failed
-                                        : stats_.finished);
+  const auto own = alive_of_.find(client);
+  if (--own->second == 0) alive_of_.erase(own);
+  ++(stats_.*counter);
+  rate_.note_end(Clock::now());
   if (alive_ == 0) idle_.notify_all();
+}
+
+// Ends what has run out of time, waiting or running.
+void Engine::Loop::fail_late() {
+  if (next_deadline_ == Clock::time_point::max()) return;
+  const auto now = Clock::now();
+  if (now < next_deadline_) return;
+  std::vector<RequestId> late;
+  next_deadline_ = Clock::time_point::max();
+  scheduler_.each([&](const Sequence& sequence) {
+    if (sequence.deadline <= now)
+      late.push_back(sequence.id);
+    else
+      next_deadline_ = std::min(next_deadline_, sequence.deadline);
+  });
+  for (const RequestId id : late) {
+    auto sequence = scheduler_.remove(id);
+    const std::string where = sequence->answering()
+                                  ? std::to_string(sequence->answer_size()) + " tokens of the answer were made"
+                              : sequence->counted ? "its prompt was being read"
+                                                  : "it still waited for its turn";
+    const std::string limit = std::to_string(sequence->request.timeout.count());
+    {
+      std::lock_guard lock(mutex_);
+      ++stats_.timed_out;
+    }
+    fail(std::move(sequence), ErrorKind::kTimeout, "the request's timeout of " + limit + " ms has passed: " + where);
+  }
 }
 
 // A step that failed cannot be repeated: its cache rows are unknown. Everything in flight ends with the error; where a
@@ -304,7 +407,9 @@ void Engine::Loop::fail_all(std::string error) {
     std::lock_guard lock(mutex_);
     lost_ = error;
   }
-  for (auto& sequence : scheduler_.remove_all()) finish(std::move(sequence), FinishReason::kError, error);
+  const ErrorKind kind = device_.lost() ? ErrorKind::kUnavailable : ErrorKind::kInternal;
+  device_.blocks().copies.clear();
+  for (auto& sequence : scheduler_.remove_all()) fail(std::move(sequence), kind, error);
 }
 
 // ---- The public face

@@ -13,16 +13,21 @@
 namespace nacelle {
 
 struct EngineOptions {
-  std::uint32_t max_queue = 256;  // requests waiting; one more is refused with Error(kResource)
+  std::uint32_t max_queue = 256;           // requests waiting; one more is refused with BusyError
+  std::uint32_t max_queue_per_client = 0;  // of one client's, running ones too; 0: no limit of its own
+  bool prefix_cache = true;                // KV of equal prefixes is computed once
 };
 
 // A snapshot of counters and gauges.
 struct EngineStats {
   std::uint32_t running = 0, waiting = 0;
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0;
+  std::uint64_t refused = 0, timed_out = 0;  // for want of room; of the failed, those that ran out of time
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;
   std::uint64_t steps = 0, preemptions = 0;
-  std::uint32_t blocks_total = 0, blocks_free = 0;
+  // Of the prompts that began to run: their tokens, and those of them that were in the prefix cache.
+  std::uint64_t prefix_tokens = 0, cached_tokens = 0;
+  std::uint32_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;  // cached ones may be free
   std::uint32_t submits_per_step = 0, allocs_per_step = 0;
 };
 
@@ -36,7 +41,7 @@ class Engine {
   ~Engine();
 
   // [any thread] Checks and queues. Throws Error: kInvalidArgument (param names the field) where the request can never
-  // run, kResource where the queue is full, kUnavailable after drain(). `sink` gets at least one event, unless submit
+  // run, BusyError where the queue is full, kUnavailable after drain(). `sink` gets at least one event, unless submit
   // throws.
   RequestId submit(GenerationRequest request, EventSink sink);
   // [any thread] The request ends within one step, with kCancelled. Unknown ids are ignored: it may just have finished.

@@ -1,31 +1,192 @@
-// Block bookkeeping.
+// Block bookkeeping. Every operation on a pool takes constant time.
 #include "core/engine/kv_blocks.hpp"
+
+#include <algorithm>
+#include <limits>
 
 namespace nacelle {
 
-BlockPool::BlockPool(std::uint32_t count) : total_(count) {
+// ---- One group
+// -------------------------------------------------------------------------------------------------------
+
+BlockPool::BlockPool(std::uint32_t count) : blocks_(count) {
   free_.reserve(count);
   for (std::uint32_t block = count; block > 0; --block) free_.push_back(block - 1);  // low ids are taken first
 }
 
+void BlockPool::link_newest(std::uint32_t block) {
+  blocks_[block].older = newest_;
+  blocks_[block].newer = kNone;
+  (newest_ == kNone ? oldest_ : blocks_[newest_].newer) = block;
+  newest_ = block;
+  ++idle_;
+}
+
+void BlockPool::unlink(std::uint32_t block) {
+  const Block& gone = blocks_[block];
+  (gone.older == kNone ? oldest_ : blocks_[gone.older].newer) = gone.newer;
+  (gone.newer == kNone ? newest_ : blocks_[gone.newer].older) = gone.older;
+  --idle_;
+}
+
 std::uint32_t BlockPool::take() {
-  const std::uint32_t block = free_.back();
-  free_.pop_back();
+  std::uint32_t block;
+  if (!free_.empty()) {
+    block = free_.back();
+    free_.pop_back();
+  } else {
+    block = oldest_;
+    unlink(block);
+    places_.erase(blocks_[block].key);
+    blocks_[block].known = false;
+  }
+  blocks_[block].holders = 1;
   return block;
 }
 
-bool KvBlocks::fits(std::uint32_t tokens) const noexcept {
-  for (const BlockPool& pool : pools)
-    if (pool.free() < blocks_for(tokens)) return false;
-  return true;
+void BlockPool::give(std::uint32_t block) {
+  if (--blocks_[block].holders != 0) return;
+  if (blocks_[block].known)
+    link_newest(block);
+  else
+    free_.push_back(block);
 }
 
-bool SequenceBlocks::reserve(std::uint32_t tokens) {
+std::optional<std::uint32_t> BlockPool::find(const BlockKey& key) const {
+  const auto place = places_.find(key);
+  if (place == places_.end()) return std::nullopt;
+  return place->second;
+}
+
+void BlockPool::share(std::uint32_t block) {
+  if (blocks_[block].holders++ == 0) unlink(block);
+}
+
+void BlockPool::publish(std::uint32_t block, const BlockKey& key) {
+  if (!places_.try_emplace(key, block).second) return;
+  blocks_[block].known = true;
+  blocks_[block].key = key;
+}
+
+// ---- All groups
+// ------------------------------------------------------------------------------------------------------
+
+std::uint32_t KvBlocks::free() const noexcept {
+  std::uint32_t fewest = std::numeric_limits<std::uint32_t>::max();
+  for (const BlockPool& pool : pools) fewest = std::min(fewest, pool.free());
+  return fewest;
+}
+
+std::uint32_t KvBlocks::first_seen(std::size_t group, std::uint32_t position) const noexcept {
+  const std::uint32_t window = windows[group];
+  return window == 0 || position < window ? 0 : (position + 1 - window) / block_tokens;
+}
+
+// ---- One sequence
+// ----------------------------------------------------------------------------------------------------
+
+void SequenceBlocks::name(std::string_view name, std::span<const std::int32_t> tokens) {
+  if (!blocks_->sharing) return;
+  root_ = blocks_->keys.root(name);
+  extend_keys(tokens);
+}
+
+void SequenceBlocks::extend_keys(std::span<const std::int32_t> tokens) {
+  const std::uint32_t block = blocks_->block_tokens;
+  while ((keys_.size() + 1) * block <= tokens.size())
+    keys_.push_back(
+        blocks_->keys.next(keys_.empty() ? *root_ : keys_.back(), tokens.subspan(keys_.size() * block, block)));
+}
+
+std::optional<BlockKey> SequenceBlocks::key(std::size_t index) const {
+  if (index >= keys_.size()) return std::nullopt;
+  return keys_[index];
+}
+
+// The most whole blocks, of the first `most`, with which a sequence can go on: a group that sees everything needs them
+// all, a sliding window those that the last token of them sees.
+std::uint32_t SequenceBlocks::known_prefix(std::uint32_t most) const {
+  std::uint32_t count = most;
+  for (std::size_t group = 0; group < tables_.size(); ++group)
+    if (blocks_->windows[group] == 0)
+      for (std::uint32_t i = 0; i < count; ++i)
+        if (!known(group, i)) count = i;
+  for (bool changed = true; changed && count > 0;) {
+    changed = false;
+    for (std::size_t group = 0; group < tables_.size(); ++group) {
+      if (blocks_->windows[group] == 0) continue;
+      for (std::uint32_t i = count; i > 0 && i > blocks_->first_seen(group, count * blocks_->block_tokens - 1); --i)
+        if (!known(group, i - 1)) count = i - 1, changed = true;
+    }
+  }
+  return count;
+}
+
+std::uint32_t SequenceBlocks::adopt(std::span<const std::int32_t> tokens) {
+  if (!root_ || tables_.empty()) return 0;
+  extend_keys(tokens);
+  const std::uint32_t size = static_cast<std::uint32_t>(tokens.size()), block = blocks_->block_tokens;
+  std::uint32_t count = known_prefix(size / block);
+  take_over(count);
+  if (count == 0 || count * block != size) return count * block;
+  // All is known. The last token's block is shared and will be written, so it is copied; where a pool has no block left
+  // for that, the whole of it is computed.
+  if (blocks_->free() > 0) {
+    copy_last();
+    return size - 1;
+  }
+  clear();
+  count = known_prefix(count - 1);
+  take_over(count);
+  return count * block;
+}
+
+void SequenceBlocks::take_over(std::uint32_t count) {
+  if (count == 0) return;
+  for (std::size_t group = 0; group < tables_.size(); ++group) {
+    BlockPool& pool = blocks_->pools[group];
+    Table& table = tables_[group];
+    table.first = blocks_->first_seen(group, count * blocks_->block_tokens - 1);
+    table.blocks.assign(count, 0);
+    for (std::size_t i = table.first; i < count; ++i) pool.share(table.blocks[i] = *pool.find(keys_[i]));
+  }
+  published_ = count;
+}
+
+// The source may be evicted and written for others in the same step: copies come before, and in order.
+void SequenceBlocks::copy_last() {
+  blocks_->copies.resize(tables_.size());
+  for (std::size_t group = 0; group < tables_.size(); ++group) {
+    std::uint32_t& last = tables_[group].blocks.back();
+    const std::uint32_t shared = last;
+    last = blocks_->pools[group].take();
+    blocks_->copies[group].push_back({shared, last});
+    blocks_->pools[group].give(shared);
+  }
+}
+
+void SequenceBlocks::publish(std::span<const std::int32_t> tokens, std::uint32_t computed) {
+  const std::uint32_t whole = computed / blocks_->block_tokens;
+  if (!root_ || whole <= published_) return;
+  extend_keys(tokens.first(computed));
+  for (std::size_t group = 0; group < tables_.size(); ++group)
+    for (std::size_t i = std::max<std::size_t>(published_, tables_[group].first); i < whole; ++i)
+      blocks_->pools[group].publish(tables_[group].blocks[i], keys_[i]);
+  published_ = whole;
+}
+
+bool SequenceBlocks::can_reserve(std::uint32_t tokens) const noexcept {
   const std::size_t wanted = blocks_->blocks_for(tokens);
   for (std::size_t group = 0; group < tables_.size(); ++group) {
     const std::size_t held = tables_[group].blocks.size();
     if (wanted > held && wanted - held > blocks_->pools[group].free()) return false;
   }
+  return true;
+}
+
+bool SequenceBlocks::reserve(std::uint32_t tokens) {
+  if (!can_reserve(tokens)) return false;
+  const std::size_t wanted = blocks_->blocks_for(tokens);
   for (std::size_t group = 0; group < tables_.size(); ++group)
     while (tables_[group].blocks.size() < wanted) tables_[group].blocks.push_back(blocks_->pools[group].take());
   return true;
@@ -33,21 +194,21 @@ bool SequenceBlocks::reserve(std::uint32_t tokens) {
 
 void SequenceBlocks::trim(std::uint32_t position) {
   for (std::size_t group = 0; group < tables_.size(); ++group) {
-    const std::uint32_t window = blocks_->windows[group];
-    if (window == 0 || position < window) continue;
-    const std::size_t unseen = (position + 1 - window) / blocks_->block_tokens;  // whole blocks before the window
+    const std::size_t unseen = blocks_->first_seen(group, position);
     Table& table = tables_[group];
     for (; table.first < unseen && table.first < table.blocks.size(); ++table.first)
       blocks_->pools[group].give(table.blocks[table.first]);
   }
 }
 
+// From the end, so that of a prefix the first blocks stay known for longest: without them the others cannot be found.
 void SequenceBlocks::clear() {
   for (std::size_t group = 0; group < tables_.size(); ++group) {
     Table& table = tables_[group];
-    for (std::size_t i = table.first; i < table.blocks.size(); ++i) blocks_->pools[group].give(table.blocks[i]);
+    for (std::size_t i = table.blocks.size(); i > table.first; --i) blocks_->pools[group].give(table.blocks[i - 1]);
     table = {};
   }
+  published_ = 0;
 }
 
 }  // namespace nacelle

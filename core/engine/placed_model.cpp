@@ -105,14 +105,28 @@ std::uint64_t PlacedModel::count_blocks(std::uint32_t block_tokens, const Device
 
 void PlacedModel::make_blocks(std::uint32_t block_tokens, std::uint32_t count) {
   blocks_.block_tokens = block_tokens;
+  blocks_.can_share = true;
   std::map<std::uint32_t, std::uint32_t> windows;  // by group of the whole model
   for (const Loaded& segment : segments_)
-    for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group)
-      windows[segment.cache_groups[group]] = segment.model->graph().cache_groups[group]->window;
+    for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group) {
+      const nacelle_cache_group& own = *segment.model->graph().cache_groups[group];
+      windows[segment.cache_groups[group]] = own.window;
+      blocks_.can_share &= own.kind == NACELLE_CACHE_PAGED;
+    }
   for (const auto& [group, window] : windows) {
     blocks_.windows.push_back(window);
     blocks_.pools.emplace_back(count);
   }
+}
+
+void PlacedModel::copy_blocks() {
+  if (blocks_.copies.empty()) return;
+  for (Loaded& segment : segments_)
+    for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group) {
+      const auto& pairs = blocks_.copies[segment.cache_groups[group]];
+      if (!pairs.empty()) segment.model->copy_blocks(group, pairs);
+    }
+  blocks_.copies.clear();
 }
 
 std::uint64_t PlacedModel::weight_bytes() const {

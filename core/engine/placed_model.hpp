@@ -44,6 +44,9 @@ class PlacedModel {
 
   std::uint32_t vocabulary() const noexcept { return segments_.back().model->graph().vocabulary; }
   KvBlocks& blocks() noexcept { return blocks_; }
+  const KvBlocks& blocks() const noexcept { return blocks_; }
+  // Makes the copies that blocks() holds for the next step.
+  void copy_blocks();
   std::uint64_t weight_bytes() const;
   std::uint64_t cache_bytes() const noexcept { return cache_bytes_; }
   // Whether one of the devices is gone. Any thread.

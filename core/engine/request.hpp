@@ -1,6 +1,7 @@
 // What a caller asks of the engine and what comes back. Plain data.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,6 +45,12 @@ struct GenerationRequest {
   bool ignore_eos = false;                // go on past the model's own end tokens
   std::optional<std::uint32_t> logprobs;  // alternatives wanted beside each token, 0..20; absent: no logprobs at all
   std::shared_ptr<const constrain::Grammar> grammar;  // what the answer must be, of Model::grammars(); may be null
+
+  // Where it stands among the others (docs/engine.md).
+  std::string client;                    // whose it is: clients get equal shares; empty: the nameless share one
+  std::int32_t priority = 0;             // lower is served first, whatever the shares
+  std::chrono::milliseconds timeout{0};  // from submit to the last token; 0: none
+  std::string cache_salt;                // prefixes are found again only by requests with the same salt
 };
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled, kError };

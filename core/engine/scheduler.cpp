@@ -2,8 +2,31 @@
 #include "core/engine/scheduler.hpp"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 namespace nacelle {
+namespace {
+
+constexpr double kAnswerWeight = 2;  // of a decoded row in a client's service; a prompt's counts 1
+
+// The order in which running sequences may keep their blocks.
+bool ranks_before(const Sequence& a, const Sequence& b) {
+  return std::tie(a.request.priority, a.id) < std::tie(b.request.priority, b.id);
+}
+
+// The order in which prompts are computed: what was begun goes on before what is new, then the client that had least.
+bool goes_before(const Sequence& a, const Sequence& b) {
+  return std::make_tuple(a.request.priority, !a.answering(), a.account->service, a.id) <
+         std::make_tuple(b.request.priority, !b.answering(), b.account->service, b.id);
+}
+
+}  // namespace
+
+void Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  sequence->account = &clients_.enter(sequence->request.client);
+  waiting_.push_back(std::move(sequence));
+}
 
 std::unique_ptr<Sequence> Scheduler::remove(RequestId id) {
   const auto take = [id](auto& list) -> std::unique_ptr<Sequence> {
@@ -15,7 +38,9 @@ std::unique_ptr<Sequence> Scheduler::remove(RequestId id) {
     return sequence;
   };
   auto sequence = take(running_);
-  return sequence ? std::move(sequence) : take(waiting_);
+  if (!sequence) sequence = take(waiting_);
+  if (sequence) clients_.leave(sequence->request.client);
+  return sequence;
 }
 
 std::vector<std::unique_ptr<Sequence>> Scheduler::remove_all() {
@@ -23,31 +48,48 @@ std::vector<std::unique_ptr<Sequence>> Scheduler::remove_all() {
   running_.clear();
   std::move(waiting_.begin(), waiting_.end(), std::back_inserter(all));
   waiting_.clear();
+  for (const auto& sequence : all) clients_.leave(sequence->request.client);
   return all;
 }
 
 const std::vector<Chunk>& Scheduler::plan() {
   chunks_.clear();
   budget_ = limits_.max_rows;
+  door_closed_ = false;
+  ++round_;
   plan_decodes();
   plan_prefills();
-  admit();
   return chunks_;
 }
 
-// The youngest sequence goes back to the head of the queue; its tokens, those it generated too, are computed again
-// later. Stable numerics and draws that depend on the token's index alone make that invisible in its answer.
+void Scheduler::add_chunk(Sequence& sequence, std::uint32_t count) {
+  chunks_.push_back({&sequence, sequence.computed, count});
+  budget_ -= count;
+  sequence.account->service += count * (sequence.pending() == 1 ? kAnswerWeight : 1);
+}
+
+// The last in rank goes back to the queue; its tokens, those it generated too, are computed again later, but for the
+// blocks that are still cached then. Stable numerics and draws that depend on the token's index alone make that
+// invisible in its answer.
 void Scheduler::preempt_last() {
   auto sequence = std::move(running_.back());
   running_.pop_back();
+  const auto chunk = std::find_if(chunks_.begin(), chunks_.end(),
+                                  [&](const Chunk& planned) { return planned.sequence == sequence.get(); });
+  if (chunk != chunks_.end()) {
+    budget_ += chunk->count;
+    chunks_.erase(chunk);
+  }
   sequence->blocks.clear();
   sequence->computed = 0;
-  waiting_.push_front(std::move(sequence));
+  sequence->running = false;
+  sequence->round = round_;  // not again in this step
+  waiting_.push_back(std::move(sequence));
   ++preemptions_;
 }
 
-// Room for `tokens` tokens of running_[index], taking blocks from younger sequences where needed. False when the
-// sequence itself had to go.
+// Room for `tokens` tokens of running_[index], taking blocks from those behind it where needed. False when the sequence
+// itself had to go.
 bool Scheduler::reserve(std::size_t index, std::uint32_t tokens) {
   while (!running_[index]->blocks.reserve(tokens)) {
     const bool itself = index + 1 == running_.size();
@@ -63,38 +105,114 @@ void Scheduler::plan_decodes() {
     Sequence& sequence = *running_[i];
     if (sequence.pending() != 1) continue;
     if (!reserve(i, sequence.size())) break;
-    chunks_.push_back({&sequence, sequence.computed, 1});
-    --budget_;
+    add_chunk(sequence, 1);
   }
 }
 
 void Scheduler::plan_prefills() {
-  for (std::size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
-    Sequence& sequence = *running_[i];
-    if (sequence.pending() <= 1) continue;
-    const std::uint32_t count = std::min(budget_, sequence.pending());
-    // A prefill takes no blocks from others while anything else moves: those that decode will free some.
-    if (!sequence.blocks.reserve(sequence.computed + count)) {
-      if (!chunks_.empty()) continue;
-      if (!reserve(i, sequence.computed + count)) break;
-    }
-    chunks_.push_back({&sequence, sequence.computed, count});
-    budget_ -= count;
+  while (budget_ > 0) {
+    Sequence* sequence = next_prefill();
+    if (!sequence) return;
+    sequence->round = round_;
+    if (sequence->running)
+      continue_prefill(*sequence);
+    else
+      admit(*sequence);
   }
 }
 
-void Scheduler::admit() {
-  while (!waiting_.empty() && budget_ > 0 && running_.size() < limits_.max_sequences) {
-    Sequence& sequence = *waiting_.front();
-    // Room for all its tokens and one more, so that it is not preempted at once.
-    if (!blocks_->fits(std::min(sequence.size() + 1, sequence.limit)) && !running_.empty()) return;
-    const std::uint32_t count = std::min(budget_, sequence.pending());
-    if (!sequence.blocks.reserve(count)) return;
-    chunks_.push_back({&sequence, sequence.computed, count});
-    budget_ -= count;
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+// Of the prompts that this step has not looked at yet, the one whose turn it is.
+Sequence* Scheduler::next_prefill() const {
+  Sequence* next = nullptr;
+  const auto consider = [&](Sequence& sequence) {
+    if (sequence.round != round_ && (!next || goes_before(sequence, *next))) next = &sequence;
+  };
+  for (const auto& sequence : running_)
+    if (sequence->pending() > 1) consider(*sequence);
+  if (!door_closed_)
+    for (const auto& sequence : waiting_) consider(*sequence);
+  return next;
+}
+
+void Scheduler::continue_prefill(Sequence& sequence) {
+  const std::uint32_t count = std::min(budget_, sequence.pending());
+  // A prefill takes no blocks from others while anything else moves: those that decode will free some.
+  if (!sequence.blocks.reserve(sequence.computed + count)) {
+    if (!chunks_.empty()) return;
+    const auto place =
+        std::find_if(running_.begin(), running_.end(), [&](const auto& one) { return one.get() == &sequence; });
+    if (!reserve(static_cast<std::size_t>(place - running_.begin()), sequence.computed + count)) return;
   }
+  add_chunk(sequence, count);
+}
+
+// What is known without looking at the prefix cache.
+bool Scheduler::may_enter(const Sequence& sequence) const {
+  if (running_.empty() || sequence.request.priority < running_.back()->request.priority) return true;
+  if (running_.size() >= limits_.max_sequences) return false;
+  return sequence.id != refused_ || blocks_->free() > refused_free_;
+}
+
+// Begins to run a waiting sequence, or closes the door: nobody overtakes one that waits for blocks.
+void Scheduler::admit(Sequence& sequence) {
+  door_closed_ = !may_enter(sequence);
+  if (door_closed_) return;
+  const std::uint32_t found = sequence.blocks.adopt(sequence.tokens);
+  const bool wait = is_being_computed(sequence, found);
+  sequence.computed = found;
+  if (!wait && make_way(sequence)) return start(sequence);
+  sequence.blocks.clear();
+  sequence.computed = 0;
+  if (wait) return;
+  door_closed_ = true;
+  refused_ = running_.size() < limits_.max_sequences ? sequence.id : 0;
+  refused_free_ = blocks_->free();
+}
+
+// A slot and blocks for a waiting sequence: all its tokens and one more, so that it is not preempted at once. Those of
+// a later priority class make room. False where that does not do.
+bool Scheduler::make_way(const Sequence& sequence) {
+  const std::uint32_t tokens = std::min(sequence.size() + 1, sequence.limit);
+  const auto has_way = [&] {
+    return running_.size() < limits_.max_sequences && (running_.empty() || sequence.blocks.can_reserve(tokens));
+  };
+  while (!has_way()) {
+    if (running_.empty() || running_.back()->request.priority <= sequence.request.priority) return false;
+    preempt_last();
+  }
+  return true;
+}
+
+// Whether a running sequence will soon have made the block that comes after the first `found` tokens: better wait for
+// it than compute it a second time.
+bool Scheduler::is_being_computed(const Sequence& sequence, std::uint32_t found) const {
+  const std::size_t index = found / blocks_->block_tokens;
+  const auto key = sequence.blocks.key(index);
+  if (!key) return false;
+  return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
+    return other->pending() > 1 && other->computed < (index + 1) * blocks_->block_tokens &&
+           other->blocks.key(index) == key;
+  });
+}
+
+void Scheduler::start(Sequence& sequence) {
+  const std::uint32_t count = std::min(budget_, sequence.pending());
+  // Cannot fail: there is room for all tokens, or nothing runs and a whole context fits.
+  sequence.blocks.reserve(sequence.computed + count);
+  if (!std::exchange(sequence.counted, true)) {
+    sequence.cached = std::min(sequence.computed, sequence.prompt_size());
+    prefix_tokens_ += sequence.prompt_size();
+    cached_tokens_ += sequence.cached;
+  }
+  sequence.running = true;
+  add_chunk(sequence, count);
+  const auto place =
+      std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& one) { return one.get() == &sequence; });
+  auto owner = std::move(*place);
+  waiting_.erase(place);
+  const auto rank = std::upper_bound(running_.begin(), running_.end(), owner,
+                                     [](const auto& a, const auto& b) { return ranks_before(*a, *b); });
+  running_.insert(rank, std::move(owner));
 }
 
 }  // namespace nacelle

@@ -1,12 +1,12 @@
-// Decides what the next step computes: continuous batching with a token budget, chunked prefill, and preemption by
-// recompute when KV blocks run out. The engine's thread only.
+// Decides what the next step computes: continuous batching with a token budget, chunked prefill, priorities, fairness
+// among clients, and preemption by recompute when KV blocks run out (docs/engine.md). The engine's thread only.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
+#include "core/engine/fairness.hpp"
 #include "core/engine/sequence.hpp"
 
 namespace nacelle {
@@ -28,35 +28,57 @@ class Scheduler {
  public:
   Scheduler(SchedulerLimits limits, KvBlocks& blocks) : limits_(limits), blocks_(&blocks) {}
 
-  void add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+  void add(std::unique_ptr<Sequence> sequence);
   // Takes the sequence with this id out, wherever it is; nullptr when there is none. Not between plan() and the step's
   // end.
   std::unique_ptr<Sequence> remove(RequestId id);
   // All sequences, for shutdown and device loss.
   std::vector<std::unique_ptr<Sequence>> remove_all();
+  // Calls body(const Sequence&) for each.
+  template <class Body>
+  void each(Body&& body) const {
+    for (const auto& sequence : running_) body(*sequence);
+    for (const auto& sequence : waiting_) body(*sequence);
+  }
 
-  // The chunks of the next step, in order of arrival within each kind: first one row for every decoding sequence, then
-  // prefill as the budget allows. Valid until the next call. Empty only when nothing waits or runs.
+  // The chunks of the next step: first one row for every decoding sequence, then prefill as the budget allows. Valid
+  // until the next call. Empty only when nothing waits or runs.
   const std::vector<Chunk>& plan();
 
   std::size_t running() const noexcept { return running_.size(); }
   std::size_t waiting() const noexcept { return waiting_.size(); }
   std::uint64_t preemptions() const noexcept { return preemptions_; }
+  // Of the prompts that began to run: all tokens, and those found in the prefix cache.
+  std::uint64_t prefix_tokens() const noexcept { return prefix_tokens_; }
+  std::uint64_t cached_tokens() const noexcept { return cached_tokens_; }
 
  private:
   void plan_decodes();
   void plan_prefills();
-  void admit();
+  Sequence* next_prefill() const;
+  void continue_prefill(Sequence& sequence);
+  void admit(Sequence& sequence);
+  bool may_enter(const Sequence& sequence) const;
+  bool make_way(const Sequence& sequence);
+  bool is_being_computed(const Sequence& sequence, std::uint32_t found) const;
   bool reserve(std::size_t index, std::uint32_t tokens);
   void preempt_last();
+  void add_chunk(Sequence& sequence, std::uint32_t count);
+  void start(Sequence& sequence);
 
   SchedulerLimits limits_;
   KvBlocks* blocks_;
-  std::vector<std::unique_ptr<Sequence>> running_;  // in order of arrival
-  std::deque<std::unique_ptr<Sequence>> waiting_;   // preempted ones first
+  FairShare clients_;
+  // By priority, then arrival: each may take the blocks of those behind it, so that the first always goes on.
+  std::vector<std::unique_ptr<Sequence>> running_;
+  std::vector<std::unique_ptr<Sequence>> waiting_;  // in no order
   std::vector<Chunk> chunks_;
   std::uint32_t budget_ = 0;
-  std::uint64_t preemptions_ = 0;
+  std::uint64_t round_ = 0, preemptions_ = 0, prefix_tokens_ = 0, cached_tokens_ = 0;
+  bool door_closed_ = false;  // nobody is admitted any more in this step
+  // The sequence that found too few blocks at the door, and how many were free then: tried again once there are more.
+  RequestId refused_ = 0;
+  std::uint32_t refused_free_ = 0;
 };
 
 }  // namespace nacelle

@@ -1,12 +1,14 @@
 // One request while it is in the engine: its tokens, its place in the KV cache, and what its next token depends on.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "core/engine/constraint.hpp"
 #include "core/engine/engine.hpp"
+#include "core/engine/fairness.hpp"
 #include "core/engine/kv_blocks.hpp"
 #include "core/engine/sampler.hpp"
 #include "core/engine/stop_matcher.hpp"
@@ -29,11 +31,14 @@ struct Sequence {
     if (tokenizer) decoder.emplace(*tokenizer, true, !request.continues_text && !request.grammar);
     if (request.grammar) constraint.emplace(request.grammar);
     adjustments.add_prompt(request.prompt);
+    blocks.name(request.cache_salt, tokens);
+    if (request.timeout.count() > 0) deadline = std::chrono::steady_clock::now() + request.timeout;
   }
 
   std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(tokens.size()); }
   std::uint32_t prompt_size() const noexcept { return static_cast<std::uint32_t>(request.prompt.size()); }
   std::uint32_t answer_size() const noexcept { return size() - prompt_size(); }
+  bool answering() const noexcept { return answer_size() > 0; }
   // Tokens that the next steps must compute; 1 while decoding.
   std::uint32_t pending() const noexcept { return size() - computed; }
 
@@ -49,6 +54,14 @@ struct Sequence {
   StopMatcher stops;
   std::optional<StreamDecoder> decoder;
   std::optional<SequenceConstraint> constraint;
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+
+  // The scheduler's.
+  FairShare::Account* account = nullptr;
+  bool running = false;
+  std::uint64_t round = 0;   // the plan that looked at it last
+  bool counted = false;      // `cached` is known
+  std::uint32_t cached = 0;  // tokens of the prompt that were in the prefix cache when it began to run
 };
 
 }  // namespace nacelle

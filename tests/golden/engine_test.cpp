@@ -2,6 +2,8 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "core/engine/placed_model.hpp"
+#include "tests/golden/last_logits.hpp"
 #include "tests/shared_data.hpp"
 #include "tests/support/engine_fixture.hpp"
 
@@ -128,6 +130,127 @@ TEST_CASE("when KV blocks run out, sequences are preempted and still answer as i
   for (Pending& other : crowd) CHECK(other.wait().ids == alone.ids);
   const EngineStats stats = demo.engine.stats();
   CHECK(stats.preemptions > 0);
+}
+
+TEST_CASE("a prefix that another request computed is found again, and changes no bit of the answer") {
+  Demo demo, fresh({}, {.prefix_cache = false});
+  const auto system = random_prompt(300, 5, 2048);
+  const auto ask = [&](Demo& at, std::size_t size, std::string salt = {}) {
+    auto request = greedy({system.begin(), system.begin() + static_cast<long>(size)}, 40);
+    request.ignore_eos = true;
+    request.logprobs = 3;
+    request.cache_salt = std::move(salt);
+    return generate(at.engine, request);
+  };
+  CHECK(ask(demo, 300).usage.cached_tokens == 0);
+  const std::uint32_t block = demo.engine.model().device().blocks().block_tokens;
+  // The same again; one that ends inside it; one whose last block is known to its end, so that it is copied.
+  for (const std::size_t size : {std::size_t{300}, std::size_t{200}, std::size_t{4 * block}, std::size_t{4 * block}}) {
+    const Answer cached = ask(demo, size), computed = ask(fresh, size);
+    CHECK(cached.usage.cached_tokens == (size % block ? size / block * block : size - 1));
+    CHECK(computed.usage.cached_tokens == 0);
+    CHECK(cached.ids == computed.ids);
+    for (std::size_t i = 0; i < cached.logprobs.size(); ++i)
+      CHECK(cached.logprobs[i].logprob == computed.logprobs[i].logprob);
+  }
+  CHECK(ask(demo, 300, "tenant").usage.cached_tokens == 0);
+  CHECK(ask(demo, 300, "tenant").usage.cached_tokens == 300 / block * block);
+  const EngineStats stats = demo.engine.stats();
+  CHECK(stats.cached_tokens > 900);
+  CHECK(stats.prefix_tokens > stats.cached_tokens);
+  CHECK(stats.blocks_cached > 0);
+  CHECK(stats.blocks_free == stats.blocks_total);
+}
+
+TEST_CASE("a follow-up question finds the answer before it") {
+  Demo demo;
+  auto first = greedy(demo.chat("Tell me a story."), 120);
+  first.ignore_eos = true;
+  const Answer answer = generate(demo.engine, first);
+  auto second = first;
+  second.prompt.insert(second.prompt.end(), answer.ids.begin(), answer.ids.end());
+  const std::size_t known = second.prompt.size() - 1;  // the last token of an answer is never computed
+  const std::uint32_t block = demo.engine.model().device().blocks().block_tokens;
+  CHECK(generate(demo.engine, second).usage.cached_tokens == known / block * block);
+}
+
+TEST_CASE("requests that come together compute their common prefix once") {
+  Demo demo;
+  auto prompt = random_prompt(600, 7, 2048);
+  std::vector<Pending> crowd;
+  for (int i = 0; i < 6; ++i) {
+    prompt.back() = i;
+    crowd.emplace_back(demo.engine, greedy(prompt, 4));
+  }
+  for (Pending& one : crowd) one.wait();
+  const EngineStats stats = demo.engine.stats();
+  CHECK(stats.prompt_tokens < 600 + 6 * 64);
+  CHECK(stats.prompt_tokens + stats.cached_tokens == stats.prefix_tokens);
+}
+
+TEST_CASE("the prefix cache under pressure: evicted, preempted and cancelled, and every answer as if alone") {
+  LoadOptions options;
+  options.context = 256;
+  options.cache_tokens = 448;
+  Demo demo(options), fresh(options, {.prefix_cache = false});
+  std::vector<Answer> alone;
+  const auto request = [&](unsigned kind) {
+    auto prompt = random_prompt(100, kind % 2, 2048);
+    prompt.resize(60 + kind * 9);
+    auto one = greedy(prompt, 90);
+    one.ignore_eos = true;
+    return one;
+  };
+  for (unsigned kind = 0; kind < 4; ++kind) alone.push_back(generate(fresh.engine, request(kind)));
+  for (int round = 0; round < 3; ++round) {
+    std::vector<Pending> crowd, cancelled;
+    for (unsigned i = 0; i < 8; ++i) crowd.emplace_back(demo.engine, request(i % 4));
+    for (unsigned i = 0; i < 2; ++i) cancelled.emplace_back(demo.engine, request(i));
+    for (Pending& one : cancelled) demo.engine.cancel(one.id);
+    for (unsigned i = 0; i < 8; ++i) CHECK(crowd[i].wait().ids == alone[i % 4].ids);
+  }
+  const EngineStats stats = demo.engine.stats();
+  CHECK(stats.preemptions > 0);
+  CHECK(stats.cached_tokens > 0);
+}
+
+TEST_CASE("a request that takes longer than it may ends with an error that says so") {
+  Demo demo;
+  auto endless = greedy(demo.chat("Tell me a story."), 0);
+  endless.ignore_eos = true;
+  endless.timeout = std::chrono::milliseconds(1);
+  const Answer late = generate(demo.engine, endless);
+  CHECK(late.finish == FinishReason::kError);
+  CHECK(late.error_kind == ErrorKind::kTimeout);
+  CHECK(late.error.find("timeout of 1 ms has passed") != std::string::npos);
+  CHECK(demo.engine.stats().timed_out == 1);
+  endless.timeout = std::chrono::hours(1);
+  endless.max_tokens = 5;
+  CHECK(generate(demo.engine, endless).finish == FinishReason::kLength);
+}
+
+TEST_CASE("a full queue refuses with the time after which to come again; a client has a limit of its own") {
+  LoadOptions options;
+  options.max_sequences = 1;
+  Demo demo(options, {.max_queue = 2, .max_queue_per_client = 2});
+  auto endless = greedy(demo.chat("Tell me a story."), 0);
+  endless.ignore_eos = true;
+  const auto refusal = [&](const std::string& client) -> std::string {
+    endless.client = client;
+    try {
+      demo.engine.submit(endless, [](GenerationEvent&&) {});
+    } catch (const BusyError& error) {
+      CHECK(error.retry_after().count() >= 1);
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(refusal("a").empty());
+  CHECK(refusal("a").empty());
+  CHECK(refusal("a").find("this client has 2 requests under way") == 0);
+  CHECK(refusal("b").empty());
+  CHECK(refusal("c").find("the queue is full (2 requests wait); try again in about ") == 0);
+  CHECK(demo.engine.stats().refused == 2);
 }
 
 TEST_CASE("a steady step submits once and allocates nothing") {

@@ -1,0 +1,16 @@
+#include "core/engine/service_rate.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace nacelle {
+
+std::chrono::seconds ServiceRate::wait(std::size_t waiting, std::size_t running, Time now) const {
+  const bool full = ended_ > ends_.size();
+  const Time since = full ? ends_[ended_ % ends_.size()] : begin_;
+  const std::size_t through = full ? ends_.size() - 1 : std::max<std::size_t>(ended_ ? ended_ : running, 1);
+  const double each = std::chrono::duration<double>(now - since).count() / static_cast<double>(through);
+  return std::chrono::seconds(std::clamp(std::llround(std::ceil(each * static_cast<double>(waiting))), 1ll, 600ll));
+}
+
+}  // namespace nacelle

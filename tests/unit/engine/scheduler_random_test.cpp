@@ -1,0 +1,165 @@
+// Many random requests through pools that hold hardly more than one of them, against a model of the KV cache that knows
+// what each slot must hold: nothing is lost, nothing hangs, and no row ever reads what is not its own prefix.
+#include <catch2/catch.hpp>
+#include <map>
+#include <random>
+#include <set>
+
+#include "core/engine/scheduler.hpp"
+
+using namespace nacelle;
+
+namespace {
+
+constexpr std::uint32_t kTokens = 4, kContext = 40;
+
+std::uint64_t mix(std::uint64_t value, std::uint64_t with) {
+  value = (value ^ (with + 1)) * 0x9e3779b97f4a7c15u;
+  return value ^ (value >> 29);
+}
+
+// What the cache holds for the last of `tokens`: it depends on all of them.
+std::uint64_t state_after(std::span<const TokenId> tokens) {
+  std::uint64_t state = 17;
+  for (const TokenId token : tokens) state = mix(state, static_cast<std::uint64_t>(token));
+  return state;
+}
+
+TokenId answer_to(std::span<const TokenId> tokens) { return static_cast<TokenId>(state_after(tokens) % 3); }
+
+struct World {
+  World(unsigned seed, bool sharing) : random(seed), scheduler({1 + below(5), 5 + below(12)}, blocks) {
+    blocks.block_tokens = kTokens;
+    blocks.windows = {0, 6};
+    blocks.sharing = sharing;
+    const std::uint32_t count = kContext / kTokens + below(12);
+    for (std::size_t group = 0; group < 2; ++group) {
+      blocks.pools.emplace_back(count);
+      memory[group].resize(count * kTokens);
+    }
+  }
+
+  std::uint32_t below(std::uint32_t limit) { return static_cast<std::uint32_t>(random() % limit); }
+
+  void submit() {
+    GenerationRequest request;
+    // One of three beginnings, of a random length, and a tail of two letters: many prefixes are shared, few are equal.
+    const std::uint32_t beginning = below(3), length = below(20);
+    for (std::uint32_t i = 0; i < length; ++i) request.prompt.push_back(static_cast<TokenId>(i * beginning % 5));
+    for (std::uint32_t i = 1 + below(8); i > 0; --i) request.prompt.push_back(static_cast<TokenId>(below(2)));
+    request.client = std::string(1, static_cast<char>('a' + below(3)));
+    request.priority = below(6) == 0 ? -1 : 0;
+    request.cache_salt = below(4) == 0 ? "salt" : "";
+    const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + 1 + below(12);
+    scheduler.add(std::make_unique<Sequence>(
+        next_id, request, [](GenerationEvent&&) {}, blocks, nullptr, 0, limit));
+    expected[next_id++] = std::move(request.prompt);
+  }
+
+  void cancel_one() {
+    if (expected.empty()) return;
+    const RequestId id = std::next(expected.begin(), below(static_cast<std::uint32_t>(expected.size())))->first;
+    REQUIRE(scheduler.remove(id) != nullptr);
+    expected.erase(id);
+  }
+
+  std::uint64_t& slot(const Sequence& sequence, std::size_t group, std::uint32_t position) {
+    return memory[group][sequence.blocks.table(group)[position / kTokens] * kTokens + position % kTokens];
+  }
+
+  void make_copies() {
+    for (std::size_t group = 0; group < blocks.copies.size(); ++group)
+      for (const nacelle_block_copy& copy : blocks.copies[group])
+        std::copy_n(memory[group].begin() + copy.from * kTokens, kTokens, memory[group].begin() + copy.to * kTokens);
+    blocks.copies.clear();
+  }
+
+  // Nobody else may see a block that a chunk writes.
+  void check_writes(const Chunk& chunk) {
+    for (std::size_t group = 0; group < 2; ++group) {
+      std::set<std::uint32_t> written;
+      for (std::uint32_t at = chunk.begin; at < chunk.begin + chunk.count; ++at)
+        written.insert(chunk.sequence->blocks.table(group)[at / kTokens]);
+      scheduler.each([&](const Sequence& other) {
+        if (&other == chunk.sequence) return;
+        const auto table = other.blocks.table(group);
+        for (std::size_t i = blocks.first_seen(group, other.computed); i < table.size(); ++i)
+          REQUIRE(written.count(table[i]) == 0);
+      });
+    }
+  }
+
+  void write(const Chunk& chunk) {
+    const std::span<const TokenId> tokens = chunk.sequence->tokens;
+    for (std::uint32_t at = chunk.begin; at < chunk.begin + chunk.count; ++at)
+      for (std::size_t group = 0; group < 2; ++group)
+        slot(*chunk.sequence, group, at) = state_after(tokens.first(at + 1));
+  }
+
+  void check_reads(const Chunk& chunk) {
+    const std::span<const TokenId> tokens = chunk.sequence->tokens;
+    const std::uint32_t last = chunk.begin + chunk.count - 1;
+    for (std::uint32_t at = 0; at <= last; ++at)
+      REQUIRE(slot(*chunk.sequence, 0, at) == state_after(tokens.first(at + 1)));
+    for (std::uint32_t at = chunk.begin >= 6 ? chunk.begin - 5 : 0; at <= last; ++at)
+      REQUIRE(slot(*chunk.sequence, 1, at) == state_after(tokens.first(at + 1)));
+  }
+
+  void step() {
+    const auto& chunks = scheduler.plan();
+    REQUIRE((!chunks.empty() || expected.empty()));
+    make_copies();
+    for (const Chunk& chunk : chunks) check_writes(chunk);
+    for (const Chunk& chunk : chunks) write(chunk);
+    std::vector<RequestId> ended;
+    for (const Chunk& chunk : chunks) {
+      check_reads(chunk);
+      Sequence& sequence = *chunk.sequence;
+      sequence.computed = chunk.begin + chunk.count;
+      sequence.blocks.publish(sequence.tokens, sequence.computed);
+      sequence.blocks.trim(sequence.computed);
+      if (sequence.pending() != 0) continue;
+      sequence.tokens.push_back(answer_to(sequence.tokens));
+      if (sequence.size() >= sequence.limit) ended.push_back(sequence.id);
+    }
+    for (const RequestId id : ended) check_end(*scheduler.remove(id));
+  }
+
+  void check_end(const Sequence& sequence) {
+    std::vector<TokenId> tokens = expected.at(sequence.id);
+    while (tokens.size() < sequence.limit) tokens.push_back(answer_to(tokens));
+    REQUIRE(sequence.tokens == tokens);
+    expected.erase(sequence.id);
+  }
+
+  std::mt19937 random;
+  KvBlocks blocks;
+  std::vector<std::uint64_t> memory[2];
+  Scheduler scheduler;
+  std::map<RequestId, std::vector<TokenId>> expected;  // prompts of those in flight
+  RequestId next_id = 1;
+};
+
+}  // namespace
+
+TEST_CASE("random requests in tiny pools: none is lost, none hangs, each reads its own prefix") {
+  std::uint64_t preemptions = 0, cached = 0;
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    INFO("seed " << seed);
+    World world(seed, seed % 4 != 0);
+    for (int round = 0; round < 150; ++round) {
+      if (world.below(3) == 0) world.submit();
+      if (world.below(25) == 0) world.cancel_one();
+      world.step();
+    }
+    for (int round = 0; !world.expected.empty(); ++round) {
+      REQUIRE(round < 20'000);
+      world.step();
+    }
+    for (const BlockPool& pool : world.blocks.pools) REQUIRE(pool.free() == pool.total());
+    preemptions += world.scheduler.preemptions();
+    cached += world.scheduler.cached_tokens();
+  }
+  CHECK(preemptions > 1000);
+  CHECK(cached > 1000);
+}
