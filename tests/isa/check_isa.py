@@ -19,13 +19,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Every instruction of AVX, FMA, F16C, BMI (but tzcnt), AVX-512 and AMX is encoded with one of these first bytes, after
-# no legacy prefix; in 64-bit code they begin nothing else.
-VECTOR_ENCODINGS = {"c4", "c5", "62"}
-# What is above x86-64-v2 and has none of them. tzcnt is left out: compilers use it where an old processor's reading of
-# the same bytes, bsf, gives the same. xgetbv and cpuid too: they are how a program asks.
-NAMED = re.compile(r"lzcnt|movbe|adcx|adox|aes\w+|pclmul\w+|sha(1|256)\w+|gf2p8\w+|rdrand|rdseed|extrq|insertq|"
-                   r"movntss|movntsd|xsave\w*|clwb|clflushopt")
+# Every instruction of AVX, FMA, F16C, BMI (but tzcnt), AVX-512 and AMX is encoded with c4, c5 or 62 as its first byte,
+# after no legacy prefix; in 64-bit code they begin nothing else, and 8f begins XOP or pop. What is above x86-64-v2 and
+# has none of them is named. tzcnt is left out: compilers use it where an old processor's reading of the same bytes, bsf,
+# gives the same. xgetbv and cpuid too: they are how a program asks.
+NAMED = (r"lzcnt|movbe|adcx|adox|aes\w+|pclmul\w+|sha(?:1|256)\w+|gf2p8\w+|rdrand|rdseed|extrq|insertq|movntss|movntsd|"
+         r"xsave\w*|clwb|clflushopt")
+# A line of objdump: address, bytes, instruction.
+ABOVE = re.compile(r"^ *([0-9a-f]+):\t(?:(?:c4|c5|62) [0-9a-f ]*\t|8f [0-9a-f ]*\t(?!pop)|[0-9a-f ]*\t(?=(?:" + NAMED +
+                   r")\b))([^\n]*)", re.MULTILINE)
+# Functions of the libraries that the program links statically, which choose by CPUID themselves: OpenSSL's hashes and
+# random numbers; and PCRE2's look at the processor, which sees whether lzcnt counts as it should.
+FOREIGN = re.compile(r"sha256_block_data_order_(shaext|avx|avx2)|OPENSSL_ia32_rd(rand|seed)_bytes|get_cpu_features")
 BASELINE_FLAGS = re.compile(r"-m(arch=x86-64(-v2)?|tune=.*|64|no-.*|fpmath=.*|llvm|cmodel=.*|stackrealign)")
 TABLE = re.compile(r"nacelle::cpu::k\w+(Kernels|Ceilings)")
 
@@ -58,55 +63,47 @@ def check_unit(unit):
         yield f"{unit.name}: exports {what}; expected one table, nacelle::cpu::k...Kernels or k...Ceilings"
 
 
-def variant_functions(file, sources):
-    """Sorted (begin, end) of the functions that come from the units named in `sources`; None without symbols."""
-    ranges, unit, functions = [], "", 0
-    for line in output_of("readelf", "-sW", file).splitlines():
-        words = line.split()
-        if len(words) < 8 or not words[0][:-1].isdigit():
-            continue
-        kind, bind = words[3], words[4]
-        if kind == "FILE":
-            unit = words[7]
-        elif kind == "FUNC" and words[6] != "UND":
-            functions += 1
-            # A file's local symbols follow its name; globals come after all of them and belong to none.
-            if bind == "LOCAL" and unit in sources:
-                begin, size = int(words[1], 16), int(words[2], 0)
-                ranges.append((begin, begin + size))
-    return sorted(ranges) if functions else None
+class Symbols:
+    """The functions of a linked file: where each lies, and whether it comes from one of the units named in `sources`."""
 
+    def __init__(self, file, sources):
+        self.functions = []  # (begin, end, is a variant's, name)
+        unit = ""
+        for line in output_of("readelf", "-sW", file).splitlines():
+            words = line.split()
+            if len(words) < 8 or not words[0][:-1].isdigit():
+                continue
+            if words[3] == "FILE":
+                unit = words[7]
+            elif words[3] == "FUNC" and words[6] != "UND":
+                # A file's local symbols follow its name; globals come after all of them and belong to none.
+                own = words[4] == "LOCAL" and unit in sources
+                begin = int(words[1], 16)
+                self.functions.append((begin, begin + int(words[2], 0), own, words[7]))
+        self.functions.sort()
+        self.begins = [function[0] for function in self.functions]
 
-def above_baseline(code, mnemonic):
-    return code in VECTOR_ENCODINGS or (code == "8f" and mnemonic != "pop") or NAMED.fullmatch(mnemonic)
+    def find(self, address):
+        at = bisect.bisect_right(self.begins, address) - 1
+        return self.functions[at] if at >= 0 and address < self.functions[at][1] else None
 
 
 def check_file(file, sources):
-    ranges = variant_functions(file, sources)
-    if ranges is None:
-        yield f"{file.name}: has no symbols; a file that is not stripped was expected"
-        return 0
-    begins = [begin for begin, _ in ranges]
-    function, told, inside = "", set(), 0
-    lines = output_of("objdump", "-dC", "--insn-width=16", file).splitlines()
-    for line in lines:
-        if line.endswith(">:"):
-            function = line.split(" ", 1)[1][1:-2]
-            continue
-        fields = line.split("\t")
-        if len(fields) < 3:
-            continue
-        words = fields[2].split()
-        if not words or not above_baseline(fields[1][:2], words[0]):
-            continue
-        address = int(fields[0].strip(" :"), 16)
-        at = bisect.bisect_right(begins, address) - 1
-        if at >= 0 and address < ranges[at][1]:
+    """Breaches of a linked file, and how many instructions above the baseline lie where they may."""
+    symbols = Symbols(file, sources)
+    if not symbols.functions:
+        return [f"{file.name}: has no symbols; a file that is not stripped was expected"], 0
+    breaches, inside = {}, 0
+    for match in ABOVE.finditer(output_of("objdump", "-d", "--insn-width=16", file)):
+        function = symbols.find(int(match[1], 16))
+        if function and function[2]:
             inside += 1
-        elif function not in told:
-            told.add(function)
-            yield f"{file.name}: {function or 'code without a name'} has {fields[2].strip()}, above x86-64-v2"
-    return inside
+            continue
+        if function and FOREIGN.fullmatch(function[3]):
+            continue
+        name = output_of("c++filt", function[3]).strip() if function else "code without a name"
+        breaches.setdefault(name, f"{file.name}: {name} has {match[2].strip()}, above x86-64-v2")
+    return list(breaches.values()), inside
 
 
 def check(build, files):
@@ -118,13 +115,8 @@ def check(build, files):
     sources = {unit.name.removesuffix(".o") for unit in units}
     counts = {}
     for file in map(Path, files):
-        checker = check_file(file, sources)
-        while True:
-            try:
-                breaches.append(next(checker))
-            except StopIteration as end:
-                counts[file.name] = end.value
-                break
+        found, counts[file.name] = check_file(file, sources)
+        breaches.extend(found)
     return breaches, counts
 
 
@@ -142,6 +134,7 @@ WEAK_UNIT = SOUND_UNIT + ("inline void shared(float* p) { _mm256_storeu_ps(p, _m
 FUNCTION_UNIT = SOUND_UNIT + "void leaked(float* p) { _mm256_storeu_ps(p, _mm256_setzero_ps()); }\n"
 LZCNT_BASE = ('__attribute__((target("lzcnt"))) static int zeros(unsigned x) { return __builtin_clz(x); }\n'
               "int (*volatile keep)(unsigned) = zeros;\n")
+FOREIGN_BASE = 'extern "C" ' + LZCNT_BASE.replace("static ", "").replace("zeros", "get_cpu_features")
 # Name, baseline unit, ISA unit, linker flags, breaches.
 PLANTED = [
     ("sound", SOUND_BASE, SOUND_UNIT, [], []),
@@ -151,6 +144,7 @@ PLANTED = [
      ["exports leaked(float*), nacelle::cpu::kPlantedKernels; expected one table", "function.so: leaked(float*) has v"]),
     ("tableless", SOUND_BASE, AVX2 + BODY + "static void (*volatile keep)(float*) = run;\n", [], ["exports nothing;"]),
     ("bits", LZCNT_BASE, SOUND_UNIT, [], ["bits.so: zeros(unsigned int) has lzcnt"]),
+    ("foreign", FOREIGN_BASE, SOUND_UNIT, [], []),
     ("stripped", SOUND_BASE, SOUND_UNIT, ["-Wl,--strip-all"], ["stripped.so: has no symbols"]),
     ("none", SOUND_BASE, None, [], ["no unit is compiled above the baseline"]),
 ]
