@@ -228,6 +228,7 @@ int exit_code(ErrorKind kind) noexcept {
     case ErrorKind::kCorrupt: return 5;
     case ErrorKind::kResource: return 6;
     case ErrorKind::kUnavailable: return 7;
+    case ErrorKind::kTimeout: return 8;
     case ErrorKind::kInternal: break;
   }
   return 1;

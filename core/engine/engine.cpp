@@ -47,6 +47,7 @@ class Engine::Loop {
   void check_room(const std::string& client);
   std::unique_ptr<Sequence> make_sequence(RequestId id, GenerationRequest request, EventSink sink);
   void count_step(std::uint32_t prompt_tokens, std::uint32_t answer_tokens);
+  void note_blocks();
   Usage usage(const Sequence& sequence) const;
 
   Model& model_;
@@ -267,6 +268,11 @@ void Engine::Loop::count_step(std::uint32_t prompt_tokens, std::uint32_t answer_
   stats_.preemptions = scheduler_.preemptions();
   stats_.prefix_tokens = scheduler_.prefix_tokens();
   stats_.cached_tokens = scheduler_.cached_tokens();
+  note_blocks();
+}
+
+// Under mutex_.
+void Engine::Loop::note_blocks() {
   if (device_.blocks().pools.empty()) return;
   const BlockPool& pool = device_.blocks().pools[0];
   stats_.blocks_total = pool.total();
@@ -363,6 +369,7 @@ void Engine::Loop::leave(std::unique_ptr<Sequence> sequence, std::uint64_t Engin
   const std::string client = std::move(sequence->request.client);
   sequence.reset();
   std::lock_guard lock(mutex_);
+  note_blocks();
   --alive_;
   const auto own = alive_of_.find(client);
   if (--own->second == 0) alive_of_.erase(own);

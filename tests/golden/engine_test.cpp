@@ -155,6 +155,7 @@ TEST_CASE("a prefix that another request computed is found again, and changes no
   }
   CHECK(ask(demo, 300, "tenant").usage.cached_tokens == 0);
   CHECK(ask(demo, 300, "tenant").usage.cached_tokens == 300 / block * block);
+  CHECK(demo.engine.drain(std::chrono::seconds(10)));
   const EngineStats stats = demo.engine.stats();
   CHECK(stats.cached_tokens > 900);
   CHECK(stats.prefix_tokens > stats.cached_tokens);
