@@ -108,6 +108,7 @@ const Automaton* format_automaton(std::string_view name) {
       Automaton automaton = match_automaton(format.pattern, {});
       if (name == "hostname") {
         const GrammarLimits limits;
+        automaton = intersection(automaton, match_automaton("[ -~]{1,253}", limits), limits);
         automaton = difference(automaton, match_automaton("(.*\\.)?([Xx][Nn]|..)--.*", limits), limits);
       }
       found = made.emplace(format.name, std::move(automaton)).first;

@@ -13,8 +13,6 @@
 namespace nacelle::constrain {
 namespace {
 
-// What a machine may learn before it starts anew.
-constexpr std::size_t kMachineBytes = 24u << 20;
 constexpr std::size_t kMaxSource = 1u << 20;  // bytes of a schema or grammar
 constexpr std::size_t kMaxPattern = 16u << 10;
 constexpr std::size_t kMaxChoices = 4096;
@@ -87,7 +85,7 @@ std::shared_ptr<Machine> Grammar::machine() const {
   bool full;
   {
     std::lock_guard inner(state_->machine->mutex);
-    full = state_->machine->bytes() > kMachineBytes;
+    full = state_->machine->is_full();
   }
   if (full) state_->machine = std::make_shared<Machine>(state_->program, vocabulary_);
   return state_->machine;

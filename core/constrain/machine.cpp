@@ -168,8 +168,7 @@ int Machine::only_byte(Config config) const {
 
 // ---- Moving to another machine
 
-Machine::StackId Machine::import_stack(const Machine& other, StackId stack,
-                                       std::unordered_map<StackId, StackId>& done) {
+Machine::StackId Machine::import_stack(const Machine& other, StackId stack, Imported& done) {
   // A work list, not recursion: stacks are as deep as the document.
   std::vector<StackId> work{stack};
   while (!work.empty()) {
@@ -198,9 +197,8 @@ Machine::StackId Machine::import_stack(const Machine& other, StackId stack,
   return done.at(stack);
 }
 
-Config Machine::import(const Machine& other, Config config) {
+Config Machine::import(const Machine& other, Config config, Imported& done) {
   const auto there = other.configs_.at(config);
-  std::unordered_map<StackId, StackId> done;
   std::vector<std::uint32_t> words(there.begin(), there.end());
   for (std::size_t i = 2; i < words.size(); i += 2) words[i] = import_stack(other, words[i], done);
   const Config own = configs_.add(words);

@@ -72,8 +72,13 @@ class Machine {
   void reset_work() noexcept { work_ = 0; }
 
   std::size_t bytes() const noexcept;
-  // The same state in this machine.
-  Config import(const Machine& other, Config config);
+  // The same state in this machine. `done` is kept from one state of `other` to the next: they share most of their
+  // stacks.
+  using Imported = std::unordered_map<std::uint32_t, std::uint32_t>;
+  Config import(const Machine& other, Config config, Imported& done);
+  // True once it has learnt more than it is worth; what it was given by import() does not count.
+  bool is_full() const noexcept { return bytes() > imported_bytes_ + kMaxBytes; }
+  void note_imported() noexcept { imported_bytes_ = bytes(); }
 
  private:
   using StackId = std::uint32_t;
@@ -127,7 +132,7 @@ class Machine {
   void pop(StackId stack);
   Config close();
   Config resume(StackId stack);
-  StackId import_stack(const Machine& other, StackId stack, std::unordered_map<StackId, StackId>& done);
+  StackId import_stack(const Machine& other, StackId stack, Imported& done);
   void count_work() {
     if (++work_ > kMaxWork) exhausted_ = true;
   }
@@ -145,6 +150,7 @@ class Machine {
   Config after_plain_character(Config config);
   bool plain_run(Config config, const std::vector<std::uint32_t>*& base);
 
+  static constexpr std::size_t kMaxBytes = 24u << 20;
   static constexpr std::uint64_t kMaxWork = 5'000'000;  // items of one call: a tenth of a second
 
   std::shared_ptr<const Program> program_;
@@ -156,6 +162,7 @@ class Machine {
   Config start_ = kDead;
   std::uint64_t work_ = 0;
   bool exhausted_ = false;
+  std::size_t imported_bytes_ = 0;
 
   // Of one closure.
   std::vector<Item> pending_, items_;

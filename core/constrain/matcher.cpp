@@ -30,8 +30,10 @@ struct Matcher::State {
   void follow(std::shared_ptr<Machine> present) {
     if (present == machine) return;
     std::scoped_lock both(machine->mutex, present->mutex);
-    config = present->import(*machine, config);
-    for (Config& old : history) old = present->import(*machine, old);
+    Machine::Imported done;
+    config = present->import(*machine, config, done);
+    for (Config& old : history) old = present->import(*machine, old, done);
+    present->note_imported();
     machine = std::move(present);
   }
   bool is_stop(TokenId token) const {

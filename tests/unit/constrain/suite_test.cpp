@@ -4,7 +4,6 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "core/constrain/decimal.hpp"
 #include "tests/shared_data.hpp"
@@ -54,11 +53,17 @@ bool suite_allows(const std::shared_ptr<const Grammar>& grammar, const SuiteJson
 }
 
 struct Tally {
-  int taken = 0, refused = 0, cases = 0, mismatched = 0;
+  int taken = 0, refused = 0, cases = 0, mismatched = 0, on_purpose = 0;
 };
 
-// Where this differs from the suite on purpose: "file: test".
-const std::set<std::string> kOnPurpose = {};
+// Where this differs from the suite on purpose (docs/constrained.md): formats are enforced, not noted; leap seconds and
+// "xn--" host names are never generated, nor numbers of more than 40 digits beside bounds.
+bool is_on_purpose(const std::string& test, const SuiteJson& data) {
+  const auto has = [&](const char* words) { return test.find(words) != std::string::npos; };
+  return (test.starts_with("format.json") && has("only an annotation by default")) || has("leap second") ||
+         (test.starts_with("hostname.json") && data.is_string() && data.get<std::string>().find("xn--") == 0) ||
+         test.starts_with("float-overflow.json");
+}
 
 void run_suite_file(const std::filesystem::path& path, Tally& tally, std::map<std::string, int>& reasons) {
   std::ifstream in(path);
@@ -84,7 +89,11 @@ void run_suite_file(const std::filesystem::path& path, Tally& tally, std::map<st
       const std::string name = path.filename().string() + ": " + group["description"].get<std::string>() + ": " +
                                test["description"].get<std::string>();
       ++tally.cases;
-      if (suite_allows(grammar, test["data"]) == test["valid"].get<bool>() || kOnPurpose.contains(name)) continue;
+      if (suite_allows(grammar, test["data"]) == test["valid"].get<bool>()) continue;
+      if (test["valid"].get<bool>() && is_on_purpose(name, test["data"])) {
+        ++tally.on_purpose;
+        continue;
+      }
       ++tally.mismatched;
       FAIL_CHECK(name << ": " << test["data"].dump() << (test["valid"] ? " is valid" : " is not valid") << " under "
                       << group["schema"].dump());
@@ -104,8 +113,8 @@ TEST_CASE("The official suite agrees with every schema that is taken", "[constra
     if (entry.path().extension() == ".json") files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   for (const auto& file : files) run_suite_file(file, tally, reasons);
-  std::printf("JSON Schema suite: %d schemas taken (%d instances), %d refused, %d mismatched\n", tally.taken,
-              tally.cases, tally.refused, tally.mismatched);
+  std::printf("JSON Schema suite: %d schemas taken (%d instances, %d stricter on purpose), %d refused, %d mismatched\n",
+              tally.taken, tally.cases, tally.on_purpose, tally.refused, tally.mismatched);
   for (const auto& [why, count] : reasons) std::printf("  refused %3d: %s\n", count, why.c_str());
   CHECK(tally.mismatched == 0);
   CHECK(tally.taken >= 200);
