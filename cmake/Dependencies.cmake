@@ -2,6 +2,7 @@
 # Boost.Context in tests.
 find_package(nlohmann_json REQUIRED)
 find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
 if(NACELLE_TESTS)
   find_package(Catch2 2.13 REQUIRED)
 endif()
