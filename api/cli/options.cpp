@@ -80,8 +80,8 @@ void set_up(App& app, ServeOptions& o) {
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
   app.add_option("--port", o.port, "0 picks a free one and prints it")->capture_default_str();
   app.add_option_function<std::string>(
-      "--manage-port", [&o](const std::string& port) { o.manage_port = port, o.manage_port_set = true; },
-      "models, devices, plugins, metrics for operators; 0 or off: none; the default gives way where it is taken")
+         "--manage-port", [&o](const std::string& port) { o.manage_port = port, o.manage_port_set = true; },
+         "models, devices, plugins, metrics for operators; 0 or off: none; the default gives way where it is taken")
       ->default_str(o.manage_port);
   app.add_option("--manage-host", o.manage_address, "its address; another than the loopback needs --api-keys")
       ->capture_default_str();
@@ -91,11 +91,14 @@ void set_up(App& app, ServeOptions& o) {
   app.add_option("--drain-seconds", o.drain_seconds, "after SIGTERM, for answers under way")->capture_default_str();
   app.add_option("--max-queue", o.max_queue, "requests that wait for their turn; one more gets 429")
       ->capture_default_str();
+  app.add_option("--max-queue-per-client", o.max_queue_per_client, "requests under way of one API key; 0: no limit");
+  app.add_flag("--no-prefix-cache", o.no_prefix_cache, "compute each prompt anew, also where its beginning is known");
   app.add_option("--max-body-bytes", o.http.max_body_bytes, "of a request; 413 beyond")->capture_default_str();
   app.add_option("--max-header-bytes", o.http.max_header_bytes, "of a request; 431 beyond")->capture_default_str();
   app.add_option("--max-connections", o.http.max_connections, "open at once; one more gets 503")->capture_default_str();
   app.add_option("--max-unsent-bytes", o.http.max_unsent_bytes, "of a stream whose reader lags")->capture_default_str();
-  add_seconds(app, "--header-timeout", o.http.header_timeout, "seconds from a request's first byte to the end of its header");
+  add_seconds(app, "--header-timeout", o.http.header_timeout,
+              "seconds from a request's first byte to the end of its header");
   add_seconds(app, "--body-timeout", o.http.body_timeout, "seconds for the whole body");
   add_seconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests of a connection");
   add_seconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing");

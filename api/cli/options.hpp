@@ -47,7 +47,8 @@ struct ServeOptions {
   std::string manage_address = "127.0.0.1", manage_port = "8081";
   bool manage_port_set = false;  // by the user: then it must be free
   std::uint32_t drain_seconds = 30;
-  std::uint32_t max_queue = 256;
+  std::uint32_t max_queue = 256, max_queue_per_client = 0;
+  bool no_prefix_cache = false;
   std::string key_file;
   http::ServerOptions http;
 };

@@ -39,7 +39,10 @@ openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host
   auto loaded = load_model(host, flags, spec.path, {.name = spec.name});
   log::info("{}: {} on {}, context {} tokens", loaded->name(), loaded->architecture_plugin(),
             to_string(loaded->placement()), loaded->context());
-  return std::make_shared<openai::ServedModel>(std::move(loaded), EngineOptions{.max_queue = options.max_queue},
+  return std::make_shared<openai::ServedModel>(std::move(loaded),
+                                               EngineOptions{.max_queue = options.max_queue,
+                                                             .max_queue_per_client = options.max_queue_per_client,
+                                                             .prefix_cache = !options.no_prefix_cache},
                                                spec.path);
 }
 

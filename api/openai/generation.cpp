@@ -84,6 +84,7 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
 
   GenerationRequest request = plan_.body.request;
   request.id = head_.id;
+  request.client = exchange_->request().client;
   request.prompt = plan_.prompts[prompt];
   if (request.sampling.seed) *request.sampling.seed += copy;  // n equal answers would be of no use
   choice.id = model_->engine.submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
