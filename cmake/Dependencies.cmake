@@ -2,6 +2,7 @@
 # Boost.Context in tests.
 find_package(nlohmann_json REQUIRED)
 find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
 if(NACELLE_TESTS)
   find_package(Catch2 2.13 REQUIRED)
 endif()
@@ -12,7 +13,7 @@ find_package(Boost 1.81 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
 
-# Neither package ships a CMake file on Debian. The static archives keep the program free of two run-time dependencies.
+# No CMake file of Debian's offers these static archives, which keep the program free of run-time dependencies.
 function(nacelle_find_static name header library)
   find_path(${name}_INCLUDE ${header} REQUIRED)
   find_library(${name}_ARCHIVE ${library} REQUIRED)
@@ -22,5 +23,13 @@ function(nacelle_find_static name header library)
 endfunction()
 nacelle_find_static(pcre2 pcre2.h libpcre2-8.a)
 nacelle_find_static(utf8proc utf8proc.h libutf8proc.a)
+nacelle_find_static(yamlcpp yaml-cpp/yaml.h libyaml-cpp.a)
 target_compile_definitions(pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC)
 target_compile_definitions(utf8proc INTERFACE UTF8PROC_STATIC)
+
+# Of prometheus-cpp the core: its own CMake file asks for libcurl and civetweb too.
+find_path(PROMETHEUS_INCLUDE prometheus/text_serializer.h REQUIRED)
+find_library(PROMETHEUS_LIBRARY prometheus-cpp-core REQUIRED)
+add_library(prometheus_core INTERFACE)
+target_include_directories(prometheus_core SYSTEM INTERFACE ${PROMETHEUS_INCLUDE})
+target_link_libraries(prometheus_core INTERFACE ${PROMETHEUS_LIBRARY})

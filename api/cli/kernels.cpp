@@ -16,29 +16,10 @@
 namespace nacelle::cli {
 namespace {
 
-std::string to_string(nacelle_string text) { return {text.data, text.size}; }
-
-const char* state_name(std::uint32_t state) {
-  switch (state) {
-    case NACELLE_KERNEL_SELECTED: return "selected";
-    case NACELLE_KERNEL_CANDIDATE: return "candidate";
-    case NACELLE_KERNEL_UNUSABLE: return "unusable";
-    default: return "unknown";
-  }
-}
-
-const char* chosen_name(std::uint32_t by) {
-  switch (by) {
-    case NACELLE_CHOSEN_BY_MEASUREMENT: return "measured";
-    case NACELLE_CHOSEN_BY_PIN: return "pinned";
-    default: return "static cost";
-  }
-}
+using manage::chosen_name;
 
 double per_second(double amount, double seconds) { return seconds > 0 ? amount / seconds / 1e9 : 0; }
 double share(const Kernel& kernel) { return kernel.seconds > 0 ? kernel.floor_seconds / kernel.seconds : 0; }
-
-Json or_null(double value) { return value > 0 ? Json(value) : Json(nullptr); }
 
 // In the unit of the ceiling that the case runs into.
 std::string speed(const Kernel& kernel) {
@@ -117,41 +98,6 @@ void print_head(const PluginHost& host, const Model& model) {
 }
 
 }  // namespace
-
-std::vector<Kernel> kernels_of(const Model& model) {
-  std::vector<Kernel> kernels;
-  model.visit_kernels([&](const nacelle_kernel_info& info) {
-    kernels.push_back({to_string(info.op), to_string(info.pattern), to_string(info.rows), to_string(info.variant),
-                       to_string(info.reason), info.revision, info.state, info.bound, info.chosen_by, info.static_cost,
-                       info.measured_seconds, info.spread_seconds, info.floor_seconds, info.bytes, info.operations});
-  });
-  return kernels;
-}
-
-Json to_json(const std::vector<Kernel>& kernels) {
-  Json json = Json::array();
-  for (const Kernel& kernel : kernels) {
-    const bool selected = kernel.state == NACELLE_KERNEL_SELECTED;
-    json.push_back({{"op", kernel.op},
-                    {"pattern", kernel.pattern},
-                    {"rows", kernel.rows},
-                    {"variant", kernel.variant},
-                    {"revision", kernel.revision},
-                    {"state", state_name(kernel.state)},
-                    {"chosen_by", selected ? Json(chosen_name(kernel.chosen_by)) : Json(nullptr)},
-                    {"static_cost", kernel.static_cost},
-                    {"measured_seconds", or_null(kernel.seconds)},
-                    {"spread_seconds", kernel.seconds > 0 ? Json(kernel.spread) : Json(nullptr)},
-                    {"gbps", or_null(per_second(kernel.bytes, kernel.seconds))},
-                    {"gops", or_null(per_second(kernel.operations, kernel.seconds))},
-                    {"share_of_ceiling", or_null(share(kernel))},
-                    {"bound", kernel.bound == NACELLE_BOUND_MEMORY    ? Json("memory")
-                              : kernel.bound == NACELLE_BOUND_COMPUTE ? Json("compute")
-                                                                      : Json(nullptr)},
-                    {"reason", kernel.reason}});
-  }
-  return json;
-}
 
 void print_kernels(const std::vector<Kernel>& kernels) {
   std::vector<std::vector<std::string>> table = {

@@ -7,50 +7,32 @@
 #include "api/cli/commands.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
+#include "api/manage/inventory.hpp"
 
 namespace nacelle::cli {
 
 int run_command(const PluginsOptions& options) {
   const auto host = make_host(options.host);
-  Json json = Json::array();
-  std::vector<std::vector<std::string>> table = {{"KIND", "NAME", "VERSION", "ABI", "STATUS", "PATH", "REASON"}};
-  for (const PluginRecord& plugin : host->probe_plugins()) {
-    const char* status = to_string(plugin.status);
-    json.push_back({{"kind", plugin.kind},
-                    {"name", plugin.name},
-                    {"path", plugin.path.string()},
-                    {"abi", plugin.abi},
-                    {"version", plugin.version},
-                    {"status", status},
-                    {"reason", plugin.reason}});
-    table.push_back(
-        {plugin.kind, plugin.name, plugin.version, plugin.abi, status, plugin.path.string(), plugin.reason});
+  const std::vector<PluginRecord> plugins = host->probe_plugins();
+  if (options.host.json) {
+    print_json(manage::to_json(plugins));
+    return 0;
   }
-  options.host.json ? print_json(json) : print_table(table);
+  std::vector<std::vector<std::string>> table = {{"KIND", "NAME", "VERSION", "ABI", "STATUS", "PATH", "REASON"}};
+  for (const PluginRecord& plugin : plugins) {
+    table.push_back({plugin.kind, plugin.name, plugin.version, plugin.abi, to_string(plugin.status),
+                     plugin.path.string(), plugin.reason});
+  }
+  print_table(table);
   return 0;
 }
 
 namespace {
 
-const char* kind_name(std::uint32_t kind) {
-  constexpr const char* kNames[] = {"", "CPU", "GPU", "integrated GPU", "emulated GPU", "reference"};
-  return kind < std::size(kNames) ? kNames[kind] : "";
-}
-
-Json to_json(const DeviceRecord& device) {
-  return {{"backend", device.backend},
-          {"name", device.name},
-          {"kind", kind_name(device.kind)},
-          {"description", device.description},
-          {"detail", device.detail},
-          {"memory_total", device.memory_total},
-          {"memory_free", device.memory_free},
-          {"status", device.usable ? "available" : "unavailable"},
-          {"reason", device.reason}};
-}
+using manage::kind_name;
 
 // What can be used as a table; what cannot, and why, below it: reasons are long.
-void print_text(const std::vector<DeviceRecord>& devices) {
+void print_devices(const std::vector<DeviceRecord>& devices) {
   std::vector<std::vector<std::string>> table = {{"DEVICE", "KIND", "FREE", "MEMORY", "NAME", "CAN DO"}};
   for (const DeviceRecord& device : devices)
     if (device.usable)
@@ -75,13 +57,7 @@ void print_text(const std::vector<DeviceRecord>& devices) {
 int run_command(const DevicesOptions& options) {
   const auto host = make_host(options.host);
   const std::vector<DeviceRecord> devices = host->devices();
-  if (!options.host.json) {
-    print_text(devices);
-    return 0;
-  }
-  Json json = Json::array();
-  for (const DeviceRecord& device : devices) json.push_back(to_json(device));
-  print_json(json);
+  options.host.json ? print_json(manage::to_json(devices)) : print_devices(devices);
   return 0;
 }
 

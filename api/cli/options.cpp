@@ -1,13 +1,15 @@
 // The table of commands and flags.
 #include "api/cli/options.hpp"
 
+#include <fmt/core.h>
+
 #include <CLI/CLI.hpp>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
 #include <memory>
 
+#include "api/cli/configuration.hpp"
 #include "api/version.hpp"
 
 namespace nacelle::cli {
@@ -65,10 +67,12 @@ CLI::Option* add_path(App& app, std::string& path) {
   return app.add_option("--model", path, "a GGUF file, a split's first part, or a Hugging Face folder");
 }
 
-void add_milliseconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help) {
+void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help) {
   app.add_option_function<double>(
-      name, [&value](double seconds) { value = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); },
-      help);
+         name,
+         [&value](double seconds) { value = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); },
+         help)
+      ->default_str(fmt::format("{}", static_cast<double>(value.count()) / 1000));
 }
 
 void set_up(App& app, ServeOptions& o) {
@@ -76,19 +80,28 @@ void set_up(App& app, ServeOptions& o) {
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
   app.add_option("--port", o.port, "0 picks a free one and prints it")->capture_default_str();
   app.add_option_function<std::string>(
-      "--manage-port", [&o](const std::string& port) { o.manage_port = port, o.manage_port_set = true; },
-      "health and models on 127.0.0.1 alone; 0 or off: none (default: 8081 where it is free)");
+         "--manage-port", [&o](const std::string& port) { o.manage_port = port, o.manage_port_set = true; },
+         "models, devices, plugins, metrics for operators; 0 or off: none; the default gives way where it is taken")
+      ->default_str(o.manage_port);
+  app.add_option("--manage-host", o.manage_address, "its address; another than the loopback needs --api-keys")
+      ->capture_default_str();
+  app.add_option("--api-keys", o.key_file, "file of hashed keys, see `nacelle key new`; read again when it changes");
+  app.add_option("--tls-cert", o.http.tls_certificate, "certificate chain in PEM; read again when it changes");
+  app.add_option("--tls-key", o.http.tls_key, "its private key in PEM");
   app.add_option("--drain-seconds", o.drain_seconds, "after SIGTERM, for answers under way")->capture_default_str();
   app.add_option("--max-queue", o.max_queue, "requests that wait for their turn; one more gets 429")
       ->capture_default_str();
-  app.add_option("--max-body-bytes", o.http.max_body_bytes)->capture_default_str();
-  app.add_option("--max-header-bytes", o.http.max_header_bytes)->capture_default_str();
-  app.add_option("--max-connections", o.http.max_connections)->capture_default_str();
+  app.add_option("--max-queue-per-client", o.max_queue_per_client, "requests under way of one API key; 0: no limit");
+  app.add_flag("--no-prefix-cache", o.no_prefix_cache, "compute each prompt anew, also where its beginning is known");
+  app.add_option("--max-body-bytes", o.http.max_body_bytes, "of a request; 413 beyond")->capture_default_str();
+  app.add_option("--max-header-bytes", o.http.max_header_bytes, "of a request; 431 beyond")->capture_default_str();
+  app.add_option("--max-connections", o.http.max_connections, "open at once; one more gets 503")->capture_default_str();
   app.add_option("--max-unsent-bytes", o.http.max_unsent_bytes, "of a stream whose reader lags")->capture_default_str();
-  add_milliseconds(app, "--header-timeout", o.http.header_timeout, "seconds from a request's first byte (10)");
-  add_milliseconds(app, "--body-timeout", o.http.body_timeout, "seconds for the whole body (60)");
-  add_milliseconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests (75)");
-  add_milliseconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing (30)");
+  add_seconds(app, "--header-timeout", o.http.header_timeout,
+              "seconds from a request's first byte to the end of its header");
+  add_seconds(app, "--body-timeout", o.http.body_timeout, "seconds for the whole body");
+  add_seconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests of a connection");
+  add_seconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing");
   app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)");
   add_model_flags(app, o.model);
   add_host_flags(app, o.host, false);
@@ -148,25 +161,18 @@ void set_up(App& app, InspectOptions& o) {
   add_host_flags(app, o.host, true);
 }
 
-// "--max-queue" -> "NACELLE_MAX_QUEUE"
-std::string environment_name(const std::string& flag) {
-  std::string name = "NACELLE_";
-  for (const char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  return name;
+void set_up(App& app, KeyOptions& o) {
+  App* create =
+      app.add_subcommand("new", "make a key: give its text to the client, its line to the file of --api-keys");
+  create->add_option("NAME", o.name, "who it is for, as the log shows it")->required();
+  create->add_option("--role", o.roles, "infer, manage (which includes infer)")->capture_default_str();
+  create->add_flag("--json", o.json, "one JSON document on standard output, and nothing else there");
+  app.require_subcommand(1);
 }
 
-// CLI11 reads configuration files for the top level alone, with a section a command; here the keys are the flags'
-// names.
-void apply_config(App& command, const std::string& path) {
-  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
-    CLI::Option* option = item.parents.empty() ? command.get_option_no_throw("--" + item.name) : nullptr;
-    if (!option || item.name == "config") {
-      throw CLI::ConfigError(path + ": there is no setting '" + item.fullname() + "' of '" + command.get_name() + "'");
-    }
-    if (option->count() > 0) continue;
-    option->add_result(item.inputs);
-    option->run_callback();
-  }
+void set_up(App& app, ConfigOptions& o) {
+  set_up(app, o.serve);
+  app.add_option("--format", o.format, "yaml, json or markdown (the table of docs/settings.md)")->capture_default_str();
 }
 
 struct Command {
@@ -181,13 +187,22 @@ std::unique_ptr<Command> add_command(App& root, const char* name, const char* he
   command->options = std::make_unique<Options>(T());
   command->app = root.add_subcommand(name, help);
   set_up(*command->app, std::get<T>(*command->options));
-  command->app->add_option("--config", command->config, "a file of lines NAME = VALUE, with the flags' names");
-  for (CLI::Option* option : command->app->get_options()) {
-    if (!option->get_lnames().empty() && option->get_lnames()[0] != "help") {
-      option->envname(environment_name(option->get_lnames()[0]));
-    }
-  }
+  command->app->add_option("--config", command->config, "a YAML file of settings, with the flags' names as keys");
+  bind_environment(*command->app);
   return command;
+}
+
+// "The following argument was not expected: --prot", and the nearest flag of the command that was given.
+std::string with_suggestion(const std::string& message, const App& root) {
+  const auto at = message.find("--");
+  if (at == std::string::npos) return message;
+  const std::string name = message.substr(at + 2, message.find_first_of("= ", at) - at - 2);
+  std::vector<std::string> names;
+  for (const App* command : root.get_subcommands())
+    for (const CLI::Option* option : command->get_options())
+      for (const std::string& long_name : option->get_lnames()) names.push_back(long_name);
+  const std::string near = nearest(name, names);
+  return near.empty() ? message : message + "; did you mean --" + near + "?";
 }
 
 }  // namespace
@@ -206,14 +221,21 @@ Options parse_options(int argc, char** argv) {
       add_command<TuneOptions>(root, "tune",
                                "measure the kernels of a model on this machine, and remember the fastest"),
       add_command<InspectOptions>(root, "inspect", "show what is in a model file and what it takes in memory"),
+      add_command<ConfigOptions>(root, "config", "print the settings of `serve` as they count, and their sources"),
+      add_command<KeyOptions>(root, "key", "make API keys"),
   };
   try {
     root.parse(argc, argv);
     for (const auto& command : commands) {
       if (!command->app->parsed()) continue;
-      if (!command->config.empty()) apply_config(*command->app, command->config);
+      if (!command->config.empty()) apply_file(*command->app, command->config);
+      if (auto* config = std::get_if<ConfigOptions>(command->options.get()))
+        config->settings = effective_settings(*command->app, command->config);
       return std::move(*command->options);
     }
+  } catch (const CLI::ExtrasError& error) {
+    std::fprintf(stderr, "%s\n", with_suggestion(error.what(), root).c_str());
+    std::exit(exit_code(ErrorKind::kInvalidArgument));
   } catch (const CLI::ParseError& error) {
     std::exit(root.exit(error) == 0 ? 0 : exit_code(ErrorKind::kInvalidArgument));
   }

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "api/cli/configuration.hpp"
 #include "api/http/server.hpp"
 
 namespace nacelle::cli {
@@ -43,11 +44,19 @@ struct ServeOptions {
   std::vector<std::string> models;  // [NAME=]PATH; empty: the demo model
   std::string address = "127.0.0.1";
   std::uint16_t port = 8080;
-  std::string manage_port = "8081";
+  std::string manage_address = "127.0.0.1", manage_port = "8081";
   bool manage_port_set = false;  // by the user: then it must be free
   std::uint32_t drain_seconds = 30;
-  std::uint32_t max_queue = 256;
+  std::uint32_t max_queue = 256, max_queue_per_client = 0;
+  bool no_prefix_cache = false;
+  std::string key_file;
   http::ServerOptions http;
+};
+
+struct ConfigOptions {
+  ServeOptions serve;
+  std::string format = "yaml";
+  std::vector<Setting> settings;
 };
 
 struct RunOptions {
@@ -73,6 +82,11 @@ struct BenchOptions {
   double threshold = 0;  // of any ratio to it; less fails
 };
 
+struct KeyOptions {
+  bool json = false;
+  std::string name, roles = "infer";
+};
+
 struct PluginsOptions {
   HostFlags host;
 };
@@ -95,7 +109,7 @@ struct InspectOptions {
 };
 
 using Options = std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions,
-                             TuneOptions, InspectOptions>;
+                             TuneOptions, InspectOptions, KeyOptions, ConfigOptions>;
 
 // A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
 // before the default. Prints help, the version or what is wrong, and then ends the process.

@@ -2,15 +2,15 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <set>
 #include <thread>
 
 #include "api/cli/commands.hpp"
 #include "api/cli/demo_model.hpp"
 #include "api/cli/setup.hpp"
 #include "api/cli/shutdown.hpp"
-#include "api/manage/health.hpp"
-#include "api/openai/routes.hpp"
+#include "api/http/wire.hpp"
+#include "api/manage/keys.hpp"
+#include "api/sites.hpp"
 #include "core/base/log.hpp"
 
 namespace nacelle::cli {
@@ -33,28 +33,50 @@ NamedPath split_model(const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
+openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host, const manage::LoadSpec& spec) {
+  ModelFlags flags = options.model;
+  if (!spec.device.empty() || !spec.split.empty()) flags.device = spec.device, flags.split = spec.split;
+  auto loaded = load_model(host, flags, spec.path, {.name = spec.name});
+  log::info("{}: {} on {}, context {} tokens", loaded->name(), loaded->architecture_plugin(),
+            to_string(loaded->placement()), loaded->context());
+  return std::make_shared<openai::ServedModel>(std::move(loaded),
+                                               EngineOptions{.max_queue = options.max_queue,
+                                                             .max_queue_per_client = options.max_queue_per_client,
+                                                             .prefix_cache = !options.no_prefix_cache},
+                                               spec.path);
+}
+
 void load_models(const ServeOptions& options, PluginHost& host, ServedModels& models) {
   const std::vector<std::string> wanted = options.models.empty() ? std::vector<std::string>{""} : options.models;
-  std::set<std::string> names;
   for (const std::string& text : wanted) {
     const NamedPath model = split_model(text);
-    auto loaded = load_model(host, options.model, model.path, {.name = model.name});
-    if (!names.insert(loaded->name()).second) {
-      throw Error(ErrorKind::kInvalidArgument, "two models are called '" + loaded->name() + "'; use --model NAME=PATH",
-                  "model");
-    }
-    log::info("{}: {} on {}, context {} tokens", loaded->name(), loaded->architecture_plugin(),
-              to_string(loaded->placement()), loaded->context());
-    models.add(std::make_shared<openai::ServedModel>(std::move(loaded), EngineOptions{.max_queue = options.max_queue}));
+    models.add(load_served(options, host, {.name = model.name, .path = model.path}));
   }
 }
 
-std::vector<http::Route> join(std::vector<http::Route> a, const std::vector<http::Route>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
+// One line a request. Probes and scrapes come every few seconds: theirs are for --log-level debug.
+void log_request(const http::RequestRecord& record) {
+  const bool quiet =
+      record.status < 400 && (record.route == "/metrics" || record.route.find("/health/") != std::string_view::npos ||
+                              record.route == "/livez" || record.route == "/readyz");
+  const http::Request& request = record.request;
+  const std::string* parent = request.header("traceparent");
+  log::event(quiet ? log::Level::kDebug : log::Level::kInfo, "request",
+             {{"method", request.method},
+              {"path", request.path},
+              {"status", record.status},
+              {"ms", record.seconds * 1000},
+              {"prompt_tokens", record.tokens.prompt},
+              {"completion_tokens", record.tokens.completion},
+              {"id", request.id},
+              {"client", request.client},
+              {"trace", parent ? http::trace_id(*parent) : std::string_view()}});
 }
 
-void listen_manage(const ServeOptions& options, http::Server& server, const ServedModels& models) {
+bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "::1"; }
+
+void listen_manage(const ServeOptions& options, http::Server& server, const SiteParts& parts,
+                   const std::shared_ptr<manage::KeyRing>& keys) {
   if (options.manage_port == "off" || options.manage_port == "0") return;
   char* end = nullptr;
   const unsigned long port = std::strtoul(options.manage_port.c_str(), &end, 10);
@@ -62,18 +84,25 @@ void listen_manage(const ServeOptions& options, http::Server& server, const Serv
     throw Error(ErrorKind::kInvalidArgument, "--manage-port must be a port or off, not '" + options.manage_port + "'",
                 "manage-port");
   }
+  if (!keys && !is_loopback(options.manage_address)) {
+    throw Error(ErrorKind::kInvalidArgument,
+                "--manage-host " + options.manage_address +
+                    ": whoever reaches it could load and unload models; give --api-keys too, or stay on 127.0.0.1",
+                "manage-host");
+  }
   try {
-    server.listen("127.0.0.1", static_cast<std::uint16_t>(port),
-                  http::Router(join(manage::health_routes(models), openai::model_routes(models))));
+    server.listen(options.manage_address, static_cast<std::uint16_t>(port), manage_site(parts),
+                  keys ? manage::admit_by_key(keys) : manage::admit_local(options.http.cors_origin));
   } catch (const Error& error) {
     if (options.manage_port_set) throw;  // the default may be another server's, and is no reason not to serve
     log::warning("no management port: {}", error.what());
   }
 }
 
-void print_ready(const std::string& address, std::uint16_t port) {
+void print_ready(const std::string& address, std::uint16_t port, bool tls) {
   const bool v6 = address.find(':') != std::string::npos;
-  const std::string url = "http://" + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(port);
+  const std::string url =
+      (tls ? "https://" : "http://") + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(port);
   std::printf("ready on %s\n", url.c_str());
   std::printf(
       "try: curl %s/v1/chat/completions -H 'Content-Type: application/json' -d '{\"messages\": [{\"role\": \"user\", "
@@ -99,21 +128,32 @@ bool drain(ServedModels& models, http::Server& server, std::chrono::seconds limi
 int run_command(const ServeOptions& options) {
   ShutdownSignal signal;
   const auto host = make_host(options.host);
+  const auto keys = options.key_file.empty() ? nullptr : std::make_shared<manage::KeyRing>(options.key_file);
   ServedModels models;
-  http::Server server(options.http);
-  const std::uint16_t port =
-      server.listen(options.address, options.port,
-                    http::Router(join(join(manage::health_routes(models), openai::model_routes(models)),
-                                      openai::inference_routes(models))));
-  listen_manage(options, server, models);
+  manage::ModelManager manager(models, [&](const manage::LoadSpec& spec) { return load_served(options, *host, spec); });
+  metrics::Metrics metrics(models, *host);
+  http::ServerOptions http = options.http;
+  http.on_answer = [&metrics](const http::RequestRecord& record) {
+    metrics.count(record);
+    log_request(record);
+  };
+  http::Server server(std::move(http));
+  metrics.watch(&server);
+  const SiteParts parts{models, manager, metrics, *host};
+  const std::uint16_t port = server.listen(options.address, options.port, public_site(parts),
+                                           keys ? manage::admit_by_key(keys) : http::Admit());
+  listen_manage(options, server, parts, keys);
   load_models(options, *host, models);
+  if (!options.http.tls_certificate.empty()) signal.on_hangup([&server] { server.reload_tls(); });
   signal.arm();
   models.set_state(ServedModels::State::kReady);
-  print_ready(options.address, port);
+  print_ready(options.address, port, !options.http.tls_certificate.empty());
 
   log::info("signal {}: finishing what runs, {} s at most", signal.wait(), options.drain_seconds);
-  if (!drain(models, server, std::chrono::seconds(options.drain_seconds))) {
-    log::warning("answers still ran after {} s and were cut", options.drain_seconds);
+  const bool drained = drain(models, server, std::chrono::seconds(options.drain_seconds));
+  signal.on_hangup({});
+  if (!drained) log::warning("answers still ran after {} s and were cut", options.drain_seconds);
+  if (!drained || !manager.idle()) {
     std::fflush(nullptr);
     std::_Exit(0);  // nothing is left to save, and unwinding would wait for what did not end
   }

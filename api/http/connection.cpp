@@ -1,6 +1,7 @@
 // The connection's coroutine. All of it runs on the server's I/O thread.
 #include "api/http/connection.hpp"
 
+#include <algorithm>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -11,11 +12,13 @@
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/string.hpp>
+#include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <cctype>
 #include <exception>
 #include <optional>
+#include <random>
 #include <string>
 #include <utility>
 
@@ -37,6 +40,19 @@ constexpr std::chrono::seconds kLingerTime{2};
 
 // The completion token: wait in the coroutine, and put the error there instead of throwing it.
 auto into(ErrorCode& error) { return net::redirect_error(net::use_awaitable, error); }
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return result;
+}
+
+std::string random_request_id() {
+  thread_local std::mt19937_64 generator{std::random_device{}()};
+  std::array<char, 24> text{};
+  std::snprintf(text.data(), text.size(), "req-%016llx", static_cast<unsigned long long>(generator()));
+  return text.data();
+}
 
 // The body bytes that one connection holds, as a part of the server's sum.
 class BodyShare {
@@ -71,12 +87,14 @@ class ActiveCount {
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Router> router)
+  Connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Site> site)
       : socket_(std::move(socket)),
+        transport_(context.tls ? context.tls->transport(socket_.native_handle())
+                               : plain_transport(socket_.native_handle())),
         timer_(context.io),
         wake_(context.io),
         context_(context),
-        router_(std::move(router)) {
+        site_(std::move(site)) {
     ++context_.connections;
     timer_.expires_at(Clock::time_point::max());
     wake_.expires_at(Clock::time_point::max());
@@ -92,24 +110,41 @@ class Connection : public std::enable_shared_from_this<Connection> {
     bool gone = false;  // nobody is left to tell
     ApiError error;
   };
+  // A request from the end of its header to the end of its answer.
+  struct Incoming {
+    Request request;
+    const Route* route = nullptr;
+    std::string allow;       // of the path; empty where there is no such
+    bool malformed = false;  // the target is no path
+    Clock::time_point begin = Clock::now();
+  };
 
   net::awaitable<bool> serve_one();
   net::awaitable<bool> wait_for_request();
-  net::awaitable<std::optional<Failure>> read_request(Parser& parser, BodyShare& share);
-  std::optional<Failure> failure_of(const ErrorCode& error) const;
-  ExchangePtr begin_exchange(Parser& parser);
+  net::awaitable<std::optional<Failure>> read_header(Parser& parser);
+  net::awaitable<std::optional<Failure>> read_body(Parser& parser, BodyShare& share);
+  net::awaitable<void> refuse(const Incoming& incoming, const ApiError& error);
+  net::awaitable<bool> fill();
+  bool parse(Parser& parser, ErrorCode& error);
+  Failure failure_of(const ErrorCode& error) const;
+  void take_header(Parser& parser, Incoming& incoming) const;
+  ExchangePtr begin_exchange(Incoming& incoming);
   static void run_handler(const Handler& handler, const ExchangePtr& exchange);
   net::awaitable<bool> send_answer(Exchange& exchange, bool keep_alive, unsigned version);
   net::awaitable<bool> send_stream(Exchange& exchange, Framing framing);
   net::awaitable<void> wait_for_output();
+  net::awaitable<bool> ready(Transfer::Result what);
   net::awaitable<bool> send(std::string_view bytes);
   net::awaitable<void> linger();
+  void record(const Request& request, const Incoming& incoming, int status, TokenCounts tokens) const;
   void set_deadline(Clock::duration from_now);
   void arm();
   void watch(const ExchangePtr& exchange);
   bool read_ahead();
+  void keep(std::size_t bytes);
 
   net::ip::tcp::socket socket_;
+  const std::unique_ptr<Transport> transport_;
   beast::flat_buffer buffer_;
   // One timer a connection: operations only move the deadline. (Beast's tcp_stream closes the socket at a time-out, and
   // the client would never read its 408.)
@@ -118,7 +153,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool timed_out_ = false;
   net::steady_timer wake_;  // never expires; cancelled when the exchange has output
   ServerContext& context_;
-  std::shared_ptr<const Router> router_;
+  std::shared_ptr<const Site> site_;
   ExchangePtr current_;
 };
 
@@ -128,6 +163,7 @@ net::awaitable<void> Connection::run() {
   socket_.non_blocking(true, ignored);
   while (co_await serve_one()) {
   }
+  transport_->close();
   socket_.shutdown(net::ip::tcp::socket::shutdown_both, ignored);
 }
 
@@ -138,16 +174,27 @@ net::awaitable<bool> Connection::serve_one() {
   parser.header_limit(context_.options.max_header_bytes);
   parser.body_limit(context_.options.max_body_bytes);
   BodyShare share(context_);
-  if (const auto failure = co_await read_request(parser, share)) {
-    if (failure->gone) co_return false;
-    if (co_await send(closing_answer(error_response(failure->error)))) co_await linger();
+  Incoming incoming;
+  std::optional<Failure> failure = co_await read_header(parser);
+  if (!failure) {
+    take_header(parser, incoming);
+    if (incoming.route && site_->admit) {
+      if (const auto refusal = site_->admit(incoming.request, *incoming.route)) failure = Failure{false, *refusal};
+    }
+  }
+  if (!failure) failure = co_await read_body(parser, share);
+  if (failure) {
+    if (!failure->gone) co_await refuse(incoming, failure->error);
     co_return false;
   }
+  incoming.request.body = std::move(parser.get().body());
   const bool keep_alive = parser.keep_alive();
   const unsigned version = parser.get().version();
   const ActiveCount count(context_);
-  current_ = begin_exchange(parser);
+  current_ = begin_exchange(incoming);
   const bool sent = co_await send_answer(*current_, keep_alive, version);
+  const bool cut = current_->cancelled() || !current_->head();
+  record(current_->request(), incoming, cut ? 499 : current_->head()->status, current_->tokens());
   current_.reset();
   ErrorCode ignored;
   socket_.cancel(ignored);  // the watch
@@ -156,26 +203,66 @@ net::awaitable<bool> Connection::serve_one() {
 
 net::awaitable<bool> Connection::wait_for_request() {
   if (buffer_.size() > 0) co_return true;
-  ErrorCode error;
   set_deadline(context_.options.idle_timeout);
-  const auto size = co_await socket_.async_read_some(buffer_.prepare(4096), into(error));
-  buffer_.commit(size);
+  co_return co_await fill();
+}
+
+// Waits for bytes and appends them to buffer_. False at the end of the connection and at the deadline.
+net::awaitable<bool> Connection::fill() {
+  for (;;) {
+    const Transfer transfer = transport_->read(context_.scratch.data(), context_.scratch.size());
+    if (transfer.result == Transfer::Result::kDone) {
+      keep(transfer.bytes);
+      co_return true;
+    }
+    if (!co_await ready(transfer.result)) co_return false;
+  }
+}
+
+// Appends what lies in the scratch buffer to buffer_.
+void Connection::keep(std::size_t bytes) {
+  net::buffer_copy(buffer_.prepare(bytes), net::buffer(context_.scratch.data(), bytes));
+  buffer_.commit(bytes);
+}
+
+// Waits until the call that answered `what` may be repeated; false where that will not be.
+net::awaitable<bool> Connection::ready(Transfer::Result what) {
+  if (what == Transfer::Result::kClosed || timed_out_) co_return false;
+  ErrorCode error;
+  const auto kind =
+      what == Transfer::Result::kRead ? net::ip::tcp::socket::wait_read : net::ip::tcp::socket::wait_write;
+  co_await socket_.async_wait(kind, into(error));
   co_return !error;
 }
 
-net::awaitable<std::optional<Connection::Failure>> Connection::read_request(Parser& parser, BodyShare& share) {
+// Gives the parser what buffer_ holds. False where it needs more.
+bool Connection::parse(Parser& parser, ErrorCode& error) {
+  const auto used = parser.put(buffer_.data(), error);
+  buffer_.consume(used);
+  if (error != beast::http::error::need_more) return true;
+  error = {};
+  return false;
+}
+
+net::awaitable<std::optional<Connection::Failure>> Connection::read_header(Parser& parser) {
   ErrorCode error;
   set_deadline(context_.options.header_timeout);
-  co_await beast::http::async_read_header(socket_, buffer_, parser, into(error));
+  while (!parse(parser, error) || (!error && !parser.is_header_done())) {
+    if (!co_await fill()) co_return failure_of(error);
+  }
   if (error) co_return failure_of(error);
+  co_return std::nullopt;
+}
 
+net::awaitable<std::optional<Connection::Failure>> Connection::read_body(Parser& parser, BodyShare& share) {
+  ErrorCode error;
   if (beast::iequals(parser.get()[beast::http::field::expect], "100-continue") && !parser.is_done()) {
     if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n")) co_return Failure{true, {}};
   }
   parser.eager(true);
   set_deadline(context_.options.body_timeout);
   while (!parser.is_done()) {
-    co_await beast::http::async_read_some(socket_, buffer_, parser, into(error));
+    if ((buffer_.size() == 0 || !parse(parser, error)) && !co_await fill()) co_return failure_of(error);
     if (error) co_return failure_of(error);
     if (!share.set(parser.get().body().size())) {
       co_return Failure{false, {503, "the server holds too many request bodies; try again", "", "overloaded"}};
@@ -184,7 +271,8 @@ net::awaitable<std::optional<Connection::Failure>> Connection::read_request(Pars
   co_return std::nullopt;
 }
 
-std::optional<Connection::Failure> Connection::failure_of(const ErrorCode& error) const {
+// `error` is empty where the connection ended or its time was up.
+Connection::Failure Connection::failure_of(const ErrorCode& error) const {
   using Http = beast::http::error;
   const auto say = [](int status, std::string message, const char* code) {
     return Failure{false, {status, std::move(message), "", code}};
@@ -198,43 +286,69 @@ std::optional<Connection::Failure> Connection::failure_of(const ErrorCode& error
     const std::string limit = std::to_string(context_.options.max_header_bytes);
     return say(431, "the request header is larger than " + limit + " bytes", "header_too_large");
   }
-  if (error == Http::end_of_stream || error == Http::partial_message) return Failure{true, {}};
-  if (error.category() == make_error_code(Http::bad_method).category()) {
+  if (error && error.category() == make_error_code(Http::bad_method).category()) {
     return say(400, "malformed HTTP request: " + error.message(), "bad_http");
   }
   return Failure{true, {}};
 }
 
-ExchangePtr Connection::begin_exchange(Parser& parser) {
-  auto& message = parser.get();
-  Request request{std::string(message.method_string()), "", "", std::move(message.body())};
+void Connection::take_header(Parser& parser, Incoming& incoming) const {
+  const auto& message = parser.get();
+  Request& request = incoming.request;
+  request.method = message.method_string();
+  for (const auto& field : message) request.headers.emplace_back(lower(field.name_string()), field.value());
+  const std::string* id = request.header("x-request-id");
+  request.id = id && is_request_id(*id) ? *id : random_request_id();
   const auto path = decode_path(message.target());
+  incoming.malformed = !path;
   request.path = path.value_or("");
-  Router::Match match = router_->find(request.method, request.path);
+  Router::Match match = site_->router.find(request.method, request.path);
   request.parameter = std::move(match.parameter);
-  const std::string where = request.method + " " + request.path;
+  incoming.route = match.route;
+  incoming.allow = std::move(match.allow);
+}
 
+// Answers before the body was read, or instead of reading it; the connection ends.
+net::awaitable<void> Connection::refuse(const Incoming& incoming, const ApiError& error) {
+  record(incoming.request, incoming, error.status, {});
+  HeaderOptions options;
+  options.cors_origin = context_.options.cors_origin;
+  options.request_id = incoming.request.id;
+  if (co_await send(closing_answer(error_response(error), options))) co_await linger();
+}
+
+void Connection::record(const Request& request, const Incoming& incoming, int status, TokenCounts tokens) const {
+  if (!context_.options.on_answer) return;
+  const std::chrono::duration<double> seconds = Clock::now() - incoming.begin;
+  context_.options.on_answer(
+      {request, incoming.route ? incoming.route->pattern : std::string_view(), status, tokens, seconds.count()});
+}
+
+ExchangePtr Connection::begin_exchange(Incoming& incoming) {
   auto exchange = std::make_shared<Exchange>(
-      std::move(request), [&io = context_.io](Exchange::Task task) { net::post(io, std::move(task)); },
+      std::move(incoming.request), [&io = context_.io](Exchange::Task task) { net::post(io, std::move(task)); },
       context_.options.max_unsent_bytes);
   exchange->on_output([self = weak_from_this()] {
     if (const auto alive = self.lock()) alive->wake_.cancel();
   });
-  if (match.route && match.route->where == Where::kWorker) {
-    net::post(context_.workers,
-              [router = router_, route = match.route, exchange] { run_handler(route->handler, exchange); });
-  } else if (match.route) {
-    run_handler(match.route->handler, exchange);
-  } else if (!path) {
-    exchange->respond(error_response({400, "malformed request target", "", "bad_http"}));
-  } else if (match.allow.empty()) {
-    exchange->respond(error_response({404, "no such path: " + where, "", "unknown_url"}));
+  const Route* route = incoming.route;
+  if (route && route->where == Where::kWorker) {
+    net::post(context_.workers, [site = site_, route, exchange] { run_handler(route->handler, exchange); });
+  } else if (route) {
+    run_handler(route->handler, exchange);
   } else {
-    const bool options = exchange->request().method == "OPTIONS";
-    Response response = options ? Response{204, "", "", {}}
-                                : error_response({405, "method not allowed: " + where, "", "method_not_allowed"});
-    response.headers.emplace_back("Allow", match.allow);
-    exchange->respond(std::move(response));
+    const std::string where = exchange->request().method + " " + exchange->request().path;
+    if (incoming.malformed) {
+      exchange->respond(error_response({400, "malformed request target", "", "bad_http"}));
+    } else if (incoming.allow.empty()) {
+      exchange->respond(error_response({404, "no such path: " + where, "", "unknown_url"}));
+    } else {
+      const bool options = exchange->request().method == "OPTIONS";
+      Response response = options ? Response{204, "", "", {}}
+                                  : error_response({405, "method not allowed: " + where, "", "method_not_allowed"});
+      response.headers.emplace_back("Allow", incoming.allow);
+      exchange->respond(std::move(response));
+    }
   }
   if (!exchange->head()) watch(exchange);
   return exchange;
@@ -260,7 +374,8 @@ net::awaitable<bool> Connection::send_answer(Exchange& exchange, bool keep_alive
   if (exchange.cancelled()) co_return false;
 
   const Response& head = *exchange.head();
-  HeaderOptions options{Framing::kLength, keep_alive && !context_.closing, context_.options.cors_origin};
+  HeaderOptions options{Framing::kLength, keep_alive && !context_.closing, context_.options.cors_origin,
+                        exchange.request().id};
   if (exchange.streaming()) {
     options.framing = version >= 11 ? Framing::kChunked : Framing::kClose;
     options.keep_alive = options.keep_alive && version >= 11;
@@ -298,24 +413,29 @@ net::awaitable<void> Connection::wait_for_output() {
 }
 
 net::awaitable<bool> Connection::send(std::string_view bytes) {
+  set_deadline(context_.options.write_timeout);
   while (!bytes.empty()) {
-    ErrorCode error;
-    set_deadline(context_.options.write_timeout);
-    const auto size = co_await socket_.async_write_some(net::buffer(bytes.data(), bytes.size()), into(error));
-    if (error) co_return false;
-    bytes.remove_prefix(size);
+    const Transfer transfer = transport_->write(bytes.data(), bytes.size());
+    if (transfer.result == Transfer::Result::kDone) {
+      bytes.remove_prefix(transfer.bytes);
+      set_deadline(context_.options.write_timeout);
+    } else if (!co_await ready(transfer.result)) {
+      co_return false;
+    }
   }
   co_return true;
 }
 
 // A close with unread bytes resets the connection, and the refusal may be lost on its way.
 net::awaitable<void> Connection::linger() {
-  ErrorCode error;
-  socket_.shutdown(net::ip::tcp::socket::shutdown_send, error);
+  transport_->close();
+  ErrorCode ignored;
+  socket_.shutdown(net::ip::tcp::socket::shutdown_send, ignored);
   set_deadline(kLingerTime);
-  std::string drop(64u << 10, '\0');
-  for (std::size_t bytes = 0; !error && bytes < kLingerBytes;) {
-    bytes += co_await socket_.async_read_some(net::buffer(drop), into(error));
+  for (std::size_t bytes = 0; bytes < kLingerBytes;) {
+    const Transfer transfer = transport_->read(context_.scratch.data(), context_.scratch.size());
+    bytes += transfer.bytes;
+    if (transfer.result != Transfer::Result::kDone && !co_await ready(transfer.result)) break;
   }
 }
 
@@ -350,16 +470,18 @@ void Connection::watch(const ExchangePtr& exchange) {
 
 // Keeps what a pipelining client sends for the next request. False at the end of the connection.
 bool Connection::read_ahead() {
-  ErrorCode error;
-  const auto size = socket_.read_some(buffer_.prepare(4096), error);
-  buffer_.commit(size);
-  return !error || error == net::error::would_block;
+  while (buffer_.size() < kReadAheadBytes) {
+    const Transfer transfer = transport_->read(context_.scratch.data(), context_.scratch.size());
+    if (transfer.result != Transfer::Result::kDone) return transfer.result != Transfer::Result::kClosed;
+    keep(transfer.bytes);
+  }
+  return true;
 }
 
 }  // namespace
 
-void serve_connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Router> router) {
-  auto connection = std::make_shared<Connection>(std::move(socket), context, std::move(router));
+void serve_connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Site> site) {
+  auto connection = std::make_shared<Connection>(std::move(socket), context, std::move(site));
   net::co_spawn(
       context.io, [connection]() { return connection->run(); }, net::detached);
 }

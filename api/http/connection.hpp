@@ -2,6 +2,7 @@
 // Includes Asio; only the server's own translation units include this.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -11,24 +12,33 @@
 #include <memory>
 
 #include "api/http/server.hpp"
+#include "api/http/transport.hpp"
 
 namespace nacelle::http {
 
 // What all connections of a server share. But for the atomics it belongs to the I/O thread.
 struct ServerContext {
-  explicit ServerContext(ServerOptions o) : options(std::move(o)), workers(options.workers) {}
+  // Throws Error where the TLS files cannot be used.
+  explicit ServerContext(ServerOptions o)
+      : options(std::move(o)), tls(Tls::make(options.tls_certificate, options.tls_key)), workers(options.workers) {}
 
   const ServerOptions options;
-  std::atomic<std::size_t> active{0};
+  const std::unique_ptr<Tls> tls;  // null: plain HTTP
+  std::atomic<std::size_t> active{0}, connections{0};
   std::atomic<bool> closing{false};
-  std::size_t connections = 0;
-  std::uint64_t buffered_bytes = 0;  // of request bodies
+  std::array<char, 64 << 10> scratch;  // of one read: an idle connection holds no buffer
+  std::uint64_t buffered_bytes = 0;    // of request bodies
   boost::asio::thread_pool workers;
   boost::asio::io_context io{1};  // the last member: what its pending work holds refers to the others
 };
 
+// What an address serves.
+struct Site {
+  Router router;
+  Admit admit;
+};
+
 // Takes the socket over. Counts itself in context.connections while it lives.
-void serve_connection(boost::asio::ip::tcp::socket socket, ServerContext& context,
-                      std::shared_ptr<const Router> router);
+void serve_connection(boost::asio::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Site> site);
 
 }  // namespace nacelle::http

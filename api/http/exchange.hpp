@@ -34,6 +34,9 @@ class Exchange {
   // `callback` runs once, when the client has gone or reads too slowly: at once where that has happened already.
   void on_cancel(Task callback);
   bool cancelled() const noexcept { return cancelled_; }
+  // For the log's line of this request; the last call counts.
+  void set_tokens(TokenCounts tokens) noexcept { tokens_ = tokens; }
+  TokenCounts tokens() const noexcept { return tokens_; }
 
   // ---- The connection's side. ----
   // `callback` runs whenever there is something new to send, and on a cancel.
@@ -54,6 +57,7 @@ class Exchange {
   Task output_, cancel_;
   Response head_;
   std::string unsent_;
+  TokenCounts tokens_;
   bool answered_ = false, streaming_ = false, finished_ = false, cancelled_ = false;
 };
 

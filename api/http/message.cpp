@@ -7,6 +7,8 @@ namespace nacelle::http {
 namespace {
 
 const char* error_type(int status) {
+  if (status == 401) return "authentication_error";
+  if (status == 403) return "permission_error";
   if (status == 429) return "rate_limit_error";
   return status >= 500 ? "server_error" : "invalid_request_error";
 }
@@ -16,6 +18,13 @@ nlohmann::ordered_json text_or_null(const std::string& text) {
 }
 
 }  // namespace
+
+const std::string* Request::header(std::string_view name) const noexcept {
+  for (const auto& [key, value] : headers) {
+    if (key == name) return &value;
+  }
+  return nullptr;
+}
 
 std::string error_body(const ApiError& error) {
   const nlohmann::ordered_json body = {{"error",
@@ -29,6 +38,7 @@ std::string error_body(const ApiError& error) {
 
 Response error_response(const ApiError& error) {
   Response response{error.status, error_body(error), "application/json", {}};
+  if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   if (error.status == 429 || error.status == 503)
     response.headers.emplace_back("Retry-After", std::to_string(error.retry_after));
   return response;

@@ -1,7 +1,9 @@
 // An HTTP request and its answer as the handlers see them. Plain data, no Boost.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,17 @@ struct Request {
   std::string path;       // percent-decoded, without the query
   std::string parameter;  // what stands in the place of {name} in the route's pattern
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;  // names in lower case, in the client's order
+  std::string id;                                            // of X-Request-Id, or one of our own
+  std::string client;                                        // name of the API key; empty without keys
+
+  // nullptr where there is none of that name (in lower case).
+  const std::string* header(std::string_view name) const noexcept;
+};
+
+// What one request took, for logs.
+struct TokenCounts {
+  std::uint64_t prompt = 0, completion = 0;
 };
 
 struct Response {

@@ -20,11 +20,15 @@ Handler answer(std::function<Response(const Request&)> make);
 // others.
 enum class Where { kIoThread, kWorker };
 
+// Who may call a route where keys are asked for: anybody, a key with the role infer, or one with the role manage.
+enum class Access { kOpen, kInfer, kManage };
+
 struct Route {
   std::string method;
   std::string pattern;  // "/v1/models", or "/v1/models/{id}": a {name} at the end takes all that is left, slashes too
   Handler handler;
   Where where = Where::kIoThread;
+  Access access = Access::kInfer;
 };
 
 class Router {
@@ -38,6 +42,7 @@ class Router {
   };
   // HEAD finds the route of GET.
   Match find(std::string_view method, std::string_view path) const;
+  const std::vector<Route>& routes() const noexcept { return routes_; }
 
  private:
   std::vector<Route> routes_;

@@ -29,18 +29,18 @@ class Server::Impl {
     context.workers.join();
   }
 
-  std::uint16_t listen(const std::string& host, std::uint16_t port, Router routes);
+  std::uint16_t listen(const std::string& host, std::uint16_t port, Site site);
 
   ServerContext context;
 
  private:
-  net::awaitable<void> accept(tcp::acceptor acceptor, std::shared_ptr<const Router> router);
+  net::awaitable<void> accept(tcp::acceptor acceptor, std::shared_ptr<const Site> site);
 
   net::executor_work_guard<net::io_context::executor_type> work_{context.io.get_executor()};
   std::thread thread_;
 };
 
-std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, Router routes) {
+std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, Site site) {
   const std::string where = host + ":" + std::to_string(port);
   const auto refuse = [&](const boost::system::error_code& error) {
     if (error) throw Error(ErrorKind::kUnavailable, "cannot listen on " + where + ": " + error.message(), "port");
@@ -60,12 +60,12 @@ std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, 
   acceptor.listen(net::socket_base::max_listen_connections, error);
   refuse(error);
   const std::uint16_t bound = acceptor.local_endpoint().port();
-  auto router = std::make_shared<const Router>(std::move(routes));
-  net::co_spawn(context.io, accept(std::move(acceptor), std::move(router)), net::detached);
+  auto shared = std::make_shared<const Site>(std::move(site));
+  net::co_spawn(context.io, accept(std::move(acceptor), std::move(shared)), net::detached);
   return bound;
 }
 
-net::awaitable<void> Server::Impl::accept(tcp::acceptor acceptor, std::shared_ptr<const Router> router) {
+net::awaitable<void> Server::Impl::accept(tcp::acceptor acceptor, std::shared_ptr<const Site> site) {
   net::steady_timer pause(context.io);
   for (;;) {
     boost::system::error_code error;
@@ -75,7 +75,7 @@ net::awaitable<void> Server::Impl::accept(tcp::acceptor acceptor, std::shared_pt
       pause.expires_after(std::chrono::milliseconds(100));
       co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
     } else if (context.connections < context.options.max_connections) {
-      serve_connection(std::move(socket), context, router);
+      serve_connection(std::move(socket), context, site);
     } else {
       socket.non_blocking(true, error);
       socket.write_some(net::buffer(closing_answer(error_response({503, "too many connections", "", "overloaded"}))),
@@ -87,12 +87,18 @@ net::awaitable<void> Server::Impl::accept(tcp::acceptor acceptor, std::shared_pt
 Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 Server::~Server() = default;
 
-std::uint16_t Server::listen(const std::string& host, std::uint16_t port, Router routes) {
-  return impl_->listen(host, port, std::move(routes));
+std::uint16_t Server::listen(const std::string& host, std::uint16_t port, Router routes, Admit admit) {
+  return impl_->listen(host, port, {std::move(routes), std::move(admit)});
 }
 
 void Server::close_after_answers() { impl_->context.closing = true; }
 
 std::size_t Server::active() const noexcept { return impl_->context.active; }
+
+std::size_t Server::connections() const noexcept { return impl_->context.connections; }
+
+void Server::reload_tls() {
+  if (impl_->context.tls) impl_->context.tls->reload();
+}
 
 }  // namespace nacelle::http

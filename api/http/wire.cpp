@@ -1,5 +1,6 @@
 #include "api/http/wire.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
@@ -16,16 +17,22 @@ struct Reason {
 
 constexpr Reason kReasons[] = {
     {200, "OK"},
+    {202, "Accepted"},
     {204, "No Content"},
     {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
     {408, "Request Timeout"},
+    {409, "Conflict"},
     {413, "Content Too Large"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
+    {501, "Not Implemented"},
     {503, "Service Unavailable"},
+    {507, "Insufficient Storage"},
 };
 
 const char* reason_of(int status) {
@@ -66,17 +73,21 @@ std::string header_text(const Response& response, const HeaderOptions& options) 
     add("Content-Length", std::to_string(response.body.size()));
   }
   add("Connection", options.keep_alive ? "keep-alive" : "close");
+  if (!options.request_id.empty()) add("X-Request-Id", options.request_id);
   for (const auto& [name, value] : response.headers) add(name, value);
   if (!options.cors_origin.empty()) {
     add("Access-Control-Allow-Origin", options.cors_origin);
-    add("Access-Control-Allow-Headers", "Authorization, Content-Type");
+    add("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent");
     add("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    add("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
   }
   return text += "\r\n";
 }
 
-std::string closing_answer(const Response& response) {
-  return header_text(response, {Framing::kLength, false, {}}) + response.body;
+std::string closing_answer(const Response& response, HeaderOptions options) {
+  options.framing = Framing::kLength;
+  options.keep_alive = false;
+  return header_text(response, options) + response.body;
 }
 
 std::string chunk(std::string_view data) {
@@ -86,6 +97,26 @@ std::string chunk(std::string_view data) {
   text.reserve(static_cast<std::size_t>(length) + data.size() + 2);
   text.append(size.data(), static_cast<std::size_t>(length)).append(data).append("\r\n");
   return text;
+}
+
+bool is_request_id(std::string_view text) noexcept {
+  return !text.empty() && text.size() <= 128 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+}
+
+std::string_view trace_id(std::string_view traceparent) noexcept {
+  constexpr std::string_view kShape = "hh-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
+  if (traceparent.size() < kShape.size()) return {};
+  for (std::size_t i = 0; i < kShape.size(); ++i) {
+    const char c = traceparent[i];
+    const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+    if (kShape[i] == 'h' ? !hex : c != '-') return {};
+  }
+  // A later version may append "-more"; version 00 may not, and ff is none.
+  const bool longer = traceparent.size() > kShape.size();
+  if (traceparent.starts_with("ff") || (longer && (traceparent.starts_with("00") || traceparent[55] != '-'))) return {};
+  const std::string_view id = traceparent.substr(3, 32);
+  return id.find_first_not_of('0') == std::string_view::npos ? std::string_view() : id;
 }
 
 std::optional<std::string> decode_path(std::string_view target) {

@@ -18,18 +18,26 @@ enum class Framing {
 struct HeaderOptions {
   Framing framing = Framing::kLength;
   bool keep_alive = true;
-  std::string_view cors_origin;  // empty: none
+  std::string_view cors_origin;      // empty: none
+  std::string_view request_id = {};  // of X-Request-Id; empty: none
 };
 
 // Status line and header fields, with the empty line.
 std::string header_text(const Response& response, const HeaderOptions& options);
 
-// The whole of an answer after which the connection closes.
-std::string closing_answer(const Response& response);
+// The whole of an answer after which the connection closes. Of the options, framing and keep_alive do not count.
+std::string closing_answer(const Response& response, HeaderOptions options = {});
 
 // `data` framed as one chunk. An empty chunk would end the answer: `data` must not be empty.
 std::string chunk(std::string_view data);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
+
+// A client's X-Request-Id as it may stand in our logs and headers: 1 to 128 visible ASCII characters.
+bool is_request_id(std::string_view text) noexcept;
+
+// The trace id of a W3C traceparent ("00-<32 hex>-<16 hex>-<2 hex>", also of later versions); empty where it is
+// malformed or all zeros.
+std::string_view trace_id(std::string_view traceparent) noexcept;
 
 // The percent-decoded path of "/v1/models/a%2Fb?x=1" or "http://host/v1"; nullopt where it is malformed.
 std::optional<std::string> decode_path(std::string_view target);

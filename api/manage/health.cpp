@@ -18,6 +18,7 @@ Response ready(const openai::ServedModels& models) {
     case State::kReady: return {200, R"({"status": "ready"})", "application/json", {}};
     case State::kLoading: return {503, R"({"status": "loading"})", "application/json", {}};
     case State::kLost: return {503, R"({"status": "device lost"})", "application/json", {}};
+    case State::kEmpty: return {503, R"({"status": "no model"})", "application/json", {}};
     case State::kDraining: break;
   }
   return {503, R"({"status": "draining"})", "application/json", {}};
@@ -31,7 +32,8 @@ Response version_of(const openai::ServedModels&) {
 
 std::vector<http::Route> health_routes(const openai::ServedModels& models) {
   const auto get = [&models](const char* path, Response (*make)(const openai::ServedModels&)) -> http::Route {
-    return {"GET", path, http::answer([&models, make](const Request&) { return make(models); })};
+    return {"GET", path, http::answer([&models, make](const Request&) { return make(models); }), http::Where::kIoThread,
+            http::Access::kOpen};
   };
   return {
       get("/livez", live),         get("/readyz", ready), get("/v2/health/live", live), get("/v2/health/ready", ready),

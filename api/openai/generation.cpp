@@ -40,6 +40,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void finish_if_done();
   void fail(const http::ApiError& error);
   void cancel();
+  void count_tokens();
   Usage total_usage() const;
 
   const http::ExchangePtr exchange_;
@@ -83,6 +84,7 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
 
   GenerationRequest request = plan_.body.request;
   request.id = head_.id;
+  request.client = exchange_->request().client;
   request.prompt = plan_.prompts[prompt];
   if (request.sampling.seed) *request.sampling.seed += copy;  // n equal answers would be of no use
   choice.id = model_->engine.submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
@@ -132,6 +134,7 @@ void Generation::send(const std::string& json) { exchange_->write("data: " + jso
 void Generation::finish_if_done() {
   if (running_ > 0) return;
   over_ = true;
+  count_tokens();
   if (!plan_.body.stream) {
     std::vector<ChoicePart> parts;
     for (Choice& choice : choices_) parts.push_back(std::move(choice.whole));
@@ -152,9 +155,16 @@ void Generation::fail(const http::ApiError& error) {
 
 void Generation::cancel() {
   if (std::exchange(over_, true)) return;
+  count_tokens();
   for (const Choice& choice : choices_) {
     if (choice.id != 0) model_->engine.cancel(choice.id);
   }
+}
+
+// For the log's line of the request.
+void Generation::count_tokens() {
+  const Usage usage = total_usage();
+  exchange_->set_tokens({usage.prompt_tokens, usage.completion_tokens});
 }
 
 // A prompt counts once, however many answers it gets.

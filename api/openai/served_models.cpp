@@ -27,12 +27,37 @@ std::string fingerprint_of(const Model& model) {
 
 }  // namespace
 
-ServedModel::ServedModel(std::shared_ptr<Model> loaded, EngineOptions options)
-    : model(loaded), created(std::time(nullptr)), fingerprint(fingerprint_of(*loaded)), engine(loaded, std::move(options)) {}
+ServedModel::ServedModel(std::shared_ptr<Model> loaded, EngineOptions options, std::string from)
+    : model(loaded),
+      source(std::move(from)),
+      created(std::time(nullptr)),
+      fingerprint(fingerprint_of(*loaded)),
+      engine(loaded, std::move(options)) {}
 
 void ServedModels::add(ServedModelPtr model) {
   const std::lock_guard lock(mutex_);
+  for (const ServedModelPtr& other : models_) {
+    if (other->name() == model->name()) {
+      throw http::RequestError(
+          {409, "a model called '" + model->name() + "' is served already", "name", "model_exists"});
+    }
+  }
   models_.push_back(std::move(model));
+}
+
+ServedModelPtr ServedModels::remove(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  const auto found = locate(name);
+  ServedModelPtr model = *found;
+  models_.erase(found);
+  return model;
+}
+
+ServedModelPtr ServedModels::replace(ServedModelPtr model) {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.begin() + (locate(model->name()) - models_.cbegin());
+  std::swap(*found, model);
+  return model;
 }
 
 void ServedModels::set_state(State state) {
@@ -42,10 +67,11 @@ void ServedModels::set_state(State state) {
 
 ServedModels::State ServedModels::state() const {
   const std::lock_guard lock(mutex_);
-  const bool lost = !models_.empty() && std::none_of(models_.begin(), models_.end(), [](const ServedModelPtr& model) {
-    return model->engine.can_serve();
-  });
-  return state_ == State::kReady && lost ? State::kLost : state_;
+  if (state_ != State::kReady) return state_;
+  if (models_.empty()) return State::kEmpty;
+  const bool lost = std::none_of(models_.begin(), models_.end(),
+                                 [](const ServedModelPtr& model) { return model->engine.can_serve(); });
+  return lost ? State::kLost : State::kReady;
 }
 
 std::vector<ServedModelPtr> ServedModels::list() const {
@@ -55,12 +81,17 @@ std::vector<ServedModelPtr> ServedModels::list() const {
 
 ServedModelPtr ServedModels::find(std::string_view name) const {
   const std::lock_guard lock(mutex_);
+  return *locate(name);
+}
+
+std::vector<ServedModelPtr>::const_iterator ServedModels::locate(std::string_view name) const {
   const bool first = name.empty() || name == "default";
-  for (const ServedModelPtr& model : models_) {
-    if (first || model->name() == name) return model;
-  }
+  const auto found = std::find_if(models_.begin(), models_.end(),
+                                  [&](const ServedModelPtr& model) { return first || model->name() == name; });
+  if (found != models_.end()) return found;
   if (state_ == State::kLoading)
     throw http::RequestError({503, "the model is still loading", "model", "model_loading"});
+  if (first) throw http::RequestError({503, "no model is loaded", "model", "no_model"});
   throw http::RequestError(
       {404, "the model '" + std::string(name.substr(0, 200)) + "' does not exist", "model", "model_not_found"});
 }

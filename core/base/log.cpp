@@ -10,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -77,6 +78,25 @@ std::string render(Format format, std::string_view message, std::string_view com
   return line;
 }
 
+void append_field(std::string& line, Format format, const Field& field) {
+  if (!field.is_number() && field.text().empty()) return;
+  const bool json = format == Format::kJson;
+  line += json ? ",\"" : " ";
+  line += field.name();
+  line += json ? "\":" : "=";
+  if (field.is_number()) {
+    const bool whole = field.number() == static_cast<double>(static_cast<std::int64_t>(field.number()));
+    line +=
+        whole ? fmt::format("{}", static_cast<std::int64_t>(field.number())) : fmt::format("{:.3f}", field.number());
+    return;
+  }
+  // As text, quotes keep apart what has spaces or could pass for another field.
+  const bool quotes = json || field.text().find_first_of(" =\"") != std::string_view::npos;
+  if (quotes) line += '"';
+  append_escaped(line, field.text(), quotes);
+  if (quotes) line += '"';
+}
+
 }  // namespace
 
 Level parse_level(std::string_view name) {
@@ -99,16 +119,31 @@ void configure(Level level, Format format) {
 
 bool enabled(Level level) noexcept { return level >= logger().level.load(std::memory_order_relaxed); }
 
-void write(Level level, std::string_view message, std::string_view component) noexcept {
+namespace {
+
+void write_line(Level level, std::string_view message, std::string_view component,
+                std::initializer_list<Field> fields) noexcept {
   if (level >= Level::kOff || !enabled(level)) return;
   try {
     Logger& to = logger();
+    const Format format = to.format.load(std::memory_order_relaxed);
+    std::string line = render(format, message, component);
+    for (const Field& field : fields) append_field(line, format, field);
     // Our levels are spdlog's up to `error`, which it calls err.
-    to.spd.log(static_cast<spdlog::level::level_enum>(level),
-               spdlog::string_view_t(render(to.format.load(std::memory_order_relaxed), message, component)));
+    to.spd.log(static_cast<spdlog::level::level_enum>(level), spdlog::string_view_t(line));
   } catch (...) {
     // A log that cannot be written must not take its caller down.
   }
+}
+
+}  // namespace
+
+void write(Level level, std::string_view message, std::string_view component) noexcept {
+  write_line(level, message, component, {});
+}
+
+void event(Level level, std::string_view message, std::initializer_list<Field> fields) noexcept {
+  write_line(level, message, {}, fields);
 }
 
 namespace detail {

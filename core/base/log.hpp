@@ -4,7 +4,9 @@
 
 #include <fmt/core.h>
 
+#include <initializer_list>
 #include <string_view>
+#include <type_traits>
 
 namespace nacelle::log {
 
@@ -23,6 +25,28 @@ bool enabled(Level level) noexcept;
 // `component` names the plugin that speaks; empty for the host itself. Control characters are escaped: a message cannot
 // forge a second line. Never throws.
 void write(Level level, std::string_view message, std::string_view component = {}) noexcept;
+
+// A field of event(): text, or a number. Empty text is left out.
+class Field {
+ public:
+  Field(std::string_view name, std::string_view text) : name_(name), text_(text) {}
+  template <class Number>
+  requires std::is_arithmetic_v<Number> Field(std::string_view name, Number number)
+      : name_(name), number_(static_cast<double>(number)), is_number_(true) {}
+
+  std::string_view name() const noexcept { return name_; }
+  std::string_view text() const noexcept { return text_; }
+  double number() const noexcept { return number_; }
+  bool is_number() const noexcept { return is_number_; }
+
+ private:
+  std::string_view name_, text_;
+  double number_ = 0;
+  bool is_number_ = false;
+};
+
+// What programs read: "message name=value ..." as text, members of the object as JSON. Never throws.
+void event(Level level, std::string_view message, std::initializer_list<Field> fields) noexcept;
 
 namespace detail {
 void write_format(Level level, fmt::string_view format, fmt::format_args arguments) noexcept;

@@ -17,6 +17,7 @@
 #include "core/engine/scheduler.hpp"
 #include "core/engine/service_rate.hpp"
 #include "core/engine/step.hpp"
+#include "core/engine/timing.hpp"
 
 namespace nacelle {
 
@@ -28,6 +29,7 @@ class Engine::Loop {
   ~Loop();
   RequestId submit(GenerationRequest request, EventSink sink);
   void cancel(RequestId id);
+  void cancel_all();
   bool drain(std::chrono::milliseconds deadline);
   EngineStats stats() const;
 
@@ -41,7 +43,8 @@ class Engine::Loop {
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason);
   void fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error);
   void fail_all(std::string error);
-  void leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter);
+  void leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter, bool by_length = false);
+  void count_time(Clock::time_point begin, Clock::time_point ready);
   void fail_late();
   void check(const GenerationRequest& request) const;
   void check_room(const std::string& client);
@@ -57,6 +60,8 @@ class Engine::Loop {
   std::vector<bool> host_adjusted_;
   std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
   Clock::time_point next_deadline_ = Clock::time_point::max();
+  EngineTiming timing_;
+  Clock::time_point now_;  // when the device finished this step
 
   mutable std::mutex mutex_;
   std::condition_variable wake_, idle_;
@@ -67,7 +72,7 @@ class Engine::Loop {
   std::unordered_map<std::string, std::size_t> alive_of_;  // by client
   ServiceRate rate_;
   RequestId next_id_ = 1;
-  bool draining_ = false, stopping_ = false;
+  bool draining_ = false, stopping_ = false, cancel_all_ = false;
   std::string lost_;  // why the device cannot be used any more
   EngineStats stats_;
   std::thread thread_;
@@ -172,6 +177,12 @@ void Engine::Loop::cancel(RequestId id) {
   wake_.notify_one();
 }
 
+void Engine::Loop::cancel_all() {
+  std::lock_guard lock(mutex_);
+  cancel_all_ = true;
+  wake_.notify_one();
+}
+
 bool Engine::Loop::drain(std::chrono::milliseconds deadline) {
   std::unique_lock lock(mutex_);
   draining_ = true;
@@ -179,8 +190,18 @@ bool Engine::Loop::drain(std::chrono::milliseconds deadline) {
 }
 
 EngineStats Engine::Loop::stats() const {
-  std::lock_guard lock(mutex_);
-  return stats_;
+  EngineStats stats;
+  {
+    std::lock_guard lock(mutex_);
+    stats = stats_;
+    stats.waiting += static_cast<std::uint32_t>(inbox_.size());
+  }
+  stats.first_token = timing_.first_token.snapshot();
+  stats.inter_token = timing_.inter_token.snapshot();
+  stats.queue_time = timing_.queue.snapshot();
+  stats.request_time = timing_.request.snapshot();
+  stats.step_rows = timing_.step_rows.snapshot();
+  return stats;
 }
 
 // ---- The loop's thread
@@ -202,21 +223,25 @@ void Engine::Loop::main() {
 bool Engine::Loop::take_commands() {
   std::vector<std::unique_ptr<Sequence>> arrived;
   std::unordered_set<RequestId> cancelled;
-  bool stop;
+  bool stop, all;
   {
     std::unique_lock lock(mutex_);
     stats_.running = static_cast<std::uint32_t>(scheduler_.running());
     stats_.waiting = static_cast<std::uint32_t>(scheduler_.waiting());
+    note_blocks();
     if (scheduler_.running() + scheduler_.waiting() == 0)
-      wake_.wait(lock, [this] { return stopping_ || !inbox_.empty() || !cancels_.empty(); });
+      wake_.wait(lock, [this] { return stopping_ || cancel_all_ || !inbox_.empty() || !cancels_.empty(); });
     arrived.swap(inbox_);
     cancelled.swap(cancels_);
     stop = stopping_;
+    all = std::exchange(cancel_all_, false);
   }
   for (auto& sequence : arrived) {
     next_deadline_ = std::min(next_deadline_, sequence->deadline);
     scheduler_.add(std::move(sequence));
   }
+  if (all)
+    for (auto& sequence : scheduler_.remove_all()) finish(std::move(sequence), FinishReason::kCancelled);
   fail_late();
   for (const RequestId id : cancelled)
     if (auto sequence = scheduler_.remove(id)) finish(std::move(sequence), FinishReason::kCancelled);
@@ -224,19 +249,27 @@ bool Engine::Loop::take_commands() {
 }
 
 void Engine::Loop::step() {
+  const auto begin = Clock::now();
   const std::vector<Chunk>& chunks = scheduler_.plan();
   if (chunks.empty()) return;
   device_.copy_blocks();
   const StepCounts counts = nacelle::count_step(chunks);
   const std::size_t plan = device_.plan_for(counts);
   write_step(chunks, device_, plan, host_adjusted_);
+  const auto ready = Clock::now();
   device_.run(plan, counts);
+  now_ = Clock::now();
+  timing_.step_rows.add(counts.rows);
 
   DeviceRow logits(device_.last(), device_.plan(device_.size() - 1, plan), device_.vocabulary());
   ended_.clear();
   std::uint32_t row = 0, prompt_tokens = 0;
   for (const Chunk& chunk : chunks) {
     Sequence& sequence = *chunk.sequence;
+    if (sequence.times.scheduled == Clock::time_point{}) {
+      sequence.times.scheduled = begin;
+      timing_.queue.add(seconds_between(sequence.times.submitted, begin));
+    }
     sequence.computed = chunk.begin + chunk.count;
     sequence.blocks.publish(sequence.tokens, sequence.computed);
     sequence.blocks.trim(sequence.computed);
@@ -249,6 +282,7 @@ void Engine::Loop::step() {
   }
   device_.advance(plan);
   count_step(prompt_tokens, row);
+  count_time(begin, ready);
   for (const auto& [id, reason] : ended_) {
     auto sequence = scheduler_.remove(id);
     if (reason == FinishReason::kError) {
@@ -271,6 +305,14 @@ void Engine::Loop::count_step(std::uint32_t prompt_tokens, std::uint32_t answer_
   note_blocks();
 }
 
+// Of the step whose plan began at `begin` and went to the device at `ready`.
+void Engine::Loop::count_time(Clock::time_point begin, Clock::time_point ready) {
+  std::lock_guard lock(mutex_);
+  stats_.plan_seconds += seconds_between(begin, ready);
+  stats_.device_seconds += seconds_between(ready, now_);
+  stats_.sample_seconds += seconds_between(now_, Clock::now());
+}
+
 // Under mutex_.
 void Engine::Loop::note_blocks() {
   if (device_.blocks().pools.empty()) return;
@@ -283,6 +325,7 @@ void Engine::Loop::note_blocks() {
 // Chooses the sequence's next token and tells its caller; then those that its grammar forces, which need no step.
 void Engine::Loop::advance(Sequence& sequence, DeviceRow& logits) {
   const TokenId token = sequence.sampler.choose(logits, sequence.answer_size());
+  timing_.token(sequence.times, now_);
   GenerationEvent event;
   if (sequence.request.logprobs)
     event.logprobs.push_back(sequence.sampler.logprob(logits, token, *sequence.request.logprobs, logits.is_adjusted()));
@@ -350,7 +393,9 @@ void Engine::Loop::finish(std::unique_ptr<Sequence> sequence, FinishReason reaso
     event.usage = usage(*sequence);
     sequence->sink(std::move(event));
   }
-  leave(std::move(sequence), cancelled ? &EngineStats::cancelled : &EngineStats::finished);
+  if (!cancelled) timing_.request.add(seconds_between(sequence->times.submitted, sequence->times.last_token));
+  leave(std::move(sequence), cancelled ? &EngineStats::cancelled : &EngineStats::finished,
+        reason == FinishReason::kLength);
 }
 
 // Ends a sequence with an error.
@@ -365,7 +410,7 @@ void Engine::Loop::fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, cons
 }
 
 // Its blocks are free again when this returns.
-void Engine::Loop::leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter) {
+void Engine::Loop::leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter, bool by_length) {
   const std::string client = std::move(sequence->request.client);
   sequence.reset();
   std::lock_guard lock(mutex_);
@@ -374,6 +419,7 @@ void Engine::Loop::leave(std::unique_ptr<Sequence> sequence, std::uint64_t Engin
   const auto own = alive_of_.find(client);
   if (--own->second == 0) alive_of_.erase(own);
   ++(stats_.*counter);
+  if (by_length) ++stats_.finished_by_length;
   rate_.note_end(Clock::now());
   if (alive_ == 0) idle_.notify_all();
 }
@@ -429,6 +475,7 @@ RequestId Engine::submit(GenerationRequest request, EventSink sink) {
   return loop_->submit(std::move(request), std::move(sink));
 }
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
+void Engine::cancel_all() { loop_->cancel_all(); }
 bool Engine::can_serve() const noexcept { return !model_->device().lost(); }
 bool Engine::drain(std::chrono::milliseconds deadline) { return loop_->drain(deadline); }
 EngineStats Engine::stats() const {

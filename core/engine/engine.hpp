@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "core/engine/histogram.hpp"
 #include "core/engine/model.hpp"
 #include "core/engine/request.hpp"
 
@@ -29,6 +30,10 @@ struct EngineStats {
   std::uint64_t prefix_tokens = 0, cached_tokens = 0;
   std::uint32_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;  // cached ones may be free
   std::uint32_t submits_per_step = 0, allocs_per_step = 0;
+  std::uint64_t finished_by_length = 0;  // of `finished`
+  // Of all steps together: choosing the rows and writing them; waiting for the device; sampling and handing out.
+  double plan_seconds = 0, device_seconds = 0, sample_seconds = 0;
+  HistogramSnapshot first_token, inter_token, queue_time, request_time, step_rows;  // see EngineTiming
 };
 
 using RequestId = std::uint64_t;
@@ -46,6 +51,8 @@ class Engine {
   RequestId submit(GenerationRequest request, EventSink sink);
   // [any thread] The request ends within one step, with kCancelled. Unknown ids are ignored: it may just have finished.
   void cancel(RequestId id);
+  // [any thread] The same for all requests that were submitted before.
+  void cancel_all();
 
   // [any thread] Takes no new requests; returns true when all have finished, false at the deadline.
   bool drain(std::chrono::milliseconds deadline);

@@ -12,6 +12,7 @@
 #include "core/engine/kv_blocks.hpp"
 #include "core/engine/sampler.hpp"
 #include "core/engine/stop_matcher.hpp"
+#include "core/engine/timing.hpp"
 
 namespace nacelle {
 
@@ -43,6 +44,7 @@ struct Sequence {
   std::uint32_t pending() const noexcept { return size() - computed; }
 
   RequestId id;
+  RequestTimes times;
   GenerationRequest request;
   EventSink sink;
   std::vector<TokenId> tokens;  // the prompt, then the answer

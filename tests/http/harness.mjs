@@ -21,14 +21,32 @@ export function missing(relative) {
 export const goldens = JSON.parse(readFileSync(path.join(root, 'models/demo/golden.json')));
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+// A port that was free a moment ago.
+export const freePort = () => new Promise((resolve) => {
+  const listener = net.createServer().listen(0, '127.0.0.1', () => {
+    const { port } = listener.address();
+    listener.close(() => resolve(port));
+  });
+});
+
+// Waits for `check` to give something, however slow the machine is; the test's own time limit ends it.
+export async function eventually(check) {
+  for (;;) {
+    const result = await check();
+    if (result) return result;
+    await sleep(20);
+  }
+}
+
 export class Server {
   static async start(...flags) {
     const server = new Server();
-    server.process = spawn(process.env.NACELLE, ['serve', '--port', '0', '--manage-port', 'off', ...flags],
+    const manage = flags.includes('--manage-port') ? [] : ['--manage-port', 'off'];
+    server.process = spawn(process.env.NACELLE, ['serve', '--port', '0', ...manage, ...flags],
                            { stdio: ['ignore', 'pipe', 'pipe'] });
     server.exited = new Promise((resolve) => server.process.on('exit', (code, signal) => resolve({ code, signal })));
-    let log = '';
-    server.process.stderr.on('data', (data) => { log += data; });
+    server.log = '';
+    server.process.stderr.on('data', (data) => { server.log += data; });
     server.url = await new Promise((resolve, reject) => {
       let text = '';
       server.process.stdout.on('data', (data) => {
@@ -36,19 +54,20 @@ export class Server {
         const ready = text.match(/ready on (\S+)\n/);
         if (ready) resolve(ready[1]);
       });
-      server.exited.then(({ code }) => reject(new Error(`the server ended with ${code}: ${log}`)));
+      server.exited.then(({ code }) => reject(new Error(`the server ended with ${code}: ${server.log}`)));
     });
     server.port = Number(new URL(server.url).port);
     server.client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 });
     return server;
   }
 
-  get(target) { return fetch(this.url + target); }
+  get(target, headers = {}) { return fetch(this.url + target, { headers }); }
 
-  async post(target, body) {
-    const response = await fetch(this.url + target, {
+  // `url`: of another listener of the same server.
+  async post(target, body, { url = this.url, headers = {} } = {}) {
+    const response = await fetch(url + target, {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
+      headers: { 'Content-Type': 'application/json', ...headers },
       body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
     });
     return { status: response.status, body: await response.json() };

@@ -7,5 +7,7 @@ import './constraints.mjs';
 import './errors.mjs';
 import './connections.mjs';
 import './devices.mjs';
+import './metrics.mjs';
+import './operating.mjs';
 
 after(() => server.stop());

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -297,6 +298,50 @@ TEST_CASE_METHOD(Fixture, "an address in use is refused by name") {
     CHECK(error.kind() == ErrorKind::kUnavailable);
     CHECK(has(error.what(), std::to_string(port)));
   }
+}
+
+TEST_CASE("a request is admitted before its body is read, and recorded when it is over") {
+  std::vector<std::string> records;  // of the I/O thread; read when that has ended
+  {
+    ServerOptions options = small_limits();
+    options.on_answer = [&](const RequestRecord& record) {
+      records.push_back(std::string(record.route) + " " + std::to_string(record.status) + " " + record.request.client +
+                        " " + std::to_string(record.tokens.completion));
+    };
+    Server server{options};
+    const auto echo = [](const ExchangePtr& exchange) {
+      exchange->set_tokens({1, 2});
+      exchange->respond({200, exchange->request().body, "text/plain", {}});
+    };
+    const auto admit = [](Request& request, const Route& route) -> std::optional<ApiError> {
+      const std::string* key = request.header("x-api-key");
+      if (route.access == Access::kOpen) return std::nullopt;
+      if (!key) return ApiError{401, "no key", "", "missing_api_key"};
+      request.client = *key;
+      return std::nullopt;
+    };
+    const auto port = server.listen("127.0.0.1", 0,
+                                    Router({{"POST", "/echo", echo},
+                                            {"GET", "/open", answer([](const Request& request) {
+                                               return Response{200, request.id, "text/plain", {}};
+                                             }),
+                                             Where::kIoThread, Access::kOpen}}),
+                                    admit);
+    Client stranger(port);
+    stranger.send("POST /echo HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc");
+    const std::string refused = stranger.read_all();
+    CHECK(has(refused, "401 Unauthorized"));
+    CHECK(has(refused, "WWW-Authenticate: Bearer"));
+    CHECK(has(refused, "X-Request-Id: req-"));
+    Client client(port);
+    client.send(post("hello", "X-Api-Key: ann\r\nX-Request-Id: mine\r\n"));
+    CHECK(has(client.read_until("hello"), "X-Request-Id: mine\r\n"));
+    client.send("GET /open HTTP/1.1\r\nX-Request-Id: yours\r\n\r\n");
+    CHECK(has(client.read_until("\r\n\r\nyours"), "200 OK"));
+    client.send("GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n");
+    CHECK(has(client.read_all(), "404 Not Found"));
+  }
+  CHECK(records == std::vector<std::string>{"/echo 401  0", "/echo 200 ann 2", "/open 200  0", " 404  0"});
 }
 
 TEST_CASE("a server may end while requests run") {

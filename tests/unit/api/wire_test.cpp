@@ -14,6 +14,20 @@ TEST_CASE("targets become paths") {
   for (const char* bad : {"/%", "/%4", "/%zz", "/%00", "/%+1"}) CHECK_FALSE(decode_path(bad));
 }
 
+TEST_CASE("request ids and trace parents that a client may give") {
+  CHECK(is_request_id("req-1_a/b:c"));
+  CHECK(is_request_id(std::string(128, 'x')));
+  for (const std::string& bad : {std::string(), std::string(129, 'x'), std::string("a b"), std::string("a\nb")})
+    CHECK_FALSE(is_request_id(bad));
+  const std::string id = "4bf92f3577b34da6a3ce929d0e0e4736", good = "00-" + id + "-00f067aa0ba902b7-01";
+  CHECK(trace_id(good) == id);
+  CHECK(trace_id("01" + good.substr(2) + "-more") == id);
+  for (const std::string& bad : {std::string(), good.substr(1), good + "-more", "ff" + good.substr(2),
+                                 "00-" + std::string(32, '0') + good.substr(35),
+                                 "00-4BF92f3577b34da6a3ce929d0e0e4736" + good.substr(35), "01" + good.substr(2) + "x"})
+    CHECK(trace_id(bad).empty());
+}
+
 TEST_CASE("headers and chunks") {
   const std::string text =
       header_text({429, "abc", "text/plain", {{"Retry-After", "1"}}}, {Framing::kLength, false, "*"});

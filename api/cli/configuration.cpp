@@ -1,0 +1,175 @@
+#include "api/cli/configuration.hpp"
+
+#include <yaml-cpp/yaml.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <numeric>
+
+#include "core/base/error.hpp"
+
+namespace nacelle::cli {
+namespace {
+
+// A flag that is a setting: it has a long name, and is none of those that steer the program.
+bool is_setting(const CLI::Option& option) {
+  const auto& names = option.get_lnames();
+  return !names.empty() && names[0] != "help" && names[0] != "config" && names[0] != "format";
+}
+
+std::vector<std::string> setting_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options())
+    if (is_setting(*option)) names.push_back(option->get_lnames()[0]);
+  return names;
+}
+
+std::string place(const std::string& file, const YAML::Node& node) {
+  return file + ":" + std::to_string(node.Mark().line + 1);
+}
+
+[[noreturn]] void refuse(const std::string& where, const std::string& what) {
+  throw Error(ErrorKind::kInvalidArgument, where + ": " + what, "config");
+}
+
+YAML::Node load_file(const std::string& file) {
+  try {
+    const YAML::Node root = YAML::LoadFile(file);
+    if (!root.IsMap() && !root.IsNull())
+      refuse(place(file, root), "expected lines 'NAME: VALUE' with the flags' names");
+    return root;
+  } catch (const YAML::BadFile&) {
+    throw Error(ErrorKind::kNotFound, "--config " + file + ": cannot be read", "config");
+  } catch (const YAML::ParserException& error) {
+    refuse(file + ":" + std::to_string(error.mark.line + 1), "not YAML: " + error.msg);
+  }
+}
+
+// A scalar, a list, or a map whose members become NAME=VALUE, as --plugin-config has them.
+std::vector<std::string> values_of(const YAML::Node& node, const std::string& where) {
+  const auto scalar = [&](const YAML::Node& value) {
+    if (!value.IsScalar()) refuse(where, "expected a value, a list of values, or NAME: VALUE below it");
+    return value.Scalar();
+  };
+  std::vector<std::string> values;
+  if (node.IsSequence()) {
+    for (const YAML::Node& item : node) values.push_back(scalar(item));
+  } else if (node.IsMap()) {
+    for (const auto& item : node) values.push_back(item.first.Scalar() + "=" + scalar(item.second));
+  } else {
+    values.push_back(scalar(node));
+  }
+  return values;
+}
+
+bool set_by_flag(const CLI::App& command, const CLI::Option* option) {
+  const auto& order = command.parse_order();
+  return std::find(order.begin(), order.end(), option) != order.end();
+}
+
+// Settings that exclude each other: one of a flag or variable is stronger than the file's.
+bool overruled(const CLI::Option& option, const std::vector<CLI::Option*>& from_file, const std::string& where) {
+  for (const CLI::Option* other : option.get_excludes()) {
+    if (other->count() == 0) continue;
+    if (std::find(from_file.begin(), from_file.end(), other) != from_file.end())
+      refuse(where, option.get_lnames()[0] + " and " + other->get_lnames()[0] + " exclude each other");
+    return true;
+  }
+  return false;
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string environment_name(const std::string& flag) {
+  std::string name = "NACELLE_";
+  for (const char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+std::string nearest(std::string_view name, const std::vector<std::string>& names) {
+  std::string best;
+  std::size_t least = std::max<std::size_t>(2, name.size() / 3) + 1;
+  for (const std::string& candidate : names) {
+    const std::size_t distance = edit_distance(name, candidate);
+    if (distance < least) least = distance, best = candidate;
+  }
+  return best;
+}
+
+void bind_environment(CLI::App& command) {
+  for (CLI::Option* option : command.get_options()) {
+    const auto& names = option->get_lnames();
+    if (names.empty() || names[0] == "help") continue;
+    const std::string variable = environment_name(names[0]);
+    // Kubernetes gives a pod beside a service called "nacelle" a NACELLE_PORT of its own: "tcp://10.0.0.1:80".
+    const char* value = std::getenv(variable.c_str());
+    if (!value || std::string_view(value).find("://") == std::string_view::npos || names[0] != "port")
+      option->envname(variable);
+  }
+}
+
+void apply_file(CLI::App& command, const std::string& file) {
+  std::vector<CLI::Option*> applied;
+  for (const auto& item : load_file(file)) {
+    const std::string name = item.first.Scalar();
+    const std::string where = place(file, item.first);
+    CLI::Option* option = command.get_option_no_throw("--" + name);
+    if (!option || !is_setting(*option)) {
+      const std::string near = nearest(name, setting_names(command));
+      refuse(where, "there is no setting '" + name + "' of '" + command.get_name() + "'" +
+                        (near.empty() ? "" : "; did you mean '" + near + "'?"));
+    }
+    if (std::find(applied.begin(), applied.end(), option) != applied.end()) refuse(where, name + " is there twice");
+    if (option->count() > 0 || item.second.IsNull() || overruled(*option, applied, where)) continue;
+    try {
+      option->add_result(values_of(item.second, where));
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      refuse(where, error.what());
+    }
+    applied.push_back(option);
+  }
+}
+
+std::vector<Setting> effective_settings(CLI::App& command, const std::string& file) {
+  const YAML::Node root = file.empty() ? YAML::Node() : load_file(file);
+  std::vector<Setting> settings;
+  for (CLI::Option* option : command.get_options()) {
+    if (!is_setting(*option)) continue;
+    Setting setting{option->get_lnames()[0], {}, "default", option->get_envname(), option->get_description()};
+    if (option->count() > 0) {
+      setting.values = option->results();
+      if (set_by_flag(command, option)) {
+        setting.source = "flag";
+      } else if (!setting.environment.empty() && std::getenv(setting.environment.c_str())) {
+        setting.source = setting.environment;
+      } else {
+        for (const auto& item : root)
+          if (item.first.Scalar() == setting.name) setting.source = place(file, item.first);
+      }
+    } else {
+      if (option->get_default_str().empty()) option->capture_default_str();
+      const std::string text = option->get_default_str();
+      if (!text.empty() && text != "[]" && text != "\"\"") setting.values = {text};
+    }
+    settings.push_back(std::move(setting));
+  }
+  return settings;
+}
+
+}  // namespace nacelle::cli
