@@ -32,6 +32,7 @@ class Engine::Loop {
   bool take_commands();
   void step();
   void advance(Sequence& sequence, DeviceRow& logits);
+  void embed(Sequence& sequence, const DeviceRow& row);
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = {});
   void fail_all(std::string error);
@@ -95,6 +96,8 @@ void Engine::Loop::check(const GenerationRequest& request) const {
     if (stop.empty()) throw Error(ErrorKind::kInvalidArgument, "a stop string is empty", "stop");
   if (request.logprobs && *request.logprobs > 20)
     throw Error(ErrorKind::kInvalidArgument, "at most 20 alternatives can be listed beside a token", "top_logprobs");
+  if (request.embed && nacelle::embedding_width(device_.last().graph()) == 0)
+    throw Error(ErrorKind::kUnsupported, "the model '" + model_.name() + "' gives no embeddings", "model");
   check_sampling(request.sampling, vocabulary);
 }
 
@@ -192,7 +195,7 @@ void Engine::Loop::step() {
       prompt_tokens += std::min(chunk.count, sequence.prompt_size() - chunk.begin);
     if (sequence.computed != sequence.size()) continue;
     logits.select(row, sequence, host_adjusted_[row]);
-    advance(sequence, logits);
+    sequence.request.embed ? embed(sequence, logits) : advance(sequence, logits);
     ++row;
   }
   device_.advance(plan);
@@ -222,6 +225,17 @@ void Engine::Loop::advance(Sequence& sequence, DeviceRow& logits) {
   emit(sequence, token, is_stop, event);
 }
 
+// The prompt's last row is all that was asked for.
+void Engine::Loop::embed(Sequence& sequence, const DeviceRow& row) {
+  GenerationEvent event;
+  const std::span<const float> values = row.embedding();
+  event.embedding.assign(values.begin(), values.end());
+  event.usage = usage(sequence);
+  event.finish = FinishReason::kStop;
+  ended_.emplace_back(sequence.id, FinishReason::kStop);
+  sequence.sink(std::move(event));
+}
+
 // Text of the token, held back where a stop string may begin; then the event, and the end where this token is the last.
 void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event) {
   FinishReason reason = FinishReason::kNone;
@@ -230,10 +244,12 @@ void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, Generat
   } else {
     event.ids.push_back(token);
     if (sequence.decoder) event.text = sequence.stops.push(sequence.decoder->push(token));
-    if (sequence.stops.stopped())
+    if (sequence.stops.stopped()) {
       reason = FinishReason::kStop;
-    else if (sequence.size() >= sequence.limit)
+      event.stop = sequence.stops.match();
+    } else if (sequence.size() >= sequence.limit) {
       reason = FinishReason::kLength;
+    }
   }
   if (reason != FinishReason::kNone) {
     ended_.emplace_back(sequence.id, reason);
@@ -292,6 +308,10 @@ RequestId Engine::submit(GenerationRequest request, EventSink sink) {
   return loop_->submit(std::move(request), std::move(sink));
 }
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
+std::uint32_t Engine::embedding_width() const noexcept {
+  return nacelle::embedding_width(model_->device().last().graph());
+}
+
 bool Engine::can_serve() const noexcept { return !model_->device().lost(); }
 bool Engine::drain(std::chrono::milliseconds deadline) { return loop_->drain(deadline); }
 EngineStats Engine::stats() const {

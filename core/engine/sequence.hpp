@@ -24,7 +24,7 @@ struct Sequence {
         sampler(request.sampling, seed),
         adjustments(request.sampling),
         stops(request.stop) {
-    if (tokenizer) decoder.emplace(*tokenizer, true, !request.continues_text);
+    if (tokenizer) decoder.emplace(*tokenizer, true, !request.continues_text, request.shown_special);
     adjustments.add_prompt(request.prompt);
   }
 
