@@ -8,6 +8,7 @@
 #include "api/manage/openapi.hpp"
 #include "api/manage/routes.hpp"
 #include "api/openai/routes.hpp"
+#include "api/serving/routes.hpp"
 
 namespace nacelle {
 namespace {
@@ -23,7 +24,7 @@ http::Router join(std::initializer_list<std::vector<http::Route>> parts) {
 
 http::Router public_site(const SiteParts& parts) {
   return join({manage::health_routes(parts.models), openai::model_routes(parts.models),
-               openai::inference_routes(parts.models), metrics::metrics_routes(parts.metrics)});
+               serving::inference_routes(parts.models), metrics::metrics_routes(parts.metrics)});
 }
 
 http::Router manage_site(const SiteParts& parts) {
