@@ -69,12 +69,14 @@ class TlsTransport : public Transport {
   Transfer read(char* data, std::size_t size) override {
     std::size_t bytes = 0;
     ERR_clear_error();
-    return result(SSL_read_ex(ssl_.get(), data, size, &bytes), bytes);
+    const int done = SSL_read_ex(ssl_.get(), data, size, &bytes);
+    return result(done, bytes);
   }
   Transfer write(const char* data, std::size_t size) override {
     std::size_t bytes = 0;
     ERR_clear_error();
-    return result(SSL_write_ex(ssl_.get(), data, size, &bytes), bytes);
+    const int done = SSL_write_ex(ssl_.get(), data, size, &bytes);
+    return result(done, bytes);
   }
   void close() override {
     ERR_clear_error();

@@ -73,7 +73,13 @@ test('metrics add up', async () => {
     assert.ok(value('nacelle_generation_tokens_total') > sum('completion_tokens'));
     assert.equal(value('nacelle_prefix_cache_queries_total'), sum('prompt_tokens') * 6 / 5);
     assert.equal(value('nacelle_prompt_tokens_total') + value('nacelle_prefix_cache_hits_total'), sum('prompt_tokens') * 6 / 5);
-    assert.ok(value('nacelle_prefix_cache_hits_total') > 0);
+    const long = [{ role: 'user', content: 'word '.repeat(100) }];
+    await create({ messages: long, max_tokens: 1 });
+    const again = await create({ messages: long, max_tokens: 1 });
+    const { cached_tokens: hits } = again.usage.prompt_tokens_details;
+    assert.ok(hits > 64);
+    await eventually(async () => (await scrape()).samples.get(`nacelle_prefix_cache_hits_total{model_name="${model}"}`) ===
+      hits + value('nacelle_prefix_cache_hits_total'));
     assert.equal(value('nacelle_time_to_first_token_seconds_count'), 6);
     assert.equal(value('nacelle_request_queue_time_seconds_count'), 6);
     assert.equal(value('nacelle_e2e_request_latency_seconds_count'), 5);
