@@ -9,13 +9,13 @@ namespace {
 
 using Spec = constrain::ConstraintSpec;
 
-void set_spec(GenerationBody& body, Spec::Kind kind, const std::string& name, std::string text,
+void set_spec(Constraint& constraint, Spec::Kind kind, const std::string& name, std::string text,
               std::vector<std::string> choices = {}) {
-  if (body.constraint)
+  if (constraint)
     throw http::RequestError(
-        {400, "'" + name + "' and '" + body.constraint->param + "' both constrain the answer; leave one of them out",
-         name, "invalid_value"});
-  body.constraint = Spec{kind, std::move(text), std::move(choices), name};
+        {400, "'" + name + "' and '" + constraint->param + "' both constrain the answer; leave one of them out", name,
+         "invalid_value"});
+  constraint = Spec{kind, std::move(text), std::move(choices), name};
 }
 
 struct SchemaFormat {
@@ -24,33 +24,33 @@ struct SchemaFormat {
 
 }  // namespace
 
-void set_schema(GenerationBody& body, const std::string& name, const Json& value) {
-  if (value.is_string()) return set_spec(body, Spec::Kind::kJsonSchema, name, value.get<std::string>());
+void set_schema(Constraint& constraint, const std::string& name, const Json& value) {
+  if (value.is_string()) return set_spec(constraint, Spec::Kind::kJsonSchema, name, value.get<std::string>());
   if (!value.is_object() && !value.is_boolean()) refuse_value(name, "a JSON Schema", value);
-  set_spec(body, Spec::Kind::kJsonSchema, name, to_text(value));
+  set_spec(constraint, Spec::Kind::kJsonSchema, name, to_text(value));
 }
 
-void set_regex(GenerationBody& body, const std::string& name, const Json& value) {
-  set_spec(body, Spec::Kind::kRegex, name, to_string(name, value));
+void set_regex(Constraint& constraint, const std::string& name, const Json& value) {
+  set_spec(constraint, Spec::Kind::kRegex, name, to_string(name, value));
 }
 
-void set_grammar(GenerationBody& body, const std::string& name, const Json& value) {
-  set_spec(body, Spec::Kind::kGbnf, name, to_string(name, value));
+void set_grammar(Constraint& constraint, const std::string& name, const Json& value) {
+  set_spec(constraint, Spec::Kind::kGbnf, name, to_string(name, value));
 }
 
-void set_choice(GenerationBody& body, const std::string& name, const Json& value) {
+void set_choice(Constraint& constraint, const std::string& name, const Json& value) {
   std::vector<std::string> choices;
   for (const Json& choice : to_array(name, value)) choices.push_back(to_string(name, choice));
-  set_spec(body, Spec::Kind::kChoice, name, "", std::move(choices));
+  set_spec(constraint, Spec::Kind::kChoice, name, "", std::move(choices));
 }
 
 // The schema is enforced as it is written, whether `strict` or not. Errors name the field itself, wherever inside it
 // the fault lies: the message has the place.
-void set_response_format(GenerationBody& body, const std::string& name, const Json& value) {
+void set_response_format(Constraint& constraint, const std::string& name, const Json& value) {
   const auto type = to_object(name, value).find("type");
   if (type == value.end()) refuse_missing(name + ".type");
   if (*type == "text") return;
-  if (*type == "json_object") return set_spec(body, Spec::Kind::kJsonObject, name, "");
+  if (*type == "json_object") return set_spec(constraint, Spec::Kind::kJsonObject, name, "");
   if (*type != "json_schema") refuse_value(name + ".type", "\"text\", \"json_object\" or \"json_schema\"", *type);
   const auto format = value.find("json_schema");
   if (format == value.end()) refuse_missing(name + ".json_schema");
@@ -66,7 +66,7 @@ void set_response_format(GenerationBody& body, const std::string& name, const Js
   if (read.schema.is_null()) refuse_missing(path + ".schema");
   if (!read.schema.is_object() && !read.schema.is_boolean())
     refuse_value(path + ".schema", "a JSON Schema", read.schema);
-  set_spec(body, Spec::Kind::kJsonSchema, name, to_text(read.schema));
+  set_spec(constraint, Spec::Kind::kJsonSchema, name, to_text(read.schema));
 }
 
 }  // namespace nacelle::openai

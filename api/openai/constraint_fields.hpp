@@ -2,6 +2,7 @@
 // the names that other servers gave them.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "api/openai/fields.hpp"
@@ -9,17 +10,19 @@
 
 namespace nacelle::openai {
 
+using Constraint = std::optional<constrain::ConstraintSpec>;
+
 // Each throws RequestError(400); only one constraint may be asked for.
-void set_response_format(GenerationBody& body, const std::string& name, const Json& value);
-void set_schema(GenerationBody& body, const std::string& name, const Json& value);  // an object, or JSON in a string
-void set_regex(GenerationBody& body, const std::string& name, const Json& value);
-void set_grammar(GenerationBody& body, const std::string& name, const Json& value);  // GBNF
-void set_choice(GenerationBody& body, const std::string& name, const Json& value);
+void set_response_format(Constraint& constraint, const std::string& name, const Json& value);
+void set_schema(Constraint& constraint, const std::string& name, const Json& value);  // an object, or JSON in a string
+void set_regex(Constraint& constraint, const std::string& name, const Json& value);
+void set_grammar(Constraint& constraint, const std::string& name, const Json& value);  // GBNF
+void set_choice(Constraint& constraint, const std::string& name, const Json& value);
 
 template <class T>
 Fields<T> constraint_fields() {
-  const auto field = [](std::string name, void (*set)(GenerationBody&, const std::string&, const Json&)) -> Field<T> {
-    return {std::move(name), [set](T& body, const std::string& n, const Json& v) { set(body, n, v); }};
+  const auto field = [](std::string name, void (*set)(Constraint&, const std::string&, const Json&)) -> Field<T> {
+    return {std::move(name), [set](T& body, const std::string& n, const Json& v) { set(body.constraint, n, v); }};
   };
   return {field("response_format", set_response_format),
           field("json_schema", set_schema),

@@ -1,5 +1,6 @@
 #include "api/takeoff/request.hpp"
 
+#include "api/openai/constraint_fields.hpp"
 #include "api/openai/fields.hpp"
 
 namespace nacelle::takeoff {
@@ -45,8 +46,11 @@ Fields<G> generate_fields() {
                  [](G& b, std::int64_t v) { b.request.max_tokens = static_cast<std::uint32_t>(v); }),
       only<G>("min_new_tokens", {1, 0}),  // an answer has one token at least, if only its end
       only<G>("no_repeat_ngram_size", {0}),
-      only<G>("regex_string", {""}),
-      only<G>("json_schema", {}),
+      custom<G>("regex_string",
+                [](G& b, const std::string& name, const Json& v) {
+                  if (v != "") set_regex(b.constraint, name, v);  // "": none, as Takeoff says it
+                }),
+      custom<G>("json_schema", [](G& b, const std::string& name, const Json& v) { set_schema(b.constraint, name, v); }),
       only<G>("prompt_max_tokens", {}),
       only<G>("image_path", {}),
       only<G>("lora_id", {}),

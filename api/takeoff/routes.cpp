@@ -27,6 +27,7 @@ void generate(const openai::ServedModels& models, const http::ExchangePtr& excha
   serving::GenerationPlan plan;
   plan.request = std::move(body.request);
   plan.request.continues_text = true;
+  if (body.constraint) plan.request.grammar = model->model->grammars().get(*body.constraint);
   plan.id = openai::random_id("gen-");
   for (const std::string& text : body.texts) {
     plan.prompts.push_back(openai::encode_text(*model->model, text));

@@ -107,7 +107,8 @@ const Automaton* format_automaton(std::string_view name) {
     if (found == made.end()) {
       Automaton automaton = match_automaton(format.pattern, {});
       if (name == "hostname") {
-        const GrammarLimits limits;
+        GrammarLimits limits;
+        limits.automaton_states = 40'000;  // places in a label times the length so far
         automaton = intersection(automaton, match_automaton("[ -~]{1,253}", limits), limits);
         automaton = difference(automaton, match_automaton("(.*\\.)?([Xx][Nn]|..)--.*", limits), limits);
       }

@@ -150,10 +150,10 @@ bool Machine::plain_run(Config config, const std::vector<std::uint32_t>*& base) 
     const Config next = after_plain_character(config);
     if (next == kUnknown || flags_[next] > kAccepts) return false;
     if (next == kDead) return base = &up_to[length], true;
-    if (next == config) return base = &up_to.back(), true;
+    if (next == config) break;
     config = next;
   }
-  return false;
+  return base = &up_to.back(), true;  // no token is too long
 }
 
 // ---- Masks

@@ -8,9 +8,6 @@
 namespace nacelle::constrain {
 namespace {
 
-// Lengths beyond this share one bit set: 32 characters of string content in one token are mostly runs of one character.
-constexpr std::size_t kPlainLengths = 32;
-
 // Characters of a plain token; 0 for another.
 std::size_t plain_characters(std::string_view bytes) {
   std::size_t count = 0;
@@ -84,8 +81,7 @@ std::shared_ptr<const Vocabulary> Vocabulary::make(std::span<const Token> tokens
   std::sort(lengths.begin(), lengths.end());
   trie.plain_up_to.push_back(none);
   for (const auto& [length, id] : lengths) {
-    while (trie.plain_up_to.size() <= std::min(length, kPlainLengths))
-      trie.plain_up_to.push_back(trie.plain_up_to.back());
+    while (trie.plain_up_to.size() <= length) trie.plain_up_to.push_back(trie.plain_up_to.back());
     set_bit(trie.plain_up_to.back(), id);
   }
   return vocabulary;

@@ -53,6 +53,8 @@ test('json_object, regex, choice, grammar', async () => {
   assert.ok(['Paris', 'London'].includes(await content({ choice: ['Paris', 'London'] })));
   assert.equal(await content({ guided_choice: ['only this'] }), 'only this');
   assert.match(await content({ grammar: 'root ::= "[" [0-9]{1,4} ("," [0-9]{1,4}){2} "]"' }), /^\[\d{1,4}(,\d{1,4}){2}\]$/);
+  const takeoff = await server.post('/generate', { text: 'The', regex_string: ' [a-z]{4}' });
+  assert.match(takeoff.body.text, /^ [a-z]{4}$/);
   const answer = await client.completions.create({ model, prompt: 'The', regex: ' [a-z]{3}', max_tokens: 20 });
   assert.match(answer.choices[0].text, /^ [a-z]{3}$/);
 });

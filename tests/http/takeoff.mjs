@@ -39,8 +39,8 @@ test('wrong fields are named', async () => {
   for (const [body, status, param] of [
     [{}, 400, 'text'], [{ text: 5 }, 400, 'text'], [{ text: [] }, 400, 'text'], [{ text: ['a', 1] }, 400, 'text[1]'],
     [{ text: 'a', temperature: 1 }, 400, 'temperature'], [{ text: 'a', sampling_topp: 2 }, 400, 'sampling_topp'],
-    [{ text: 'a', consumer_group: 'none' }, 404, 'consumer_group'], [{ text: 'a', regex_string: '[a-z]' }, 400, 'regex_string'],
-    [{ text: 'a', json_schema: {} }, 400, 'json_schema'], [{ text: 'a', min_new_tokens: 5 }, 400, 'min_new_tokens'],
+    [{ text: 'a', consumer_group: 'none' }, 404, 'consumer_group'], [{ text: 'a', regex_string: '(?=a)' }, 400, 'regex_string'],
+    [{ text: 'a', json_schema: { type: 'strnig' } }, 400, 'json_schema'], [{ text: 'a', min_new_tokens: 5 }, 400, 'min_new_tokens'],
   ]) {
     const answer = await server.post('/generate', body);
     assert.equal(answer.status, status, JSON.stringify(body));

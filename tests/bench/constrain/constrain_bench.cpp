@@ -26,7 +26,7 @@ double microseconds_since(BenchClock::time_point begin) {
 std::shared_ptr<const Vocabulary> load_vocabulary(const char* path, std::size_t width) {
   std::ifstream in(path);
   nlohmann::json json = nlohmann::json::parse(in);
-  if (json.contains("model")) json = json["model"]["vocab"];
+  if (json.contains("model") && json["model"].is_object()) json = nlohmann::json(json["model"]["vocab"]);
   static std::vector<std::string> texts;
   std::vector<std::pair<TokenId, std::size_t>> ids;
   for (const auto& [text, id] : json.items()) {

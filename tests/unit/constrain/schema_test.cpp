@@ -154,17 +154,15 @@ TEST_CASE("Schemas made to hurt end soon, taken or refused", "[constrain]") {
   for (const std::string& source : sources) {
     INFO(source.substr(0, 100));
     const auto begin = std::chrono::steady_clock::now();
-    std::string why;
     try {
       const auto grammar = schema(source);
       Matcher matcher(grammar);
       std::vector<std::uint32_t> words(byte_vocabulary()->words());
       CHECK(matcher.mask(words));
     } catch (const Error& error) {
-      why = error.what();
+      CHECK(std::string_view(error.what()).size() < 600);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    WARN(source.substr(0, 60) << " ... " << seconds << " s: " << (why.empty() ? "taken" : why.substr(0, 160)));
     CHECK(seconds < 10);  // under the sanitizers; the limit is 2 s
   }
 }
