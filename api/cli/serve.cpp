@@ -11,6 +11,7 @@
 #include "api/cli/shutdown.hpp"
 #include "api/manage/health.hpp"
 #include "api/openai/routes.hpp"
+#include "api/serving/routes.hpp"
 #include "core/base/log.hpp"
 
 namespace nacelle::cli {
@@ -104,7 +105,7 @@ int run_command(const ServeOptions& options) {
   const std::uint16_t port =
       server.listen(options.address, options.port,
                     http::Router(join(join(manage::health_routes(models), openai::model_routes(models)),
-                                      openai::inference_routes(models))));
+                                      serving::inference_routes(models))));
   listen_manage(options, server, models);
   load_models(options, *host, models);
   signal.arm();

@@ -9,12 +9,33 @@ namespace {
 using T = Draft<ChatBody>;
 
 struct ChatDraft : T {
-  bool tools_off = false;  // tool_choice "none"
+  chat::ToolChoice tool_choice;
 };
 
+void set_chosen_function(ChatDraft& draft, const std::string& name, const Json& value) {
+  static const Fields<ChatDraft> fields = {
+      string<ChatDraft>("name", [](ChatDraft& d, const std::string& v) { d.tool_choice.name = v; })};
+  read_fields<ChatDraft>(draft, to_object(name, value), fields, name + ".");
+  if (!value.contains("name")) refuse_missing(name + ".name");
+}
+
+// "none", "auto", "required", or {"type": "function", "function": {"name": ...}}.
 void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& value) {
-  if (value != "none" && value != "auto") refuse_unsupported(name, "any choice but \"none\" and \"auto\"");
-  draft.tools_off = value == "none";
+  using Kind = chat::ToolChoice::Kind;
+  static const std::pair<std::string_view, Kind> words[] = {
+      {"none", Kind::kNone}, {"auto", Kind::kAuto}, {"required", Kind::kRequired}};
+  for (const auto& [word, kind] : words) {
+    if (value == word) {
+      draft.tool_choice.kind = kind;
+      return;
+    }
+  }
+  if (!value.is_object()) refuse_value(name, "none, auto, required or an object that names a function", value);
+  static const Fields<ChatDraft> fields = {only<ChatDraft>("type", {"function"}),
+                                           custom<ChatDraft>("function", set_chosen_function)};
+  read_fields<ChatDraft>(draft, value, fields, name + ".");
+  if (!value.contains("function")) refuse_missing(name + ".function");
+  draft.tool_choice.kind = Kind::kNamed;
 }
 
 Fields<ChatDraft> chat_fields() {
@@ -37,11 +58,11 @@ Fields<ChatDraft> chat_fields() {
       no_effect<D>("store", Json::value_t::boolean),
       no_effect<D>("safety_identifier", Json::value_t::string),
       no_effect<D>("prompt_cache_key", Json::value_t::string),
-      only<D>("parallel_tool_calls", {true}),
+      boolean<D>("parallel_tool_calls", [](D& d, bool v) { d.prompt.parallel_calls = v; }),
       only<D>("service_tier", {"auto", "default"}),
       only<D>("modalities", {{"text"}}),
       only<D>("verbosity", {"medium"}),
-      only<D>("reasoning_effort", {}),
+      string<D>("reasoning_effort", [](D& d, const std::string& v) { d.prompt.reasoning_effort = v; }),
       only<D>("prediction", {}),
       only<D>("audio", {}),
       only<D>("web_search_options", {}),
@@ -63,7 +84,7 @@ ChatBody parse_chat(std::string_view body) {
   ChatDraft draft;
   read_fields<ChatDraft>(draft, to_object("body", json), fields);
   if (draft.prompt.messages.is_null()) refuse_missing("messages");
-  if (draft.tools_off) draft.prompt.tools = nullptr;
+  apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice");
   if (draft.top_logprobs && !draft.logprobs) {
     refuse_value("top_logprobs", "absent where 'logprobs' is not true", *draft.top_logprobs);
   }

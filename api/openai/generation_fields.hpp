@@ -21,7 +21,7 @@ struct Draft : Body {
   // Chat: logprobs is a boolean and top_logprobs a count. Text: logprobs is the count.
   bool logprobs = false;
   std::optional<std::uint32_t> top_logprobs;
-  std::uint32_t best_of = 0;
+  std::uint32_t candidates = 0;  // text: best_of
 };
 
 void set_stop(GenerationRequest& request, const std::string& name, const Json& value);
@@ -31,22 +31,11 @@ void set_stream_options(GenerationBody& body, const std::string& name, const Jso
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 inline constexpr std::int64_t kMaxCount = INT32_MAX;  // of tokens; the model's context is the true limit
 
+// How the next token is chosen: of every API.
 template <class T>
-Fields<T> generation_fields() {
-  Fields<T> fields = {
-      string<T>("model", [](T& b, const std::string& v) { b.model = v; }),
-      integer<T>("n", 1, 128, [](T& b, std::int64_t v) { b.n = static_cast<std::uint32_t>(v); }),
-      boolean<T>("stream", [](T& b, bool v) { b.stream = v; }),
-      custom<T>("stream_options",
-                [](T& b, const std::string& name, const Json& v) {
-                  b.has_stream_options = true;
-                  set_stream_options(b, name, v);
-                }),
-      integer<T>("max_tokens", 1, kMaxCount,
-                 [](T& b, std::int64_t v) { b.max_tokens = static_cast<std::uint32_t>(v); }),
-      custom<T>("stop", [](T& b, const std::string& name, const Json& v) { set_stop(b.request, name, v); }),
+Fields<T> sampling_fields() {
+  return {
       boolean<T>("ignore_eos", [](T& b, bool v) { b.request.ignore_eos = v; }),
-
       integer<T>("seed", INT64_MIN, INT64_MAX,
                  [](T& b, std::int64_t v) { b.request.sampling.seed = static_cast<std::uint64_t>(v); }),
       number<T>("temperature", 0, 2, [](T& b, double v) { b.request.sampling.temperature = static_cast<float>(v); }),
@@ -71,9 +60,28 @@ Fields<T> generation_fields() {
       number<T>(
           "timeout", 0.001, 86400,  // seconds for the whole answer
           [](T& b, double v) { b.request.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(v * 1000)); }),
+  };
+}
 
+// And what OpenAI's two older routes share beside it.
+template <class T>
+Fields<T> generation_fields() {
+  Fields<T> fields = sampling_fields<T>();
+  const Field<T> more[] = {
+      string<T>("model", [](T& b, const std::string& v) { b.model = v; }),
+      integer<T>("n", 1, 128, [](T& b, std::int64_t v) { b.n = static_cast<std::uint32_t>(v); }),
+      boolean<T>("stream", [](T& b, bool v) { b.stream = v; }),
+      custom<T>("stream_options",
+                [](T& b, const std::string& name, const Json& v) {
+                  b.has_stream_options = true;
+                  set_stream_options(b, name, v);
+                }),
+      integer<T>("max_tokens", 1, kMaxCount,
+                 [](T& b, std::int64_t v) { b.max_tokens = static_cast<std::uint32_t>(v); }),
+      custom<T>("stop", [](T& b, const std::string& name, const Json& v) { set_stop(b.request, name, v); }),
       no_effect<T>("user", Json::value_t::string),
   };
+  fields.insert(fields.end(), std::begin(more), std::end(more));
   const Fields<T> constraints = constraint_fields<T>();
   fields.insert(fields.end(), constraints.begin(), constraints.end());
   return fields;

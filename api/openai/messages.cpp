@@ -54,19 +54,9 @@ void set_function(Call& call, const std::string& name, const Json& value) {
                      if (!v.is_object()) to_string(n, v);
                      c.arguments = v;
                    }),
+      {"parsed_arguments", [](Call&, const std::string&, const Json&) {}},  // the openai client's own copy of them
   };
   read_fields<Call>(call, to_object(name, value), fields, name + ".");
-}
-
-// Templates write `arguments` with tojson, so an object in a string must become an object.
-Json parsed_arguments(const Json& arguments) {
-  if (!arguments.is_string()) return arguments;
-  try {
-    Json parsed = parse_json(arguments.get_ref<const std::string&>());
-    if (parsed.is_object()) return parsed;
-  } catch (const http::RequestError&) {  // a model wrote it: it need not be JSON
-  }
-  return arguments;
 }
 
 Json to_tool_calls(const std::string& name, const Json& value) {
@@ -91,7 +81,7 @@ Json to_tool_calls(const std::string& name, const Json& value) {
 
 struct Message {
   std::string role;
-  std::optional<std::string> content, name, tool_call_id;
+  std::optional<std::string> content, name, tool_call_id, reasoning;
   Json tool_calls;
 };
 
@@ -101,6 +91,7 @@ const Fields<Message>& message_fields() {
       string<M>("role", [](M& m, const std::string& v) { m.role = v; }),
       custom<M>("content", [](M& m, const std::string& name, const Json& v) { m.content = to_content(name, v); }),
       string<M>("name", [](M& m, const std::string& v) { m.name = v; }),
+      string<M>("reasoning_content", [](M& m, const std::string& v) { m.reasoning = v; }),
       string<M>("tool_call_id", [](M& m, const std::string& v) { m.tool_call_id = v; }),
       custom<M>("tool_calls",
                 [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_tool_calls(name, v); }),
@@ -109,6 +100,7 @@ const Fields<Message>& message_fields() {
       only<M>("audio", {}),
       only<M>("function_call", {}),
       only<M>("annotations", {Json::array()}),
+      {"parsed", [](M&, const std::string&, const Json&) {}},  // the openai client's own copy of the content
   };
   return fields;
 }
@@ -127,12 +119,37 @@ Json normalise(const std::string& path, const Json& value) {
   if (calls && role->name != "assistant") refuse_value(path + ".tool_calls", "absent but in assistant messages", value);
   Json result = {{"role", role->template_name}, {"content", message.content.value_or("")}};
   if (message.name) result["name"] = *message.name;
+  if (message.reasoning) result["reasoning_content"] = *message.reasoning;
   if (message.tool_call_id) result["tool_call_id"] = *message.tool_call_id;
   if (calls) result["tool_calls"] = std::move(message.tool_calls);
   return result;
 }
 
 }  // namespace
+
+// Templates write `arguments` with tojson.
+Json parsed_arguments(const Json& arguments) {
+  if (!arguments.is_string()) return arguments;
+  try {
+    Json parsed = parse_json(arguments.get_ref<const std::string&>());
+    if (parsed.is_object()) return parsed;
+  } catch (const http::RequestError&) {  // a model wrote it: it need not be JSON
+  }
+  return arguments;
+}
+
+void apply_tool_choice(ChatPrompt& prompt, const chat::ToolChoice& choice, const std::string& name) {
+  if (choice.kind == chat::ToolChoice::Kind::kNone) {
+    prompt.tools = nullptr;
+    return;
+  }
+  prompt.tool_choice = choice;
+  if (choice.forced() && prompt.tools.is_null()) refuse_missing("tools");
+  if (choice.kind != chat::ToolChoice::Kind::kNamed) return;
+  const bool known = std::any_of(prompt.tools.begin(), prompt.tools.end(),
+                                 [&choice](const Json& tool) { return tool.at("function").at("name") == choice.name; });
+  if (!known) refuse_value(name, "the name of one of the tools", Json(choice.name));
+}
 
 Json normalise_messages(const Json& messages) {
   Json result = Json::array();

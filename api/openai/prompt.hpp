@@ -1,10 +1,12 @@
-// From conversations and texts to the token ids of a prompt.
+// From conversations and texts to the token ids of a prompt, and how the answer is to be read.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "api/chat/dialects.hpp"
 #include "api/openai/request.hpp"
 #include "core/engine/model.hpp"
 
@@ -12,7 +14,7 @@ namespace nacelle::openai {
 
 // What the model's template makes of a conversation.
 struct RenderedChat {
-  std::string text;                 // ends where the assistant begins to speak
+  std::string text;                 // ends where the assistant begins to speak, or with `prefill`
   std::vector<std::size_t> quoted;  // offsets at which a message or a tool, not the template, spells a special token
 };
 
@@ -23,7 +25,28 @@ RenderedChat render_chat(const Model& model, const ChatPrompt& prompt);
 // text, so nobody ends their own turn. BOS is added where the tokenizer asks for one and the template has none.
 std::vector<TokenId> encode_chat(const Model& model, const ChatPrompt& prompt);
 
+struct PreparedChat {
+  std::vector<TokenId> tokens;
+  chat::AnswerFormat format;
+  std::vector<TokenId> shown_special;                   // see GenerationRequest
+  std::optional<constrain::ConstraintSpec> constraint;  // of a call that must come
+};
+// As encode_chat(), with all that reading the answer needs. Throws RequestError(400) for tools where the template
+// writes calls in no form that is known, and for calls that cannot be made to come.
+PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt);
+
+// Compiles what a request asks of its answer, or takes it from the model's cache. Throws Error that names the field.
+void compile_constraint(const Model& model, const std::optional<constrain::ConstraintSpec>& spec,
+                        GenerationRequest& request);
+
 // A plain text with the special tokens that the tokenizer adds. The empty text is BOS alone.
 std::vector<TokenId> encode_text(const Model& model, std::string_view text);
+
+// The text between `prefix` and `suffix` is asked for. Throws RequestError(400) where the vocabulary has no tokens to
+// say so.
+std::vector<TokenId> encode_infill(const Model& model, std::string_view prefix, std::string_view suffix);
+
+// Throws RequestError(400), naming `param`, where no token of an answer fits behind a prompt of so many.
+void check_length(const Model& model, std::size_t tokens, const char* param);
 
 }  // namespace nacelle::openai

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "api/chat/tool_choice.hpp"
 #include "api/openai/json.hpp"
 #include "core/constrain/constraint.hpp"
 #include "core/engine/request.hpp"
@@ -20,6 +21,10 @@ struct ChatPrompt {
   Json messages;                             // [{role, content, ...}]; content is a string
   Json tools;                                // an array; null where there are none, or tool_choice is "none"
   Json template_variables = Json::object();  // chat_template_kwargs
+  std::string prefill;                       // how the answer begins; it is not repeated in the answer
+  chat::ToolChoice tool_choice;              // never kNone: then there are no tools
+  bool parallel_calls = true;                // false: one call at most
+  std::string reasoning_effort;              // "": as the template likes
 };
 
 using Prompt = std::variant<std::string, std::vector<TokenId>>;
@@ -39,8 +44,10 @@ struct ChatBody : GenerationBody {
 };
 
 struct CompletionBody : GenerationBody {
-  std::vector<Prompt> prompts;  // at least one
+  std::vector<Prompt> prompts;        // at least one
+  std::optional<std::string> suffix;  // what follows the answer; every prompt is a text then
   bool echo = false;
+  std::uint32_t best_of = 1;  // at least n
 };
 
 struct TokenizeBody {
@@ -57,9 +64,8 @@ struct DetokenizeBody {
 };
 
 // Each throws RequestError(400) that names the field: unknown, missing, of another type, out of range, or not supported
-// yet. Nothing is ignored but what OpenAI defines as without effect on the answer. Not supported yet: tool_choice other
-// than none and auto (calls stay in the text), images and audio, the deprecated functions, suffix, and echo together
-// with logprobs.
+// yet. Nothing is ignored but what OpenAI defines as without effect on the answer. Not supported yet: images and
+// audio, the deprecated functions, and echo together with logprobs.
 ChatBody parse_chat(std::string_view body);
 CompletionBody parse_completion(std::string_view body);
 TokenizeBody parse_tokenize(std::string_view body);
@@ -69,5 +75,12 @@ DetokenizeBody parse_detokenize(std::string_view body);
 // and the arguments of tool calls, which are JSON in a string, become objects.
 Json normalise_messages(const Json& messages);
 Json check_tools(const Json& tools);
+
+// The arguments of a call, JSON in a string, as the object that templates want; what is no object stays a string.
+Json parsed_arguments(const Json& arguments);
+
+// What tools, tool_choice and parallel_tool_calls say together. Throws RequestError(400) for a choice that names no
+// tool, or none that is there. Without a choice of "none" the tools stay in `prompt`.
+void apply_tool_choice(ChatPrompt& prompt, const chat::ToolChoice& choice, const std::string& name);
 
 }  // namespace nacelle::openai

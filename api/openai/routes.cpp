@@ -2,8 +2,9 @@
 
 #include <utility>
 
-#include "api/openai/generation.hpp"
 #include "api/openai/prompt.hpp"
+#include "api/openai/shapes.hpp"
+#include "api/serving/generation.hpp"
 
 namespace nacelle::openai {
 namespace {
@@ -13,43 +14,60 @@ using http::Response;
 
 Response json_response(const Json& json) { return {200, to_text(json), "application/json", {}}; }
 
-void check_length(const ServedModel& model, std::size_t tokens, const char* param) {
-  const std::uint32_t context = model.model->context();
-  if (tokens < context) return;
-  throw http::RequestError({400,
-                            "the model's context holds " + std::to_string(context) +
-                                " tokens, the answer's included; '" + param + "' alone has " + std::to_string(tokens),
-                            param, "context_length_exceeded"});
-}
-
-// Compiles what the request asks of the answer, or takes it from the model's cache. Throws Error that names the field.
-void compile_constraint(const ServedModel& model, GenerationBody& body) {
-  if (body.constraint) body.request.grammar = model.model->grammars().get(*body.constraint);
+// What all the dialects of this folder tell the engine; the prompts are still missing.
+serving::GenerationPlan make_plan(const ServedModel& model, const GenerationBody& body, bool chat, ShapeOptions shape) {
+  shape.head = make_head(model, body, chat);
+  shape.logprobs = body.request.logprobs.has_value();
+  serving::GenerationPlan plan;
+  plan.request = body.request;
+  plan.id = shape.head.id;
+  plan.n = body.n;
+  plan.stream = body.stream;
+  plan.shape = make_shape(std::move(shape), &model.model->tokenizer());
+  return plan;
 }
 
 void chat(const ServedModels& models, const http::ExchangePtr& exchange) {
   ChatBody body = parse_chat(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
-  std::vector<TokenId> tokens = encode_chat(*model->model, body.prompt);
-  check_length(*model, tokens.size(), "messages");
-  compile_constraint(*model, body);
-  start_generation(exchange, std::move(model), {true, std::move(body), {std::move(tokens)}, {}});
+  PreparedChat prepared = prepare_chat(*model->model, body.prompt);
+  check_length(*model->model, prepared.tokens.size(), "messages");
+  serving::GenerationPlan plan = make_plan(*model, body, true, {.head = {}, .choices = body.n, .echoes = {}});
+  compile_constraint(*model->model, prepared.constraint ? prepared.constraint : body.constraint, plan.request);
+  plan.request.shown_special = std::move(prepared.shown_special);
+  plan.format = std::move(prepared.format);
+  plan.parallel_calls = body.prompt.parallel_calls;
+  plan.prompts = {std::move(prepared.tokens)};
+  serving::start_generation(exchange, std::move(model), std::move(plan));
+}
+
+std::vector<TokenId> encode_prompt(const Model& model, const CompletionBody& body, const Prompt& prompt) {
+  const auto* text = std::get_if<std::string>(&prompt);
+  if (!text) return std::get<std::vector<TokenId>>(prompt);
+  return body.suffix ? encode_infill(model, *text, *body.suffix) : encode_text(model, *text);
 }
 
 void complete(const ServedModels& models, const http::ExchangePtr& exchange) {
   CompletionBody body = parse_completion(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
-  const Tokenizer& tokenizer = model->model->tokenizer();
-  compile_constraint(*model, body);
-  GenerationPlan plan{false, body, {}, {}};
-  plan.body.request.continues_text = true;
+  std::vector<std::vector<TokenId>> prompts;
+  std::vector<std::string> echoes;
   for (const Prompt& prompt : body.prompts) {
+    prompts.push_back(encode_prompt(*model->model, body, prompt));
+    check_length(*model->model, prompts.back().size(), "prompt");
+    if (!body.echo) continue;
     const auto* text = std::get_if<std::string>(&prompt);
-    plan.prompts.push_back(text ? encode_text(*model->model, *text) : std::get<std::vector<TokenId>>(prompt));
-    check_length(*model, plan.prompts.back().size(), "prompt");
-    if (body.echo) plan.echoes.push_back(text ? *text : tokenizer.decode(plan.prompts.back()));
+    echoes.push_back(text ? *text : model->model->tokenizer().decode(prompts.back()));
   }
-  start_generation(exchange, std::move(model), std::move(plan));
+  const auto choices = static_cast<std::uint32_t>(prompts.size() * body.n);
+  serving::GenerationPlan plan =
+      make_plan(*model, body, false, {.head = {}, .choices = choices, .echoes = echoes, .choices_a_prompt = body.n});
+  compile_constraint(*model->model, body.constraint, plan.request);
+  plan.request.continues_text = true;
+  plan.best_of = body.best_of;
+  plan.prompts = std::move(prompts);
+  plan.echoes = std::move(echoes);
+  serving::start_generation(exchange, std::move(model), std::move(plan));
 }
 
 // A token's text, or, where it is a part of a code point, its bytes.

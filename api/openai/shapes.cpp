@@ -1,19 +1,23 @@
 #include "api/openai/shapes.hpp"
 
+#include <ctime>
 #include <utility>
+#include <vector>
+
+#include "api/openai/logprobs.hpp"
+#include "api/openai/served_models.hpp"
 
 namespace nacelle::openai {
 namespace {
 
-Json usage_json(const Usage& usage) {
-  return {{"prompt_tokens", usage.prompt_tokens},
-          {"completion_tokens", usage.completion_tokens},
-          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
-}
+using chat::AnswerEvent;
+using serving::Choice;
 
-Json finish_json(FinishReason reason) {
-  return reason == FinishReason::kNone ? Json(nullptr) : Json(to_string(reason));
+std::string event(const std::string& json) { return "data: " + json + "\n\n"; }
+
+Json finish_json(FinishReason reason, bool calls) {
+  if (reason == FinishReason::kNone) return nullptr;
+  return reason == FinishReason::kStop && calls ? "tool_calls" : to_string(reason);
 }
 
 Json envelope(const AnswerHead& head, Json choices) {
@@ -29,48 +33,138 @@ Json envelope(const AnswerHead& head, Json choices) {
 }
 
 // `name` and `content`: "message" or "delta" and its object, or "text" and a string.
-Json choice_json(std::uint32_t index, const char* name, Json content, Json logprobs, FinishReason finish) {
+Json choice_json(std::uint32_t index, const char* name, Json content, Json logprobs, Json finish) {
   return {{"index", index},
           {name, std::move(content)},
           {"logprobs", std::move(logprobs)},
-          {"finish_reason", finish_json(finish)}};
+          {"finish_reason", std::move(finish)}};
 }
 
-std::string one_choice(const AnswerHead& head, Json choice) {
-  return to_text(envelope(head, Json::array({std::move(choice)})));
+Json message_json(const Choice& choice) {
+  std::string text = serving::joined(choice.events, AnswerEvent::Kind::kContent);
+  const std::string reasoning = serving::joined(choice.events, AnswerEvent::Kind::kReasoning);
+  Json message = {{"role", "assistant"}, {"content", nullptr}, {"refusal", nullptr}};
+  Json calls = Json::array();
+  for (serving::ToolCall& call : serving::calls_of(choice.events)) {
+    calls.push_back({{"id", std::move(call.id)},
+                     {"type", "function"},
+                     {"function", {{"name", std::move(call.name)}, {"arguments", std::move(call.arguments)}}}});
+  }
+  if (!text.empty() || calls.empty()) message["content"] = std::move(text);
+  if (!reasoning.empty()) message["reasoning_content"] = reasoning;
+  if (!calls.empty()) message["tool_calls"] = std::move(calls);
+  return message;
 }
+
+class OpenAiShape final : public serving::Shape {
+ public:
+  OpenAiShape(ShapeOptions options, const Tokenizer* tokenizer)
+      : options_(std::move(options)), head_(options_.head), calls_(options_.choices, 0) {
+    if (!options_.logprobs) return;
+    const auto shape = head_.chat ? LogprobList::Shape::kChat : LogprobList::Shape::kText;
+    for (std::uint32_t i = 0; i < options_.choices; ++i) {
+      const std::size_t prompt = i / options_.choices_a_prompt;
+      const std::size_t offset = options_.echoes.empty() ? 0 : count_code_points(options_.echoes[prompt]);
+      logprobs_.emplace_back(*tokenizer, shape, offset);
+    }
+  }
+
+  http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {
+    Json list = Json::array();
+    for (const Choice& choice : choices) {
+      Json content =
+          head_.chat ? message_json(choice) : Json(serving::joined(choice.events, AnswerEvent::Kind::kContent));
+      list.push_back(choice_json(choice.index, head_.chat ? "message" : "text", std::move(content), logprobs(choice),
+                                 finish_json(choice.finish, serving::has_calls(choice.events))));
+    }
+    Json json = envelope(head_, std::move(list));
+    json["usage"] = usage_json(usage);
+    return {200, to_text(json), "application/json", {}};
+  }
+
+  std::string open(const Usage&) override {
+    std::string out;
+    if (!head_.chat) return out;
+    for (std::uint32_t i = 0; i < options_.choices; ++i) {
+      Json delta = {{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}};
+      out += chunk(choice_json(i, "delta", std::move(delta), nullptr, nullptr));
+    }
+    return out;
+  }
+
+  std::string piece(const Choice& news) override {
+    Json content = head_.chat ? delta(news) : Json(serving::joined(news.events, AnswerEvent::Kind::kContent));
+    return chunk(choice_json(news.index, head_.chat ? "delta" : "text", std::move(content), logprobs(news),
+                             finish_json(news.finish, calls_[news.index] > 0)));
+  }
+
+  std::string close(const Usage& usage) override {
+    constexpr const char* kDone = "data: [DONE]\n\n";
+    if (!head_.include_usage) return kDone;
+    Json json = envelope(head_, Json::array());
+    json["usage"] = usage_json(usage);
+    return event(to_text(json)) + kDone;
+  }
+
+  std::string failure(const http::ApiError& error) override { return event(http::error_body(error)); }
+
+ private:
+  std::string chunk(Json choice) { return event(to_text(envelope(head_, Json::array({std::move(choice)})))); }
+
+  // A call's id and name come once, its arguments in pieces that are told by its index.
+  Json delta(const Choice& news) {
+    Json result = Json::object();
+    const std::string text = serving::joined(news.events, AnswerEvent::Kind::kContent);
+    const std::string reasoning = serving::joined(news.events, AnswerEvent::Kind::kReasoning);
+    if (!reasoning.empty()) result["reasoning_content"] = reasoning;
+    if (!text.empty()) result["content"] = text;
+    Json calls = Json::array();
+    std::uint32_t& count = calls_[news.index];
+    for (const AnswerEvent& one : news.events) {
+      if (one.kind == AnswerEvent::Kind::kCall) {
+        calls.push_back({{"index", count++},
+                         {"id", one.id},
+                         {"type", "function"},
+                         {"function", {{"name", one.text}, {"arguments", ""}}}});
+      } else if (one.kind == AnswerEvent::Kind::kArguments && !calls.empty()) {
+        calls.back()["function"]["arguments"].get_ref<std::string&>() += one.text;
+      } else if (one.kind == AnswerEvent::Kind::kArguments) {
+        calls.push_back({{"index", count - 1}, {"function", {{"arguments", one.text}}}});
+      }
+    }
+    if (!calls.empty()) result["tool_calls"] = std::move(calls);
+    return result;
+  }
+
+  Json logprobs(const Choice& choice) {
+    if (logprobs_.empty()) return nullptr;
+    LogprobList& list = logprobs_[choice.index];
+    for (const TokenLogprob& token : choice.logprobs) list.add(token);
+    return list.take();
+  }
+
+  const ShapeOptions options_;
+  const AnswerHead& head_;
+  std::vector<std::uint32_t> calls_;   // begun, by choice
+  std::vector<LogprobList> logprobs_;  // by choice; empty: not asked for
+};
 
 }  // namespace
 
-std::string whole_answer(const AnswerHead& head, const std::vector<ChoicePart>& choices, const Usage& usage) {
-  Json list = Json::array();
-  for (const ChoicePart& part : choices) {
-    Json content = part.text;
-    if (head.chat) content = {{"role", "assistant"}, {"content", part.text}, {"refusal", nullptr}};
-    list.push_back(
-        choice_json(part.index, head.chat ? "message" : "text", std::move(content), part.logprobs, part.finish));
-  }
-  Json json = envelope(head, std::move(list));
-  json["usage"] = usage_json(usage);
-  return to_text(json);
+Json usage_json(const Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens},
+          {"completion_tokens", usage.completion_tokens},
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
-std::string role_chunk(const AnswerHead& head, std::uint32_t index) {
-  Json delta = {{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}};
-  return one_choice(head, choice_json(index, "delta", std::move(delta), nullptr, FinishReason::kNone));
+AnswerHead make_head(const ServedModel& model, const GenerationBody& body, bool chat) {
+  return {chat,         body.stream,       body.include_usage, random_id(chat ? "chatcmpl-" : "cmpl-"),
+          model.name(), model.fingerprint, std::time(nullptr)};
 }
 
-std::string chunk(const AnswerHead& head, const ChoicePart& part) {
-  Json content = part.text;
-  if (head.chat) content = part.text.empty() ? Json::object() : Json{{"content", part.text}};
-  return one_choice(
-      head, choice_json(part.index, head.chat ? "delta" : "text", std::move(content), part.logprobs, part.finish));
-}
-
-std::string usage_chunk(const AnswerHead& head, const Usage& usage) {
-  Json json = envelope(head, Json::array());
-  json["usage"] = usage_json(usage);
-  return to_text(json);
+std::unique_ptr<serving::Shape> make_shape(ShapeOptions options, const Tokenizer* tokenizer) {
+  return std::make_unique<OpenAiShape>(std::move(options), tokenizer);
 }
 
 }  // namespace nacelle::openai

@@ -1,12 +1,11 @@
 // The JSON of answers: chat.completion, chat.completion.chunk and text_completion.
 #pragma once
 
-#include <cstdint>
+#include <memory>
 #include <string>
-#include <vector>
 
-#include "api/openai/json.hpp"
-#include "core/engine/request.hpp"
+#include "api/openai/request.hpp"
+#include "api/serving/generation.hpp"
 
 namespace nacelle::openai {
 
@@ -19,20 +18,20 @@ struct AnswerHead {
   std::int64_t created = 0;  // Unix seconds
 };
 
-// A whole choice, or a piece of one in a stream.
-struct ChoicePart {
-  std::uint32_t index = 0;
-  std::string text;
-  Json logprobs;  // null: not asked for
-  FinishReason finish = FinishReason::kNone;
+struct ShapeOptions {
+  AnswerHead head;
+  bool logprobs = false;
+  std::uint32_t choices = 1;           // to all prompts together
+  std::vector<std::string> echoes;     // see GenerationPlan
+  std::uint32_t choices_a_prompt = 1;  // to find a choice's echo
 };
 
-std::string whole_answer(const AnswerHead& head, const std::vector<ChoicePart>& choices, const Usage& usage);
+// `tokenizer` must outlive the shape; it may be null where no logprobs are asked for.
+std::unique_ptr<serving::Shape> make_shape(ShapeOptions options, const Tokenizer* tokenizer);
 
-// The chunk that opens a choice of a streamed chat: the role.
-std::string role_chunk(const AnswerHead& head, std::uint32_t index);
-std::string chunk(const AnswerHead& head, const ChoicePart& part);
-// The last chunk where include_usage is set: no choices.
-std::string usage_chunk(const AnswerHead& head, const Usage& usage);
+// A head for an answer of this model, now.
+AnswerHead make_head(const ServedModel& model, const GenerationBody& body, bool chat);
+
+Json usage_json(const Usage& usage);
 
 }  // namespace nacelle::openai

@@ -37,6 +37,7 @@ class Engine::Loop {
   void step();
   void advance(Sequence& sequence, DeviceRow& logits);
   bool append(Sequence& sequence, TokenId token, GenerationEvent event);
+  void embed(Sequence& sequence, const DeviceRow& row);
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason);
   void fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error);
@@ -115,6 +116,8 @@ void Engine::Loop::check(const GenerationRequest& request) const {
   if (request.grammar && request.ignore_eos)
     throw Error(ErrorKind::kInvalidArgument,
                 "an answer with a grammar ends where the grammar does; leave ignore_eos out", "ignore_eos");
+  if (request.embed && nacelle::embedding_width(device_.last().graph()) == 0)
+    throw Error(ErrorKind::kUnsupported, "the model '" + model_.name() + "' gives no embeddings", "model");
   check_sampling(request.sampling, vocabulary);
 }
 
@@ -244,7 +247,7 @@ void Engine::Loop::step() {
       prompt_tokens += std::min(chunk.count, sequence.prompt_size() - chunk.begin);
     if (sequence.computed != sequence.size()) continue;
     logits.select(row, sequence, host_adjusted_[row]);
-    advance(sequence, logits);
+    sequence.request.embed ? embed(sequence, logits) : advance(sequence, logits);
     ++row;
   }
   device_.advance(plan);
@@ -309,6 +312,17 @@ bool Engine::Loop::append(Sequence& sequence, TokenId token, GenerationEvent eve
   return ended_.size() == ended;
 }
 
+// The prompt's last row is all that was asked for.
+void Engine::Loop::embed(Sequence& sequence, const DeviceRow& row) {
+  GenerationEvent event;
+  const std::span<const float> values = row.embedding();
+  event.embedding.assign(values.begin(), values.end());
+  event.usage = usage(sequence);
+  event.finish = FinishReason::kStop;
+  ended_.emplace_back(sequence.id, FinishReason::kStop);
+  sequence.sink(std::move(event));
+}
+
 // Text of the token, held back where a stop string may begin; then the event, and the end where this token is the last.
 void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event) {
   FinishReason reason = FinishReason::kNone;
@@ -317,12 +331,14 @@ void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, Generat
   } else {
     event.ids.push_back(token);
     if (sequence.decoder) event.text = sequence.stops.push(sequence.decoder->push(token));
-    if (sequence.stops.stopped())
+    if (sequence.stops.stopped()) {
       reason = FinishReason::kStop;
-    else if (sequence.constraint && sequence.constraint->finished())
+      event.stop = sequence.stops.match();
+    } else if (sequence.constraint && sequence.constraint->finished()) {
       reason = FinishReason::kStop;
-    else if (sequence.size() >= sequence.limit)
+    } else if (sequence.size() >= sequence.limit) {
       reason = FinishReason::kLength;
+    }
   }
   if (reason != FinishReason::kNone) {
     ended_.emplace_back(sequence.id, reason);
@@ -429,6 +445,10 @@ RequestId Engine::submit(GenerationRequest request, EventSink sink) {
   return loop_->submit(std::move(request), std::move(sink));
 }
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
+std::uint32_t Engine::embedding_width() const noexcept {
+  return nacelle::embedding_width(model_->device().last().graph());
+}
+
 bool Engine::can_serve() const noexcept { return !model_->device().lost(); }
 bool Engine::drain(std::chrono::milliseconds deadline) { return loop_->drain(deadline); }
 EngineStats Engine::stats() const {

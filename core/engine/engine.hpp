@@ -53,6 +53,9 @@ class Engine {
   // [any thread] False once a device of the model is lost: every later submit throws Error(kUnavailable).
   bool can_serve() const noexcept;
 
+  // Width of the rows that a request to embed gets; 0: the model has none.
+  std::uint32_t embedding_width() const noexcept;
+
   const Model& model() const noexcept { return *model_; }
   EngineStats stats() const;
 

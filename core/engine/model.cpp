@@ -52,6 +52,7 @@ std::unique_ptr<sdk::Graph> build_graph(PluginHost& host, const PluginRecord& pl
   check(host.services(), status, error, files.path().string() + ": " + plugin.name);
   try {
     builder.add_logits_select();
+    builder.add_embedding();
     return builder.build();
   } catch (const sdk::Failure& failure) {
     throw Error(ErrorKind::kCorrupt, files.path().string() + ": " + plugin.name + ": " + failure.what());

@@ -42,6 +42,8 @@ struct GenerationRequest {
   std::uint32_t max_tokens = 0;           // 0: as many as the context holds
   std::vector<std::string> stop;          // text that ends the answer and is left out of it
   bool continues_text = false;            // the answer goes on inside the prompt's text: its first space is kept
+  std::vector<TokenId> shown_special;     // special tokens that the text shows, as a call's marks; others are left out
+  bool embed = false;                     // no answer: the prompt's last hidden row comes in the only event
   bool ignore_eos = false;                // go on past the model's own end tokens
   std::optional<std::uint32_t> logprobs;  // alternatives wanted beside each token, 0..20; absent: no logprobs at all
   std::shared_ptr<const constrain::Grammar> grammar;  // what the answer must be, of Model::grammars(); may be null
@@ -76,6 +78,8 @@ struct GenerationEvent {
   std::vector<TokenId> ids;            // the stop token is left out
   std::vector<TokenLogprob> logprobs;  // one for each id, where asked
   FinishReason finish = FinishReason::kNone;
+  std::vector<float> embedding;                 // of a request to embed: as the model gave it
+  std::string stop;                             // with kStop: the stop string that was found; empty: the model ended
   Usage usage;                                  // so far
   std::string error;                            // one line, with kError
   ErrorKind error_kind = ErrorKind::kInternal;  // with kError; kUnavailable: the same request may succeed later

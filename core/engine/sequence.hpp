@@ -28,7 +28,9 @@ struct Sequence {
         adjustments(request.sampling),
         stops(request.stop) {
     // A grammar speaks of the whole text: no first space of it is dropped.
-    if (tokenizer) decoder.emplace(*tokenizer, true, !request.continues_text && !request.grammar);
+    if (tokenizer) {
+      decoder.emplace(*tokenizer, true, !request.continues_text && !request.grammar, request.shown_special);
+    }
     if (request.grammar) constraint.emplace(request.grammar);
     adjustments.add_prompt(request.prompt);
     blocks.name(request.cache_salt, tokens);

@@ -32,6 +32,8 @@ class DeviceRow : public LogitsRow {
   float logsumexp_raw() const override { return logsumexp_raw_; }
   std::span<const float> whole_adjusted() override;
   std::span<const float> whole_raw() override;
+  // What the head made the logits of; empty where the model has no such output.
+  std::span<const float> embedding() const;
   bool is_adjusted() const noexcept { return sequence_->constraint || !sequence_->adjustments.entries().empty(); }
 
  private:
@@ -49,5 +51,8 @@ class DeviceRow : public LogitsRow {
   std::vector<std::uint32_t> own_ids_;
   std::vector<float> own_adjusted_, own_raw_;
 };
+
+// Of the value that is marked as the embedding; 0: none is.
+std::uint32_t embedding_width(const nacelle_graph& graph) noexcept;
 
 }  // namespace nacelle

@@ -11,7 +11,12 @@ std::string StopMatcher::push(std::string_view piece) {
   if (stops_.empty()) return std::string(piece);
   buffer_ += piece;
   std::size_t earliest = std::string::npos;
-  for (const std::string& stop : stops_) earliest = std::min(earliest, buffer_.find(stop));
+  for (const std::string& stop : stops_) {
+    const std::size_t at = buffer_.find(stop);
+    if (at > earliest || at == std::string::npos || (at == earliest && stop.size() < match_.size())) continue;
+    earliest = at;
+    match_ = stop;
+  }
   if (earliest != std::string::npos) {
     stopped_ = true;
     buffer_.resize(earliest);

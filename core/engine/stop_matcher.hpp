@@ -17,11 +17,13 @@ class StopMatcher {
   // The held-back tail, when the answer ends without a match.
   std::string flush();
   bool stopped() const noexcept { return stopped_; }
+  // The string that was found, once stopped(): the longest of those that begin first.
+  const std::string& match() const noexcept { return match_; }
 
  private:
   std::size_t held_length() const;
   std::vector<std::string> stops_;
-  std::string buffer_;
+  std::string buffer_, match_;
   bool stopped_ = false;
 };
 

@@ -169,13 +169,17 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) c
   return text += decoder.flush();
 }
 
-StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special, bool at_text_start)
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special, bool at_text_start,
+                             std::vector<TokenId> shown)
     : tokenizer_(&tokenizer),
       skip_special_(skip_special),
+      shown_(std::move(shown)),
       strip_space_(at_text_start && tokenizer.strips_leading_space()) {}
 
 std::string StreamDecoder::push(TokenId id) {
-  if (skip_special_ && tokenizer_->is_special(id)) return {};
+  if (skip_special_ && tokenizer_->is_special(id) && std::find(shown_.begin(), shown_.end(), id) == shown_.end()) {
+    return {};
+  }
   std::string_view bytes = tokenizer_->token_bytes(id);
   if (bytes.empty()) return {};
   if (std::exchange(strip_space_, false) && bytes[0] == ' ') bytes.remove_prefix(1);

@@ -95,8 +95,9 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& hf_folder
 class StreamDecoder {
  public:
   // `at_text_start`: false where the ids continue a text (a completion of a prompt), so that the first space is kept.
-  // The tokenizer must outlive the decoder.
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true, bool at_text_start = true);
+  // `shown`: special tokens that are not skipped. The tokenizer must outlive the decoder.
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true, bool at_text_start = true,
+                         std::vector<TokenId> shown = {});
 
   // The text that is complete once `id` is known; "" while a code point is unfinished.
   std::string push(TokenId id);
@@ -106,6 +107,7 @@ class StreamDecoder {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
+  std::vector<TokenId> shown_;
   bool strip_space_;     // still at the start of the text, where one space is dropped
   std::string pending_;  // the first bytes of a code point, at most 3
 };

@@ -285,6 +285,23 @@ void GraphBuilder::add_logits_select() {
       record_.ops.push_back({NACELLE_OP_LOGITS_SELECT, section_, {id}, {}, {}});
 }
 
+void GraphBuilder::add_embedding() {
+  const auto is_output_rows = [this](std::uint32_t id) {
+    const nacelle_value& value = record_.values[id];
+    return value.kind == NACELLE_VALUE_INTERMEDIATE && value.type == NACELLE_TYPE_F32 && value.rank == 2 &&
+           value.shape[0] == NACELLE_DIM_OUTPUT_ROWS;
+  };
+  for (const nacelle_value& value : record_.values)
+    if (value.output == NACELLE_OUTPUT_EMBEDDING) return;
+  // Something may stand between the head and the logits: a scale, a soft cap.
+  const auto head = std::find_if(record_.ops.rbegin(), record_.ops.rend(), [&](const OpRecord& op) {
+    return op.kind == NACELLE_OP_MATMUL && is_output_rows(op.outputs[0]) && is_output_rows(op.inputs[0]) &&
+           record_.values[op.outputs[0]].shape[1] == record_.vocabulary;
+  });
+  if (head == record_.ops.rend() || record_.values[head->inputs[0]].output != NACELLE_OUTPUT_NONE) return;
+  record_.values[head->inputs[0]].output = NACELLE_OUTPUT_EMBEDDING;
+}
+
 void GraphBuilder::check_complete() const {
   require(!in_layer_, "the last layer was not ended");
   require(std::ranges::any_of(record_.values, [](const nacelle_value& v) { return v.output != NACELLE_OUTPUT_NONE; }),

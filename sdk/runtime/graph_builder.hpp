@@ -34,6 +34,9 @@ class GraphBuilder {
   // The host, once the architecture is done: appends LOGITS_SELECT on the value marked NACELLE_OUTPUT_LOGITS. Does
   // nothing for graphs without logits (encoders).
   void add_logits_select();
+  // The host: marks what the head makes the logits of, the last hidden rows after the last norm, as
+  // NACELLE_OUTPUT_EMBEDDING. Does nothing where the architecture marked one, or there is no head.
+  void add_embedding();
 
   // Hands over what was recorded. Throws Failure with error(), or with what is missing (no output, an open layer, a
   // layer of a cache group that nobody uses, attention without a cache in a graph that is cut into chunks). Call once.

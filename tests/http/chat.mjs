@@ -43,7 +43,7 @@ test('the same answer, streamed', async () => {
 
 // Below a gap of 0.1 between the two best logits another precision may choose another token: see models/demo/README.md.
 test('the golden chats, all at once', async () => {
-  const clear = goldens.filter((golden) => golden.min_gap > 0.1);
+  const clear = goldens.filter((golden) => golden.min_gap > 0.1 && !golden.text.includes('<tool_call>'));
   const answers = await Promise.all(clear.map((golden) =>
     create({ messages: golden.messages, tools: golden.tools?.length ? golden.tools : undefined })));
   answers.forEach((answer, i) => assert.equal(answer.choices[0].message.content, clear[i].text));

@@ -37,6 +37,22 @@ test('echo, and the default of 16 tokens', async () => {
   assert.equal(answer.usage.completion_tokens, 16);
 });
 
+test('best_of keeps the likeliest', async () => {
+  const options = { prompt: 'Once', seed: 3, temperature: 2, max_tokens: 8, ignore_eos: true };
+  const all = await create({ ...options, n: 6, logprobs: 0 });
+  const score = ({ logprobs: { token_logprobs } }) => token_logprobs.reduce((sum, one) => sum + one, 0) / token_logprobs.length;
+  const likeliest = all.choices.toSorted((a, b) => score(b) - score(a)).map((choice) => choice.text);
+  const best = await create({ ...options, n: 2, best_of: 6 });
+  assert.deepEqual(best.choices.map((choice) => choice.text), likeliest.slice(0, 2));
+  assert.deepEqual(best.choices.map((choice) => choice.index), [0, 1]);
+  assert.equal(best.choices[0].logprobs, null);
+  assert.equal(best.usage.completion_tokens, 48);
+});
+
+test('a suffix needs a model that can fill a hole', async () => {
+  await assert.rejects(create({ suffix: 'end' }), { status: 400, param: 'suffix', code: 'unsupported_parameter' });
+});
+
 test('logprobs of a text completion', async () => {
   const { choices: [choice] } = await create({ logprobs: 2 });
   const { tokens, token_logprobs, top_logprobs, text_offset } = choice.logprobs;

@@ -15,7 +15,7 @@ test('the client raises errors that name the field', async () => {
     [{ tempreature: 1 }, { status: 400, code: 'unknown_parameter', param: 'tempreature' }],
     [{ messages: [] }, { status: 400, param: 'messages' }],
     [{ messages: undefined }, { status: 400, code: 'missing_required_parameter', param: 'messages' }],
-    [{ tool_choice: 'required' }, { status: 400, code: 'unsupported_parameter', param: 'tool_choice' }],
+    [{ tool_choice: 'required' }, { status: 400, code: 'missing_required_parameter', param: 'tools' }],
     [{ response_format: { type: 'xml' } }, { status: 400, param: 'response_format.type' }],
     [{ logit_bias: { 99999: 1 } }, { status: 400, param: 'logit_bias' }],
     [{ messages: [{ role: 'user', content: 'word '.repeat(3000) }] },

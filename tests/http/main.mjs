@@ -2,8 +2,13 @@
 import { after } from 'node:test';
 import { server } from './harness.mjs';
 import './chat.mjs';
+import './tools.mjs';
 import './completions.mjs';
 import './constraints.mjs';
+import './responses.mjs';
+import './messages.mjs';
+import './takeoff.mjs';
+import './embeddings.mjs';
 import './errors.mjs';
 import './connections.mjs';
 import './devices.mjs';

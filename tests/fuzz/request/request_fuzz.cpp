@@ -1,4 +1,4 @@
-// Bodies of the four POST routes -> request structs. The first byte picks the route. Only RequestError may come out,
+// Bodies of the POST routes -> request structs. The first byte picks the route. Only RequestError may come out,
 // with a message that is short however long the body is; what is accepted lies within the documented ranges.
 #include <cmath>
 #include <cstdint>
@@ -9,8 +9,11 @@
 #include <string_view>
 #include <vector>
 
+#include "api/anthropic/request.hpp"
 #include "api/http/message.hpp"
-#include "api/openai/request.hpp"
+#include "api/openai/embedding_request.hpp"
+#include "api/openai/responses_request.hpp"
+#include "api/takeoff/request.hpp"
 
 using namespace nacelle;
 using namespace nacelle::openai;
@@ -19,6 +22,12 @@ namespace {
 
 void require(bool condition) {
   if (!condition) std::abort();
+}
+
+void check_messages(const Json& messages) {
+  require(messages.is_array());
+  for (const Json& message : messages) require(message.at("content").is_string());
+  (void)to_text(messages);
 }
 
 void check(const GenerationBody& body) {
@@ -33,13 +42,12 @@ void check(const GenerationBody& body) {
 }
 
 void parse(unsigned route, std::string_view body) {
-  switch (route % 4) {
+  switch ((route - '0') % 9) {
     case 0: {
       const ChatBody chat = parse_chat(body);
       check(chat);
       require(!chat.prompt.messages.empty());
-      for (const Json& message : chat.prompt.messages) require(message.at("content").is_string());
-      (void)to_text(chat.prompt.messages);
+      check_messages(chat.prompt.messages);
       break;
     }
     case 1: {
@@ -53,6 +61,16 @@ void parse(unsigned route, std::string_view body) {
       for (const TokenId token : parse_detokenize(body).tokens) require(token >= 0);
       break;
     }
+    case 4: {
+      const ResponsesBody responses = parse_responses(body);
+      check(responses);
+      check_messages(responses.prompt.messages);
+      break;
+    }
+    case 5: check_messages(anthropic::parse_messages(body).prompt.messages); break;
+    case 6: require(!takeoff::parse_generate(body).texts.empty()); break;
+    case 7: require(!parse_embedding(body).inputs.empty()); break;
+    case 8: require(!parse_rerank(body).documents.empty()); break;
   }
 }
 

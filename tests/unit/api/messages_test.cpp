@@ -21,6 +21,10 @@ TEST_CASE("messages take the form that templates expect") {
   CHECK(
       normalised(R"([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}])") ==
       R"([{"role":"user","content":"ab"}])");
+  CHECK(normalised(R"([{"role": "assistant", "content": "x", "reasoning_content": "y"}])") ==
+        R"([{"role":"assistant","content":"x","reasoning_content":"y"}])");
+  CHECK(normalised(R"([{"role": "tool", "content": "5", "tool_call_id": "c1"}])") ==
+        R"([{"role":"tool","content":"5","tool_call_id":"c1"}])");
   // As a client sends back what it was given.
   CHECK(normalised(R"([{"role": "assistant", "content": "x", "refusal": null, "annotations": [], "audio": null}])") ==
         R"([{"role":"assistant","content":"x"}])");

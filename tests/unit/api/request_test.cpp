@@ -85,6 +85,20 @@ TEST_CASE("null counts as absent, and defaults are OpenAI's") {
             .prompt.tools.is_null());
 }
 
+TEST_CASE("choices among tools") {
+  const auto choice = [](const char* value) {
+    return parse_chat(chat_with(std::string(R"("parallel_tool_calls": false, "tools": [{"type": "function", "function":
+        {"name": "f"}}], "tool_choice": )") +
+                                value))
+        .prompt;
+  };
+  CHECK(choice("\"auto\"").tool_choice.kind == chat::ToolChoice::Kind::kAuto);
+  CHECK_FALSE(choice("\"auto\"").parallel_calls);
+  CHECK(choice("\"required\"").tool_choice.forced());
+  CHECK(choice(R"({"type": "function", "function": {"name": "f"}})").tool_choice.name == "f");
+  CHECK(choice("\"none\"").tools.is_null());
+}
+
 TEST_CASE("a wrong field of a chat is named") {
   struct Case {
     const char* members;
@@ -119,8 +133,6 @@ TEST_CASE("a wrong field of a chat is named") {
       {R"("logprobs": true, "top_logprobs": 21)", "top_logprobs", "invalid_value"},
       {R"("logprobs": 2)", "logprobs", "invalid_value"},
       {R"("metadata": 1)", "metadata", "invalid_value"},
-      {R"("tool_choice": "required")", "tool_choice", "unsupported_parameter"},
-      {R"("tool_choice": {"type": "function", "function": {"name": "f"}})", "tool_choice", "unsupported_parameter"},
       {R"("response_format": {"type": "xml"})", "response_format.type", "invalid_value"},
       {R"("response_format": {"type": "json_schema"})", "response_format.json_schema", "missing_required_parameter"},
       {R"("response_format": {"type": "json_schema", "json_schema": {"schem": {}}})",
@@ -130,8 +142,15 @@ TEST_CASE("a wrong field of a chat is named") {
       {R"("json_schema": 1)", "json_schema", "invalid_value"},
       {R"("grammar": "g", "guided_regex": "r")", "guided_regex", "invalid_value"},
       {R"("grammar": "g", "ignore_eos": true)", "ignore_eos", "invalid_value"},
+      {R"("tool_choice": "required")", "tools", "missing_required_parameter"},
+      {R"("tool_choice": "always")", "tool_choice", "invalid_value"},
+      {R"("tool_choice": {"type": "custom"})", "tool_choice.type", "unsupported_parameter"},
+      {R"("tool_choice": {"type": "function"})", "tool_choice.function", "missing_required_parameter"},
+      {R"("tool_choice": {"type": "function", "function": {"name": "g"}},
+          "tools": [{"type": "function", "function": {"name": "f"}}])",
+       "tool_choice", "invalid_value"},
       {R"("response_format": {})", "response_format.type", "missing_required_parameter"},
-      {R"("parallel_tool_calls": false)", "parallel_tool_calls", "unsupported_parameter"},
+      {R"("parallel_tool_calls": 1)", "parallel_tool_calls", "invalid_value"},
       {R"("functions": [])", "functions", "unsupported_parameter"},
       {R"("modalities": ["text", "audio"])", "modalities", "unsupported_parameter"},
       {R"("chat_template_kwargs": {"messages": []})", "chat_template_kwargs.messages", "unknown_parameter"},
@@ -182,8 +201,13 @@ TEST_CASE("fields of text completions") {
   };
   CHECK(param(R"("logprobs": 6)") == "logprobs");
   CHECK(param(R"("logprobs": true)") == "logprobs");
-  CHECK(param(R"("best_of": 3)") == "best_of");
-  CHECK(param(R"("suffix": "x")") == "suffix");
+  CHECK(parse_completion(text_with(R"("best_of": 3)")).best_of == 3);
+  CHECK(parse_completion(text_with(R"("n": 2)")).best_of == 2);
+  CHECK(parse_completion(text_with(R"("suffix": "x")")).suffix == "x");
+  CHECK(param(R"("n": 3, "best_of": 2)") == "best_of");
+  CHECK(param(R"("best_of": 2, "stream": true)") == "stream");
+  CHECK(param(R"("suffix": "x", "echo": true)") == "echo");
+  CHECK(failure_of([] { parse_completion(R"({"prompt": [1], "suffix": "x"})"); }).param == "suffix");
   CHECK(param(R"("echo": true, "logprobs": 1)") == "echo");
   CHECK(param(R"("messages": [])") == "messages");
   CHECK(failure_of([] { parse_completion(R"({"prompt": ["a","b","c"], "n": 128})"); }).param == "n");

@@ -7,16 +7,34 @@
 
 using namespace nacelle;
 using namespace nacelle::openai;
+using chat::AnswerEvents;
+using serving::Choice;
+using Kind = chat::AnswerEvent::Kind;
 
 namespace {
 
-AnswerHead head(bool chat, bool stream) { return {chat, stream, true, "id-1", "m", "fp_1", 1700000000}; }
+std::unique_ptr<serving::Shape> shape_for(bool chat, bool stream, std::uint32_t choices = 1) {
+  return make_shape({{chat, stream, true, "id-1", "m", "fp_1", 1700000000}, false, choices, {}, 1}, nullptr);
+}
+
+Choice choice_of(AnswerEvents events, FinishReason finish, std::uint32_t index = 0) {
+  return {index, std::move(events), {}, finish, "", {}};
+}
+
+// The JSON of a stream's events; the last, [DONE], is left out.
+std::vector<Json> events_of(const std::string& stream) {
+  std::vector<Json> events;
+  for (std::size_t at = stream.find("data: {"); at != std::string::npos; at = stream.find("data: {", at + 1)) {
+    events.push_back(Json::parse(stream.substr(at + 6, stream.find("\n\n", at) - at - 6)));
+  }
+  return events;
+}
 
 }  // namespace
 
 TEST_CASE("a whole chat answer") {
-  const Json json =
-      Json::parse(whole_answer(head(true, false), {{0, "Hi \xff", nullptr, FinishReason::kStop}}, {3, 2, 1}));
+  const Json json = Json::parse(
+      shape_for(true, false)->whole({choice_of({{Kind::kContent, "Hi \xff"}}, FinishReason::kStop)}, {3, 2, 1}).body);
   CHECK(json == Json::parse(R"({"id": "id-1", "object": "chat.completion", "created": 1700000000, "model": "m",
       "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi )"
                             "\xef\xbf\xbd"
@@ -26,21 +44,59 @@ TEST_CASE("a whole chat answer") {
       "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}}})"));
 }
 
+TEST_CASE("calls and reasoning of a whole chat answer") {
+  const AnswerEvents events = {{Kind::kReasoning, "Hm."},
+                               {Kind::kCall, "f", "call_1"},
+                               {Kind::kArguments, "{\"a\": 1}"},
+                               {Kind::kCall, "g", "call_2"}};
+  const Json choice =
+      Json::parse(shape_for(true, false)->whole({choice_of(events, FinishReason::kStop)}, {}).body)["choices"][0];
+  CHECK(choice["finish_reason"] == "tool_calls");
+  CHECK(choice["message"] == Json::parse(R"({"role": "assistant", "content": null, "refusal": null,
+      "reasoning_content": "Hm.", "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}},
+        {"id": "call_2", "type": "function", "function": {"name": "g", "arguments": ""}}]})"));
+  CHECK(Json::parse(shape_for(true, false)
+                        ->whole({choice_of(events, FinishReason::kLength)}, {})
+                        .body)["choices"][0]["finish_reason"] == "length");
+}
+
 TEST_CASE("the chunks of a streamed chat") {
-  CHECK(Json::parse(role_chunk(head(true, true), 1)) == Json::parse(R"({"id": "id-1", "object": "chat.completion.chunk",
+  const auto shape = shape_for(true, true, 2);
+  const std::vector<Json> roles = events_of(shape->open({}));
+  REQUIRE(roles.size() == 2);
+  CHECK(roles[1] == Json::parse(R"({"id": "id-1", "object": "chat.completion.chunk",
       "created": 1700000000, "model": "m", "choices": [{"index": 1, "delta": {"role": "assistant", "content": "",
       "refusal": null}, "logprobs": null, "finish_reason": null}], "usage": null, "system_fingerprint": "fp_1"})"));
-  const Json last = Json::parse(chunk(head(true, true), {0, "", nullptr, FinishReason::kLength}));
+  const Json last = events_of(shape->piece(choice_of({}, FinishReason::kLength)))[0];
   CHECK(last["choices"][0]["delta"] == Json::object());
   CHECK(last["choices"][0]["finish_reason"] == "length");
-  const Json usage = Json::parse(usage_chunk(head(true, true), {1, 2, 0}));
+  const Json usage = events_of(shape->close({1, 2, 0})).at(0);
   CHECK(usage["choices"] == Json::array());
   CHECK(usage["usage"]["total_tokens"] == 3);
 }
 
+TEST_CASE("calls in a stream: the name once, then arguments by index") {
+  const auto shape = shape_for(true, true);
+  const auto delta = [&](AnswerEvents events) {
+    return events_of(shape->piece(choice_of(std::move(events), FinishReason::kNone)))[0]["choices"][0]["delta"];
+  };
+  CHECK(delta({{Kind::kContent, "Hi"}, {Kind::kCall, "f", "call_1"}, {Kind::kArguments, "{"}}) ==
+        Json::parse(
+            R"({"content": "Hi", "tool_calls": [{"index": 0, "id": "call_1", "type": "function",
+          "function": {"name": "f", "arguments": "{"}}]})"));
+  CHECK(delta({{Kind::kArguments, "}"}, {Kind::kCall, "g", "call_2"}}) ==
+        Json::parse(
+            R"({"tool_calls": [{"index": 0, "function": {"arguments": "}"}},
+                         {"index": 1, "id": "call_2", "type": "function", "function": {"name": "g", "arguments": ""}}]})"));
+  CHECK(events_of(shape->piece(choice_of({}, FinishReason::kStop)))[0]["choices"][0]["finish_reason"] == "tool_calls");
+}
+
 TEST_CASE("a text completion, whole and in chunks") {
-  const Json whole = Json::parse(whole_answer(head(false, false), {{0, "x", nullptr, FinishReason::kStop}}, {}));
+  const auto choice = choice_of({{Kind::kContent, "x"}}, FinishReason::kStop);
+  const Json whole = Json::parse(shape_for(false, false)->whole({choice}, {}).body);
   CHECK(whole["object"] == "text_completion");
   CHECK(whole["choices"][0] == Json::parse(R"({"index": 0, "text": "x", "logprobs": null, "finish_reason": "stop"})"));
-  CHECK(Json::parse(chunk(head(false, true), {0, "y", nullptr, FinishReason::kNone}))["choices"][0]["text"] == "y");
+  CHECK(shape_for(false, true)->open({}).empty());
+  CHECK(events_of(shape_for(false, true)->piece(choice))[0]["choices"][0]["text"] == "x");
 }

@@ -29,6 +29,7 @@ TEST_CASE("a stop string is found across the borders of pieces") {
   CHECK(matcher.push("r: hi") == "");
   CHECK(matcher.stopped());
   CHECK(matcher.push("more") == "");
+  CHECK(matcher.match() == "\nUser:");
 }
 
 TEST_CASE("a held tail that leads nowhere is shown after all") {

@@ -219,6 +219,20 @@ TEST_CASE("the host's selection follows the logits") {
   CHECK(graph->find_output(NACELLE_OUTPUT_LOGITS) == logits.id);
 }
 
+TEST_CASE("the host's embedding is what the head reads") {
+  Sketch s;
+  const Value rows = s.b.gather(s.x(8), s.b.output_rows());
+  const Value normed = s.b.rms_norm(rows, s.weight({8}), norm_attributes(1e-5));
+  s.b.mark_logits(s.b.matmul(normed, s.weight({50, 8})));
+  s.host.add_embedding();
+  CHECK(s.host.build()->find_output(NACELLE_OUTPUT_EMBEDDING) == normed.id);
+
+  Sketch headless;
+  headless.b.mark_logits(headless.b.gather(headless.x(50), headless.b.output_rows()));
+  headless.host.add_embedding();
+  CHECK(headless.host.build()->find_output(NACELLE_OUTPUT_EMBEDDING) == NACELLE_NO_VALUE);
+}
+
 TEST_CASE("a builder that is called with nonsense answers with a status") {
   GraphBuilder host(lookup({}));
   const nacelle_graph_builder* table = host.table();

@@ -77,6 +77,7 @@ TEST_CASE("streaming: whole code points only, equal to decode, first space dropp
   CHECK(stream.flush() == "");
   CHECK(StreamDecoder(*tokenizer, true, false).push(11) == " a");
   CHECK(StreamDecoder(*tokenizer, false).push(1) == "<s>");
+  CHECK(StreamDecoder(*tokenizer, true, true, {1}).push(1) == "<s>");
   CHECK(tokenizer->decode(Ids{8, 8, 9}) == " a");
   CHECK(tokenizer->decode(Ids{4, 3, 4, 5, 6, 3}) == "\uFFFD🙂\uFFFD");
 }

@@ -1,0 +1,344 @@
+#include "api/anthropic/request.hpp"
+
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "api/http/message.hpp"
+#include "api/openai/fields.hpp"
+#include "api/openai/responses_request.hpp"
+
+namespace nacelle::anthropic {
+namespace {
+
+using openai::boolean;
+using openai::custom;
+using openai::Field;
+using openai::Fields;
+using openai::integer;
+using openai::Json;
+using openai::no_effect;
+using openai::number;
+using openai::only;
+using openai::read_fields;
+using openai::refuse_missing;
+using openai::refuse_unsupported;
+using openai::refuse_value;
+using openai::string;
+using openai::to_array;
+using openai::to_object;
+using openai::to_string;
+
+constexpr std::size_t kMaxStops = 16;
+constexpr std::size_t kMaxStopBytes = 1024;
+constexpr std::int64_t kMinBudget = 1024;  // Anthropic's
+
+struct MessagesDraft : MessagesBody {
+  bool has_messages = false;
+  std::string system;
+  chat::ToolChoice tool_choice;
+  std::optional<std::int64_t> budget;
+};
+using D = MessagesDraft;
+
+std::string element(const std::string& name, std::size_t index) { return name + "[" + std::to_string(index) + "]"; }
+
+// ---- Blocks
+
+struct Block {
+  std::string text, id, name;
+  std::optional<std::string> content;
+  Json input;
+};
+
+std::string to_text_blocks(const std::string& name, const Json& value);
+
+template <class Value>
+Field<Block> block_string(std::string name, Value Block::*member) {
+  return {std::move(name), [member](Block& b, const std::string& n, const Json& v) { b.*member = to_string(n, v); }};
+}
+
+Fields<Block> block_fields(const std::string& path, const std::string& type) {
+  Fields<Block> fields = {no_effect<Block>("type", Json::value_t::string),
+                          no_effect<Block>("cache_control", Json::value_t::object)};
+  const auto more = [&fields](Field<Block> field) { fields.push_back(std::move(field)); };
+  if (type == "text") {
+    more(block_string("text", &Block::text));
+    more(only<Block>("citations", {}));
+  } else if (type == "tool_use") {
+    more(block_string("id", &Block::id));
+    more(block_string("name", &Block::name));
+    more(custom<Block>("input", [](Block& b, const std::string& n, const Json& v) { b.input = to_object(n, v); }));
+  } else if (type == "tool_result") {
+    more(block_string("tool_use_id", &Block::id));
+    more(custom<Block>("content",
+                       [](Block& b, const std::string& n, const Json& v) { b.content = to_text_blocks(n, v); }));
+    more(no_effect<Block>("is_error", Json::value_t::boolean));  // the content says what went wrong
+  } else if (type == "thinking") {
+    more(block_string("thinking", &Block::text));
+    more(no_effect<Block>("signature", Json::value_t::string));
+  } else {
+    refuse_unsupported(path + ".type", openai::describe(type));
+  }
+  return fields;
+}
+
+Block to_block(const std::string& path, const Json& value, std::string& type) {
+  if (!to_object(path, value).contains("type")) refuse_missing(path + ".type");
+  type = to_string(path + ".type", value["type"]);
+  Block block;
+  read_fields<Block>(block, value, block_fields(path, type), path + ".");
+  const auto need = [&](const char* member) {
+    if (!value.contains(member)) refuse_missing(path + "." + member);
+  };
+  if (type == "text") need("text");
+  if (type == "thinking") need("thinking");
+  if (type == "tool_result") need("tool_use_id");
+  if (type == "tool_use") {
+    for (const char* member : {"id", "name", "input"}) need(member);
+  }
+  return block;
+}
+
+// A string, or a list of text blocks.
+std::string to_text_blocks(const std::string& name, const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) refuse_value(name, "a string or a list of text blocks", value);
+  std::string text;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    std::string type;
+    const Block block = to_block(element(name, i), value[i], type);
+    if (type != "text") refuse_unsupported(element(name, i) + ".type", openai::describe(type));
+    text += (text.empty() ? "" : "\n") + block.text;
+  }
+  return text;
+}
+
+// ---- Messages
+
+void append_assistant_block(Json& messages, const std::string& type, const Block& block, const std::string& path) {
+  if (type == "text") {
+    openai::append_assistant_text(messages, block.text);
+  } else if (type == "thinking") {
+    openai::append_assistant_reasoning(messages, block.text);
+  } else if (type == "tool_use") {
+    openai::append_assistant_call(messages, block.id, block.name, block.input);
+  } else {
+    refuse_unsupported(path + ".type", openai::describe(type) + " of the assistant");
+  }
+}
+
+// Results become messages of their own, before the text that stands beside them.
+void append_user_blocks(Json& messages, const std::string& name, const Json& value) {
+  std::string text;
+  bool has_text = false;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    std::string type;
+    Block block = to_block(element(name, i), value[i], type);
+    if (type == "tool_result") {
+      messages.push_back(
+          {{"role", "tool"}, {"content", block.content.value_or("")}, {"tool_call_id", std::move(block.id)}});
+    } else if (type == "text") {
+      text += (has_text ? "\n" : "") + block.text;
+      has_text = true;
+    } else {
+      refuse_unsupported(element(name, i) + ".type", openai::describe(type) + " of the user");
+    }
+  }
+  if (has_text) messages.push_back({{"role", "user"}, {"content", std::move(text)}});
+}
+
+void append_message(Json& messages, const std::string& path, const Json& value) {
+  struct Message {
+    std::string role;
+    Json content;
+  } message;
+  static const Fields<Message> fields = {
+      string<Message>("role", [](Message& m, const std::string& v) { m.role = v; }),
+      custom<Message>("content", [](Message& m, const std::string&, const Json& v) { m.content = v; }),
+  };
+  read_fields<Message>(message, to_object(path, value), fields, path + ".");
+  const std::string name = path + ".content";
+  if (message.role != "user" && message.role != "assistant") {
+    if (message.role.empty()) refuse_missing(path + ".role");
+    refuse_value(path + ".role", "user or assistant", Json(message.role));
+  }
+  if (message.content.is_null()) refuse_missing(name);
+  if (message.content.is_string()) {
+    if (message.role == "assistant") {
+      openai::append_assistant_text(messages, message.content.get_ref<const std::string&>());
+    } else {
+      messages.push_back({{"role", "user"}, {"content", message.content}});
+    }
+    return;
+  }
+  if (!message.content.is_array() || message.content.empty()) {
+    refuse_value(name, "a string or a list of at least one block", message.content);
+  }
+  if (message.role == "user") return append_user_blocks(messages, name, message.content);
+  for (std::size_t i = 0; i < message.content.size(); ++i) {
+    std::string type;
+    const Block block = to_block(element(name, i), message.content[i], type);
+    append_assistant_block(messages, type, block, element(name, i));
+  }
+}
+
+void set_messages(D& draft, const std::string& name, const Json& value) {
+  draft.has_messages = true;
+  Json& messages = draft.prompt.messages = Json::array();
+  for (std::size_t i = 0; i < to_array(name, value).size(); ++i) append_message(messages, element(name, i), value[i]);
+  if (messages.empty()) refuse_value(name, "a list of at least one message", value);
+  const Json& last = messages.back();
+  if (last["role"] != "assistant") return;
+  if (last.contains("tool_calls") || messages.size() == 1) {
+    refuse_value(name, "a list that ends with a message of the user, or with text that the answer begins with", value);
+  }
+  draft.prompt.prefill = last["content"].get<std::string>();
+  messages.erase(messages.size() - 1);
+}
+
+// ---- Tools
+
+void set_tools(D& draft, const std::string& name, const Json& value) {
+  Json tools = Json::array();
+  for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
+    struct Tool {
+      Json function = Json::object();
+    } tool;
+    static const Fields<Tool> fields = {
+        only<Tool>("type", {"custom"}),
+        custom<Tool>("name",
+                     [](Tool& t, const std::string& n, const Json& v) { t.function["name"] = to_string(n, v); }),
+        custom<Tool>("description",
+                     [](Tool& t, const std::string& n, const Json& v) { t.function["description"] = to_string(n, v); }),
+        custom<Tool>("input_schema",
+                     [](Tool& t, const std::string& n, const Json& v) { t.function["parameters"] = to_object(n, v); }),
+        no_effect<Tool>("cache_control", Json::value_t::object),
+        only<Tool>("strict", {false}),
+    };
+    const std::string path = element(name, i);
+    read_fields<Tool>(tool, to_object(path, value[i]), fields, path + ".");
+    if (!tool.function.contains("name")) refuse_missing(path + ".name");
+    if (!tool.function.contains("parameters")) refuse_missing(path + ".input_schema");
+    tools.push_back({{"type", "function"}, {"function", std::move(tool.function)}});
+  }
+  if (!tools.empty()) draft.prompt.tools = std::move(tools);
+}
+
+void set_tool_choice(D& draft, const std::string& name, const Json& value) {
+  using Kind = chat::ToolChoice::Kind;
+  static const Fields<D> fields = {
+      custom<D>("type",
+                [](D& d, const std::string& n, const Json& v) {
+                  static const std::pair<std::string_view, Kind> words[] = {
+                      {"auto", Kind::kAuto}, {"any", Kind::kRequired}, {"tool", Kind::kNamed}, {"none", Kind::kNone}};
+                  for (const auto& [word, kind] : words) {
+                    if (v != word) continue;
+                    d.tool_choice.kind = kind;
+                    return;
+                  }
+                  refuse_value(n, "auto, any, tool or none", v);
+                }),
+      string<D>("name", [](D& d, const std::string& v) { d.tool_choice.name = v; }),
+      boolean<D>("disable_parallel_tool_use", [](D& d, bool v) { d.prompt.parallel_calls = !v; }),
+  };
+  if (!to_object(name, value).contains("type")) refuse_missing(name + ".type");
+  read_fields<D>(draft, value, fields, name + ".");
+  if (draft.tool_choice.kind == Kind::kNamed && draft.tool_choice.name.empty()) refuse_missing(name + ".name");
+}
+
+// ---- The rest
+
+void set_thinking(D& draft, const std::string& name, const Json& value) {
+  struct Thinking {
+    std::string type;
+    std::optional<std::int64_t> budget;
+  } thinking;
+  static const Fields<Thinking> fields = {
+      string<Thinking>("type", [](Thinking& t, const std::string& v) { t.type = v; }),
+      integer<Thinking>("budget_tokens", kMinBudget, INT32_MAX, [](Thinking& t, std::int64_t v) { t.budget = v; }),
+  };
+  read_fields<Thinking>(thinking, to_object(name, value), fields, name + ".");
+  if (thinking.type != "enabled" && thinking.type != "disabled") {
+    refuse_value(name + ".type", "enabled or disabled", Json(thinking.type));
+  }
+  if (thinking.type == "enabled" && !thinking.budget) refuse_missing(name + ".budget_tokens");
+  draft.budget = thinking.budget;
+  draft.prompt.template_variables["enable_thinking"] = thinking.type == "enabled";  // what templates call it
+}
+
+void set_stops(D& draft, const std::string& name, const Json& value) {
+  if (to_array(name, value).size() > kMaxStops) refuse_value(name, "a list of at most 16 strings", value);
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    const std::string& stop = to_string(element(name, i), value[i]);
+    if (stop.empty() || stop.size() > kMaxStopBytes)
+      refuse_value(element(name, i), "a string of 1 to 1024 bytes", value[i]);
+    draft.request.stop.push_back(stop);
+  }
+}
+
+Fields<D> prompt_fields() {
+  return {
+      string<D>("model", [](D& d, const std::string& v) { d.model = v; }),
+      custom<D>("messages", set_messages),
+      custom<D>("system", [](D& d, const std::string& n, const Json& v) { d.system = to_text_blocks(n, v); }),
+      custom<D>("tools", set_tools),
+      custom<D>("tool_choice", set_tool_choice),
+      custom<D>("thinking", set_thinking),
+      no_effect<D>("cache_control", Json::value_t::object),
+  };
+}
+
+Fields<D> answer_fields() {
+  Fields<D> fields = prompt_fields();
+  const Field<D> more[] = {
+      integer<D>("max_tokens", 1, INT32_MAX,
+                 [](D& d, std::int64_t v) { d.request.max_tokens = static_cast<std::uint32_t>(v); }),
+      custom<D>("stop_sequences", set_stops),
+      boolean<D>("stream", [](D& d, bool v) { d.stream = v; }),
+      number<D>("temperature", 0, 1, [](D& d, double v) { d.request.sampling.temperature = static_cast<float>(v); }),
+      number<D>("top_p", 0, 1, [](D& d, double v) { d.request.sampling.top_p = static_cast<float>(v); }),
+      integer<D>("top_k", 0, INT32_MAX,
+                 [](D& d, std::int64_t v) { d.request.sampling.top_k = static_cast<std::uint32_t>(v); }),
+      no_effect<D>("metadata", Json::value_t::object),
+      only<D>("service_tier", {"auto", "standard_only"}),
+      only<D>("container", {}),
+      only<D>("context_management", {}),
+      only<D>("mcp_servers", {Json::array()}),
+      only<D>("output_config", {}),
+      only<D>("output_format", {}),
+      only<D>("inference_geo", {}),
+  };
+  fields.insert(fields.end(), std::begin(more), std::end(more));
+  return fields;
+}
+
+D parse(std::string_view body, const Fields<D>& fields) {
+  const Json json = openai::parse_json(body);
+  D draft;
+  read_fields<D>(draft, to_object("body", json), fields);
+  if (!json.contains("model")) refuse_missing("model");
+  if (!draft.has_messages) refuse_missing("messages");
+  openai::prepend_system(draft.prompt.messages, draft.system);
+  openai::apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice.name");
+  return draft;
+}
+
+}  // namespace
+
+MessagesBody parse_messages(std::string_view body) {
+  static const Fields<D> fields = answer_fields();
+  D draft = parse(body, fields);
+  if (draft.request.max_tokens == 0) refuse_missing("max_tokens");
+  if (draft.budget && *draft.budget >= draft.request.max_tokens) {
+    refuse_value("thinking.budget_tokens", "less than 'max_tokens'", *draft.budget);
+  }
+  return draft;
+}
+
+MessagesBody parse_count_tokens(std::string_view body) {
+  static const Fields<D> fields = prompt_fields();
+  return parse(body, fields);
+}
+
+}  // namespace nacelle::anthropic

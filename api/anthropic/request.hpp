@@ -1,0 +1,23 @@
+// The body of POST /v1/messages and /v1/messages/count_tokens.
+#pragma once
+
+#include <string_view>
+
+#include "api/openai/request.hpp"
+
+namespace nacelle::anthropic {
+
+struct MessagesBody {
+  std::string model;
+  openai::ChatPrompt prompt;  // a last message of the assistant's is its prefill
+  GenerationRequest request;  // all but id and prompt
+  bool stream = false;
+};
+
+// Throws RequestError(400) that names the field. Supported are text, tool_use, tool_result and thinking blocks;
+// cache_control is accepted, since prefixes are cached anyway. thinking.budget_tokens is checked and sets no limit.
+MessagesBody parse_messages(std::string_view body);
+// As above, of a body without max_tokens and what else belongs to an answer.
+MessagesBody parse_count_tokens(std::string_view body);
+
+}  // namespace nacelle::anthropic

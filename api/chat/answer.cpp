@@ -1,0 +1,59 @@
+#include "api/chat/answer.hpp"
+
+#include <algorithm>
+
+namespace nacelle::chat {
+namespace {
+
+constexpr std::string_view kSpace = " \t\r\n";
+
+}  // namespace
+
+void add(AnswerEvents& out, AnswerEvent::Kind kind, std::string_view text) {
+  if (text.empty()) return;
+  if (!out.empty() && out.back().kind == kind) {
+    out.back().text += text;
+  } else {
+    out.push_back({kind, std::string(text)});
+  }
+}
+
+void HoldingParser::push(std::string_view text, AnswerEvents& out) {
+  held_ += text;
+  run(false, out);
+}
+
+void HoldingParser::finish(AnswerEvents& out) {
+  run(true, out);
+  add(out, AnswerEvent::Kind::kContent, held_);
+  held_.clear();
+  end(out);
+}
+
+void HoldingParser::run(bool last, AnswerEvents& out) {
+  std::size_t taken = 0;
+  while (taken < held_.size()) {
+    const std::size_t count = step(std::string_view(held_).substr(taken), last, out);
+    if (count == kMore) break;
+    taken += count;
+  }
+  held_.erase(0, taken);
+}
+
+std::size_t partial_mark(std::string_view text, std::string_view mark) noexcept {
+  if (mark.empty()) return 0;
+  for (std::size_t length = std::min(mark.size() - 1, text.size()); length > 0; --length) {
+    if (mark.starts_with(text.substr(text.size() - length))) return length;
+  }
+  return 0;
+}
+
+std::size_t leading_space(std::string_view text) noexcept {
+  return std::min(text.find_first_not_of(kSpace), text.size());
+}
+
+std::string_view trimmed(std::string_view text) noexcept {
+  return text.substr(0, text.find_last_not_of(kSpace) + 1);  // npos + 1 is 0
+}
+
+}  // namespace nacelle::chat

@@ -1,0 +1,195 @@
+#include "api/chat/xml_calls.hpp"
+
+#include <algorithm>
+#include <initializer_list>
+#include <optional>
+#include <utility>
+
+#include "core/base/error.hpp"
+
+namespace nacelle::chat {
+namespace {
+
+constexpr std::string_view kOpen = "<tool_call>", kClose = "</tool_call>";
+constexpr std::string_view kFunctionTag = "<function=", kFunctionEnd = "</function>";
+constexpr std::string_view kParameterTag = "<parameter=", kParameterEnd = "</parameter>";
+constexpr std::size_t kMaxName = 256;  // of a function or parameter: more is no call
+
+bool may_begin(std::string_view text, std::string_view mark) { return mark.starts_with(text.substr(0, mark.size())); }
+
+// The schema's type of a parameter; "" where the tools do not say.
+std::string type_of(const Json& tools, std::string_view function, std::string_view parameter) {
+  for (const Json& tool : tools) {
+    const auto found = tool.find("function");
+    if (found == tool.end() || found->value("name", "") != function) continue;
+    const auto parameters = found->find("parameters");
+    if (parameters == found->end() || !parameters->is_object()) return {};
+    const auto properties = parameters->find("properties");
+    if (properties == parameters->end() || !properties->is_object()) return {};
+    const auto schema = properties->find(std::string(parameter));
+    if (schema == properties->end() || !schema->is_object()) return {};
+    const auto type = schema->find("type");
+    return type != schema->end() && type->is_string() ? type->get<std::string>() : std::string();
+  }
+  return {};
+}
+
+// Values are written bare: as JSON where the schema asks for another type than text, else as text.
+Json value_of(const std::string& type, std::string_view text) {
+  if (type.empty() || type == "string") return text;
+  const std::string_view word = trimmed(text.substr(leading_space(text)));
+  if (word == "True" || word == "False") return word == "True";  // as Python writes them
+  if (word == "None") return nullptr;
+  try {
+    return openai::parse_json(word);
+  } catch (const Error&) {  // a model wrote it
+    return text;
+  }
+}
+
+class XmlCallParser final : public HoldingParser {
+ public:
+  explicit XmlCallParser(const Json& tools) : tools_(tools) {}
+
+ protected:
+  std::size_t step(std::string_view text, bool last, AnswerEvents& out) override {
+    switch (state_) {
+      case State::kText: return plain(text, last, out);
+      case State::kFunction: return function(text, last, out);
+      case State::kParameters: return parameters(text, last, out);
+      case State::kValue: return value(text, last, out);
+      case State::kAfter: return after(text, last);
+    }
+    return text.size();
+  }
+
+  void end(AnswerEvents& out) override { add(out, AnswerEvent::Kind::kContent, std::exchange(lead_, {})); }
+
+ private:
+  enum class State {
+    kText,
+    kFunction,    // after <tool_call>
+    kParameters,  // inside a function, between parameters
+    kValue,
+    kAfter  // behind </function>
+  };
+
+  std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t open = std::min(text.find(kOpen), text.find(kFunctionTag));
+    if (open != std::string_view::npos) {
+      const std::size_t shown = trimmed(text.substr(0, open)).size();
+      add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
+      const std::size_t mark = text.substr(open).starts_with(kOpen) ? kOpen.size() : 0;  // some leave it out
+      lead_ = text.substr(shown, open + mark - shown);
+      state_ = State::kFunction;
+      return open + mark;
+    }
+    if (last) {
+      if (!called_ || leading_space(text) < text.size()) add(out, AnswerEvent::Kind::kContent, text);
+      return text.size();
+    }
+    const std::size_t held = std::max(partial_mark(text, kOpen), partial_mark(text, kFunctionTag));
+    const std::size_t shown = trimmed(text.substr(0, text.size() - held)).size();
+    add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
+    return shown > 0 ? shown : kMore;
+  }
+
+  // The name in <function=NAME> or <parameter=NAME>: kNo at once where it cannot be one.
+  struct Tag {
+    std::size_t end = 0;  // behind the '>'; 0: none
+    std::string_view name;
+    bool more = false;
+  };
+  static Tag tag(std::string_view text, std::string_view open) {
+    if (!text.starts_with(open)) return {0, {}, may_begin(text, open) && text.size() < open.size()};
+    const std::string_view rest = text.substr(open.size(), kMaxName);
+    const std::size_t stop = rest.find_first_of("<>\n");
+    if (stop == std::string_view::npos) return {0, {}, rest.size() < kMaxName};
+    if (stop == 0 || rest[stop] != '>') return {};
+    return {open.size() + stop + 1, rest.substr(0, stop), false};
+  }
+
+  std::size_t function(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t space = leading_space(text);
+    const Tag found = tag(text.substr(space), kFunctionTag);
+    if (found.end == 0) {
+      if (found.more && !last) return kMore;
+      add(out, AnswerEvent::Kind::kContent, std::exchange(lead_, {}));
+      state_ = State::kText;
+      const std::size_t taken = last && found.more ? text.size() : std::min(text.size(), space + 1);
+      add(out, AnswerEvent::Kind::kContent, text.substr(0, taken));  // its '<' would be found again
+      return taken;
+    }
+    lead_.clear();
+    called_ = true;
+    first_ = true;
+    name_ = found.name;
+    out.push_back({AnswerEvent::Kind::kCall, name_});
+    add(out, AnswerEvent::Kind::kArguments, "{");
+    state_ = State::kParameters;
+    return space + found.end;
+  }
+
+  std::size_t parameters(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t space = leading_space(text);
+    const std::string_view rest = text.substr(space);
+    if (rest.starts_with(kFunctionEnd)) return close(State::kAfter, space + kFunctionEnd.size(), out);
+    const Tag found = tag(rest, kParameterTag);
+    if (found.end > 0) {
+      key_ = found.name;
+      state_ = State::kValue;
+      return space + found.end;
+    }
+    if (!last && (found.more || may_begin(rest, kFunctionEnd))) return kMore;
+    return last && rest.empty() ? text.size() : close(State::kText, 0, out);
+  }
+
+  std::size_t close(State next, std::size_t taken, AnswerEvents& out) {
+    add(out, AnswerEvent::Kind::kArguments, "}");
+    state_ = next;
+    return taken;
+  }
+
+  std::size_t value(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t end = text.find(kParameterEnd);
+    if (end == std::string_view::npos && !last) return kMore;
+    std::string_view inner = text.substr(0, end);
+    if (inner.starts_with('\n')) inner.remove_prefix(1);
+    if (end != std::string_view::npos && inner.ends_with('\n')) inner.remove_suffix(1);
+    std::string member = (std::exchange(first_, false) ? "" : ", ") + openai::to_text(Json(key_)) + ": ";
+    if (end == std::string_view::npos) {  // cut off: a text without its end shows that
+      member += openai::to_text(Json(inner));
+      member.pop_back();
+    } else {
+      member += openai::to_text(value_of(type_of(tools_, name_, key_), inner));
+    }
+    add(out, AnswerEvent::Kind::kArguments, member);
+    state_ = State::kParameters;
+    return end == std::string_view::npos ? text.size() : end + kParameterEnd.size();
+  }
+
+  std::size_t after(std::string_view text, bool last) {
+    const std::size_t space = leading_space(text);
+    const std::string_view rest = text.substr(space);
+    if (rest.starts_with(kClose)) {
+      state_ = State::kText;
+      return space + kClose.size();
+    }
+    if (!last && may_begin(rest, kClose) && rest.size() < kClose.size()) return kMore;
+    state_ = State::kText;
+    return 0;
+  }
+
+  const Json tools_;
+  State state_ = State::kText;
+  std::string lead_;  // bytes taken before it is sure that a call follows
+  std::string name_, key_;
+  bool first_ = true;    // no parameter was written yet
+  bool called_ = false;  // there was a call: white space alone is no content any more
+};
+
+}  // namespace
+
+AnswerParserPtr make_xml_call_parser(const Json& tools) { return std::make_unique<XmlCallParser>(tools); }
+
+}  // namespace nacelle::chat

@@ -1,0 +1,88 @@
+#include "api/serving/embedding.hpp"
+
+#include <cmath>
+#include <utility>
+
+#include "api/serving/generation.hpp"
+
+namespace nacelle::serving {
+namespace {
+
+void scale_to_one(std::vector<float>& vector) {
+  double sum = 0;
+  for (const float x : vector) sum += static_cast<double>(x) * x;
+  if (sum == 0) return;
+  const double scale = 1 / std::sqrt(sum);
+  for (float& x : vector) x = static_cast<float>(x * scale);
+}
+
+// Lives on the server's I/O thread; kept alive by the sinks it gave to the engine.
+class Embedding : public std::enable_shared_from_this<Embedding> {
+ public:
+  Embedding(http::ExchangePtr exchange, openai::ServedModelPtr model, EmbeddingPlan plan)
+      : exchange_(std::move(exchange)), model_(std::move(model)), plan_(std::move(plan)) {}
+
+  void start() {
+    exchange_->on_cancel([self = shared_from_this()] { self->cancel(); });
+    vectors_.resize(plan_.prompts.size());
+    try {
+      for (std::size_t i = 0; i < plan_.prompts.size() && !over_; ++i) submit(i);
+    } catch (const Error& error) {
+      fail(http::to_api_error(error));
+    }
+  }
+
+ private:
+  void submit(std::size_t index) {
+    GenerationRequest request;
+    request.id = "embd-" + std::to_string(index);
+    request.prompt = plan_.prompts[index];
+    request.embed = true;
+    ids_.push_back(
+        model_->engine.submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
+          self->exchange_->post([self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); });
+        }));
+  }
+
+  void handle(std::size_t index, GenerationEvent event) {
+    if (over_) return;
+    if (event.finish == FinishReason::kError) return fail(engine_error(event));
+    if (event.finish == FinishReason::kCancelled) return fail({503, "the server is shutting down", "", "unavailable"});
+    vectors_[index] = std::move(event.embedding);
+    if (plan_.normalize) scale_to_one(vectors_[index]);
+    usage_.prompt_tokens += event.usage.prompt_tokens;
+    usage_.cached_tokens += event.usage.cached_tokens;
+    if (++done_ < vectors_.size()) return;
+    over_ = true;
+    exchange_->respond(plan_.respond(vectors_, usage_));
+  }
+
+  void fail(const http::ApiError& error) {
+    if (over_) return;
+    cancel();
+    exchange_->respond(http::error_response(error));
+  }
+
+  void cancel() {
+    if (std::exchange(over_, true)) return;
+    for (const RequestId id : ids_) model_->engine.cancel(id);
+  }
+
+  const http::ExchangePtr exchange_;
+  const openai::ServedModelPtr model_;
+  const EmbeddingPlan plan_;
+  std::vector<RequestId> ids_;
+  std::vector<std::vector<float>> vectors_;
+  Usage usage_;
+  std::size_t done_ = 0;
+  bool over_ = false;  // answered, failed or cancelled
+};
+
+}  // namespace
+
+void start_embedding(const http::ExchangePtr& exchange, openai::ServedModelPtr model, EmbeddingPlan plan) {
+  auto embedding = std::make_shared<Embedding>(exchange, std::move(model), std::move(plan));
+  exchange->post([embedding] { embedding->start(); });
+}
+
+}  // namespace nacelle::serving

@@ -1,0 +1,24 @@
+// One request for embeddings in any dialect: its prompts run in the engine side by side.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "api/http/exchange.hpp"
+#include "api/openai/served_models.hpp"
+
+namespace nacelle::serving {
+
+struct EmbeddingPlan {
+  std::vector<std::vector<TokenId>> prompts;
+  bool normalize = true;  // to length 1
+  // On the server's I/O thread: one vector a prompt, in their order.
+  std::function<http::Response(const std::vector<std::vector<float>>& vectors, const Usage& usage)> respond;
+};
+
+// [any thread] Answers through `exchange`. A vector is the model's last hidden row of its prompt, after the last norm:
+// pooling "last".
+void start_embedding(const http::ExchangePtr& exchange, openai::ServedModelPtr model, EmbeddingPlan plan);
+
+}  // namespace nacelle::serving

@@ -1,0 +1,261 @@
+#include "api/serving/generation.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace nacelle::serving {
+namespace {
+
+using chat::AnswerEvent;
+using chat::AnswerEvents;
+
+constexpr std::size_t kShortId = 9;  // what Mistral's templates ask for
+
+// Lives on the server's I/O thread; the engine's events are posted there. Kept alive by the sinks it gave to the
+// engine.
+class Generation : public std::enable_shared_from_this<Generation> {
+ public:
+  Generation(http::ExchangePtr exchange, openai::ServedModelPtr model, GenerationPlan plan);
+  void start();
+
+ private:
+  struct Running {
+    RequestId id = 0;
+    bool finished = false;
+    double logprob = 0;  // of the tokens, in sum
+    chat::AnswerParserPtr parser;
+    std::size_t calls = 0;
+    Choice whole;  // grows where the answer is not streamed
+  };
+
+  void submit(std::size_t prompt, std::uint32_t copy);
+  void handle(std::size_t index, GenerationEvent event);
+  AnswerEvents read(Running& choice, const GenerationEvent& event);
+  bool name_calls(Running& choice, AnswerEvents& events);
+  void open_stream();
+  void finish_if_done();
+  std::vector<Choice> best() const;
+  void fail(const http::ApiError& error);
+  void cancel();
+  Usage total_usage() const;
+
+  const http::ExchangePtr exchange_;
+  const openai::ServedModelPtr model_;
+  const GenerationPlan plan_;
+  std::vector<Running> choices_;  // prompt by prompt
+  std::size_t running_ = 0;
+  bool streaming_ = false;  // the header is out
+  bool over_ = false;       // answered, failed or cancelled: later events are of no use
+};
+
+Generation::Generation(http::ExchangePtr exchange, openai::ServedModelPtr model, GenerationPlan plan)
+    : exchange_(std::move(exchange)), model_(std::move(model)), plan_(std::move(plan)) {}
+
+void Generation::start() {
+  exchange_->on_cancel([self = shared_from_this()] { self->cancel(); });
+  choices_.resize(plan_.prompts.size() * plan_.best_of);
+  try {
+    for (std::size_t prompt = 0; prompt < plan_.prompts.size() && !over_; ++prompt) {
+      for (std::uint32_t copy = 0; copy < plan_.best_of; ++copy) submit(prompt, copy);
+    }
+  } catch (const Error& error) {
+    fail(http::to_api_error(error));
+  }
+}
+
+void Generation::submit(std::size_t prompt, std::uint32_t copy) {
+  const std::size_t index = prompt * plan_.best_of + copy;
+  Running& choice = choices_[index];
+  choice.whole.index = static_cast<std::uint32_t>(index);
+  choice.parser = chat::make_parser(plan_.format);
+  if (!plan_.echoes.empty()) add(choice.whole.events, AnswerEvent::Kind::kContent, plan_.echoes[prompt]);
+  choice.parser->push(plan_.format.begun, choice.whole.events);
+  name_calls(choice, choice.whole.events);
+
+  GenerationRequest request = plan_.request;
+  request.id = plan_.id;
+  request.prompt = plan_.prompts[prompt];
+  if (request.sampling.seed) *request.sampling.seed += copy;  // n equal answers would be of no use
+  if (plan_.best_of > plan_.n && !request.logprobs) request.logprobs = 0;
+  choice.id = model_->engine.submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
+    self->exchange_->post([self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); });
+  });
+  ++running_;
+}
+
+void Generation::handle(std::size_t index, GenerationEvent event) {
+  Running& choice = choices_[index];
+  if (over_ || choice.finished) return;
+  if (event.finish == FinishReason::kError) return fail(engine_error(event));
+  if (event.finish == FinishReason::kCancelled) return fail({503, "the server is shutting down", "", "unavailable"});
+  AnswerEvents events = read(choice, event);
+  if (!name_calls(choice, events)) {  // one call is enough
+    model_->engine.cancel(choice.id);
+    event.finish = FinishReason::kStop;
+  }
+  for (const TokenLogprob& token : event.logprobs) choice.logprob += token.logprob;
+  choice.whole.usage = event.usage;
+  choice.whole.finish = event.finish;
+  choice.whole.stop = event.stop;
+  if (plan_.stream) {
+    open_stream();
+    const bool something = !events.empty() || !event.logprobs.empty() || event.finish != FinishReason::kNone;
+    if (something) {
+      exchange_->write(plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs),
+                                           event.finish, std::move(event.stop), event.usage}));
+    }
+  } else {
+    for (AnswerEvent& one : events) {
+      if (one.kind == AnswerEvent::Kind::kCall) {
+        choice.whole.events.push_back(std::move(one));
+      } else {
+        add(choice.whole.events, one.kind, one.text);
+      }
+    }
+    std::move(event.logprobs.begin(), event.logprobs.end(), std::back_inserter(choice.whole.logprobs));
+  }
+  if (event.finish == FinishReason::kNone) return;
+  choice.finished = true;
+  --running_;
+  finish_if_done();
+}
+
+AnswerEvents Generation::read(Running& choice, const GenerationEvent& event) {
+  AnswerEvents events;
+  choice.parser->push(event.text, events);
+  if (event.finish != FinishReason::kNone) choice.parser->finish(events);
+  return events;
+}
+
+// Gives calls their ids. False, and the rest is dropped, where one begins that is one too many.
+bool Generation::name_calls(Running& choice, AnswerEvents& events) {
+  const bool short_ids = plan_.format.dialect && plan_.format.dialect->short_ids;
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    if (events[i].kind != AnswerEvent::Kind::kCall) continue;
+    if (choice.calls == 1 && !plan_.parallel_calls) {
+      events.resize(i);
+      return false;
+    }
+    ++choice.calls;
+    if (!events[i].id.empty()) continue;
+    events[i].id = short_ids ? openai::random_id("").substr(0, kShortId) : openai::random_id(plan_.call_prefix);
+  }
+  return true;
+}
+
+void Generation::open_stream() {
+  if (std::exchange(streaming_, true)) return;
+  exchange_->start_stream("text/event-stream; charset=utf-8");
+  exchange_->write(plan_.shape->open(total_usage()));
+  for (Running& choice : choices_) {
+    if (choice.whole.events.empty()) continue;
+    exchange_->write(plan_.shape->piece(
+        {choice.whole.index, std::exchange(choice.whole.events, {}), {}, FinishReason::kNone, "", choice.whole.usage}));
+  }
+}
+
+void Generation::finish_if_done() {
+  if (running_ > 0) return;
+  over_ = true;
+  if (!plan_.stream) return exchange_->respond(plan_.shape->whole(best(), total_usage()));
+  exchange_->write(plan_.shape->close(total_usage()));
+  exchange_->finish();
+}
+
+// Of each prompt's candidates the n with the highest log-probability a token, in that order.
+std::vector<Choice> Generation::best() const {
+  std::vector<Choice> result;
+  for (std::size_t first = 0; first < choices_.size(); first += plan_.best_of) {
+    std::vector<const Running*> candidates;
+    for (std::size_t i = first; i < first + plan_.best_of; ++i) candidates.push_back(&choices_[i]);
+    const auto score = [](const Running* one) {
+      return one->logprob / std::max<double>(1, static_cast<double>(one->whole.usage.completion_tokens));
+    };
+    if (plan_.best_of > plan_.n) {
+      std::stable_sort(candidates.begin(), candidates.end(),
+                       [&](const Running* a, const Running* b) { return score(a) > score(b); });
+    }
+    for (std::uint32_t i = 0; i < plan_.n; ++i) {
+      result.push_back(candidates[i]->whole);
+      result.back().index = static_cast<std::uint32_t>(result.size() - 1);
+    }
+  }
+  return result;
+}
+
+void Generation::fail(const http::ApiError& error) {
+  if (over_) return;
+  cancel();
+  if (!streaming_) return exchange_->respond(plan_.shape->error(error));
+  exchange_->write(plan_.shape->failure(error));  // the status is out already
+  exchange_->finish();
+}
+
+void Generation::cancel() {
+  if (std::exchange(over_, true)) return;
+  for (const Running& choice : choices_) {
+    if (choice.id != 0 && !choice.finished) model_->engine.cancel(choice.id);
+  }
+}
+
+// A prompt counts once, however many answers it gets.
+Usage Generation::total_usage() const {
+  Usage total;
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    const Usage& usage = choices_[i].whole.usage;
+    total.completion_tokens += usage.completion_tokens;
+    if (i % plan_.best_of != 0) continue;
+    total.prompt_tokens += static_cast<std::uint32_t>(plan_.prompts[i / plan_.best_of].size());
+    total.cached_tokens += usage.cached_tokens;
+  }
+  return total;
+}
+
+}  // namespace
+
+// A lost device is no defect of the request: clients retry a 503.
+http::ApiError engine_error(const GenerationEvent& event) {
+  if (event.error_kind == ErrorKind::kTimeout) return {504, event.error, "timeout", "timeout"};
+  const bool retry = event.error_kind == ErrorKind::kUnavailable;
+  return {retry ? 503 : 500, event.error, "", retry ? "device_lost" : "engine_error"};
+}
+
+std::string joined(const AnswerEvents& events, AnswerEvent::Kind kind) {
+  std::string text;
+  for (const AnswerEvent& event : events) {
+    if (event.kind == kind) text += event.text;
+  }
+  return text;
+}
+
+bool has_calls(const AnswerEvents& events) noexcept {
+  return std::any_of(events.begin(), events.end(),
+                     [](const AnswerEvent& event) { return event.kind == AnswerEvent::Kind::kCall; });
+}
+
+std::vector<ToolCall> calls_of(const AnswerEvents& events) {
+  std::vector<ToolCall> calls;
+  for (const AnswerEvent& event : events) {
+    if (event.kind == AnswerEvent::Kind::kCall) calls.push_back({event.id, event.text, ""});
+    if (event.kind == AnswerEvent::Kind::kArguments && !calls.empty()) calls.back().arguments += event.text;
+  }
+  return calls;
+}
+
+void start_generation(const http::ExchangePtr& exchange, openai::ServedModelPtr model, GenerationPlan plan) {
+  plan.best_of = std::max(plan.best_of, plan.n);
+  auto generation = std::make_shared<Generation>(exchange, std::move(model), std::move(plan));
+  exchange->post([generation] { generation->start(); });
+}
+
+http::Handler shaped(http::Handler handler, http::Response (*failure)(const http::ApiError&)) {
+  return [handler = std::move(handler), failure](const http::ExchangePtr& exchange) {
+    try {
+      handler(exchange);
+    } catch (const Error& error) {
+      exchange->post([exchange, response = failure(http::to_api_error(error))] { exchange->respond(response); });
+    }
+  };
+}
+
+}  // namespace nacelle::serving

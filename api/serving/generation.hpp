@@ -1,0 +1,74 @@
+// One request for text in any dialect: its choices run in the engine side by side, their text is read by the model's
+// answer format, and a Shape makes the dialect's answer or stream of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/chat/dialects.hpp"
+#include "api/http/router.hpp"
+#include "api/openai/served_models.hpp"
+
+namespace nacelle::serving {
+
+// One answer, or what is new of it since the last piece of a stream.
+struct Choice {
+  std::uint32_t index = 0;
+  chat::AnswerEvents events;  // every kCall has an id
+  std::vector<TokenLogprob> logprobs;
+  FinishReason finish = FinishReason::kNone;
+  std::string stop;  // the stop string that ended it
+  Usage usage;       // so far
+};
+
+// The texts of one kind, joined.
+std::string joined(const chat::AnswerEvents& events, chat::AnswerEvent::Kind kind);
+bool has_calls(const chat::AnswerEvents& events) noexcept;
+
+struct ToolCall {
+  std::string id, name, arguments;
+};
+std::vector<ToolCall> calls_of(const chat::AnswerEvents& events);
+
+// A dialect's JSON. Lives on the server's I/O thread, for one request.
+class Shape {
+ public:
+  virtual ~Shape() = default;
+
+  virtual http::Response whole(const std::vector<Choice>& choices, const Usage& usage) = 0;
+
+  // The bytes of a stream. open() comes with the first token: until then a failure can have a status of its own.
+  virtual std::string open(const Usage& usage) = 0;
+  virtual std::string piece(const Choice& news) = 0;
+  virtual std::string close(const Usage& usage) = 0;
+  virtual std::string failure(const http::ApiError& error) = 0;
+
+  virtual http::Response error(const http::ApiError& error) { return http::error_response(error); }
+};
+
+struct GenerationPlan {
+  GenerationRequest request;                  // all but id and prompt
+  std::string id;                             // of the answer
+  std::vector<std::vector<TokenId>> prompts;  // each answered n times
+  std::vector<std::string> echoes;            // texts that the answers begin with; empty, or one a prompt
+  std::uint32_t n = 1;
+  std::uint32_t best_of = 1;  // candidates for a prompt's n answers, at least n; the likeliest are kept
+  bool stream = false;        // not with best_of above n
+  chat::AnswerFormat format;
+  bool parallel_calls = true;         // false: the answer ends before a second call
+  std::string call_prefix = "call_";  // of the ids of calls
+  std::unique_ptr<Shape> shape;
+};
+
+// What an engine's kError is to a client.
+http::ApiError engine_error(const GenerationEvent& event);
+
+// [any thread] Answers through `exchange`, from the server's I/O thread. A client that leaves cancels its choices.
+void start_generation(const http::ExchangePtr& exchange, openai::ServedModelPtr model, GenerationPlan plan);
+
+// A handler whose failures, thrown while it parses, take the shape of its dialect.
+http::Handler shaped(http::Handler handler, http::Response (*failure)(const http::ApiError&));
+
+}  // namespace nacelle::serving

@@ -1,0 +1,95 @@
+#include "api/takeoff/request.hpp"
+
+#include "api/openai/fields.hpp"
+
+namespace nacelle::takeoff {
+namespace {
+
+using openai::Fields;
+using openai::Json;
+
+constexpr std::size_t kMaxTexts = 256;
+constexpr std::uint32_t kDefaultNewTokens = 128;  // Takeoff's
+constexpr std::uint32_t kDefaultTopK = 1;         // Takeoff's: greedy
+
+using G = GenerateBody;
+
+template <class Body>
+void set_texts(Body& body, const std::string& name, const Json& value) {
+  if (value.is_string()) {
+    body.texts = {value.get<std::string>()};
+    return;
+  }
+  if (!value.is_array() || value.empty() || value.size() > kMaxTexts) {
+    openai::refuse_value(name, "a string or a list of 1 to 256 strings", value);
+  }
+  body.list = true;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    body.texts.push_back(openai::to_string(name + "[" + std::to_string(i) + "]", value[i]));
+  }
+}
+
+using Kind = constrain::ConstraintSpec::Kind;
+
+void constrain_answer(G& body, Kind kind, const std::string& name, std::string text) {
+  if (body.constraint) openai::refuse_value(name, "absent beside '" + body.constraint->param + "'", Json(text));
+  body.constraint = constrain::ConstraintSpec{kind, std::move(text), {}, name};
+}
+
+Fields<G> generate_fields() {
+  using namespace openai;
+  return {
+      custom<G>("text", set_texts<G>),
+      string<G>("consumer_group", [](G& b, const std::string& v) { b.consumer_group = v; }),
+      number<G>("sampling_temperature", 0, 100,
+                [](G& b, double v) { b.request.sampling.temperature = static_cast<float>(v); }),
+      number<G>("sampling_topp", 0, 1, [](G& b, double v) { b.request.sampling.top_p = static_cast<float>(v); }),
+      integer<G>("sampling_topk", 0, INT32_MAX,
+                 [](G& b, std::int64_t v) { b.request.sampling.top_k = static_cast<std::uint32_t>(v); }),
+      number<G>("repetition_penalty", 0.01, 100,
+                [](G& b, double v) { b.request.sampling.repetition_penalty = static_cast<float>(v); }),
+      integer<G>("max_new_tokens", 1, INT32_MAX,
+                 [](G& b, std::int64_t v) { b.request.max_tokens = static_cast<std::uint32_t>(v); }),
+      only<G>("min_new_tokens", {1, 0}),  // an answer has one token at least, if only its end
+      only<G>("no_repeat_ngram_size", {0}),
+      custom<G>("regex_string",
+                [](G& b, const std::string& n, const Json& v) {
+                  if (!to_string(n, v).empty()) constrain_answer(b, Kind::kRegex, n, v.get<std::string>());
+                }),
+      custom<G>("json_schema",
+                [](G& b, const std::string& n, const Json& v) {
+                  constrain_answer(b, Kind::kJsonSchema, n, to_text(to_object(n, v)));
+                }),
+      only<G>("prompt_max_tokens", {}),
+      only<G>("image_path", {}),
+      only<G>("lora_id", {}),
+  };
+}
+
+}  // namespace
+
+EmbedBody parse_embed(std::string_view body) {
+  using E = EmbedBody;
+  static const Fields<E> fields = {
+      openai::custom<E>("text", set_texts<E>),
+      openai::string<E>("consumer_group", [](E& e, const std::string& v) { e.consumer_group = v; }),
+  };
+  const Json json = openai::parse_json(body);
+  E parsed;
+  openai::read_fields<E>(parsed, openai::to_object("body", json), fields);
+  if (parsed.texts.empty()) openai::refuse_missing("text");
+  return parsed;
+}
+
+GenerateBody parse_generate(std::string_view body) {
+  static const Fields<G> fields = generate_fields();
+  const Json json = openai::parse_json(body);
+  G parsed;
+  parsed.request.max_tokens = kDefaultNewTokens;
+  parsed.request.sampling.top_k = kDefaultTopK;
+  openai::read_fields<G>(parsed, openai::to_object("body", json), fields);
+  if (parsed.texts.empty()) openai::refuse_missing("text");
+  return parsed;
+}
+
+}  // namespace nacelle::takeoff

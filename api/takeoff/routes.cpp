@@ -1,0 +1,70 @@
+#include "api/takeoff/routes.hpp"
+
+#include <utility>
+
+#include "api/openai/prompt.hpp"
+#include "api/serving/embedding.hpp"
+#include "api/takeoff/request.hpp"
+#include "api/takeoff/shape.hpp"
+
+namespace nacelle::takeoff {
+namespace {
+
+openai::ServedModelPtr find_group(const openai::ServedModels& models, const std::string& group) {
+  try {
+    return models.find(group == "primary" ? "" : group);
+  } catch (const http::RequestError& error) {
+    http::ApiError named = error.api_error();
+    named.param = "consumer_group";
+    if (named.status == 404) named.message = "there is no consumer group '" + group.substr(0, 80) + "'";
+    throw http::RequestError(std::move(named));
+  }
+}
+
+void generate(const openai::ServedModels& models, const http::ExchangePtr& exchange, bool stream) {
+  GenerateBody body = parse_generate(exchange->request().body);
+  openai::ServedModelPtr model = find_group(models, body.consumer_group);
+  serving::GenerationPlan plan;
+  plan.request = std::move(body.request);
+  openai::compile_constraint(*model->model, body.constraint, plan.request);
+  plan.request.continues_text = true;
+  plan.id = openai::random_id("gen-");
+  for (const std::string& text : body.texts) {
+    plan.prompts.push_back(openai::encode_text(*model->model, text));
+    openai::check_length(*model->model, plan.prompts.back().size(), "text");
+  }
+  plan.stream = stream;
+  plan.shape = make_shape(body.list);
+  serving::start_generation(exchange, std::move(model), std::move(plan));
+}
+
+// {"result": vector}, or a list of vectors for a list of texts.
+void embed(const openai::ServedModels& models, const http::ExchangePtr& exchange) {
+  const EmbedBody body = parse_embed(exchange->request().body);
+  openai::ServedModelPtr model = find_group(models, body.consumer_group);
+  serving::EmbeddingPlan plan;
+  for (const std::string& text : body.texts) {
+    plan.prompts.push_back(openai::encode_text(*model->model, text));
+    openai::check_length(*model->model, plan.prompts.back().size(), "text");
+  }
+  plan.respond = [list = body.list](const std::vector<std::vector<float>>& vectors, const Usage&) {
+    const openai::Json json = {{"result", list ? openai::Json(vectors) : openai::Json(vectors.front())}};
+    return http::Response{200, openai::to_text(json), "application/json", {}};
+  };
+  serving::start_embedding(exchange, std::move(model), std::move(plan));
+}
+
+}  // namespace
+
+std::vector<http::Route> inference_routes(const openai::ServedModels& models) {
+  const auto route = [&models](const char* path, bool stream) -> http::Route {
+    return {"POST", path, [&models, stream](const http::ExchangePtr& exchange) { generate(models, exchange, stream); },
+            http::Where::kWorker};
+  };
+  return {route("/generate", false),
+          route("/generate_stream", true),
+          {"POST", "/embed", [&models](const http::ExchangePtr& exchange) { embed(models, exchange); },
+           http::Where::kWorker}};
+}
+
+}  // namespace nacelle::takeoff

@@ -1,0 +1,101 @@
+// POST /v1/messages by Anthropic's own client.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { goldens, model, paris, require, server } from './harness.mjs';
+
+const { Anthropic } = require('@anthropic-ai/sdk');
+const client = new Anthropic({ baseURL: server.url, apiKey: 'none', maxRetries: 0 });
+const create = (options) => client.messages.create({ model, max_tokens: 60, messages: paris, temperature: 0, ...options });
+const text = 'The capital of France is Paris.';
+const tools = goldens[16].tools.map(({ function: { name, description, parameters } }) =>
+  ({ name, description, input_schema: parameters }));
+
+test('a message', async () => {
+  const message = await create();
+  assert.deepEqual(message.content, [{ type: 'text', text }]);
+  assert.equal(message.role, 'assistant');
+  assert.equal(message.type, 'message');
+  assert.equal(message.stop_reason, 'end_turn');
+  assert.equal(message.stop_sequence, null);
+  assert.match(message.id, /^msg_/);
+  assert.equal(message.usage.input_tokens, goldens[1].prompt_ids.length);
+  assert.equal(message.usage.output_tokens, goldens[1].answer_ids.length);
+});
+
+test('the events of its stream', async () => {
+  const types = [];
+  for await (const event of await create({ stream: true })) if (event.type !== types.at(-1)) types.push(event.type);
+  assert.deepEqual(types.filter((type) => type !== 'ping'), ['message_start', 'content_block_start',
+    'content_block_delta', 'content_block_stop', 'message_delta', 'message_stop']);
+  const stream = client.messages.stream({ model, max_tokens: 60, messages: paris, temperature: 0 });
+  const message = await stream.finalMessage();
+  assert.equal(message.content[0].text, text);
+  assert.equal(message.stop_reason, 'end_turn');
+  assert.equal(message.usage.output_tokens, goldens[1].answer_ids.length);
+});
+
+test('system, limits, stop sequences and the beginning of the answer', async () => {
+  const [system, user] = goldens[3].messages;
+  assert.equal((await create({ system: system.content, messages: [user] })).content[0].text, goldens[3].text);
+  assert.equal((await create({ system: [{ type: 'text', text: system.content, cache_control: { type: 'ephemeral' } }],
+                               messages: [user] })).content[0].text, goldens[3].text);
+  assert.equal((await create({ max_tokens: 2 })).stop_reason, 'max_tokens');
+  const stopped = await create({ stop_sequences: ['nowhere', ' of France'] });
+  assert.equal(stopped.content[0].text, 'The capital');
+  assert.equal(stopped.stop_reason, 'stop_sequence');
+  assert.equal(stopped.stop_sequence, ' of France');
+  const begun = await create({ messages: [...paris, { role: 'assistant', content: 'The capital of France' }] });
+  assert.equal(begun.content[0].text, ' is Paris.');
+});
+
+test('a tool is used and its result read', async () => {
+  const messages = goldens[16].messages;
+  const message = await create({ messages, tools });
+  assert.equal(message.stop_reason, 'tool_use');
+  const [use] = message.content;
+  assert.equal(use.type, 'tool_use');
+  assert.match(use.id, /^toolu_/);
+  assert.deepEqual(use.input, { city: 'Oslo' });
+  const result = { type: 'tool_result', tool_use_id: use.id, content: [{ type: 'text', text: goldens[17].messages[2].content }] };
+  const next = await create({ tools, messages: [...messages, { role: 'assistant', content: message.content },
+                                                { role: 'user', content: [result] }] });
+  assert.equal(next.content[0].text, goldens[17].text);
+  const streamed = await client.messages.stream({ model, max_tokens: 60, messages, tools, temperature: 0 }).finalMessage();
+  assert.deepEqual(streamed.content[0].input, { city: 'Oslo' });
+});
+
+test('a tool that must be used', async () => {
+  for (const tool_choice of [{ type: 'any' }, { type: 'tool', name: 'get_weather' }]) {
+    const message = await create({ tools, tool_choice });
+    assert.equal(message.stop_reason, 'tool_use');
+    assert.equal(typeof message.content[0].input.city, 'string');
+  }
+});
+
+test('tokens are counted as they are in a message', async () => {
+  assert.equal((await client.messages.countTokens({ model, messages: paris })).input_tokens, goldens[1].prompt_ids.length);
+  const { input_tokens: with_tools } = await client.messages.countTokens({ model, messages: goldens[16].messages, tools });
+  assert.equal(with_tools, goldens[16].prompt_ids.length);
+});
+
+test('failures have Anthropic\'s shape', async () => {
+  const cases = [
+    [{ model: 'other' }, 404, 'not_found_error', /other/],
+    [{ max_tokens: undefined }, 400, 'invalid_request_error', /max_tokens/],
+    [{ colour: 1 }, 400, 'invalid_request_error', /colour/],
+    [{ messages: [{ role: 'system', content: 'x' }] }, 400, 'invalid_request_error', /messages\[0\]\.role/],
+    [{ messages: [{ role: 'user', content: [{ type: 'image', source: {} }] }] }, 400, 'invalid_request_error',
+     /messages\[0\]\.content\[0\]\.type/],
+    [{ tools, tool_choice: { type: 'tool', name: 'other' } }, 400, 'invalid_request_error', /tool_choice/],
+    [{ messages: [{ role: 'user', content: 'word '.repeat(3000) }] }, 400, 'invalid_request_error', /context/],
+  ];
+  for (const [options, status, type, words] of cases) {
+    await assert.rejects(create(options), (error) => {
+      assert.equal(error.status, status, JSON.stringify(options).slice(0, 80));
+      assert.equal(error.error.type, 'error');
+      assert.equal(error.error.error.type, type);
+      assert.match(error.error.error.message, words);
+      return true;
+    });
+  }
+});

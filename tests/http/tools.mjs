@@ -1,0 +1,92 @@
+// Calls of tools by the openai client: the demo model writes Hermes's form.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { goldens, missing, model, paris, server } from './harness.mjs';
+import { description, faults } from './schema.mjs';
+
+const { client } = server;
+const golden = goldens[16];
+const create = (options) => client.chat.completions.create(
+  { model, messages: golden.messages, tools: golden.tools, temperature: 0, ...options });
+
+test('a call of a tool, and its result in the next turn', async () => {
+  const answer = await create();
+  const [choice] = answer.choices;
+  assert.equal(choice.finish_reason, 'tool_calls');
+  assert.equal(choice.message.content, null);
+  const [call] = choice.message.tool_calls;
+  assert.match(call.id, /^call_/);
+  assert.equal(call.function.name, 'get_weather');
+  assert.deepEqual(JSON.parse(call.function.arguments), { city: 'Oslo' });
+
+  const messages = [...golden.messages, choice.message,
+                    { role: 'tool', tool_call_id: call.id, content: goldens[17].messages[2].content }];
+  const next = await create({ messages });
+  assert.equal(next.choices[0].message.content, goldens[17].text);
+  assert.equal(next.choices[0].finish_reason, 'stop');
+});
+
+test('the same call, streamed', async () => {
+  const calls = [];
+  let finish;
+  for await (const chunk of await create({ stream: true })) {
+    if (!missing(description)) assert.equal(faults('CreateChatCompletionStreamResponse', chunk), undefined);
+    const [choice] = chunk.choices;
+    assert.ok(!choice.delta.content, 'the tags are no content');
+    for (const { index, id, function: { name, arguments: piece } } of choice.delta.tool_calls ?? []) {
+      calls[index] ??= { id, name, text: '', pieces: 0 };
+      calls[index].text += piece;
+      calls[index].pieces += 1;
+    }
+    finish = choice.finish_reason ?? finish;
+  }
+  assert.equal(finish, 'tool_calls');
+  assert.equal(calls.length, 1);
+  assert.equal(calls[0].name, 'get_weather');
+  assert.deepEqual(JSON.parse(calls[0].text), { city: 'Oslo' });
+  assert.ok(calls[0].pieces > 2, 'the arguments come in pieces');
+});
+
+test('the client\'s own helpers put a streamed call together and run it', async () => {
+  const whole = await client.chat.completions.stream(
+    { model, messages: golden.messages, tools: golden.tools, temperature: 0 }).finalChatCompletion();
+  assert.equal(whole.choices[0].message.tool_calls[0].function.name, 'get_weather');
+  const asked = [];
+  const runner = client.chat.completions.runTools({
+    model, messages: golden.messages, temperature: 0,
+    tools: [{ type: 'function', function: {
+      ...golden.tools[0].function,
+      parse: JSON.parse,
+      function: ({ city }) => { asked.push(city); return goldens[17].messages[2].content; },
+    } }],
+  });
+  assert.equal(await runner.finalContent(), goldens[17].text);
+  assert.deepEqual(asked, ['Oslo']);
+});
+
+test('answers with calls fit OpenAI\'s schema', { skip: missing(description) }, async () => {
+  assert.equal(faults('CreateChatCompletionResponse', await create()), undefined);
+});
+
+test('tool_choice', async () => {
+  const none = await create({ tool_choice: 'none' });
+  assert.equal(none.choices[0].message.tool_calls, undefined);
+  assert.equal(none.choices[0].finish_reason, 'stop');
+  assert.equal((await create({ tool_choice: 'auto', parallel_tool_calls: false })).choices[0].finish_reason, 'tool_calls');
+  for (const tool_choice of ['required', { type: 'function', function: { name: 'get_weather' } }]) {
+    // Also where the model would rather talk.
+    const forced = await create({ messages: paris, tool_choice });
+    const [call] = forced.choices[0].message.tool_calls;
+    assert.equal(forced.choices[0].finish_reason, 'tool_calls');
+    assert.equal(call.function.name, 'get_weather');
+    assert.equal(typeof JSON.parse(call.function.arguments).city, 'string');
+    let streamed = '';
+    for await (const chunk of await create({ messages: paris, tool_choice, stream: true })) {
+      for (const part of chunk.choices[0].delta.tool_calls ?? []) streamed += part.function.arguments;
+    }
+    assert.equal(streamed, call.function.arguments);
+  }
+  await assert.rejects(create({ tool_choice: { type: 'function', function: { name: 'other' } } }),
+                       { status: 400, param: 'tool_choice', code: 'invalid_value' });
+  await assert.rejects(create({ tools: undefined, tool_choice: 'required' }), { status: 400, param: 'tools' });
+});

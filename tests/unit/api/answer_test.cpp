@@ -1,0 +1,215 @@
+// Answers of every dialect, at every split of the text, sound and broken.
+#include "api/chat/answer.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "api/chat/dialects.hpp"
+
+using namespace nacelle;
+using namespace nacelle::chat;
+
+namespace {
+
+const Json kTools = Json::parse(R"([
+    {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {
+        "n": {"type": "integer"}, "on": {"type": "boolean"}, "s": {"type": "string"}, "list": {"type": "array"}}}}},
+    {"type": "function", "function": {"name": "g"}}])");
+
+const Dialect* dialect(std::string_view name) {
+  for (const Dialect& one : dialects()) {
+    if (one.name == name) return &one;
+  }
+  FAIL(name);
+  return nullptr;
+}
+
+// Events in one line: text, (reasoning), name[id]<arguments>.
+std::string shown(const AnswerEvents& events) {
+  std::string line;
+  bool in_call = false;
+  for (const AnswerEvent& event : events) {
+    const bool arguments = event.kind == AnswerEvent::Kind::kArguments;
+    if (in_call && !arguments) line += ">";
+    switch (event.kind) {
+      case AnswerEvent::Kind::kContent: line += event.text; break;
+      case AnswerEvent::Kind::kReasoning: line += "(" + event.text + ")"; break;
+      case AnswerEvent::Kind::kCall: line += event.text + (event.id.empty() ? "" : "[" + event.id + "]") + "<"; break;
+      case AnswerEvent::Kind::kArguments: line += event.text; break;
+    }
+    in_call = arguments || event.kind == AnswerEvent::Kind::kCall;
+  }
+  return line + (in_call ? ">" : "");
+}
+
+void take(AnswerEvents& all, AnswerEvents&& some) {
+  for (AnswerEvent& event : some) {
+    if (event.kind == AnswerEvent::Kind::kCall) {
+      all.push_back(std::move(event));
+    } else {
+      add(all, event.kind, event.text);
+    }
+  }
+}
+
+std::string parsed(const AnswerFormat& format, const std::vector<std::string_view>& pieces) {
+  const AnswerParserPtr parser = make_parser(format);
+  AnswerEvents all;
+  for (const std::string_view piece : pieces) {
+    AnswerEvents some;
+    parser->push(piece, some);
+    take(all, std::move(some));
+  }
+  AnswerEvents some;
+  parser->finish(some);
+  take(all, std::move(some));
+  return shown(all);
+}
+
+void check(const AnswerFormat& format, std::string_view text, const std::string& expected) {
+  INFO(text);
+  CHECK(parsed(format, {text}) == expected);
+  for (std::size_t cut = 1; cut < text.size(); ++cut) {
+    const std::string got = parsed(format, {text.substr(0, cut), text.substr(cut)});
+    if (got != expected) FAIL("cut at " << cut << ": " << got);
+  }
+  std::vector<std::string_view> bytes;
+  for (std::size_t i = 0; i < text.size(); ++i) bytes.push_back(text.substr(i, 1));
+  CHECK(parsed(format, bytes) == expected);
+}
+
+void check(std::string_view name, std::string_view text, const std::string& expected) {
+  AnswerFormat format;
+  format.dialect = dialect(name);
+  format.tools = kTools;
+  check(format, text, expected);
+}
+
+// Broken text must come back as it was.
+void check_content(std::string_view name, std::string_view text) { check(name, text, std::string(text)); }
+
+}  // namespace
+
+TEST_CASE("Hermes calls") {
+  check("hermes", "Hello  world.\n", "Hello  world.\n");
+  check("hermes", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"s\": \"}\\\"{\"}}\n</tool_call>",
+        "f<{\"s\": \"}\\\"{\"}>");
+  check("hermes",
+        "Let me see.\n<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>\n"
+        "{\"name\": \"g\", \"arguments\": {\"a\": [1, {}]}}\n</tool_call>\n",
+        "Let me see.f<{}>g<{\"a\": [1, {}]}>");
+  check("hermes", "<tool_call>{\"arguments\": {\"a\": 1}, \"name\": \"f\"}</tool_call>", "f<{\"a\":1}>");
+  check("hermes", "<tool_call>{\"id\": \"c1\", \"name\": \"f\", \"parameters\": {}, \"type\": \"x\"}</tool_call>",
+        "f[c1]<{}>");
+  check("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": \"{\\\"a\\\": 1}\"}</tool_call>", "f<{\"a\": 1}>");
+  check("hermes", "<tool_call>{\"name\": \"f\"}</tool_call>", "f<{}>");
+  check("hermes", "<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"f\", \"arguments\": {}}}</tool_call>",
+        "f<{}>");
+  check("hermes", "<tool_call>{\"name\": \"f\\u0041\", \"arguments\": {}}</tool_call> and so on", "fA<{}> and so on");
+  // The closing tag forgotten; the end forgotten; cut off inside the arguments.
+  check("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {}}\n<tool_call>{\"name\": \"g\", \"arguments\": {}}",
+        "f<{}>g<{}>");
+  check("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}", "f<{\"a\": 1}>");
+  check("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"x", "f<{\"a\": \"x>");
+  check("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {}}} more", "f<{}>} more");
+}
+
+TEST_CASE("what is no Hermes call stays content") {
+  for (const char* text :
+       {"<tool_call>", " <tool_call> ", "<tool_call>no</tool_call>", "<tool_call>{\"name\": 5}</tool_call>",
+        "<tool_call>{\"name\": \"f\", ", "a < b <tool", "<tool_call>{\"city\": {\"name\": \"f\"}}</tool_call>",
+        "<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call>", "<tool_call>[]</tool_call>",
+        "x <tool_call>{\"name\" \"f\"}</tool_call> y", "<tool_call>{broken", "{\"name\": \"f\", \"arguments\": {}}"}) {
+    check_content("hermes", text);
+  }
+}
+
+TEST_CASE("Llama 3 calls") {
+  check("llama3", "{\"name\": \"f\", \"parameters\": {\"s\": \"x\"}}", "f<{\"s\": \"x\"}>");
+  check("llama3", "\n<|python_tag|>{\"type\": \"function\", \"name\": \"g\", \"parameters\": {}}", "g<{}>");
+  check("llama3",
+        "{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": {}}\n{\"name\": \"f\", "
+        "\"parameters\": {}}",
+        "f<{}>g<{}>f<{}>");
+  check("llama3", "{\"parameters\": {\"a\": 1}, \"name\": \"f\"}", "f<{\"a\":1}>");
+  for (const char* text :
+       {"{\"name\": \"Bob\", \"parameters\": {}}", "{\"city\": \"Oslo\"}", "{\"name\": \"f\"", "{", "{}", " plain",
+        "See {\"name\": \"f\", \"parameters\": {}}", "<|python_tag|>print(1)", "{\"parameters\": 1, \"x\": {}} y"}) {
+    check_content("llama3", text);
+  }
+}
+
+TEST_CASE("Mistral calls") {
+  check("mistral",
+        "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"a\": 1}, \"id\": \"abcdefghi\"}, {\"name\": \"g\", "
+        "\"arguments\": {}}]",
+        "f<{\"a\": 1}>g<{}>");
+  check("mistral", "[TOOL_CALLS][{\"id\": \"abcdefghi\", \"name\": \"f\", \"arguments\": {}}]", "f[abcdefghi]<{}>");
+  check("mistral", "Fine.[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]g[CALL_ID]abcdefghi[ARGS]{}",
+        "Fine.f<{\"a\": 1}>g[abcdefghi]<{}>");
+  check("mistral", "[TOOL_CALLS]f{\"a\": 1}", "f<{\"a\": 1}>");
+  for (const char* text :
+       {"[TOOL_CALLS]", "[TOOL_CALLS] [", "[TOOL_CALLS] [1]", "[TOOL_CALLS]f[ARGS]", "[TOOL_CALLS]f x", "[TOOL",
+        "[1, 2] [TOOL_CALLS", "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": "}) {
+    check_content("mistral", text);
+  }
+}
+
+TEST_CASE("Qwen's XML calls") {
+  check("qwen_xml",
+        "I look.\n<tool_call>\n<function=f>\n<parameter=n>\n5\n</parameter>\n<parameter=s>\n5\nx\n</parameter>\n"
+        "<parameter=on>\nTrue\n</parameter>\n<parameter=list>[1, \"a\"]</parameter>\n</function>\n</tool_call>",
+        "I look.f<{\"n\": 5, \"s\": \"5\\nx\", \"on\": true, \"list\": [1,\"a\"]}>");
+  check("qwen_xml",
+        "<function=g>\n<parameter=x>\n7\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=g>\n"
+        "</function></tool_call> end",
+        "g<{\"x\": \"7\"}>g<{}> end");
+  check("qwen_xml", "<tool_call>\n<function=f>\n<parameter=n>\nmany\n</parameter>", "f<{\"n\": \"many\">");
+  check("qwen_xml", "<tool_call>\n<function=f>\n<parameter=s>\nab", "f<{\"s\": \"ab>");
+  check("qwen_xml", "<tool_call>\n<function=f>\nso what", "f<{}>\nso what");
+  for (const char* text : {"<tool_call>", "<tool_call>\n<function", "<tool_call>no", "<function=>", "<function=a\nb>",
+                           "a <func b", "<tool_call><tool_cal", "<function=f"}) {
+    check_content("qwen_xml", text);
+  }
+}
+
+TEST_CASE("harmony's channels") {
+  check("harmony", "<|channel|>analysis<|message|>Hm.\n<|end|><|start|>assistant<|channel|>final<|message|>Hi <b>.",
+        "(Hm.\n)Hi <b>.");
+  check("harmony",
+        "<|channel|>analysis<|message|>So.<|end|><|start|>assistant<|channel|>commentary to=functions.f "
+        "<|constrain|>json<|message|>{\"a\": 1}<|call|>",
+        "(So.)f<{\"a\": 1}>");
+  check("harmony", " to=functions.g<|channel|>commentary json<|message|>{}", "g<{}>");
+  check("harmony", "<|channel|>commentary<|message|>First.<|end|>", "First.");
+  check("harmony", "<|channel|>analysis<|message|>cut", "(cut)");
+  for (const char* text : {"Plain text.", "<|channel|>analysis", "<|chan", "a <|x|> b"}) check_content("harmony", text);
+}
+
+TEST_CASE("reasoning is split off") {
+  AnswerFormat format;
+  format.think = find_think_tags("... </think> ...");
+  REQUIRE(format.think);
+  check(format, "<think>\nWell,\n so.\n</think>\n\nYes.\n", "(Well,\n so.)Yes.\n");
+  check(format, "No <think> here </think>.", "No <think> here </think>.");
+  check(format, "<think></think>Yes", "Yes");
+  check(format, "<think>cut </thin", "(cut </thin)");
+  check(format, "<thi", "<thi");
+  format.inside_think = true;
+  check(format, "Well.\n</think>\nYes.", "(Well.)Yes.");
+  check(format, "<think>\nWell.</think>Yes.", "(Well.)Yes.");
+  check(format, "never closed", "(never closed)");
+  format.dialect = dialect("hermes");
+  format.tools = kTools;
+  check(format, "I call.\n</think>\n\n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>",
+        "(I call.)f<{}>");
+}
+
+TEST_CASE("arguments come as they are written") {
+  const AnswerParserPtr parser = make_parser({dialect("hermes"), nullptr, false, kTools, ""});
+  AnswerEvents events;
+  parser->push("<tool_call>{\"name\": \"f\", \"arguments\": {\"s\": \"a", events);
+  CHECK(shown(events) == "f<{\"s\": \"a>");
+  events.clear();
+  parser->push("b", events);
+  CHECK(events == AnswerEvents{{AnswerEvent::Kind::kArguments, "b"}});
+}

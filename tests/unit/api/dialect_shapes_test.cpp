@@ -1,0 +1,161 @@
+// The JSON and the streams of the other dialects, and what is kept of responses.
+#include <catch2/catch.hpp>
+
+#include "api/anthropic/shape.hpp"
+#include "api/openai/response_store.hpp"
+#include "api/openai/responses_shape.hpp"
+#include "api/takeoff/shape.hpp"
+
+using namespace nacelle;
+using openai::Json;
+using serving::Choice;
+using EventKind = chat::AnswerEvent::Kind;
+
+namespace {
+
+const chat::AnswerEvents kEverything = {{EventKind::kReasoning, "Hm."},  {EventKind::kContent, "I call."},
+                                        {EventKind::kCall, "f", "id_1"}, {EventKind::kArguments, R"({"a": 1})"},
+                                        {EventKind::kCall, "g", "id_2"}, {EventKind::kArguments, "{}"}};
+
+Choice choice_with(chat::AnswerEvents events, FinishReason finish, std::string stop = "") {
+  return {0, std::move(events), {}, finish, std::move(stop), {}};
+}
+
+// Each event alone, then the end: what a stream is at its most cut up.
+std::string streamed(serving::Shape& shape, const chat::AnswerEvents& events, FinishReason finish) {
+  std::string out = shape.open({5, 0, 0});
+  for (const chat::AnswerEvent& event : events) out += shape.piece(choice_with({event}, FinishReason::kNone));
+  return out + shape.piece(choice_with({}, finish)) + shape.close({5, 7, 2});
+}
+
+std::vector<Json> data_of(const std::string& stream) {
+  std::vector<Json> events;
+  for (std::size_t at = stream.find("data: {"); at != std::string::npos; at = stream.find("data: {", at + 1)) {
+    events.push_back(Json::parse(stream.substr(at + 6, stream.find("\n\n", at) - at - 6)));
+    CHECK(stream.rfind("event: " + events.back()["type"].get<std::string>() + "\n", at) != std::string::npos);
+  }
+  return events;
+}
+
+std::string types_of(const std::vector<Json>& events) {
+  std::string types;
+  for (const Json& event : events) types += event["type"].get<std::string>() + " ";
+  return types;
+}
+
+}  // namespace
+
+TEST_CASE("a message of Anthropic's, whole") {
+  const Json message = Json::parse(
+      anthropic::make_shape("msg_1", "m")->whole({choice_with(kEverything, FinishReason::kStop)}, {5, 7, 2}).body);
+  CHECK(message == Json::parse(R"({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [
+      {"type": "thinking", "thinking": "Hm.", "signature": ""}, {"type": "text", "text": "I call."},
+      {"type": "tool_use", "id": "id_1", "name": "f", "input": {"a": 1}},
+      {"type": "tool_use", "id": "id_2", "name": "g", "input": {}}],
+      "stop_reason": "tool_use", "stop_sequence": null, "usage": {"input_tokens": 3,
+      "cache_creation_input_tokens": 0, "cache_read_input_tokens": 2, "output_tokens": 7}})"));
+  const Json stopped =
+      Json::parse(anthropic::make_shape("msg_1", "m")
+                      ->whole({choice_with({{EventKind::kContent, "x"}}, FinishReason::kStop, "END")}, {})
+                      .body);
+  CHECK(stopped["stop_reason"] == "stop_sequence");
+  CHECK(stopped["stop_sequence"] == "END");
+}
+
+TEST_CASE("a message of Anthropic's, streamed") {
+  const auto shape = anthropic::make_shape("msg_1", "m");
+  const std::vector<Json> events = data_of(streamed(*shape, kEverything, FinishReason::kStop));
+  CHECK(types_of(events) ==
+        "message_start ping content_block_start content_block_delta content_block_stop content_block_start "
+        "content_block_delta content_block_stop content_block_start content_block_delta content_block_stop "
+        "content_block_start content_block_delta content_block_stop message_delta message_stop ");
+  CHECK(events[2]["content_block"]["type"] == "thinking");
+  CHECK(events[8] == Json::parse(R"({"type": "content_block_start", "index": 2, "content_block":
+      {"type": "tool_use", "id": "id_1", "name": "f", "input": {}}})"));
+  CHECK(events[9]["delta"] == Json::parse(R"({"type": "input_json_delta", "partial_json": "{\"a\": 1}"})"));
+  CHECK(events[14]["delta"]["stop_reason"] == "tool_use");
+  CHECK(events[14]["usage"]["output_tokens"] == 7);
+}
+
+TEST_CASE("failures of Anthropic's API") {
+  const http::Response response = anthropic::error_response({503, "no room", "", "unavailable"});
+  CHECK(response.status == 503);
+  CHECK(Json::parse(response.body) ==
+        Json::parse(
+            R"({"type": "error", "error": {"type": "overloaded_error", "message": "no room"}, "request_id": null})"));
+  CHECK_FALSE(response.headers.empty());
+}
+
+TEST_CASE("a response, whole and as events") {
+  std::string kept;
+  const auto make = [&] {
+    return openai::make_responses_shape({"resp_1", "m", 1700000000, {{"store", true}}},
+                                        [&kept](const std::string& json, const chat::AnswerEvents& events) {
+                                          kept = json;
+                                          CHECK(events == kEverything);
+                                        });
+  };
+  const Json whole = Json::parse(make()->whole({choice_with(kEverything, FinishReason::kStop)}, {5, 7, 2}).body);
+  CHECK(Json::parse(kept) == whole);
+  CHECK(whole["status"] == "completed");
+  CHECK(whole["store"] == true);
+  REQUIRE(whole["output"].size() == 4);
+  CHECK(whole["output"][0]["content"][0]["text"] == "Hm.");
+  CHECK(whole["output"][1]["content"][0] ==
+        Json::parse(R"({"type": "output_text", "text": "I call.", "annotations": [], "logprobs": []})"));
+  CHECK(whole["output"][2]["arguments"] == R"({"a": 1})");
+  CHECK(whole["output"][3]["call_id"] == "id_2");
+  CHECK(whole["usage"]["total_tokens"] == 12);
+
+  const auto shape = make();
+  const std::vector<Json> events = data_of(streamed(*shape, kEverything, FinishReason::kStop));
+  for (std::size_t i = 0; i < events.size(); ++i) CHECK(events[i]["sequence_number"] == i);
+  CHECK(events.front()["type"] == "response.created");
+  CHECK(events.back()["type"] == "response.completed");
+  CHECK(events.back()["response"]["output"].size() == 4);
+  CHECK(types_of(events).find("response.function_call_arguments.done response.output_item.done "
+                              "response.output_item.added response.function_call_arguments.delta") !=
+        std::string::npos);
+}
+
+TEST_CASE("a response that was cut, and one that failed") {
+  const auto ignore = [](const std::string&, const chat::AnswerEvents&) {};
+  const auto shape = openai::make_responses_shape({"resp_1", "m", 0, Json::object()}, ignore);
+  const std::vector<Json> events = data_of(streamed(*shape, {{EventKind::kContent, "x"}}, FinishReason::kLength));
+  CHECK(events.back()["type"] == "response.incomplete");
+  CHECK(events.back()["response"]["output"][0]["status"] == "incomplete");
+  CHECK(events.back()["response"]["incomplete_details"]["reason"] == "max_output_tokens");
+  const auto failing = openai::make_responses_shape({"resp_1", "m", 0, Json::object()}, ignore);
+  const Json failed = data_of(failing->failure({500, "broken", "", ""})).back();
+  CHECK(failed["response"]["status"] == "failed");
+  CHECK(failed["response"]["error"]["message"] == "broken");
+}
+
+TEST_CASE("responses are kept within bounds") {
+  openai::ResponseStore store(2, 1000);
+  const auto put = [&](const std::string& id, std::size_t bytes) {
+    store.put(id, {std::string(bytes, 'x'), "m", Json::array()});
+  };
+  put("a", 10);
+  put("b", 10);
+  put("c", 10);
+  CHECK_FALSE(store.find("a"));
+  CHECK(store.find("b"));
+  put("d", 900);  // no room for it beside b
+  CHECK(store.find("d")->json.size() == 900);
+  put("e", 200);
+  CHECK_FALSE(store.find("d"));
+  put("f", 2000);  // never
+  CHECK_FALSE(store.find("f"));
+  CHECK(store.find("e"));
+  CHECK(store.erase("e"));
+  CHECK_FALSE(store.erase("e"));
+}
+
+TEST_CASE("Takeoff's answers") {
+  const Choice choice = choice_with({{EventKind::kContent, "a\nb"}}, FinishReason::kStop);
+  CHECK(takeoff::make_shape(false)->whole({choice}, {}).body == R"({"text":"a\nb"})");
+  CHECK(takeoff::make_shape(true)->whole({choice}, {}).body == R"({"text":["a\nb"]})");
+  CHECK(takeoff::make_shape(false)->piece(choice) == "data: a\ndata: b\n\n");
+  CHECK(takeoff::make_shape(true)->piece(choice) == "id: 0\ndata: a\ndata: b\n\n");
+}
