@@ -16,6 +16,7 @@ void create(const openai::ServedModels& models, const http::ExchangePtr& exchang
   openai::check_length(*model->model, prepared.tokens.size(), "messages");
   serving::GenerationPlan plan;
   plan.request = std::move(body.request);
+  openai::compile_constraint(*model->model, prepared.constraint, plan.request);
   plan.request.shown_special = std::move(prepared.shown_special);
   plan.request.continues_text = !body.prompt.prefill.empty();
   plan.id = openai::random_id("msg_");

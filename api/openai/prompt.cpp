@@ -9,72 +9,6 @@
 namespace nacelle::openai {
 namespace {
 
-// Tokens that mark the parts of a text with a hole.
-struct InfillMarks {
-  std::string_view prefix, suffix, middle;  // middle "": the prefix's mark comes last and stands for it
-};
-constexpr InfillMarks kInfillMarks[] = {
-    {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},  // Qwen, CodeGemma
-    {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},        // StarCoder, Granite
-    {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},        // SantaCoder
-    {"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"},  // DeepSeek
-    {"▁<PRE>", "▁<SUF>", "▁<MID>"},                          // Code Llama
-    {"[PREFIX]", "[SUFFIX]", ""},                            // Codestral
-};
-
-void append(std::vector<TokenId>& tokens, const Tokenizer& tokenizer, std::string_view text) {
-  const std::vector<TokenId> more = tokenizer.encode(text, {false, false});
-  tokens.insert(tokens.end(), more.begin(), more.end());
-}
-
-std::vector<TokenId> encode_rendered(const Tokenizer& tokenizer, const RenderedChat& chat) {
-  std::vector<TokenId> tokens = tokenizer.encode(chat.text, {false, true, chat.quoted});
-  const std::vector<TokenId> specials = tokenizer.encode("", {true, true});
-  const bool wants_bos = tokenizer.bos() && !specials.empty() && specials.front() == *tokenizer.bos();
-  if (wants_bos && (tokens.empty() || tokens.front() != *tokenizer.bos())) {
-    tokens.insert(tokens.begin(), *tokenizer.bos());
-  }
-  return tokens;
-}
-
-[[noreturn]] void refuse_tools(const Model& model) {
-  std::string known;
-  for (const chat::Dialect& dialect : chat::dialects())
-    known += (known.empty() ? "" : ", ") + std::string(dialect.name);
-  throw http::RequestError(
-      {400,
-       "the chat template of '" + model.name() + "' writes calls of tools in no form that is known (" + known + ")",
-       "tools", "unsupported_parameter"});
-}
-
-// The one place where calls that must come are begun: the prompt goes on with the call's prefix, which the parser reads
-// first, and what follows must be a value of the schema.
-std::string begin_forced_call(const ChatPrompt& prompt, chat::AnswerFormat& format) {
-  const auto forced = chat::forced_call(*format.dialect, prompt.tools, prompt.tool_choice);
-  throw http::RequestError({400,
-                            forced ? "'tool_choice': a call that must come is not supported yet"
-                                   : "'tool_choice': this model can be made to call a tool only by its name",
-                            "tool_choice", "unsupported_parameter"});
-}
-
-// Only a template can make the model think more or less.
-void set_reasoning_effort(const Model& model, const std::string& effort, Json& context) {
-  const std::string& source = model.tokenizer().chat_template();
-  if (source.find("reasoning_effort") != std::string::npos) {
-    context["reasoning_effort"] = effort;
-  } else if (effort == "none" && source.find("enable_thinking") != std::string::npos) {
-    context["enable_thinking"] = false;
-  } else {
-    throw http::RequestError({400, "'reasoning_effort': the chat template of '" + model.name() + "' does not know it",
-                              "reasoning_effort", "unsupported_parameter"});
-  }
-}
-
-bool ends_with_tag(std::string_view text, std::string_view tag) {
-  const auto end = text.find_last_not_of(" \n\t");
-  return end != std::string_view::npos && text.substr(0, end + 1).ends_with(tag);
-}
-
 // Every string of a document but those under a key that templates compare with words of their own.
 template <class Visit>
 void visit_strings(Json& json, const Visit& visit) {
@@ -127,6 +61,81 @@ class Quoting {
   std::string mark_;  // "": nothing to mark
 };
 
+// Tokens that mark the parts of a text with a hole.
+struct InfillMarks {
+  std::string_view prefix, suffix, middle;  // middle "": the prefix's mark comes last and stands for it
+};
+constexpr InfillMarks kInfillMarks[] = {
+    {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"},  // Qwen, CodeGemma
+    {"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},        // StarCoder, Granite
+    {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},        // SantaCoder
+    {"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"},  // DeepSeek
+    {"▁<PRE>", "▁<SUF>", "▁<MID>"},                          // Code Llama
+    {"[PREFIX]", "[SUFFIX]", ""},                            // Codestral
+};
+
+void append(std::vector<TokenId>& tokens, const Tokenizer& tokenizer, std::string_view text) {
+  const std::vector<TokenId> more = tokenizer.encode(text, {false, false});
+  tokens.insert(tokens.end(), more.begin(), more.end());
+}
+
+std::vector<TokenId> encode_rendered(const Tokenizer& tokenizer, const RenderedChat& chat) {
+  std::vector<TokenId> tokens = tokenizer.encode(chat.text, {false, true, chat.quoted});
+  const std::vector<TokenId> specials = tokenizer.encode("", {true, true});
+  const bool wants_bos = tokenizer.bos() && !specials.empty() && specials.front() == *tokenizer.bos();
+  if (wants_bos && (tokens.empty() || tokens.front() != *tokenizer.bos())) {
+    tokens.insert(tokens.begin(), *tokenizer.bos());
+  }
+  return tokens;
+}
+
+[[noreturn]] void refuse_tools(const Model& model) {
+  std::string known;
+  for (const chat::Dialect& dialect : chat::dialects())
+    known += (known.empty() ? "" : ", ") + std::string(dialect.name);
+  throw http::RequestError(
+      {400,
+       "the chat template of '" + model.name() + "' writes calls of tools in no form that is known (" + known + ")",
+       "tools", "unsupported_parameter"});
+}
+
+// The one place where calls that must come are begun: the prompt goes on with the call's prefix, which the parser reads
+// first, and what follows must be a value of the schema.
+std::string begin_forced_call(const ChatPrompt& prompt, PreparedChat& chat) {
+  auto forced = chat::forced_call(*chat.format.dialect, prompt.tools, prompt.tool_choice);
+  if (!forced) {
+    throw http::RequestError({400, "'tool_choice': this model can be made to call a tool only by its name",
+                              "tool_choice", "unsupported_parameter"});
+  }
+  if (chat.format.inside_think) {
+    throw http::RequestError({400, "'tool_choice': this model thinks first, and cannot be made to call a tool at once",
+                              "tool_choice", "unsupported_parameter"});
+  }
+  chat.format.dialect = forced->dialect;
+  chat.format.begun = forced->prefix;
+  chat.constraint =
+      constrain::ConstraintSpec{constrain::ConstraintSpec::Kind::kJsonSchema, to_text(forced->schema), {}, "tools"};
+  return std::move(forced->prefix);
+}
+
+// Only a template can make the model think more or less.
+void set_reasoning_effort(const Model& model, const std::string& effort, Json& context) {
+  const std::string& source = model.tokenizer().chat_template();
+  if (source.find("reasoning_effort") != std::string::npos) {
+    context["reasoning_effort"] = effort;
+  } else if (effort == "none" && source.find("enable_thinking") != std::string::npos) {
+    context["enable_thinking"] = false;
+  } else {
+    throw http::RequestError({400, "'reasoning_effort': the chat template of '" + model.name() + "' does not know it",
+                              "reasoning_effort", "unsupported_parameter"});
+  }
+}
+
+bool ends_with_tag(std::string_view text, std::string_view tag) {
+  const auto end = text.find_last_not_of(" \n\t");
+  return end != std::string_view::npos && text.substr(0, end + 1).ends_with(tag);
+}
+
 }  // namespace
 
 RenderedChat render_chat(const Model& model, const ChatPrompt& prompt) {
@@ -144,8 +153,9 @@ RenderedChat render_chat(const Model& model, const ChatPrompt& prompt) {
   context["bos_token"] = model.tokenizer().bos_text();
   context["eos_token"] = model.tokenizer().eos_text();
   RenderedChat rendered = quoting.read(chat->render(context));
-  for (const std::size_t at : model.tokenizer().special_spellings(prompt.prefill))
+  for (const std::size_t at : model.tokenizer().special_spellings(prompt.prefill)) {
     rendered.quoted.push_back(rendered.text.size() + at);
+  }
   rendered.text += prompt.prefill;
   return rendered;
 }
@@ -164,7 +174,7 @@ PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt) {
   if (!prompt.tools.is_null() && !format.dialect) refuse_tools(model);
   if (!format.dialect || !format.dialect->channels) format.think = chat::find_think_tags(tokenizer.chat_template());
   if (format.think) format.inside_think = ends_with_tag(chat.text, format.think->open);
-  if (prompt.tool_choice.forced()) chat.text += begin_forced_call(prompt, format);
+  if (prompt.tool_choice.forced()) chat.text += begin_forced_call(prompt, result);
   const auto show = [&](std::string_view mark) {
     if (const auto id = tokenizer.find(mark); id && !mark.empty()) result.shown_special.push_back(*id);
   };
@@ -177,6 +187,11 @@ PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt) {
   }
   result.tokens = encode_rendered(tokenizer, chat);
   return result;
+}
+
+void compile_constraint(const Model& model, const std::optional<constrain::ConstraintSpec>& spec,
+                        GenerationRequest& request) {
+  if (spec) request.grammar = model.grammars().get(*spec);
 }
 
 std::vector<TokenId> encode_text(const Model& model, std::string_view text) {

@@ -1,6 +1,7 @@
 // From conversations and texts to the token ids of a prompt, and how the answer is to be read.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,11 +28,16 @@ std::vector<TokenId> encode_chat(const Model& model, const ChatPrompt& prompt);
 struct PreparedChat {
   std::vector<TokenId> tokens;
   chat::AnswerFormat format;
-  std::vector<TokenId> shown_special;  // see GenerationRequest
+  std::vector<TokenId> shown_special;                   // see GenerationRequest
+  std::optional<constrain::ConstraintSpec> constraint;  // of a call that must come
 };
 // As encode_chat(), with all that reading the answer needs. Throws RequestError(400) for tools where the template
-// writes calls in no form that is known, and for calls that must come.
+// writes calls in no form that is known, and for calls that cannot be made to come.
 PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt);
+
+// Compiles what a request asks of its answer, or takes it from the model's cache. Throws Error that names the field.
+void compile_constraint(const Model& model, const std::optional<constrain::ConstraintSpec>& spec,
+                        GenerationRequest& request);
 
 // A plain text with the special tokens that the tokenizer adds. The empty text is BOS alone.
 std::vector<TokenId> encode_text(const Model& model, std::string_view text);

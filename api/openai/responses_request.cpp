@@ -13,6 +13,7 @@ struct ResponsesDraft : ResponsesBody {
   chat::ToolChoice tool_choice;
   Json tools = Json::array();  // as the response repeats them
   Json choice = "auto";
+  Json format = {{"type", "text"}};  // text.format
   std::optional<std::uint32_t> max_output_tokens;
   Json metadata = Json::object();
   Json user;
@@ -187,13 +188,23 @@ void set_responses_tool_choice(R& draft, const std::string& name, const Json& va
 
 // ---- The rest
 
+// As chat's response_format, but flat.
+void set_text_format(R& draft, const std::string& name, const Json& value) {
+  if (!to_object(name, value).contains("type")) refuse_missing(name + ".type");
+  draft.format = value;
+  Json nested = {{"type", value["type"]}};
+  if (value["type"] == "json_schema") {
+    nested["json_schema"] = value;
+    nested["json_schema"].erase("type");
+  } else if (value.size() > 1) {
+    refuse_value(name, "an object of the type alone", value);
+  }
+  set_response_format(draft.constraint, name, nested);
+}
+
 void set_text(R& draft, const std::string& name, const Json& value) {
   static const Fields<R> fields = {
-      custom<R>("format",
-                [](R&, const std::string& n, const Json& v) {
-                  if (!to_object(n, v).contains("type")) refuse_missing(n + ".type");
-                  if (v["type"] != "text") refuse_unsupported(n, "any type but \"text\"");
-                }),
+      custom<R>("format", set_text_format),
       only<R>("verbosity", {"medium"}),
   };
   read_fields<R>(draft, to_object(name, value), fields, name + ".");
@@ -265,7 +276,7 @@ Json repeated_of(const R& draft) {
           {"reasoning", {{"effort", text_or_null(draft.prompt.reasoning_effort)}, {"summary", nullptr}}},
           {"store", draft.store},
           {"temperature", sampling.temperature},
-          {"text", {{"format", {{"type", "text"}}}}},
+          {"text", {{"format", draft.format}}},
           {"tool_choice", draft.choice},
           {"tools", draft.tools},
           {"top_p", sampling.top_p},

@@ -45,6 +45,7 @@ void respond(const ServedModels& models, const StorePtr& store, const http::Exch
   serving::GenerationPlan plan;
   plan.request = body.request;
   plan.request.shown_special = std::move(prepared.shown_special);
+  compile_constraint(*model->model, prepared.constraint ? prepared.constraint : body.constraint, plan.request);
   plan.id = random_id("resp_");
   plan.prompts = {std::move(prepared.tokens)};
   plan.stream = body.stream;

@@ -27,18 +27,13 @@ serving::GenerationPlan make_plan(const ServedModel& model, const GenerationBody
   return plan;
 }
 
-// Compiles what the request asks of the answer, or takes it from the model's cache. Throws Error that names the field.
-void compile_constraint(const ServedModel& model, GenerationBody& body) {
-  if (body.constraint) body.request.grammar = model.model->grammars().get(*body.constraint);
-}
-
 void chat(const ServedModels& models, const http::ExchangePtr& exchange) {
   ChatBody body = parse_chat(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
   PreparedChat prepared = prepare_chat(*model->model, body.prompt);
   check_length(*model->model, prepared.tokens.size(), "messages");
-  compile_constraint(*model, body);
   serving::GenerationPlan plan = make_plan(*model, body, true, {.head = {}, .choices = body.n, .echoes = {}});
+  compile_constraint(*model->model, prepared.constraint ? prepared.constraint : body.constraint, plan.request);
   plan.request.shown_special = std::move(prepared.shown_special);
   plan.format = std::move(prepared.format);
   plan.parallel_calls = body.prompt.parallel_calls;
@@ -55,7 +50,6 @@ std::vector<TokenId> encode_prompt(const Model& model, const CompletionBody& bod
 void complete(const ServedModels& models, const http::ExchangePtr& exchange) {
   CompletionBody body = parse_completion(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
-  compile_constraint(*model, body);
   std::vector<std::vector<TokenId>> prompts;
   std::vector<std::string> echoes;
   for (const Prompt& prompt : body.prompts) {
@@ -68,6 +62,7 @@ void complete(const ServedModels& models, const http::ExchangePtr& exchange) {
   const auto choices = static_cast<std::uint32_t>(prompts.size() * body.n);
   serving::GenerationPlan plan =
       make_plan(*model, body, false, {.head = {}, .choices = choices, .echoes = echoes, .choices_a_prompt = body.n});
+  compile_constraint(*model->model, body.constraint, plan.request);
   plan.request.continues_text = true;
   plan.best_of = body.best_of;
   plan.prompts = std::move(prompts);

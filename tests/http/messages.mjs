@@ -64,6 +64,14 @@ test('a tool is used and its result read', async () => {
   assert.deepEqual(streamed.content[0].input, { city: 'Oslo' });
 });
 
+test('a tool that must be used', async () => {
+  for (const tool_choice of [{ type: 'any' }, { type: 'tool', name: 'get_weather' }]) {
+    const message = await create({ tools, tool_choice });
+    assert.equal(message.stop_reason, 'tool_use');
+    assert.equal(typeof message.content[0].input.city, 'string');
+  }
+});
+
 test('tokens are counted as they are in a message', async () => {
   assert.equal((await client.messages.countTokens({ model, messages: paris })).input_tokens, goldens[1].prompt_ids.length);
   const { input_tokens: with_tools } = await client.messages.countTokens({ model, messages: goldens[16].messages, tools });
@@ -78,7 +86,7 @@ test('failures have Anthropic\'s shape', async () => {
     [{ messages: [{ role: 'system', content: 'x' }] }, 400, 'invalid_request_error', /messages\[0\]\.role/],
     [{ messages: [{ role: 'user', content: [{ type: 'image', source: {} }] }] }, 400, 'invalid_request_error',
      /messages\[0\]\.content\[0\]\.type/],
-    [{ tools, tool_choice: { type: 'any' } }, 400, 'invalid_request_error', /tool_choice/],
+    [{ tools, tool_choice: { type: 'tool', name: 'other' } }, 400, 'invalid_request_error', /tool_choice/],
     [{ messages: [{ role: 'user', content: 'word '.repeat(3000) }] }, 400, 'invalid_request_error', /context/],
   ];
   for (const [options, status, type, words] of cases) {

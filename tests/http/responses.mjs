@@ -71,6 +71,13 @@ test('a call of a function and its result', async () => {
   assert.ok(types.has('response.function_call_arguments.done'));
 });
 
+test('a format', async () => {
+  const schema = { type: 'object', properties: { city: { enum: ['Paris', 'Rome'] } }, required: ['city'], additionalProperties: false };
+  const response = await create({ text: { format: { type: 'json_schema', name: 'city', schema, strict: true } } });
+  fits('Response', response);
+  assert.ok(['Paris', 'Rome'].includes(JSON.parse(response.output_text).city));
+});
+
 test('responses are kept, found and deleted', async () => {
   const [first, , second] = goldens[4].messages;
   const one = await create({ input: first.content });
@@ -93,7 +100,7 @@ test('wrong fields are named', async () => {
     [{ input: [{ role: 'user', content: [{ type: 'input_image', image_url: 'u' }] }] }, 'input[0].content[0].type'],
     [{ input: [{ type: 'item_reference', id: 'x' }] }, 'input[0].type'],
     [{ tools: [{ type: 'web_search' }] }, 'tools[0].type'],
-    [{ text: { format: { type: 'json_object' } } }, 'text.format'],
+    [{ text: { format: { type: 'xml' } } }, 'text.format.type'],
     [{ background: true }, 'background'],
     [{ reasoning: { effort: 'high' } }, 'reasoning_effort'],
   ]) {

@@ -1,7 +1,7 @@
 // Calls of tools by the openai client: the demo model writes Hermes's form.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { goldens, missing, model, server } from './harness.mjs';
+import { goldens, missing, model, paris, server } from './harness.mjs';
 import { description, faults } from './schema.mjs';
 
 const { client } = server;
@@ -74,7 +74,17 @@ test('tool_choice', async () => {
   assert.equal(none.choices[0].finish_reason, 'stop');
   assert.equal((await create({ tool_choice: 'auto', parallel_tool_calls: false })).choices[0].finish_reason, 'tool_calls');
   for (const tool_choice of ['required', { type: 'function', function: { name: 'get_weather' } }]) {
-    await assert.rejects(create({ tool_choice }), { status: 400, param: 'tool_choice', code: 'unsupported_parameter' });
+    // Also where the model would rather talk.
+    const forced = await create({ messages: paris, tool_choice });
+    const [call] = forced.choices[0].message.tool_calls;
+    assert.equal(forced.choices[0].finish_reason, 'tool_calls');
+    assert.equal(call.function.name, 'get_weather');
+    assert.equal(typeof JSON.parse(call.function.arguments).city, 'string');
+    let streamed = '';
+    for await (const chunk of await create({ messages: paris, tool_choice, stream: true })) {
+      for (const part of chunk.choices[0].delta.tool_calls ?? []) streamed += part.function.arguments;
+    }
+    assert.equal(streamed, call.function.arguments);
   }
   await assert.rejects(create({ tool_choice: { type: 'function', function: { name: 'other' } } }),
                        { status: 400, param: 'tool_choice', code: 'invalid_value' });

@@ -120,7 +120,8 @@ TEST_CASE("what the responses API lacks is named") {
     return failure_of([&] { openai::parse_responses(R"({"input": "Hi", )" + members + "}"); }).param;
   };
   CHECK(param(R"("include": ["reasoning.encrypted_content"])") == "include");
-  CHECK(param(R"("text": {"format": {"type": "json_schema"}})") == "text.format");
+  CHECK(param(R"("text": {"format": {"type": "json_schema"}})") == "text.format.json_schema.schema");
+  CHECK(param(R"("text": {"format": {"type": "xml"}})") == "text.format.type");
   CHECK(param(R"("tools": [{"type": "function", "name": "f", "strict": true}])") == "tools[0].strict");
   CHECK(param(R"("tools": [{"type": "mcp"}])") == "tools[0].type");
   CHECK(param(R"("tool_choice": {"type": "function", "name": "f"})") == "tools");
