@@ -8,8 +8,11 @@ using namespace nacelle::http;
 namespace {
 
 ExchangePtr make_exchange(std::size_t max_unsent = 100) {
+  Request request;
+  request.method = "GET";
+  request.path = "/";
   return std::make_shared<Exchange>(
-      Request{"GET", "/", "", ""}, [](Exchange::Task task) { task(); }, max_unsent);
+      std::move(request), [](Exchange::Task task) { task(); }, max_unsent);
 }
 
 }  // namespace

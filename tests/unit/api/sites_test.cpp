@@ -85,9 +85,9 @@ TEST_CASE("key files") {
   REQUIRE(keys.size() == 2);
   CHECK(keys[0].name == "ann");
   CHECK((keys[0].infer && !keys[0].manage && keys[1].infer && keys[1].manage));
-  for (const std::string bad :
-       {"ann:infer", "ann:admin:" + hash, ":infer:" + hash, "ann:infer:" + hash + "a",
-        "ann:infer:" + std::string(64, 'A'), "ann::" + hash, "ann:infer:" + hash + "\nann:infer:" + hash}) {
+  for (const std::string& bad : std::initializer_list<std::string>{
+           "ann:infer", "ann:admin:" + hash, ":infer:" + hash, "ann:infer:" + hash + "a",
+           "ann:infer:" + std::string(64, 'A'), "ann::" + hash, "ann:infer:" + hash + "\nann:infer:" + hash}) {
     INFO(bad);
     CHECK_THROWS_AS(manage::parse_keys(bad, "f"), Error);
   }
