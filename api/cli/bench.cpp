@@ -81,7 +81,8 @@ class Bench {
     std::uniform_int_distribution<TokenId> token(0, static_cast<TokenId>(vocabulary) - 1);
     for (std::uint32_t i = 0; i < prompt; ++i)
       request.prompt.push_back(token(random_));  // new each time: no cache helps
-    request.sampling.temperature = 0;
+    request.sampling.temperature = options_.temperature;
+    request.sampling.top_p = options_.top_p;
     request.max_tokens = gen;
     request.ignore_eos = true;
     return request;
@@ -178,11 +179,19 @@ std::shared_ptr<Model> load(const BenchOptions& options, PluginHost& host) {
   return load_model(host, options.model, options.path, std::move(load));
 }
 
+// Of what the engine did between two snapshots: microseconds of its own, beside the device's runs, a generated token.
+double host_microseconds(const EngineStats& before, const EngineStats& after) {
+  const auto tokens = static_cast<double>(after.generated_tokens - before.generated_tokens);
+  const double seconds = after.plan_seconds - before.plan_seconds + after.sample_seconds - before.sample_seconds;
+  return tokens > 0 ? seconds * 1e6 / tokens : 0;
+}
+
 // Prompt, generation and batches, and the ceilings of the same minute.
 Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
   Bench bench(options, engine);
   const nacelle_ceilings before = engine.model().device().ceilings();
   const std::vector<double> pp = repeat(options.repeat, [&] { return bench.prompt(); });
+  const EngineStats start = engine.stats();
   const std::vector<double> tg = repeat(options.repeat, [&] { return bench.generation(1); });
   const EngineStats stats = engine.stats();
   std::vector<double> together;
@@ -211,6 +220,7 @@ Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
           {"ceilings", ceilings},
           {"pp_of_limit", share(median(pp), limits.prompt)},
           {"tg_of_limit", share(median(tg), limits.generation)},
+          {"host_us_per_token", host_microseconds(start, stats)},
           {"submits_per_step", stats.submits_per_step},
           {"allocs_per_step", stats.allocs_per_step}};
 }
@@ -239,6 +249,7 @@ void print_text(const BenchOptions& options, const Json& result) {
   const Json& gaps = result["tg_gap_ms"];
   std::printf("\nfrom token to token: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms\n",
               gaps["p50"].get<double>(), gaps["p99"].get<double>(), gaps["max"].get<double>());
+  std::printf("beside the device: %.1f us a token\n", result["host_us_per_token"].get<double>());
 }
 
 void print_text(const std::vector<Ratio>& ratios, const std::vector<std::string>& differ, const std::string& path) {
@@ -257,7 +268,8 @@ int run_command(const BenchOptions& options) {
   check_bench(options);
   const Json earlier = options.compare.empty() ? Json() : read_bench(options.compare);  // before minutes are spent
   const auto host = make_host(options.host);
-  Engine engine(load(options, *host));
+  // Every token is computed: what is measured is the model's speed, not the text's.
+  Engine engine(load(options, *host), {.prefix_cache = false, .speculation = {.lookup = false, .draft = nullptr}});
   Json result = measure(options, *host, engine);
   std::vector<Ratio> ratios;
   std::vector<std::string> differ;

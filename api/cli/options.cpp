@@ -93,6 +93,14 @@ void set_up(App& app, ServeOptions& o) {
       ->capture_default_str();
   app.add_option("--max-queue-per-client", o.max_queue_per_client, "requests under way of one API key; 0: no limit");
   app.add_flag("--no-prefix-cache", o.no_prefix_cache, "compute each prompt anew, also where its beginning is known");
+  auto* off = app.add_flag("--no-speculation", o.no_speculation, "never guess tokens ahead");
+  auto* draft = app.add_option("--draft-model", o.draft_model,
+                               "a smaller model with the same tokens, to guess ahead for every --model")
+                    ->excludes(off);
+  app.add_option("--draft-tokens", o.draft_tokens, "the most that it guesses at once")
+      ->check(CLI::Range(1, 16))
+      ->needs(draft)
+      ->capture_default_str();
   app.add_option("--max-body-bytes", o.http.max_body_bytes, "of a request; 413 beyond")->capture_default_str();
   app.add_option("--max-header-bytes", o.http.max_header_bytes, "of a request; 431 beyond")->capture_default_str();
   app.add_option("--max-connections", o.http.max_connections, "open at once; one more gets 503")->capture_default_str();
@@ -133,6 +141,8 @@ void set_up(App& app, BenchOptions& o) {
   app.add_option("--repeat", o.repeat)->capture_default_str();
   app.add_option("--depth", o.depth, "tokens in the context before generation is timed")->capture_default_str();
   app.add_option("--batch", o.batch, "N,N: also generate with N sequences at once")->delimiter(',');
+  app.add_option("--temperature", o.temperature, "0: greedy")->capture_default_str();
+  app.add_option("--top-p", o.top_p)->capture_default_str();
   app.add_option("--compare", o.compare, "an earlier document of --json: print the ratio of each figure to it");
   app.add_option("--threshold", o.threshold, "with --compare: exit 1 where a ratio is less, as 0.95")
       ->capture_default_str();

@@ -48,7 +48,9 @@ struct ServeOptions {
   bool manage_port_set = false;  // by the user: then it must be free
   std::uint32_t drain_seconds = 30;
   std::uint32_t max_queue = 256, max_queue_per_client = 0;
-  bool no_prefix_cache = false;
+  bool no_prefix_cache = false, no_speculation = false;
+  std::string draft_model;
+  std::uint32_t draft_tokens = 4;
   std::string key_file;
   http::ServerOptions http;
 };
@@ -78,6 +80,7 @@ struct BenchOptions {
   std::string path;
   std::uint32_t prompt = 512, gen = 128, repeat = 3, depth = 0;
   std::vector<std::uint32_t> batch;
+  float temperature = 0, top_p = 1;
   std::string compare;   // an earlier --json document
   double threshold = 0;  // of any ratio to it; less fails
 };

@@ -33,17 +33,36 @@ NamedPath split_model(const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
+EngineOptions engine_options(const ServeOptions& options) {
+  EngineOptions engine;
+  engine.max_queue = options.max_queue;
+  engine.max_queue_per_client = options.max_queue_per_client;
+  engine.prefix_cache = !options.no_prefix_cache;
+  engine.speculation.lookup = !options.no_speculation;
+  return engine;
+}
+
+// A model of its own for each that it guesses for: on the same device, with the same context.
+std::shared_ptr<Model> load_draft(const ServeOptions& options, ModelFlags flags, PluginHost& host,
+                                  const Model& target) {
+  flags.context = target.context();
+  flags.cache_tokens = 0;
+  flags.split.clear();
+  return load_model(host, flags, options.draft_model, {});
+}
+
 openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host, const manage::LoadSpec& spec) {
   ModelFlags flags = options.model;
   if (!spec.device.empty() || !spec.split.empty()) flags.device = spec.device, flags.split = spec.split;
   auto loaded = load_model(host, flags, spec.path, {.name = spec.name});
   log::info("{}: {} on {}, context {} tokens", loaded->name(), loaded->architecture_plugin(),
             to_string(loaded->placement()), loaded->context());
-  return std::make_shared<openai::ServedModel>(std::move(loaded),
-                                               EngineOptions{.max_queue = options.max_queue,
-                                                             .max_queue_per_client = options.max_queue_per_client,
-                                                             .prefix_cache = !options.no_prefix_cache},
-                                               spec.path);
+  EngineOptions engine = engine_options(options);
+  if (!options.draft_model.empty()) {
+    engine.speculation.draft = load_draft(options, flags, host, *loaded);
+    engine.speculation.max_guesses = options.draft_tokens;
+  }
+  return std::make_shared<openai::ServedModel>(std::move(loaded), std::move(engine), spec.path);
 }
 
 void load_models(const ServeOptions& options, PluginHost& host, ServedModels& models) {

@@ -70,11 +70,16 @@ const EngineMetric kEngineMetrics[] = {
     {"nacelle_request_failure_total", kCounter, "", NACELLE_VALUE(s.failed - std::min(s.failed, s.timed_out)), kEnded,
      "error"},
     {"nacelle_request_failure_total", kCounter, "", NACELLE_VALUE(s.timed_out), kEnded, "timeout"},
+    {"nacelle_spec_decode_num_draft_tokens_total", kCounter, "Tokens guessed ahead of the model.",
+     NACELLE_VALUE(s.guessed_tokens)},
+    {"nacelle_spec_decode_num_accepted_tokens_total", kCounter, "Guessed tokens that came true.",
+     NACELLE_VALUE(s.accepted_tokens)},
     {"nacelle_engine_steps_total", kCounter, "Steps of the engine.", NACELLE_VALUE(s.steps)},
     {"nacelle_step_seconds_total", kCounter, "Time of the engine's steps, by phase.", NACELLE_VALUE(s.plan_seconds),
      "phase", "plan"},
     {"nacelle_step_seconds_total", kCounter, "", NACELLE_VALUE(s.device_seconds), "phase", "device"},
     {"nacelle_step_seconds_total", kCounter, "", NACELLE_VALUE(s.sample_seconds), "phase", "sample"},
+    {"nacelle_step_seconds_total", kCounter, "", NACELLE_VALUE(s.draft_seconds), "phase", "draft"},
 };
 #undef NACELLE_VALUE
 

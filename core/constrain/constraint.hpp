@@ -113,7 +113,8 @@ class Matcher {
   [[nodiscard]] bool mask(std::span<std::uint32_t> words);
   // Moves on by a token. False, and nothing changes, where the grammar does not allow it. A stop token ends the match.
   [[nodiscard]] bool accept(TokenId token);
-  // Takes back the last `count` tokens. False where so many were not accepted; kHistory are remembered.
+  // Takes back the last `count` tokens, and the error that came of what was asked since. False where so many were not
+  // accepted; kHistory are remembered.
   [[nodiscard]] bool rollback(std::size_t count);
   static constexpr std::size_t kHistory = 4096;
 

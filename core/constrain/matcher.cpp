@@ -94,6 +94,7 @@ bool Matcher::accept(TokenId token) {
 bool Matcher::rollback(std::size_t count) {
   State& s = *state_;
   if (count > s.history.size()) return false;
+  s.error.clear();
   if (count == 0) return true;
   s.config = s.history[s.history.size() - count];
   s.history.resize(s.history.size() - count);

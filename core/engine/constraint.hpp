@@ -1,6 +1,7 @@
-// A sequence's constraint while it runs: its matcher and the mask of its next token.
+// A sequence's constraint while it runs: its matcher, and the masks of its next token and of those behind a guess.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,17 +14,27 @@ namespace nacelle {
 class SequenceConstraint {
  public:
   explicit SequenceConstraint(std::shared_ptr<const constrain::Grammar> grammar)
-      : matcher_(grammar), mask_(grammar->vocabulary().words()) {}
+      : matcher_(grammar), words_(grammar->vocabulary().words()), masks_(words_) {}
 
   // Brings the mask up to date; once a token, however often a step is written.
   void prepare() {
-    if (ready_) return;
-    ready_ = true;
-    // Where the grammar cannot be followed the mask must not leave the device without a token; error() is set.
-    if (!matcher_.mask(mask_)) mask_.assign(mask_.size(), 0xFFFFFFFFu);
+    if (!ready_) prepare_guess({});
   }
-  // As prepare() left it.
-  std::span<const std::uint32_t> mask() const noexcept { return mask_; }
+  // The same, with the masks behind the tokens of `guess`, as many as the grammar allows: returns how many.
+  std::size_t prepare_guess(std::span<const TokenId> guess) {
+    ready_ = true;
+    write_mask(0);
+    if (!matcher_.error().empty()) return 0;
+    std::size_t allowed = 0;
+    while (allowed < guess.size() && matcher_.accept(guess[allowed])) write_mask(++allowed);
+    if (!matcher_.rollback(allowed)) error_ = "the grammar's place was lost";  // never: it remembers more than a guess
+    return allowed;
+  }
+  std::size_t words() const noexcept { return words_; }
+  // As prepared: of the next token, or of the one behind the first `nth` tokens of the guess.
+  std::span<const std::uint32_t> mask(std::size_t nth = 0) const noexcept {
+    return std::span(masks_).subspan(nth * words_, words_);
+  }
   // False where the token is not allowed: error() says what to tell the caller.
   bool accept(TokenId token) {
     ready_ = false;
@@ -38,8 +49,16 @@ class SequenceConstraint {
   const std::string& error() const noexcept { return error_; }
 
  private:
+  void write_mask(std::size_t nth) {
+    masks_.resize(std::max(masks_.size(), (nth + 1) * words_));
+    const auto mask = std::span(masks_).subspan(nth * words_, words_);
+    // Where the grammar cannot be followed the mask must not leave the device without a token; error() is set.
+    if (!matcher_.mask(mask)) std::fill(mask.begin(), mask.end(), 0xFFFFFFFFu);
+  }
+
   constrain::Matcher matcher_;
-  std::vector<std::uint32_t> mask_;
+  std::size_t words_;
+  std::vector<std::uint32_t> masks_;
   bool ready_ = false;
   std::string error_;
 };

@@ -24,7 +24,7 @@ std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std:
     auto bucket = sdk::make<nacelle_bucket>();
     bucket.rows = rows;
     bucket.sequences = std::min(rows, options.max_sequences);
-    bucket.output_rows = bucket.sequences;
+    bucket.output_rows = std::min(rows, options.max_sequences + options.max_guesses);
     bucket.context = options.context;
     bucket.candidates = std::min(kCandidates, std::max(1u, vocabulary));
     bucket.flags = vocabulary ? NACELLE_BUCKET_MASKS : 0;

@@ -35,6 +35,7 @@ struct DeviceModelOptions {
   std::uint32_t context = 0;
   std::uint32_t max_sequences = 0;
   std::uint32_t max_rows = 0;
+  std::uint32_t max_guesses = 0;   // rows of a step that tokens are chosen from, beside one a sequence
   std::uint32_t cache_tokens = 0;  // 0: chosen from free memory
   nacelle_type key_type = NACELLE_TYPE_F16;
   nacelle_type value_type = NACELLE_TYPE_F16;

@@ -13,6 +13,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/engine/guesser.hpp"
 #include "core/engine/placed_model.hpp"
 #include "core/engine/scheduler.hpp"
 #include "core/engine/service_rate.hpp"
@@ -37,15 +38,17 @@ class Engine::Loop {
   void main();
   bool take_commands();
   void step();
-  void advance(Sequence& sequence, DeviceRow& logits);
+  std::uint32_t advance(const Chunk& chunk, std::uint32_t row);
+  bool choose(Sequence& sequence, std::uint32_t row, std::uint32_t nth);
   bool append(Sequence& sequence, TokenId token, GenerationEvent event);
-  void embed(Sequence& sequence, const DeviceRow& row);
+  void embed(Sequence& sequence, std::uint32_t row);
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason);
   void fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error);
   void fail_all(std::string error);
   void leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter, bool by_length = false);
-  void count_time(Clock::time_point begin, Clock::time_point ready);
+  void remove_ended();
+  void count_time(Clock::time_point begin, Clock::time_point guessed, Clock::time_point ready);
   void fail_late();
   void check(const GenerationRequest& request) const;
   void check_room(const std::string& client);
@@ -58,6 +61,8 @@ class Engine::Loop {
   PlacedModel& device_;
   EngineOptions options_;
   Scheduler scheduler_;
+  Guesser guesser_;
+  DeviceRow logits_;  // of the step that ran last
   std::vector<bool> host_adjusted_;
   std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
   Clock::time_point next_deadline_ = Clock::time_point::max();
@@ -83,7 +88,9 @@ Engine::Loop::Loop(Model& model, EngineOptions options)
     : model_(model),
       device_(model.device()),
       options_(options),
-      scheduler_({model.options().max_sequences, model.options().max_batch_tokens}, device_.blocks()) {
+      scheduler_({model.options().max_sequences, model.options().max_batch_tokens, kMaxGuesses}, device_.blocks()),
+      guesser_(options.speculation, model),
+      logits_(device_) {
   device_.blocks().sharing = options.prefix_cache && device_.blocks().can_share;
   thread_ = std::thread([this] { main(); });
 }
@@ -253,6 +260,8 @@ bool Engine::Loop::take_commands() {
 
 void Engine::Loop::step() {
   const auto begin = Clock::now();
+  guesser_.propose(scheduler_);
+  const auto guessed = Clock::now();
   const std::vector<Chunk>& chunks = scheduler_.plan();
   if (chunks.empty()) return;
   device_.copy_blocks();
@@ -263,10 +272,11 @@ void Engine::Loop::step() {
   device_.run(plan, counts);
   now_ = Clock::now();
   timing_.step_rows.add(counts.rows);
+  guesser_.note_step(chunks, seconds_between(ready, now_));
 
-  DeviceRow logits(device_.last(), device_.plan(device_.size() - 1, plan), device_.vocabulary());
+  logits_.read(device_.plan(device_.size() - 1, plan));
   ended_.clear();
-  std::uint32_t row = 0, prompt_tokens = 0;
+  std::uint32_t row = 0, prompt_tokens = 0, answer_tokens = 0;
   for (const Chunk& chunk : chunks) {
     Sequence& sequence = *chunk.sequence;
     if (sequence.times.scheduled == Clock::time_point{}) {
@@ -274,18 +284,25 @@ void Engine::Loop::step() {
       timing_.queue.add(seconds_between(sequence.times.submitted, begin));
     }
     sequence.computed = chunk.begin + chunk.count;
-    sequence.blocks.publish(sequence.tokens, sequence.computed);
-    sequence.blocks.trim(sequence.computed);
     if (chunk.begin < sequence.prompt_size())
       prompt_tokens += std::min(chunk.count, sequence.prompt_size() - chunk.begin);
-    if (sequence.computed != sequence.size()) continue;
-    logits.select(row, sequence, host_adjusted_[row]);
-    sequence.request.embed ? embed(sequence, logits) : advance(sequence, logits);
-    ++row;
+    const std::uint32_t output_rows = chunk.output_rows();
+    if (output_rows != 0 && sequence.request.embed)
+      embed(sequence, row);
+    else if (output_rows != 0)
+      answer_tokens += advance(chunk, row);
+    row += output_rows;
+    sequence.blocks.publish(sequence.tokens, sequence.computed);
+    sequence.blocks.trim(sequence.computed);
   }
   device_.advance(plan);
-  count_step(prompt_tokens, row);
-  count_time(begin, ready);
+  count_step(prompt_tokens, answer_tokens);
+  count_time(begin, guessed, ready);
+  remove_ended();
+}
+
+// Those whose last event is out, and those whose grammar could not be followed.
+void Engine::Loop::remove_ended() {
   for (const auto& [id, reason] : ended_) {
     auto sequence = scheduler_.remove(id);
     if (reason == FinishReason::kError) {
@@ -305,13 +322,16 @@ void Engine::Loop::count_step(std::uint32_t prompt_tokens, std::uint32_t answer_
   stats_.preemptions = scheduler_.preemptions();
   stats_.prefix_tokens = scheduler_.prefix_tokens();
   stats_.cached_tokens = scheduler_.cached_tokens();
+  stats_.guessed_tokens = guesser_.guessed();
+  stats_.accepted_tokens = guesser_.accepted();
   note_blocks();
 }
 
-// Of the step whose plan began at `begin` and went to the device at `ready`.
-void Engine::Loop::count_time(Clock::time_point begin, Clock::time_point ready) {
+// Of the step that began at `begin`, had its guesses at `guessed` and went to the device at `ready`.
+void Engine::Loop::count_time(Clock::time_point begin, Clock::time_point guessed, Clock::time_point ready) {
   std::lock_guard lock(mutex_);
-  stats_.plan_seconds += seconds_between(begin, ready);
+  (guesser_.has_draft() ? stats_.draft_seconds : stats_.plan_seconds) += seconds_between(begin, guessed);
+  stats_.plan_seconds += seconds_between(guessed, ready);
   stats_.device_seconds += seconds_between(ready, now_);
   stats_.sample_seconds += seconds_between(now_, Clock::now());
 }
@@ -325,17 +345,37 @@ void Engine::Loop::note_blocks() {
   stats_.blocks_cached = pool.cached();
 }
 
-// Chooses the sequence's next token and tells its caller; then those that its grammar forces, which need no step.
-void Engine::Loop::advance(Sequence& sequence, DeviceRow& logits) {
-  const TokenId token = sequence.sampler.choose(logits, sequence.answer_size());
+// Chooses the sequence's next token, and as long as its guess was right those after it, from output row `row` on.
+// Returns how many were made.
+std::uint32_t Engine::Loop::advance(const Chunk& chunk, std::uint32_t row) {
+  Sequence& sequence = *chunk.sequence;
+  const std::uint32_t before = sequence.size();
+  const auto made = [&] { return sequence.size() - before; };
+  std::uint32_t right = 0;  // tokens of the guess that came: their rows are in the cache, and the last one's is `row`
+  for (bool more = true; more && right == made();) {
+    more = choose(sequence, row + right, right);
+    while (right < std::min(chunk.guesses, made()) && sequence.tokens[before + right] == sequence.guess[right]) ++right;
+  }
+  sequence.computed += std::min(right, made() - 1);
+  if (chunk.guesses) guesser_.note_verified(sequence, chunk.guesses, right);
+  return made();
+}
+
+// The next token, from an output row behind `nth` tokens of the guess, and those that the grammar forces behind it,
+// which need no row. False where the answer ends.
+bool Engine::Loop::choose(Sequence& sequence, std::uint32_t row, std::uint32_t nth) {
+  logits_.select(row, sequence, host_adjusted_[row], nth);
+  const TokenId token = sequence.sampler.choose(logits_, sequence.answer_size());
   timing_.token(sequence.times, now_);
   GenerationEvent event;
   if (sequence.request.logprobs)
-    event.logprobs.push_back(sequence.sampler.logprob(logits, token, *sequence.request.logprobs, logits.is_adjusted()));
-  if (!append(sequence, token, std::move(event)) || !sequence.constraint) return;
-  if (sequence.request.logprobs) return;  // forced tokens have none
+    event.logprobs.push_back(
+        sequence.sampler.logprob(logits_, token, *sequence.request.logprobs, logits_.is_adjusted()));
+  if (!append(sequence, token, std::move(event))) return false;
+  if (!sequence.constraint || sequence.request.logprobs) return true;  // forced tokens have no logprobs
   for (const TokenId forced : sequence.constraint->forced())
-    if (!append(sequence, forced, {})) return;
+    if (!append(sequence, forced, {})) return false;
+  return true;
 }
 
 // False where the answer ends with this token.
@@ -356,9 +396,10 @@ bool Engine::Loop::append(Sequence& sequence, TokenId token, GenerationEvent eve
 }
 
 // The prompt's last row is all that was asked for.
-void Engine::Loop::embed(Sequence& sequence, const DeviceRow& row) {
+void Engine::Loop::embed(Sequence& sequence, std::uint32_t row) {
+  logits_.select(row, sequence, host_adjusted_[row]);
   GenerationEvent event;
-  const std::span<const float> values = row.embedding();
+  const std::span<const float> values = logits_.embedding();
   event.embedding.assign(values.begin(), values.end());
   event.usage = usage(sequence);
   event.finish = FinishReason::kStop;
@@ -428,6 +469,7 @@ void Engine::Loop::fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, cons
 // Its blocks are free again when this returns.
 void Engine::Loop::leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter, bool by_length) {
   const std::string client = std::move(sequence->request.client);
+  guesser_.forget(sequence->id);
   sequence.reset();
   std::lock_guard lock(mutex_);
   note_blocks();

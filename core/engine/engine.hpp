@@ -13,10 +13,19 @@
 
 namespace nacelle {
 
+// Guessing tokens ahead. It changes no answer: see core/engine/guesser.hpp.
+struct SpeculationOptions {
+  bool lookup = true;             // from the sequence's own text
+  std::shared_ptr<Model> draft;   // from a smaller model with the same tokens, instead
+  std::uint32_t max_guesses = 8;  // tokens a sequence a step, kMaxGuesses at most
+  bool measured = true;           // only where it pays; false: whenever there is something to guess (tests)
+};
+
 struct EngineOptions {
   std::uint32_t max_queue = 256;           // requests waiting; one more is refused with BusyError
   std::uint32_t max_queue_per_client = 0;  // of one client's, running ones too; 0: no limit of its own
   bool prefix_cache = true;                // KV of equal prefixes is computed once
+  SpeculationOptions speculation = {};
 };
 
 // A snapshot of counters and gauges.
@@ -30,9 +39,11 @@ struct EngineStats {
   std::uint64_t prefix_tokens = 0, cached_tokens = 0;
   std::uint32_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;  // cached ones may be free
   std::uint32_t submits_per_step = 0, allocs_per_step = 0;
-  std::uint64_t finished_by_length = 0;  // of `finished`
-  // Of all steps together: choosing the rows and writing them; waiting for the device; sampling and handing out.
-  double plan_seconds = 0, device_seconds = 0, sample_seconds = 0;
+  std::uint64_t finished_by_length = 0;                   // of `finished`
+  std::uint64_t guessed_tokens = 0, accepted_tokens = 0;  // speculated, and those of them that came true
+  // Of all steps together: choosing the rows and writing them; waiting for the device; sampling and handing out; and
+  // before all that, what a draft model takes.
+  double plan_seconds = 0, device_seconds = 0, sample_seconds = 0, draft_seconds = 0;
   HistogramSnapshot first_token, inter_token, queue_time, request_time, step_rows;  // see EngineTiming
 };
 

@@ -99,6 +99,7 @@ DeviceModelOptions device_options(const LoadOptions& options) {
   own.context = options.context;
   own.max_sequences = options.max_sequences;
   own.max_rows = options.max_batch_tokens;
+  own.max_guesses = kMaxGuesses;
   own.cache_tokens = options.cache_tokens;
   own.key_type = options.key_type;
   own.value_type = options.value_type;

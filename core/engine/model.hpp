@@ -21,6 +21,9 @@
 
 namespace nacelle {
 
+// Guessed tokens that a step can verify, of all sequences together.
+inline constexpr std::uint32_t kMaxGuesses = 16;
+
 struct LoadOptions {
   std::filesystem::path path = {};
   std::string name = {};                 // served id; empty: the file's stem

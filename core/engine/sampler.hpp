@@ -65,6 +65,7 @@ class Sampler {
   // `index` numbers the tokens of the answer: the draw depends on seed and index alone, so a request that was preempted
   // and computed again continues as if nothing had happened.
   TokenId choose(LogitsRow& row, std::uint64_t index);
+  std::uint64_t seed() const noexcept { return seed_; }
 
   // The chosen token's logprob in the model's own distribution, and the `alternatives` best tokens of that
   // distribution.

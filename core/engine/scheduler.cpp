@@ -62,9 +62,9 @@ const std::vector<Chunk>& Scheduler::plan() {
   return chunks_;
 }
 
-void Scheduler::add_chunk(Sequence& sequence, std::uint32_t count) {
-  chunks_.push_back({&sequence, sequence.computed, count});
-  budget_ -= count;
+void Scheduler::add_chunk(Sequence& sequence, std::uint32_t count, std::uint32_t guesses) {
+  chunks_.push_back({&sequence, sequence.computed, count, guesses});
+  budget_ -= count + guesses;
   sequence.account->service += count * (sequence.pending() == 1 ? kAnswerWeight : 1);
 }
 
@@ -77,7 +77,7 @@ void Scheduler::preempt_last() {
   const auto chunk = std::find_if(chunks_.begin(), chunks_.end(),
                                   [&](const Chunk& planned) { return planned.sequence == sequence.get(); });
   if (chunk != chunks_.end()) {
-    budget_ += chunk->count;
+    budget_ += chunk->rows();
     chunks_.erase(chunk);
   }
   sequence->blocks.clear();
@@ -99,14 +99,44 @@ bool Scheduler::reserve(std::size_t index, std::uint32_t tokens) {
   return true;
 }
 
+std::uint32_t Scheduler::list_decoding(std::vector<Sequence*>& decoding) const {
+  decoding.clear();
+  std::uint32_t other_rows = 0;
+  for (const auto& sequence : running_) {
+    if (sequence->pending() == 1)
+      decoding.push_back(sequence.get());
+    else
+      other_rows += sequence->pending();
+  }
+  const std::uint32_t budget = limits_.max_rows - std::min<std::uint32_t>(limits_.max_rows, decoding.size());
+  return std::min(other_rows, budget);
+}
+
 void Scheduler::plan_decodes() {
+  const auto decoding = static_cast<std::uint32_t>(
+      std::count_if(running_.begin(), running_.end(), [](const auto& sequence) { return sequence->pending() == 1; }));
+  // Every sequence has its row first; what is left may be guesses.
+  std::uint32_t spare = std::min(limits_.max_guesses, budget_ - std::min(budget_, decoding));
   // `running_` may shrink from its end while the loop runs; those before `i` are safe.
   for (std::size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence& sequence = *running_[i];
     if (sequence.pending() != 1) continue;
+    const std::uint32_t guesses = take_guess(sequence, spare);
     if (!reserve(i, sequence.size())) break;
-    add_chunk(sequence, 1);
+    add_chunk(sequence, 1, guesses);
+    spare -= guesses;
   }
+}
+
+// How much of its guess a sequence may try: no more than its answer has left, and nobody gives up a block for it.
+std::uint32_t Scheduler::take_guess(Sequence& sequence, std::uint32_t spare) {
+  const auto size = static_cast<std::uint32_t>(sequence.guess.size());
+  const std::uint32_t guesses = std::min({size, spare, sequence.limit - sequence.size() - 1});
+  const std::size_t wanted = blocks_->blocks_for(sequence.size() + guesses);
+  const std::size_t held = sequence.blocks.groups() ? sequence.blocks.table(0).size() : wanted;
+  if (wanted <= held) return guesses;
+  if (blocks_->free() < wanted - held + running_.size()) return 0;
+  return sequence.blocks.reserve(sequence.size() + guesses) ? guesses : 0;
 }
 
 void Scheduler::plan_prefills() {
@@ -183,15 +213,15 @@ bool Scheduler::make_way(const Sequence& sequence) {
   return true;
 }
 
-// Whether a running sequence will soon have made the block that comes after the first `found` tokens: better wait for
-// it than compute it a second time.
+// Whether this step works on the prompt that will have the block after the first `found` tokens: better wait for it
+// than compute it a second time. Nobody waits for one whose turn it is not.
 bool Scheduler::is_being_computed(const Sequence& sequence, std::uint32_t found) const {
   const std::size_t index = found / blocks_->block_tokens;
   const auto key = sequence.blocks.key(index);
   if (!key) return false;
-  return std::any_of(running_.begin(), running_.end(), [&](const auto& other) {
-    return other->pending() > 1 && other->computed < (index + 1) * blocks_->block_tokens &&
-           other->blocks.key(index) == key;
+  return std::any_of(chunks_.begin(), chunks_.end(), [&](const Chunk& chunk) {
+    return chunk.sequence->pending() > 1 && chunk.begin < (index + 1) * blocks_->block_tokens &&
+           chunk.sequence->blocks.key(index) == key;
   });
 }
 

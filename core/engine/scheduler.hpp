@@ -14,14 +14,22 @@ namespace nacelle {
 struct SchedulerLimits {
   std::uint32_t max_sequences = 0;  // in one step
   std::uint32_t max_rows = 0;       // token budget of a step
+  std::uint32_t max_guesses = 0;    // guessed tokens of a step
 };
 
-// Rows [begin, begin + count) of a sequence's tokens.
+// Rows [begin, begin + count) of a sequence's tokens; where these reach its end, `guesses` rows of its guess follow.
 struct Chunk {
   Sequence* sequence;
   std::uint32_t begin;
   std::uint32_t count;
+  std::uint32_t guesses = 0;
   bool wants_logits() const noexcept { return begin + count == sequence->size(); }
+  std::uint32_t rows() const noexcept { return count + guesses; }
+  // The last token's, and each guess's: what comes after it if it was right.
+  std::uint32_t output_rows() const noexcept { return wants_logits() ? 1 + guesses : 0; }
+  TokenId token(std::uint32_t row) const {
+    return row < count ? sequence->tokens[begin + row] : sequence->guess[row - count];
+  }
 };
 
 class Scheduler {
@@ -40,9 +48,11 @@ class Scheduler {
     for (const auto& sequence : running_) body(*sequence);
     for (const auto& sequence : waiting_) body(*sequence);
   }
+  // Those that the next plan will decode, but for what it preempts. Returns the rows that it may compute beside them.
+  std::uint32_t list_decoding(std::vector<Sequence*>& decoding) const;
 
-  // The chunks of the next step: first one row for every decoding sequence, then prefill as the budget allows. Valid
-  // until the next call. Empty only when nothing waits or runs.
+  // The chunks of the next step: first a row, and those of its guess, for every decoding sequence, then prefill as the
+  // budget allows. Valid until the next call. Empty only when nothing waits or runs.
   const std::vector<Chunk>& plan();
 
   std::size_t running() const noexcept { return running_.size(); }
@@ -63,7 +73,8 @@ class Scheduler {
   bool is_being_computed(const Sequence& sequence, std::uint32_t found) const;
   bool reserve(std::size_t index, std::uint32_t tokens);
   void preempt_last();
-  void add_chunk(Sequence& sequence, std::uint32_t count);
+  void add_chunk(Sequence& sequence, std::uint32_t count, std::uint32_t guesses = 0);
+  std::uint32_t take_guess(Sequence& sequence, std::uint32_t spare);
   void start(Sequence& sequence);
 
   SchedulerLimits limits_;

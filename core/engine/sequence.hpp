@@ -11,6 +11,7 @@
 #include "core/engine/fairness.hpp"
 #include "core/engine/kv_blocks.hpp"
 #include "core/engine/sampler.hpp"
+#include "core/engine/speculation.hpp"
 #include "core/engine/stop_matcher.hpp"
 #include "core/engine/timing.hpp"
 
@@ -57,6 +58,9 @@ struct Sequence {
   StopMatcher stops;
   std::optional<StreamDecoder> decoder;
   std::optional<SequenceConstraint> constraint;
+  // Tokens that may come next, to be verified in the next step (core/engine/guesser.hpp).
+  std::vector<TokenId> guess;
+  Acceptance acceptance;
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 
   // The scheduler's.

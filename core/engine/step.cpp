@@ -11,9 +11,9 @@ namespace nacelle {
 StepCounts count_step(std::span<const Chunk> chunks) {
   StepCounts counts;
   for (const Chunk& chunk : chunks) {
-    counts.rows += chunk.count;
+    counts.rows += chunk.rows();
     counts.sequences += 1;
-    counts.output_rows += chunk.wants_logits();
+    counts.output_rows += chunk.output_rows();
   }
   return counts;
 }
@@ -65,18 +65,17 @@ bool write_sampling(const Sequence& sequence, std::uint32_t capacity, std::uint3
 bool write_masks(std::span<const Chunk> chunks, std::uint32_t* masks) {
   std::size_t words = 0;
   for (const Chunk& chunk : chunks)
-    if (chunk.wants_logits() && chunk.sequence->constraint) words = chunk.sequence->constraint->mask().size();
+    if (chunk.wants_logits() && chunk.sequence->constraint) words = chunk.sequence->constraint->words();
   if (words == 0) return false;
   for (const Chunk& chunk : chunks) {
-    if (!chunk.wants_logits()) continue;
-    if (chunk.sequence->constraint) {
-      chunk.sequence->constraint->prepare();
-      const auto mask = chunk.sequence->constraint->mask();
-      std::copy(mask.begin(), mask.end(), masks);
-    } else {
-      std::fill_n(masks, words, 0xFFFFFFFFu);
+    SequenceConstraint* constraint = chunk.sequence->constraint ? &*chunk.sequence->constraint : nullptr;
+    if (constraint && chunk.wants_logits()) constraint->prepare();
+    for (std::uint32_t nth = 0; nth < chunk.output_rows(); ++nth, masks += words) {
+      if (constraint)
+        std::copy_n(constraint->mask(nth).begin(), words, masks);
+      else
+        std::fill_n(masks, words, 0xFFFFFFFFu);
     }
-    masks += words;
   }
   return true;
 }
@@ -92,10 +91,10 @@ void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<co
     const Chunk& chunk = chunks[index];
     const Sequence& sequence = *chunk.sequence;
     step.sequence_starts[index] = row;
-    step.sequence_lengths[index] = chunk.begin + chunk.count;
-    context = std::max(context, chunk.begin + chunk.count);
-    for (std::uint32_t i = 0; i < chunk.count; ++i, ++row) {
-      step.tokens[row] = static_cast<std::uint32_t>(sequence.tokens[chunk.begin + i]);
+    step.sequence_lengths[index] = chunk.begin + chunk.rows();
+    context = std::max(context, chunk.begin + chunk.rows());
+    for (std::uint32_t i = 0; i < chunk.rows(); ++i, ++row) {
+      step.tokens[row] = static_cast<std::uint32_t>(chunk.token(i));
       step.positions[row] = chunk.begin + i;
       step.row_sequences[row] = index;
       step.adapter_slots[row] = NACELLE_NO_VALUE;
@@ -105,8 +104,8 @@ void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<co
       const auto table = sequence.blocks.table(groups[group]);
       std::copy(table.begin(), table.end(), step.block_tables + group * stride + index * plan.step.table_width);
     }
-    if (chunk.wants_logits()) {
-      step.output_rows[output] = row - 1;
+    for (std::uint32_t left = chunk.output_rows(); left > 0; --left) {
+      step.output_rows[output] = row - left;
       host_adjusted.push_back(!write_sampling(sequence, plan.bucket.adjustments, output, step));
       ++output;
     }
@@ -127,34 +126,34 @@ void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t i
   }
 }
 
-DeviceRow::DeviceRow(DeviceModel& device, const Plan& plan, std::uint32_t vocabulary)
-    : device_(device), plan_(plan), whole_(vocabulary) {}
+DeviceRow::DeviceRow(PlacedModel& model) : device_(model.last()), whole_(model.vocabulary()) {}
 
-void DeviceRow::select(std::uint32_t row, const Sequence& sequence, bool host_adjusted) {
-  const std::byte* block = device_.output_block(plan_);
-  const std::size_t k = plan_.bucket.candidates;
+void DeviceRow::select(std::uint32_t row, const Sequence& sequence, bool host_adjusted, std::uint32_t nth) {
+  const std::byte* block = device_.output_block(*plan_);
+  const std::size_t k = plan_->bucket.candidates;
   const auto array = [&](std::uint64_t offset) { return reinterpret_cast<const float*>(block + offset) + row * k; };
-  ids_ = {reinterpret_cast<const std::uint32_t*>(block + plan_.output.ids) + row * k, k};
-  adjusted_ = {array(plan_.output.adjusted), k};
-  raw_ = {array(plan_.output.raw), k};
-  const float* logsumexp = reinterpret_cast<const float*>(block + plan_.output.logsumexp) + 2 * row;
+  ids_ = {reinterpret_cast<const std::uint32_t*>(block + plan_->output.ids) + row * k, k};
+  adjusted_ = {array(plan_->output.adjusted), k};
+  raw_ = {array(plan_->output.raw), k};
+  const float* logsumexp = reinterpret_cast<const float*>(block + plan_->output.logsumexp) + 2 * row;
   logsumexp_raw_ = logsumexp[0];
   logsumexp_adjusted_ = logsumexp[1];
   row_ = row;
+  nth_ = nth;
   sequence_ = &sequence;
   host_adjusted_ = host_adjusted;
   if (host_adjusted) adjust_on_host();
 }
 
 std::span<const float> DeviceRow::whole_raw() {
-  device_.read_logits(plan_, row_, false, whole_);
+  device_.read_logits(*plan_, row_, false, whole_);
   return whole_;
 }
 
 std::span<const float> DeviceRow::whole_adjusted() {
-  device_.read_logits(plan_, row_, !host_adjusted_, whole_);
+  device_.read_logits(*plan_, row_, !host_adjusted_, whole_);
   if (!host_adjusted_) return whole_;
-  if (sequence_->constraint) apply_mask(whole_, sequence_->constraint->mask());
+  if (sequence_->constraint) apply_mask(whole_, sequence_->constraint->mask(nth_));
   apply_adjustments(whole_, sequence_->adjustments.entries(), sequence_->request.sampling.temperature);
   return whole_;
 }
@@ -162,7 +161,7 @@ std::span<const float> DeviceRow::whole_adjusted() {
 std::span<const float> DeviceRow::embedding() const {
   const std::size_t width = embedding_width(device_.graph());
   if (width == 0) return {};
-  const std::byte* block = device_.output_block(plan_) + plan_.output.embedding;
+  const std::byte* block = device_.output_block(*plan_) + plan_->output.embedding;
   return {reinterpret_cast<const float*>(block) + row_ * width, width};
 }
 

@@ -21,9 +21,11 @@ void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t i
 // One output row of the step that ran last.
 class DeviceRow : public LogitsRow {
  public:
-  DeviceRow(DeviceModel& device, const Plan& plan, std::uint32_t vocabulary);
-  // Points at output row `row`, which belongs to `sequence`.
-  void select(std::uint32_t row, const Sequence& sequence, bool host_adjusted);
+  explicit DeviceRow(PlacedModel& model);
+  // The rows from now on are those of this plan's latest run.
+  void read(const Plan& plan) { plan_ = &plan; }
+  // Points at output row `row`, which belongs to `sequence` and stands behind the first `nth` tokens of its guess.
+  void select(std::uint32_t row, const Sequence& sequence, bool host_adjusted, std::uint32_t nth = 0);
 
   std::span<const std::uint32_t> ids() const override { return ids_; }
   std::span<const float> adjusted() const override { return adjusted_; }
@@ -40,10 +42,10 @@ class DeviceRow : public LogitsRow {
   void adjust_on_host();
 
   DeviceModel& device_;
-  const Plan& plan_;
+  const Plan* plan_ = nullptr;
   std::vector<float> whole_;
   const Sequence* sequence_ = nullptr;
-  std::uint32_t row_ = 0;
+  std::uint32_t row_ = 0, nth_ = 0;
   bool host_adjusted_ = false;
   float logsumexp_adjusted_ = 0, logsumexp_raw_ = 0;
   std::span<const std::uint32_t> ids_;

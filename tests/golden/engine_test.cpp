@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/engine/placed_model.hpp"
+#include "tests/golden/demo.hpp"
 #include "tests/golden/last_logits.hpp"
 #include "tests/shared_data.hpp"
 #include "tests/support/engine_fixture.hpp"
@@ -11,22 +12,6 @@ using namespace nacelle;
 using namespace nacelle::test;
 
 namespace {
-
-struct Demo {
-  explicit Demo(LoadOptions options = {}, EngineOptions engine_options = {})
-      : host(make_host()), engine(load(*host, std::move(options)), engine_options) {}
-  static std::shared_ptr<Model> load(PluginHost& host, LoadOptions options) {
-    options.path = source_dir() / "models/demo/nacelle-demo-q8_0.gguf";
-    options.device = "cpu";
-    return Model::load(host, options);
-  }
-  std::vector<TokenId> chat(const std::string& question) const {
-    return engine.model().tokenizer().encode("<|im_start|>user\n" + question + "<|im_end|>\n<|im_start|>assistant\n",
-                                             {.add_special = false});
-  }
-  std::unique_ptr<PluginHost> host;
-  Engine engine;
-};
 
 const std::string kParis = "What is the capital of France?";
 
@@ -155,8 +140,7 @@ TEST_CASE("a prefix that another request computed is found again, and changes no
   }
   CHECK(ask(demo, 300, "tenant").usage.cached_tokens == 0);
   CHECK(ask(demo, 300, "tenant").usage.cached_tokens == 300 / block * block);
-  CHECK(demo.engine.drain(std::chrono::seconds(10)));
-  const EngineStats stats = demo.engine.stats();
+  const EngineStats stats = final_stats(demo);
   CHECK(stats.cached_tokens > 900);
   CHECK(stats.prefix_tokens > stats.cached_tokens);
   CHECK(stats.blocks_cached > 0);
@@ -184,7 +168,7 @@ TEST_CASE("requests that come together compute their common prefix once") {
     crowd.emplace_back(demo.engine, greedy(prompt, 4));
   }
   for (Pending& one : crowd) one.wait();
-  const EngineStats stats = demo.engine.stats();
+  const EngineStats stats = final_stats(demo);
   CHECK(stats.prompt_tokens < 600 + 6 * 64);
   CHECK(stats.prompt_tokens + stats.cached_tokens == stats.prefix_tokens);
 }
@@ -210,7 +194,7 @@ TEST_CASE("the prefix cache under pressure: evicted, preempted and cancelled, an
     for (Pending& one : cancelled) demo.engine.cancel(one.id);
     for (unsigned i = 0; i < 8; ++i) CHECK(crowd[i].wait().ids == alone[i % 4].ids);
   }
-  const EngineStats stats = demo.engine.stats();
+  const EngineStats stats = final_stats(demo);
   CHECK(stats.preemptions > 0);
   CHECK(stats.cached_tokens > 0);
 }
@@ -224,10 +208,10 @@ TEST_CASE("a request that takes longer than it may ends with an error that says 
   CHECK(late.finish == FinishReason::kError);
   CHECK(late.error_kind == ErrorKind::kTimeout);
   CHECK(late.error.find("timeout of 1 ms has passed") != std::string::npos);
-  CHECK(demo.engine.stats().timed_out == 1);
   endless.timeout = std::chrono::hours(1);
   endless.max_tokens = 5;
   CHECK(generate(demo.engine, endless).finish == FinishReason::kLength);
+  CHECK(final_stats(demo).timed_out == 1);
 }
 
 TEST_CASE("a full queue refuses with the time after which to come again; a client has a limit of its own") {

@@ -28,7 +28,7 @@ TEST_CASE("chat fields reach the request") {
       "presence_penalty": 2, "logit_bias": {"5": -100, "6": 1.5}, "logprobs": true, "top_logprobs": 4, "ignore_eos": true,
       "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "auto",
       "chat_template_kwargs": {"thinking": false}, "user": "u", "metadata": {"a": "b"}, "store": false,
-      "response_format": {"type": "text"})"));
+      "response_format": {"type": "text"}, "cache_salt": "s", "priority": -3, "timeout": 1.5)"));
   const SamplingParams& sampling = body.request.sampling;
   CHECK(body.model == "m");
   CHECK(body.n == 3);
@@ -48,6 +48,9 @@ TEST_CASE("chat fields reach the request") {
   CHECK(sampling.frequency_penalty == -2.0f);
   CHECK(sampling.presence_penalty == 2.0f);
   CHECK(sampling.logit_bias == std::vector<std::pair<TokenId, float>>{{5, -100.0f}, {6, 1.5f}});
+  CHECK(body.request.cache_salt == "s");
+  CHECK(body.request.priority == -3);
+  CHECK(body.request.timeout == std::chrono::milliseconds(1500));
   CHECK(body.prompt.tools.size() == 1);
   CHECK(to_text(body.prompt.template_variables) == R"({"thinking":false})");
 }

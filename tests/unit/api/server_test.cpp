@@ -98,7 +98,7 @@ struct Fixture {
           {"GET", "/boom", answer([](const Request&) -> Response { throw std::runtime_error("secret"); }),
            Where::kWorker},
           {"GET", "/queue-full",
-           answer([](const Request&) -> Response { throw Error(ErrorKind::kResource, "the queue is full"); })},
+           answer([](const Request&) -> Response { throw BusyError("the queue is full", std::chrono::seconds(17)); })},
           {"GET", "/three",
            [](const ExchangePtr& exchange) {
              exchange->start_stream("text/event-stream");
@@ -224,7 +224,7 @@ TEST_CASE_METHOD(Fixture, "failures of handlers are answers") {
   client.send("GET /queue-full HTTP/1.1\r\n\r\n");
   const std::string full = client.read_until("}}");
   CHECK(has(full, "429 Too Many Requests"));
-  CHECK(has(full, "Retry-After: 1"));
+  CHECK(has(full, "Retry-After: 17\r\n"));
 }
 
 TEST_CASE_METHOD(Fixture, "streams are chunked, and end with the connection for HTTP/1.0") {
