@@ -167,8 +167,11 @@ TEST_CASE("requests batch together over a split, and are preempted and recompute
   const auto answers = [&](const LoadOptions& options) {
     Engine engine(Model::load(*host, options));
     std::vector<std::unique_ptr<Pending>> pending;
-    for (unsigned i = 0; i < 5; ++i)
-      pending.push_back(std::make_unique<Pending>(engine, greedy(random_prompt(20 + 9 * i, i, 2048), 40)));
+    for (unsigned i = 0; i < 5; ++i) {
+      auto request = greedy(random_prompt(20 + 9 * i, i, 2048), 70);
+      request.ignore_eos = true;  // long enough to meet: two of them fill the small cache
+      pending.push_back(std::make_unique<Pending>(engine, std::move(request)));
+    }
     std::vector<std::vector<TokenId>> ids;
     for (auto& one : pending) ids.push_back(one->wait().ids);
     if (options.cache_tokens) CHECK(engine.stats().preemptions > 0);
