@@ -109,8 +109,8 @@ const Automaton* format_automaton(std::string_view name) {
       if (name == "hostname") {
         GrammarLimits limits;
         limits.automaton_states = 40'000;  // places in a label times the length so far
-        automaton = intersection(automaton, match_automaton("[ -~]{1,253}", limits), limits);
         automaton = difference(automaton, match_automaton("(.*\\.)?([Xx][Nn]|..)--.*", limits), limits);
+        automaton = intersection(automaton, match_automaton("[ -~]{1,253}", limits), limits);
       }
       found = made.emplace(format.name, std::move(automaton)).first;
     }
