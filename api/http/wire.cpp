@@ -77,8 +77,9 @@ std::string header_text(const Response& response, const HeaderOptions& options) 
   for (const auto& [name, value] : response.headers) add(name, value);
   if (!options.cors_origin.empty()) {
     add("Access-Control-Allow-Origin", options.cors_origin);
-    add("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent");
-    add("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    add("Access-Control-Allow-Headers",
+        "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent, Anthropic-Version, Anthropic-Beta");
+    add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     add("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
   }
   return text += "\r\n";

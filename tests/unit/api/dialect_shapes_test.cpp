@@ -25,7 +25,8 @@ Choice choice_with(chat::AnswerEvents events, FinishReason finish, std::string s
 std::string streamed(serving::Shape& shape, const chat::AnswerEvents& events, FinishReason finish) {
   std::string out = shape.open({5, 0, 0});
   for (const chat::AnswerEvent& event : events) out += shape.piece(choice_with({event}, FinishReason::kNone));
-  return out + shape.piece(choice_with({}, finish)) + shape.close({5, 7, 2});
+  out += shape.piece(choice_with({}, finish));  // in a step of its own: operands of + may be evaluated in any order
+  return out + shape.close({5, 7, 2});
 }
 
 std::vector<Json> data_of(const std::string& stream) {
