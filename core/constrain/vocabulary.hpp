@@ -28,7 +28,8 @@ struct TokenTrie {
   // Tokens of whole characters that stand for themselves in a JSON string (no quote, backslash, control character), and
   // all others: in the middle of a string the first kind is judged by its length alone.
   Trie plain, other;
-  // plain_up_to[n]: the bits of the plain tokens of at most n characters; the last one has all. Some 2 MB for 128k tokens.
+  // plain_up_to[n]: the bits of the plain tokens of at most n characters; the last one has all. Some 2 MB for 128k
+  // tokens.
   std::vector<std::vector<std::uint32_t>> plain_up_to;
   std::uint32_t longest = 1;  // bytes of the longest token
 };
