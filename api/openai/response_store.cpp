@@ -17,16 +17,17 @@ void ResponseStore::put(const std::string& id, StoredResponse response) {
   bytes_ += bytes;
 }
 
-std::shared_ptr<const StoredResponse> ResponseStore::find(const std::string& id) const {
+std::shared_ptr<const StoredResponse> ResponseStore::find(const std::string& id, const std::string& owner) const {
   const std::lock_guard lock(mutex_);
   const auto found = by_id_.find(id);
-  return found == by_id_.end() ? nullptr : found->second->response;
+  if (found == by_id_.end() || found->second->response->owner != owner) return nullptr;
+  return found->second->response;
 }
 
-bool ResponseStore::erase(const std::string& id) {
+bool ResponseStore::erase(const std::string& id, const std::string& owner) {
   const std::lock_guard lock(mutex_);
   const auto found = by_id_.find(id);
-  if (found == by_id_.end()) return false;
+  if (found == by_id_.end() || found->second->response->owner != owner) return false;
   erase(found->second);
   return true;
 }

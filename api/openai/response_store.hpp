@@ -14,8 +14,8 @@ namespace nacelle::openai {
 
 struct StoredResponse {
   std::string json;   // the response
-  std::string model;  // by name
   Json messages;      // the conversation up to its end, in the form of ChatPrompt; instructions left out
+  std::string owner;  // the API key's name, as Request::client: nobody else finds it; "" without keys
 };
 
 // All functions may be called from any thread.
@@ -28,9 +28,9 @@ class ResponseStore {
       : max_responses_(max_responses), max_bytes_(max_bytes) {}
 
   void put(const std::string& id, StoredResponse response);
-  // nullptr where it was never stored, or was given up.
-  std::shared_ptr<const StoredResponse> find(const std::string& id) const;
-  bool erase(const std::string& id);
+  // nullptr where it was never stored, was given up, or is another's.
+  std::shared_ptr<const StoredResponse> find(const std::string& id, const std::string& owner) const;
+  bool erase(const std::string& id, const std::string& owner);
 
  private:
   struct Entry {

@@ -15,9 +15,9 @@ namespace {
 using StorePtr = std::shared_ptr<ResponseStore>;
 
 // The conversation before `input`: what the previous response and its own predecessors said.
-Json earlier_messages(const ResponseStore& store, const std::string& id) {
+Json earlier_messages(const ResponseStore& store, const std::string& id, const std::string& client) {
   if (id.empty()) return Json::array();
-  if (const auto found = store.find(id)) return found->messages;
+  if (const auto found = store.find(id, client)) return found->messages;
   throw http::RequestError({400, "no response '" + id.substr(0, 80) + "' is kept; the oldest are given up first",
                             "previous_response_id", "previous_response_not_found"});
 }
@@ -35,7 +35,7 @@ Json with_answer(Json messages, const chat::AnswerEvents& events) {
 void respond(const ServedModels& models, const StorePtr& store, const http::ExchangePtr& exchange) {
   ResponsesBody body = parse_responses(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
-  Json messages = earlier_messages(*store, body.previous);
+  Json messages = earlier_messages(*store, body.previous, exchange->request().client);
   messages.insert(messages.end(), body.prompt.messages.begin(), body.prompt.messages.end());
   body.prompt.messages = messages;
   prepend_system(body.prompt.messages, body.instructions);
@@ -51,9 +51,9 @@ void respond(const ServedModels& models, const StorePtr& store, const http::Exch
   plan.stream = body.stream;
   plan.format = std::move(prepared.format);
   plan.parallel_calls = body.prompt.parallel_calls;
-  const auto keep = [store, keep = body.store, id = plan.id, name = model->name(), messages = std::move(messages)](
-                        const std::string& json, const chat::AnswerEvents& events) {
-    if (keep) store->put(id, {json, name, with_answer(messages, events)});
+  const auto keep = [store, keep = body.store, id = plan.id, messages = std::move(messages),
+                     client = exchange->request().client](const std::string& json, const chat::AnswerEvents& events) {
+    if (keep) store->put(id, {json, with_answer(messages, events), client});
   };
   plan.shape = make_responses_shape({plan.id, model->name(), std::time(nullptr), std::move(body.repeated)}, keep);
   serving::start_generation(exchange, std::move(model), std::move(plan));
@@ -63,14 +63,15 @@ void respond(const ServedModels& models, const StorePtr& store, const http::Exch
   throw http::RequestError({404, "no response '" + id.substr(0, 80) + "' is kept", "response_id", "not_found"});
 }
 
-http::Response get(const ResponseStore& store, const std::string& id) {
-  const auto found = store.find(id);
-  if (!found) refuse_id(id);
+http::Response get(const ResponseStore& store, const http::Request& request) {
+  const auto found = store.find(request.parameter, request.client);
+  if (!found) refuse_id(request.parameter);
   return {200, found->json, "application/json", {}};
 }
 
-http::Response erase(ResponseStore& store, const std::string& id) {
-  if (!store.erase(id)) refuse_id(id);
+http::Response erase(ResponseStore& store, const http::Request& request) {
+  const std::string& id = request.parameter;
+  if (!store.erase(id, request.client)) refuse_id(id);
   return {200, to_text({{"id", id}, {"object", "response"}, {"deleted", true}}), "application/json", {}};
 }
 
@@ -82,9 +83,9 @@ std::vector<http::Route> response_routes(const ServedModels& models) {
       {"POST", "/v1/responses",
        [&models, store](const http::ExchangePtr& exchange) { respond(models, store, exchange); }, http::Where::kWorker},
       {"GET", "/v1/responses/{id}",
-       http::answer([store](const http::Request& request) { return get(*store, request.parameter); })},
+       http::answer([store](const http::Request& request) { return get(*store, request); })},
       {"DELETE", "/v1/responses/{id}",
-       http::answer([store](const http::Request& request) { return erase(*store, request.parameter); })},
+       http::answer([store](const http::Request& request) { return erase(*store, request); })},
   };
 }
 

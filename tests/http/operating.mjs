@@ -134,6 +134,20 @@ test('API keys: 401, 403, roles, and a file that changes', async () => withFolde
     // A body is not read for somebody unknown.
     assert.match(await managed.raw('POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n'), /^HTTP\/1.1 401 /);
 
+    // What one key made no other finds.
+    const ask = async (text, body) => fetch(`${managed.url}/v1/responses`, {
+      method: 'POST', headers: { Authorization: `Bearer ${text}`, 'Content-Type': 'application/json' },
+      body: JSON.stringify({ input: 'Hello', max_output_tokens: 2, ...body }),
+    });
+    const made = await (await ask(user.key, {})).json();
+    const kept = `/v1/responses/${made.id}`;
+    assert.equal((await models(admin.key, managed.url, kept)).status, 404);
+    assert.equal((await models(user.key, managed.url, kept)).status, 200);
+    const stolen = await ask(admin.key, { previous_response_id: made.id });
+    assert.equal(stolen.status, 400);
+    assert.equal((await stolen.json()).error.code, 'previous_response_not_found');
+    assert.equal((await ask(user.key, { previous_response_id: made.id })).status, 200);
+
     managed.client.apiKey = user.key;
     await managed.client.chat.completions.create({ model, messages: paris, max_tokens: 1 });
     await eventually(() => /request method=POST path=\/v1\/chat\/completions status=200 .*client=ann/.test(managed.log));

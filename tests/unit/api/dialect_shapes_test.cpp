@@ -135,22 +135,26 @@ TEST_CASE("a response that was cut, and one that failed") {
 TEST_CASE("responses are kept within bounds") {
   openai::ResponseStore store(2, 1000);
   const auto put = [&](const std::string& id, std::size_t bytes) {
-    store.put(id, {std::string(bytes, 'x'), "m", Json::array()});
+    store.put(id, {std::string(bytes, 'x'), Json::array(), "ann"});
   };
   put("a", 10);
   put("b", 10);
   put("c", 10);
-  CHECK_FALSE(store.find("a"));
-  CHECK(store.find("b"));
+  CHECK_FALSE(store.find("a", "ann"));
+  CHECK(store.find("b", "ann"));
   put("d", 900);  // no room for it beside b
-  CHECK(store.find("d")->json.size() == 900);
+  CHECK(store.find("d", "ann")->json.size() == 900);
   put("e", 200);
-  CHECK_FALSE(store.find("d"));
+  CHECK_FALSE(store.find("d", "ann"));
   put("f", 2000);  // never
-  CHECK_FALSE(store.find("f"));
-  CHECK(store.find("e"));
-  CHECK(store.erase("e"));
-  CHECK_FALSE(store.erase("e"));
+  CHECK_FALSE(store.find("f", "ann"));
+  CHECK(store.find("e", "ann"));
+  for (const char* other : {"", "bob"}) {
+    CHECK_FALSE(store.find("e", other));
+    CHECK_FALSE(store.erase("e", other));
+  }
+  CHECK(store.erase("e", "ann"));
+  CHECK_FALSE(store.erase("e", "ann"));
 }
 
 TEST_CASE("Takeoff's answers") {
