@@ -8,21 +8,9 @@
 #include <string>
 
 #include "core/base/error.hpp"
+#include "sdk/runtime/embedded_file.hpp"
 
-// NACELLE_DEMO_MODEL is the file's path; the assembler copies its bytes into the read-only data.
-asm(R"(
-  .section .rodata
-  .balign 64
-nacelle_demo_begin:
-  .incbin ")" NACELLE_DEMO_MODEL R"("
-nacelle_demo_end:
-  .byte 0
-  .text
-)");
-extern "C" {
-extern const char nacelle_demo_begin[] __attribute__((visibility("hidden")));
-extern const char nacelle_demo_end[] __attribute__((visibility("hidden")));
-}
+NACELLE_EMBED_FILE(nacelle_demo, NACELLE_DEMO_MODEL);
 
 namespace nacelle::cli {
 

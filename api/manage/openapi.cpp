@@ -7,20 +7,9 @@
 #include <utility>
 
 #include "api/version.hpp"
+#include "sdk/runtime/embedded_file.hpp"
 
-// NACELLE_OPENAPI is the file's path; the assembler copies its bytes into the read-only data.
-asm(R"(
-  .section .rodata
-nacelle_openapi_begin:
-  .incbin ")" NACELLE_OPENAPI R"("
-nacelle_openapi_end:
-  .byte 0
-  .text
-)");
-extern "C" {
-extern const char nacelle_openapi_begin[] __attribute__((visibility("hidden")));
-extern const char nacelle_openapi_end[] __attribute__((visibility("hidden")));
-}
+NACELLE_EMBED_FILE(nacelle_openapi, NACELLE_OPENAPI);
 
 namespace nacelle::manage {
 namespace {

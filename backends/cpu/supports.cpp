@@ -1,6 +1,7 @@
 // One line an operation, and what its inputs must be beyond what every graph promises.
 #include "backends/cpu/supports.hpp"
 
+#include <nacelle/experts.hpp>
 #include <nacelle/plugin.hpp>
 #include <nacelle/rope.hpp>
 #include <nacelle/types.hpp>
@@ -63,15 +64,12 @@ bool takes_rope(const nacelle_graph& graph, const nacelle_op& op) {
 
 bool takes_moe(const nacelle_graph& graph, const nacelle_op& op) {
   const auto of = attributes<nacelle_moe_attributes>(op);
-  if (!of.used_count || of.used_count > of.expert_count || !is_activation(input(graph, op, 0))) return false;
+  if (!experts_are_valid(of) || !is_activation(input(graph, op, 0))) return false;
   if (op.kind == NACELLE_OP_MOE_COMBINE) return is_activation(input(graph, op, 1));
   if (op.kind == NACELLE_OP_MOE_MATMUL)
     return is_matrix(input(graph, op, 1), 3) && input(graph, op, 1)->shape[0] == of.expert_count &&
            is_choice(input(graph, op, 2)) && is_vector(input(graph, op, 3));
-  if (of.routing < NACELLE_ROUTE_SOFTMAX_THEN_TOP || of.routing > NACELLE_ROUTE_SIGMOID) return false;
-  if (!is_vector(input(graph, op, 1))) return false;
-  return !of.group_count || (of.expert_count % of.group_count == 0 && of.group_used <= of.group_count &&
-                             of.expert_count / of.group_count * of.group_used >= of.used_count);
+  return routing_is_valid(of) && is_vector(input(graph, op, 1));
 }
 
 bool all_activations(const nacelle_graph& graph, const nacelle_op& op) {

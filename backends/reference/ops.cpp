@@ -1,6 +1,7 @@
 // The table of operations, and the checks made once, before a model is taken.
 #include "backends/reference/ops.hpp"
 
+#include <nacelle/experts.hpp>
 #include <nacelle/rope.hpp>
 
 #include "backends/reference/formats.hpp"
@@ -48,12 +49,7 @@ bool check_pool(const nacelle_graph&, const nacelle_op& op) {
 
 bool check_moe(const nacelle_graph&, const nacelle_op& op) {
   const auto moe = attributes_of<nacelle_moe_attributes>(op);
-  if (!moe.used_count || moe.used_count > moe.expert_count) return false;
-  if (op.kind != NACELLE_OP_MOE_ROUTE) return true;
-  if (moe.routing < NACELLE_ROUTE_SOFTMAX_THEN_TOP || moe.routing > NACELLE_ROUTE_SIGMOID) return false;
-  if (!moe.group_count) return true;
-  return moe.expert_count % moe.group_count == 0 && moe.group_used && moe.group_used <= moe.group_count &&
-         moe.expert_count / moe.group_count * moe.group_used >= moe.used_count;
+  return op.kind == NACELLE_OP_MOE_ROUTE ? routing_is_valid(moe) : experts_are_valid(moe);
 }
 
 constexpr std::uint32_t kAny = 0xffffffffu;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/hex.hpp"
 #include "core/chat/text.hpp"
 
 namespace nacelle::jinja {
@@ -269,13 +270,9 @@ class Lexer {
     char32_t code = 0;
     int read = 0;
     for (; read < count && pos_ < source_.size(); ++read, ++pos_) {
-      const char c = source_[pos_];
-      const char32_t digit = is_ascii_digit(c)      ? static_cast<char32_t>(c - '0')
-                             : c >= 'a' && c <= 'f' ? static_cast<char32_t>(c - 'a' + 10)
-                             : c >= 'A' && c <= 'F' ? static_cast<char32_t>(c - 'A' + 10)
-                                                    : base;
-      if (digit >= base) break;
-      code = code * base + digit;
+      const int digit = hex_digit(source_[pos_]);
+      if (digit < 0 || static_cast<char32_t>(digit) >= base) break;
+      code = code * base + static_cast<char32_t>(digit);
     }
     if (base == 16 && read < count) throw SyntaxError("malformed escape in a string", start);
     return code;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/base/error.hpp"
+#include "core/base/hex.hpp"
 #include "core/constrain/char_set.hpp"
 #include "core/tokenizer/unicode.hpp"
 
@@ -226,11 +227,7 @@ class GbnfParser {
   char32_t hex(unsigned digits) {
     char32_t value = 0;
     for (unsigned i = 0; i < digits; ++i) {
-      const char c = peek();
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
+      const int digit = hex_digit(peek());
       if (digit < 0) fail("a hexadecimal digit is missing");
       value = value * 16 + static_cast<char32_t>(digit);
       ++at_;

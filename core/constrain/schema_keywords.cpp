@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/base/error.hpp"
+#include "core/base/hex.hpp"
 #include "core/constrain/formats.hpp"
 #include "core/constrain/schema_compiler.hpp"
 
@@ -184,13 +185,7 @@ Place SchemaReferences::find(const Place& from, const std::string& reference) co
                        "#anchor are followed");
   std::string pointer;
   for (std::size_t i = 1; i < fragment.size(); ++i) {
-    const auto digit = [&](std::size_t at) {
-      const char c = at < fragment.size() ? fragment[at] : 'x';
-      return c >= '0' && c <= '9'   ? c - '0'
-             : c >= 'a' && c <= 'f' ? c - 'a' + 10
-             : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                    : -1;
-    };
+    const auto digit = [&](std::size_t at) { return at < fragment.size() ? hex_digit(fragment[at]) : -1; };
     if (fragment[i] == '%' && digit(i + 1) >= 0 && digit(i + 2) >= 0) {
       pointer += static_cast<char>(digit(i + 1) * 16 + digit(i + 2));
       i += 2;

@@ -8,20 +8,9 @@
 #include <stdexcept>
 
 #include "sdk/conformance/case.hpp"
+#include "sdk/runtime/embedded_file.hpp"
 
-// NACELLE_GOLDENS is the file's path; the assembler copies its bytes into the read-only data.
-asm(R"(
-  .section .rodata
-nacelle_goldens_begin:
-  .incbin ")" NACELLE_GOLDENS R"("
-nacelle_goldens_end:
-  .byte 0
-  .text
-)");
-extern "C" {
-extern const char nacelle_goldens_begin[] __attribute__((visibility("hidden")));
-extern const char nacelle_goldens_end[] __attribute__((visibility("hidden")));
-}
+NACELLE_EMBED_FILE(nacelle_goldens, NACELLE_GOLDENS);
 
 namespace nacelle::conformance {
 namespace {

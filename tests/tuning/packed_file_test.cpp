@@ -3,7 +3,6 @@
 
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -11,6 +10,7 @@
 #include <thread>
 
 #include "core/base/error.hpp"
+#include "tests/support/processes.hpp"
 #include "tests/tuning/kept_files.hpp"
 
 using namespace nacelle;
@@ -186,24 +186,6 @@ TEST_CASE("processes that write one packed file at once leave a whole one, and r
     }
     return 0;
   };
-  std::vector<pid_t> children;
-  for (const char letter : {'a', 'b', 'c'}) {
-    const pid_t pid = fork();
-    REQUIRE(pid >= 0);
-    if (pid == 0) {
-      int failed = 2;
-      try {
-        failed = child(letter);
-      } catch (...) {
-      }
-      _exit(failed);
-    }
-    children.push_back(pid);
-  }
-  for (const pid_t pid : children) {
-    int status = -1;
-    REQUIRE(waitpid(pid, &status, 0) == pid);
-    CHECK(status == 0);
-  }
+  run_in_processes({'a', 'b', 'c'}, child);
   CHECK(cache.files().size() == 1);  // nothing half-written is left behind
 }

@@ -1,7 +1,4 @@
 // Several processes on one tuning store.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
@@ -10,8 +7,10 @@
 
 #include "core/base/error.hpp"
 #include "core/plugin_host/tuning_store.hpp"
+#include "tests/support/processes.hpp"
 
 using namespace nacelle;
+using nacelle::test::run_in_processes;
 
 TEST_CASE("processes that write one key at once leave a whole value, and readers never see less") {
   std::string folder = (std::filesystem::temp_directory_path() / "nacelle-store-XXXXXX").string();
@@ -26,25 +25,7 @@ TEST_CASE("processes that write one key at once leave a whole value, and readers
     }
     return 0;
   };
-  std::vector<pid_t> children;
-  for (const char letter : {'a', 'b', 'c'}) {
-    const pid_t pid = fork();
-    REQUIRE(pid >= 0);
-    if (pid == 0) {
-      int failed = 2;
-      try {
-        failed = child(letter);
-      } catch (...) {
-      }
-      _exit(failed);
-    }
-    children.push_back(pid);
-  }
-  for (const pid_t pid : children) {
-    int status = -1;
-    REQUIRE(waitpid(pid, &status, 0) == pid);
-    CHECK(status == 0);
-  }
+  run_in_processes({'a', 'b', 'c'}, child);
   // Nothing half-written is left behind.
   CHECK(std::distance(std::filesystem::directory_iterator(folder), {}) == 1);
   std::filesystem::remove_all(folder);

@@ -1,6 +1,7 @@
 // One line an operation, and what its inputs must be beyond what every graph promises.
 #include "backends/gpu/host/supports.hpp"
 
+#include <nacelle/experts.hpp>
 #include <nacelle/plugin.hpp>
 #include <nacelle/rope.hpp>
 #include <nacelle/types.hpp>
@@ -65,14 +66,10 @@ bool takes_rope(const nacelle_graph& graph, const nacelle_op& op) {
 
 bool takes_experts(const nacelle_graph& graph, const nacelle_op& op) {
   const auto of = attributes<nacelle_moe_attributes>(op);
-  if (!of.used_count || of.used_count > of.expert_count || of.expert_count > kMaxExperts) return false;
+  if (!experts_are_valid(of) || of.expert_count > kMaxExperts) return false;
   switch (op.kind) {
     case NACELLE_OP_MOE_ROUTE:
-      if (of.routing < NACELLE_ROUTE_SOFTMAX_THEN_TOP || of.routing > NACELLE_ROUTE_SIGMOID) return false;
-      if (of.group_count && (of.expert_count % of.group_count || !of.group_used || of.group_used > of.group_count ||
-                             of.expert_count / of.group_count * of.group_used < of.used_count))
-        return false;
-      return is_float_activation(input(graph, op, 0)) && is_vector(input(graph, op, 1));
+      return routing_is_valid(of) && is_float_activation(input(graph, op, 0)) && is_vector(input(graph, op, 1));
     case NACELLE_OP_MOE_MATMUL:
       return is_float_activation(input(graph, op, 0)) && is_packed(input(graph, op, 1), 3) &&
              is_activation(input(graph, op, 2)) && is_vector(input(graph, op, 3));
