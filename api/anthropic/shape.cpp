@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "api/openai/request.hpp"
+
 namespace nacelle::anthropic {
 namespace {
 

@@ -40,6 +40,28 @@ void HoldingParser::run(bool last, AnswerEvents& out) {
   held_.erase(0, taken);
 }
 
+std::string joined(const AnswerEvents& events, AnswerEvent::Kind kind) {
+  std::string text;
+  for (const AnswerEvent& event : events) {
+    if (event.kind == kind) text += event.text;
+  }
+  return text;
+}
+
+bool has_calls(const AnswerEvents& events) noexcept {
+  return std::any_of(events.begin(), events.end(),
+                     [](const AnswerEvent& event) { return event.kind == AnswerEvent::Kind::kCall; });
+}
+
+std::vector<ToolCall> calls_of(const AnswerEvents& events) {
+  std::vector<ToolCall> calls;
+  for (const AnswerEvent& event : events) {
+    if (event.kind == AnswerEvent::Kind::kCall) calls.push_back({event.id, event.text, ""});
+    if (event.kind == AnswerEvent::Kind::kArguments && !calls.empty()) calls.back().arguments += event.text;
+  }
+  return calls;
+}
+
 std::size_t partial_mark(std::string_view text, std::string_view mark) noexcept {
   if (mark.empty()) return 0;
   for (std::size_t length = std::min(mark.size() - 1, text.size()); length > 0; --length) {

@@ -41,6 +41,15 @@ using AnswerParserPtr = std::unique_ptr<AnswerParser>;
 // Appends to the last event where it is of the same kind.
 void add(AnswerEvents& out, AnswerEvent::Kind kind, std::string_view text);
 
+// The texts of one kind, joined.
+std::string joined(const AnswerEvents& events, AnswerEvent::Kind kind);
+bool has_calls(const AnswerEvents& events) noexcept;
+
+struct ToolCall {
+  std::string id, name, arguments;
+};
+std::vector<ToolCall> calls_of(const AnswerEvents& events);
+
 // A parser that decides about the beginning of its text and keeps what it cannot decide yet.
 class HoldingParser : public AnswerParser {
  public:

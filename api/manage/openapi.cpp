@@ -9,7 +9,7 @@
 #include "api/version.hpp"
 #include "sdk/runtime/embedded_file.hpp"
 
-NACELLE_EMBED_FILE(nacelle_openapi, NACELLE_OPENAPI);
+NACELLE_EMBEDDED_FILE(nacelle_openapi);
 
 namespace nacelle::manage {
 namespace {

@@ -24,9 +24,9 @@ Json earlier_messages(const ResponseStore& store, const std::string& id, const s
 
 Json with_answer(Json messages, const chat::AnswerEvents& events) {
   using Kind = chat::AnswerEvent::Kind;
-  append_assistant_reasoning(messages, serving::joined(events, Kind::kReasoning));
-  append_assistant_text(messages, serving::joined(events, Kind::kContent));
-  for (const serving::ToolCall& call : serving::calls_of(events)) {
+  append_assistant_reasoning(messages, chat::joined(events, Kind::kReasoning));
+  append_assistant_text(messages, chat::joined(events, Kind::kContent));
+  for (const chat::ToolCall& call : chat::calls_of(events)) {
     append_assistant_call(messages, call.id, call.name, Json(call.arguments));
   }
   return messages;

@@ -41,11 +41,11 @@ Json choice_json(std::uint32_t index, const char* name, Json content, Json logpr
 }
 
 Json message_json(const Choice& choice) {
-  std::string text = serving::joined(choice.events, AnswerEvent::Kind::kContent);
-  const std::string reasoning = serving::joined(choice.events, AnswerEvent::Kind::kReasoning);
+  std::string text = chat::joined(choice.events, AnswerEvent::Kind::kContent);
+  const std::string reasoning = chat::joined(choice.events, AnswerEvent::Kind::kReasoning);
   Json message = {{"role", "assistant"}, {"content", nullptr}, {"refusal", nullptr}};
   Json calls = Json::array();
-  for (serving::ToolCall& call : serving::calls_of(choice.events)) {
+  for (chat::ToolCall& call : chat::calls_of(choice.events)) {
     calls.push_back({{"id", std::move(call.id)},
                      {"type", "function"},
                      {"function", {{"name", std::move(call.name)}, {"arguments", std::move(call.arguments)}}}});
@@ -72,10 +72,9 @@ class OpenAiShape final : public serving::Shape {
   http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {
     Json list = Json::array();
     for (const Choice& choice : choices) {
-      Json content =
-          head_.chat ? message_json(choice) : Json(serving::joined(choice.events, AnswerEvent::Kind::kContent));
+      Json content = head_.chat ? message_json(choice) : Json(chat::joined(choice.events, AnswerEvent::Kind::kContent));
       list.push_back(choice_json(choice.index, head_.chat ? "message" : "text", std::move(content), logprobs(choice),
-                                 finish_json(choice.finish, serving::has_calls(choice.events))));
+                                 finish_json(choice.finish, chat::has_calls(choice.events))));
     }
     Json json = envelope(head_, std::move(list));
     json["usage"] = usage_json(usage);
@@ -93,7 +92,7 @@ class OpenAiShape final : public serving::Shape {
   }
 
   std::string piece(const Choice& news) override {
-    Json content = head_.chat ? delta(news) : Json(serving::joined(news.events, AnswerEvent::Kind::kContent));
+    Json content = head_.chat ? delta(news) : Json(chat::joined(news.events, AnswerEvent::Kind::kContent));
     return chunk(choice_json(news.index, head_.chat ? "delta" : "text", std::move(content), logprobs(news),
                              finish_json(news.finish, calls_[news.index] > 0)));
   }
@@ -114,8 +113,8 @@ class OpenAiShape final : public serving::Shape {
   // A call's id and name come once, its arguments in pieces that are told by its index.
   Json delta(const Choice& news) {
     Json result = Json::object();
-    const std::string text = serving::joined(news.events, AnswerEvent::Kind::kContent);
-    const std::string reasoning = serving::joined(news.events, AnswerEvent::Kind::kReasoning);
+    const std::string text = chat::joined(news.events, AnswerEvent::Kind::kContent);
+    const std::string reasoning = chat::joined(news.events, AnswerEvent::Kind::kReasoning);
     if (!reasoning.empty()) result["reasoning_content"] = reasoning;
     if (!text.empty()) result["content"] = text;
     Json calls = Json::array();

@@ -230,28 +230,6 @@ http::ApiError engine_error(const GenerationEvent& event) {
   return {retry ? 503 : 500, event.error, "", retry ? "device_lost" : "engine_error"};
 }
 
-std::string joined(const AnswerEvents& events, AnswerEvent::Kind kind) {
-  std::string text;
-  for (const AnswerEvent& event : events) {
-    if (event.kind == kind) text += event.text;
-  }
-  return text;
-}
-
-bool has_calls(const AnswerEvents& events) noexcept {
-  return std::any_of(events.begin(), events.end(),
-                     [](const AnswerEvent& event) { return event.kind == AnswerEvent::Kind::kCall; });
-}
-
-std::vector<ToolCall> calls_of(const AnswerEvents& events) {
-  std::vector<ToolCall> calls;
-  for (const AnswerEvent& event : events) {
-    if (event.kind == AnswerEvent::Kind::kCall) calls.push_back({event.id, event.text, ""});
-    if (event.kind == AnswerEvent::Kind::kArguments && !calls.empty()) calls.back().arguments += event.text;
-  }
-  return calls;
-}
-
 void start_generation(const http::ExchangePtr& exchange, openai::ServedModelPtr model, GenerationPlan plan) {
   plan.best_of = std::max(plan.best_of, plan.n);
   auto generation = std::make_shared<Generation>(exchange, std::move(model), std::move(plan));

@@ -23,15 +23,6 @@ struct Choice {
   Usage usage;       // so far
 };
 
-// The texts of one kind, joined.
-std::string joined(const chat::AnswerEvents& events, chat::AnswerEvent::Kind kind);
-bool has_calls(const chat::AnswerEvents& events) noexcept;
-
-struct ToolCall {
-  std::string id, name, arguments;
-};
-std::vector<ToolCall> calls_of(const chat::AnswerEvents& events);
-
 // A dialect's JSON. Lives on the server's I/O thread, for one request.
 class Shape {
  public:

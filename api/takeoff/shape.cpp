@@ -7,7 +7,7 @@ using chat::AnswerEvent;
 using openai::Json;
 using serving::Choice;
 
-std::string text_of(const Choice& choice) { return serving::joined(choice.events, AnswerEvent::Kind::kContent); }
+std::string text_of(const Choice& choice) { return chat::joined(choice.events, AnswerEvent::Kind::kContent); }
 
 // A line feed would end the event's line: each line of the text gets one of its own.
 std::string data_lines(std::string_view text) {

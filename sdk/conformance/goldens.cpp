@@ -10,7 +10,7 @@
 #include "sdk/conformance/case.hpp"
 #include "sdk/runtime/embedded_file.hpp"
 
-NACELLE_EMBED_FILE(nacelle_goldens, NACELLE_GOLDENS);
+NACELLE_EMBEDDED_FILE(nacelle_goldens);
 
 namespace nacelle::conformance {
 namespace {

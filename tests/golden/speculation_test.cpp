@@ -156,7 +156,9 @@ TEST_CASE("a draft model with other tokens is refused") {
                     Catch::Contains("cannot guess for nacelle-demo-q8_0: its vocabulary has 512 tokens, not 2048"));
 }
 
+#if !NACELLE_SANITIZED  // what is measured there is the sanitizer
 TEST_CASE("measured, guesses are made where they pay, and the answer is the same") {
   Demo plain({}, {.speculation = kNever}), guessing;
   check_same_answers(plain, guessing);
 }
+#endif
