@@ -5,6 +5,7 @@
 #include "api/anthropic/request.hpp"
 #include "api/anthropic/shape.hpp"
 #include "api/openai/prompt.hpp"
+#include "api/openai/random_id.hpp"
 
 namespace nacelle::anthropic {
 namespace {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "api/openai/prompt.hpp"
+#include "api/openai/random_id.hpp"
 #include "api/openai/response_store.hpp"
 #include "api/openai/responses_request.hpp"
 #include "api/openai/responses_shape.hpp"

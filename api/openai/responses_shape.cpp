@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "api/openai/random_id.hpp"
 #include "api/openai/served_models.hpp"
 
 namespace nacelle::openai {

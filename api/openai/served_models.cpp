@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <ctime>
-#include <random>
 
 #include "api/http/message.hpp"
 #include "api/version.hpp"
@@ -94,15 +93,6 @@ std::vector<ServedModelPtr>::const_iterator ServedModels::locate(std::string_vie
   if (first) throw http::RequestError({503, "no model is loaded", "model", "no_model"});
   throw http::RequestError(
       {404, "the model '" + std::string(name.substr(0, 200)) + "' does not exist", "model", "model_not_found"});
-}
-
-std::string random_id(std::string_view prefix) {
-  constexpr std::string_view kDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  std::uniform_int_distribution<std::size_t> digit(0, kDigits.size() - 1);
-  std::string id(prefix);
-  for (int i = 0; i < 24; ++i) id += kDigits[digit(generator)];
-  return id;
 }
 
 }  // namespace nacelle::openai

@@ -54,7 +54,4 @@ class ServedModels {
   State state_ = State::kLoading;
 };
 
-// "chatcmpl-" and 24 random letters and digits.
-std::string random_id(std::string_view prefix);
-
 }  // namespace nacelle::openai

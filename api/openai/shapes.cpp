@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/openai/logprobs.hpp"
+#include "api/openai/random_id.hpp"
 #include "api/openai/served_models.hpp"
 
 namespace nacelle::openai {

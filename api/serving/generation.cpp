@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "api/openai/random_id.hpp"
+
 namespace nacelle::serving {
 namespace {
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "api/openai/prompt.hpp"
+#include "api/openai/random_id.hpp"
 #include "api/serving/embedding.hpp"
 #include "api/takeoff/request.hpp"
 #include "api/takeoff/shape.hpp"
