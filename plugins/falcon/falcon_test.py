@@ -58,7 +58,7 @@ def model(name, seed, kv_heads):
     keys = {"block_count": 3, "context_length": 256, "embedding_length": WIDTH, "feed_forward_length": 4 * WIDTH,
             "attention.head_count": HEADS, "attention.head_count_kv": kv_heads, "attention.layer_norm_epsilon": 1e-5}
     keys = {"general.architecture": "falcon"} | {f"falcon.{key}": value for key, value in keys.items()}
-    return Model(name, config, weights, forward, keys, to_gguf(weights, names, apart))
+    return Model(name, config, weights, forward, keys, to_gguf(weights, names, apart), llama_cpp_tolerance=GELU_TABLE)
 
 
 def models():

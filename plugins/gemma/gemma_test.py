@@ -49,7 +49,8 @@ def generation(number, seed, gguf_changes, head_norm=None, **changes):
     weights["model.embed_tokens.weight"] /= 4  # it is the head too, and is scaled as embedding
     prefix = f"gemma{number if number > 1 else ''}"
     gguf = to_gguf(weights, names, lambda name, tensor: tensor + 1 if "norm" in name else tensor)
-    return Model(prefix, config, weights, forward, gguf_keys(prefix, config, **gguf_changes), gguf)
+    return Model(prefix, config, weights, forward, gguf_keys(prefix, config, **gguf_changes), gguf,
+                 llama_cpp_tolerance=GELU_TABLE)
 
 
 def models():

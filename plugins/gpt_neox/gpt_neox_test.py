@@ -54,7 +54,7 @@ def model(name, seed, parallel):
             "attention.head_count": HEADS, "attention.layer_norm_epsilon": 1e-5, "use_parallel_residual": parallel,
             "rope.dimension_count": 8}
     keys = {"general.architecture": "gptneox"} | {f"gptneox.{key}": value for key, value in keys.items()}
-    return Model(name, config, weights, forward, keys, to_gguf(weights, names, apart))
+    return Model(name, config, weights, forward, keys, to_gguf(weights, names, apart), llama_cpp_tolerance=GELU_TABLE)
 
 
 def models():

@@ -42,4 +42,5 @@ def models():
             "mpt.attention.layer_norm_epsilon": 1e-5}
     refused = [("hf", {"attn_config": {"alibi": True, "clip_qkv": 8.0}},
                 "mpt: config.json: 'attn_config.clip_qkv' is not supported")]
-    return [Model("mpt", config, weights, forward, keys, to_gguf(weights, names), refused=refused)]
+    return [Model("mpt", config, weights, forward, keys, to_gguf(weights, names), llama_cpp_tolerance=GELU_TABLE,
+                  refused=refused)]

@@ -2,7 +2,7 @@
 quarters of each head, LongRoPE's (arXiv 2402.13753) short factors up to the trained context and long ones beyond."""
 from lab import *
 
-PARTIAL, ORIGINAL = 12, 64  # columns that turn; the context of the first training
+PARTIAL, ORIGINAL = 12, 256  # columns that turn; the context of the first training
 
 
 def forward_for(context):
@@ -46,14 +46,14 @@ def fuse(weights):
 def models():
     short = [1.0, 1.05, 1.1, 1.2, 1.3, 1.5]
     long = [1.0, 1.5, 2.0, 3.0, 3.5, 4.0]
-    config = llama_config("Phi3ForCausalLM", partial_rotary_factor=0.75, original_max_position_embeddings=ORIGINAL,
+    config = llama_config("Phi3ForCausalLM", max_position_embeddings=1024, partial_rotary_factor=0.75, original_max_position_embeddings=ORIGINAL,
                           tie_word_embeddings=True, sliding_window=None,
                           rope_scaling={"type": "longrope", "short_factor": short, "long_factor": long})
     weights = fuse(llama_weights(config, Random(51)))
     gguf = to_gguf(weights, {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"})
     gguf |= {"rope_factors_short.weight": np.array(short, np.float32),
              "rope_factors_long.weight": np.array(long, np.float32)}
-    magnitude = float(np.sqrt(1 + np.log(256 / ORIGINAL) / np.log(ORIGINAL)))
+    magnitude = float(np.sqrt(1 + np.log(4) / np.log(ORIGINAL)))
     keys = gguf_keys("phi3", config, **{"rope.dimension_count": PARTIAL, "rope.scaling.attn_factor": magnitude,
                                         "rope.scaling.original_context_length": ORIGINAL,
                                         "attention.sliding_window": 0})
@@ -62,5 +62,5 @@ def models():
                ("hf", {"rope_scaling": {"type": "su", "short_factor": short, "long_factor": long}},
                 "phi3: config.json: 'rope_scaling.type' is 'su', which this plugin does not know (default, linear, "
                 "llama3, yarn, longrope)")]
-    return [Model("phi3-short", config, weights, forward_for(64), keys, gguf, context=64, refused=refused),
-            Model("phi3-long", config, weights, forward_for(128), keys, gguf, context=128)]
+    return [Model("phi3-short", config, weights, forward_for(256), keys, gguf, context=256, refused=refused),
+            Model("phi3-long", config, weights, forward_for(512), keys, gguf, context=512)]

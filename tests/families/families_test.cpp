@@ -5,9 +5,12 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
+#include "core/plugin_host/model_config.hpp"
 #include "tests/golden/last_logits.hpp"
+#include "tests/unit/architectures/plugin.hpp"
 
 using namespace nacelle;
 using namespace nacelle::test;
@@ -81,6 +84,62 @@ TEST_CASE("every family gives the logits of its NumPy forward pass, from both fi
       }
     }
   }
+}
+
+// llama.cpp's arithmetic is not as exact as F32 weights allow: it looks GELU up in a table of F16, for one.
+TEST_CASE("llama.cpp gives the same logits and the same greedy ids for the same files", "[.llama_cpp]") {
+  const auto host = make_host();
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES)) {
+    if (!fs::exists(family / "llama_cpp.json")) continue;
+    const auto theirs = nlohmann::json::parse(read_file(family / "llama_cpp.json"));
+    const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+    const auto tokens = theirs["tokens"].get<std::vector<TokenId>>();
+    const auto expected = theirs["logits"].get<std::vector<std::vector<double>>>();
+    std::vector<std::vector<TokenId>> prefixes;
+    for (std::size_t i = 1; i <= tokens.size(); ++i) prefixes.emplace_back(tokens.begin(), tokens.begin() + i);
+    LoadOptions options = options_for(family / "model.gguf", "reference");
+    options.context = golden["context"];
+    options.max_sequences = 64;
+    options.max_batch_tokens = 128;
+    options.cache_tokens = 8192;
+    const auto model = Model::load(*host, options);
+    const auto logits = last_logits(*model, prefixes, 128);
+    double worst = 0;
+    for (std::size_t i = 0; i < prefixes.size(); ++i) worst = std::max(worst, difference(logits[i], expected[i]));
+    const auto ids = theirs["greedy"]["ids"].get<std::vector<TokenId>>();
+    const std::set<TokenId> distinct(ids.begin(), ids.end());
+    const double lead = theirs["greedy"]["lead"];
+    INFO(family.filename().string());
+    CHECK(worst <= golden["llama_cpp_tolerance"].get<double>());
+    const bool decides = distinct.size() >= 20 && lead > 1e-2;
+    if (decides) {
+      Engine engine(model);
+      GenerationRequest request = greedy({tokens.begin(), tokens.begin() + 9}, static_cast<std::uint32_t>(ids.size()));
+      request.ignore_eos = true;
+      CHECK(generate(engine, request).ids == ids);
+    }
+    std::printf("%-20s logits %.1e, %s%zu distinct greedy ids, lead %.1e\n", family.filename().c_str(), worst,
+                decides ? "equal " : "not compared: ", distinct.size(), lead);
+  }
+}
+
+// build() checks that nacelle-conformance requires of every backend what the graphs hold.
+TEST_CASE("every family's operations are required of every backend") {
+  const auto host = make_host();
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES))
+    for (const char* file : {"model.gguf", "hf"}) {
+      if (!fs::exists(family / file)) continue;
+      INFO(family.filename().string() << " from " << file);
+      const auto files = ModelFiles::open(family / file);
+      const ModelConfigAdapter config(*files);
+      int matches = 0;
+      for (const PluginRecord& plugin : host->plugins()) {
+        if (!plugin.architecture || plugin.architecture->match(config.table()) != NACELLE_OK) continue;
+        ++matches;
+        CHECK(build(*plugin.architecture, *config.table()).error == "");
+      }
+      CHECK(matches == 1);
+    }
 }
 
 TEST_CASE("what a family does not know is refused in one line") {

@@ -25,16 +25,17 @@ def _text(text):
 
 
 def _value(value):
-    """(type id, bytes) of a metadata value. Whole numbers are u32, others f32."""
+    """(type id, bytes) of a metadata value. Whole numbers are u32, or i32 in lists; others f32."""
     if isinstance(value, bool):
         return 7, struct.pack("<?", value)
     if isinstance(value, int):
-        return (4, struct.pack("<I", value)) if value >= 0 else (5, struct.pack("<i", value))
+        return 4, struct.pack("<I", value)
     if isinstance(value, float):
         return 6, struct.pack("<f", value)
     if isinstance(value, str):
         return 8, _text(value)
-    items = [_value(item) for item in value]
+    whole = isinstance(value[0], int) and not isinstance(value[0], bool)
+    items = [(5, struct.pack("<i", item)) if whole else _value(item) for item in value]
     return 9, struct.pack("<IQ", items[0][0], len(items)) + b"".join(data for _, data in items)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import layers
 
 VOCABULARY = 320
+GELU_TABLE = 2e-3  # llama.cpp looks GELU up in a table of F16, and has the tanh approximation where models have the erf
 
 
 @dataclasses.dataclass
@@ -21,6 +22,7 @@ class Model:
     context: int = 128  # as loaded
     stored: dict = None  # what the safetensors file holds, where that is not `weights`
     reads_like_llama_cpp: bool = True  # False: llama.cpp computes something else, see the family's test
+    llama_cpp_tolerance: float = 1e-4
     tolerance: dict = dataclasses.field(default_factory=dict)  # by device, where quantised weights need more than 1e-4
     # (format "gguf" or "hf", {key or tensor: value, None to take it away}, the line that it is refused with)
     refused: list = dataclasses.field(default_factory=list)

@@ -34,7 +34,7 @@ def golden(model):
     logits = [model.forward(model.config, wide, prompt)[-1] for prompt in prompts]
     return {"context": model.context, "tolerance": model.tolerance, "prompts": prompts,
             "logits": [[float(f"{x:.8g}") for x in row] for row in logits],
-            "llama_cpp": model.reads_like_llama_cpp}
+            "llama_cpp": model.reads_like_llama_cpp, "llama_cpp_tolerance": model.llama_cpp_tolerance}
 
 
 def edited(original, edits):
