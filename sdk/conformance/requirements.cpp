@@ -20,38 +20,45 @@ bool has_input(const sdk::OpRecord& op, std::size_t index) {
 
 bool is_emitted_norm(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_norm_attributes>();
-  return has_input(op, 1) && a.weight_offset == 0 && a.group == 0;
-}
-
-bool is_emitted_rope(const sdk::OpRecord& op) {
-  const auto a = op.attributes.as<nacelle_rope_attributes>();
-  return a.scaling != NACELLE_ROPE_SCALE_LONGROPE && !has_input(op, 3);
+  return has_input(op, 1) && (op.kind == NACELLE_OP_RMS_NORM || (a.weight_offset == 0 && a.group == 0));
 }
 
 bool is_emitted_attention(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_attention_attributes>();
-  return a.cache_group != NACELLE_NO_CACHE && a.causal && a.soft_cap == 0 && a.alibi_bias == 0 && has_input(op, 2) &&
-         !has_input(op, 3) && !has_input(op, 4) && a.key_width % 8 == 0 && a.value_width % 8 == 0;
+  return a.cache_group != NACELLE_NO_CACHE && a.causal && has_input(op, 2) && !has_input(op, 4) &&
+         a.key_width % 8 == 0 && a.value_width % 8 == 0;
 }
 
-bool is_emitted_gate(const sdk::OpRecord& op) {
+// Those that config.json may name.
+bool is_emitted_activation(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_activation_attributes>();
-  return a.activation == NACELLE_ACT_SILU && a.clamp == 0 && a.alpha == 1 && a.up_offset == 0;
+  return a.activation >= NACELLE_ACT_SILU && a.activation <= NACELLE_ACT_RELU && a.activation != NACELLE_ACT_GELU_QUICK;
+}
+
+bool is_emitted_route(const sdk::OpRecord& op) {
+  const auto a = op.attributes.as<nacelle_moe_attributes>();
+  return !has_input(op, 1) && a.group_count == 0 && a.scale == 1 && a.routing != NACELLE_ROUTE_SIGMOID;
 }
 
 }  // namespace
 
 bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op) {
   switch (op.kind) {
-    case NACELLE_OP_EMBEDDING: return op.attributes.as<nacelle_embedding_attributes>().scale == 1;
+    case NACELLE_OP_EMBEDDING:
     case NACELLE_OP_MATMUL:
+    case NACELLE_OP_ROPE:
+    case NACELLE_OP_SCALE:
+    case NACELLE_OP_MOE_MATMUL:
+    case NACELLE_OP_MOE_COMBINE:
     case NACELLE_OP_LOGITS_SELECT: return true;
     case NACELLE_OP_ADD: return graph.values.at(op.inputs[1]).rank == 2;
-    case NACELLE_OP_RMS_NORM: return is_emitted_norm(op);
-    case NACELLE_OP_ROPE: return is_emitted_rope(op);
+    case NACELLE_OP_RMS_NORM:
+    case NACELLE_OP_LAYER_NORM: return is_emitted_norm(op);
     case NACELLE_OP_ATTENTION: return is_emitted_attention(op);
-    case NACELLE_OP_GATED: return is_emitted_gate(op);
+    case NACELLE_OP_UNARY:
+    case NACELLE_OP_GATED: return is_emitted_activation(op);
     case NACELLE_OP_GATHER: return graph.values.at(op.inputs[1]).role == NACELLE_INPUT_OUTPUT_ROWS;
+    case NACELLE_OP_MOE_ROUTE: return is_emitted_route(op);
     default: return false;
   }
 }

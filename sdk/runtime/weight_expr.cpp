@@ -56,6 +56,8 @@ class Resolver {
       case NACELLE_EXPR_PERMUTE: return permute(at);
       case NACELLE_EXPR_ADD:
       case NACELLE_EXPR_SCALE: return arithmetic(at);
+      case NACELLE_EXPR_CONSTANT: return constant(at);
+      case NACELLE_EXPR_MXFP4: return mxfp4(at);
       default: refuse("weight expression kind " + std::to_string(from->kind) + " is not known");
     }
   }
@@ -188,6 +190,37 @@ class Resolver {
       refuse("add and scale work on F32, F16 and BF16, whose elements stand alone, not on " + text(node.inputs[0]));
     if (!std::isfinite(node.constant)) refuse("the constant of an add or scale expression is not finite");
     node.type = NACELLE_TYPE_F32;
+    return node;
+  }
+
+  WeightNode constant(const Context& at) {
+    WeightNode node;
+    node.kind = NACELLE_EXPR_CONSTANT;
+    node.type = NACELLE_TYPE_F32;
+    node.constant = at.from.constant;
+    if (at.from.input_count) refuse("a constant expression has inputs");
+    if (!std::isfinite(node.constant)) refuse("the value of a constant expression is not finite");
+    if (at.from.rank < 1 || at.from.rank > NACELLE_MAX_RANK)
+      refuse("a constant has rank " + std::to_string(at.from.rank));
+    node.shape.assign(at.from.shape, at.from.shape + at.from.rank);
+    check_shape(node, "a constant");
+    return node;
+  }
+
+  WeightNode mxfp4(const Context& at) {
+    if (at.from.input_count != 2) refuse("an mxfp4 expression needs blocks and scales");
+    WeightNode node;
+    node.kind = NACELLE_EXPR_MXFP4;
+    node.type = NACELLE_TYPE_MXFP4;
+    for (std::uint32_t i : {0u, 1u}) node.inputs.push_back(resolve(at.from.inputs[i], at.expert, at.depth));
+    const WeightNode &blocks = node.inputs[0], &scales = node.inputs[1];
+    node.shape = scales.shape;
+    node.shape.push_back(16);
+    if (blocks.type != NACELLE_TYPE_U8 || scales.type != NACELLE_TYPE_U8 || blocks.shape != node.shape)
+      refuse("mxfp4 of blocks " + text(blocks) + " and scales " + text(scales) + " does not fit");
+    node.shape.pop_back();
+    node.shape.back() *= 32;
+    check_shape(node, "an mxfp4 weight");
     return node;
   }
 

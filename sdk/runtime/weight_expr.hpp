@@ -14,7 +14,7 @@ namespace nacelle::sdk {
 
 // One node. STACK has become CONCAT along axis 0, and FIRST_OF the input that exists.
 struct WeightNode {
-  std::uint32_t kind = NACELLE_EXPR_TENSOR;  // TENSOR, CONCAT, SLICE, RESHAPE, PERMUTE, ADD or SCALE
+  std::uint32_t kind = NACELLE_EXPR_TENSOR;  // none of STACK and FIRST_OF
   nacelle_type type = NACELLE_TYPE_INVALID;  // ADD and SCALE widen to F32, so that a constant loses nothing
   std::vector<std::int64_t> shape;           // outermost first; every extent at least 1, rows hold whole blocks
   std::vector<WeightNode> inputs;
@@ -22,7 +22,7 @@ struct WeightNode {
   std::uint32_t axis = 0;            // CONCAT, SLICE
   std::int64_t begin = 0;            // SLICE
   std::vector<std::uint32_t> order;  // PERMUTE: input axis of each output axis
-  double constant = 0;               // ADD, SCALE
+  double constant = 0;               // ADD, SCALE, CONSTANT
 
   std::uint64_t row_count() const noexcept;  // product of all extents but the last
   std::uint64_t row_bytes() const noexcept;

@@ -161,8 +161,31 @@ void WeightReader::fill(const WeightNode& node, std::uint64_t offset, std::uint6
     }
   } else if (node.kind == NACELLE_EXPR_PERMUTE) {
     fill_transposed(node, offset, size, out);
+  } else if (node.kind == NACELLE_EXPR_MXFP4) {
+    fill_mxfp4(node, offset, size, out);
+  } else if (node.kind == NACELLE_EXPR_CONSTANT) {
+    const auto value = static_cast<float>(node.constant);
+    for (std::uint64_t done = 0; done < size; done += sizeof value) std::memcpy(out + done, &value, sizeof value);
   } else {
     fill_arithmetic(node, offset, size, out);
+  }
+}
+
+// 32 elements: from two neighbours a byte to GGUF's order, where element i shares its byte with element i + 16.
+void WeightReader::fill_mxfp4(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out) {
+  constexpr std::uint64_t kHalf = 16, kBlock = 1 + kHalf;
+  const std::uint64_t first = offset / kBlock, count = size / kBlock;
+  std::vector<std::byte> pairs(count * kHalf), scales(count);
+  fill(node.inputs[0], first * kHalf, pairs.size(), pairs.data());
+  fill(node.inputs[1], first, count, scales.data());
+  const auto element = [&](std::uint64_t i) {
+    const auto pair = std::to_integer<unsigned>(pairs[i / 2]);
+    return i % 2 ? pair >> 4 : pair & 15;
+  };
+  for (std::uint64_t block = 0; block < count; ++block) {
+    *out++ = scales[block];
+    for (std::uint64_t i = 2 * kHalf * block; i < 2 * kHalf * block + kHalf; ++i)
+      *out++ = static_cast<std::byte>(element(i) | element(i + kHalf) << 4);
   }
 }
 
@@ -230,6 +253,10 @@ void WeightReader::release_range(const WeightNode& node, std::uint64_t offset, s
   if (node.kind == NACELLE_EXPR_ADD || node.kind == NACELLE_EXPR_SCALE) {
     const std::uint64_t width = type_info(node.inputs[0].type)->block_bytes;
     return release_range(node.inputs[0], offset / sizeof(float) * width, size / sizeof(float) * width);
+  }
+  if (node.kind == NACELLE_EXPR_MXFP4) {
+    release_range(node.inputs[0], offset / 17 * 16, size / 17 * 16);
+    return release_range(node.inputs[1], offset / 17, size / 17);
   }
   if (!copies_runs(node)) return;  // a transpose reads its input all over until its last row
   for (std::uint64_t done = 0; done < size;) {

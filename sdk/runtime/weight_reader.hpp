@@ -51,6 +51,7 @@ class WeightReader {
   const std::byte* direct(const WeightNode& node, std::uint64_t offset, std::uint64_t size) const;
   void fill(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
   void fill_arithmetic(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
+  void fill_mxfp4(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
   void fill_transposed(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
   const std::byte* whole(const WeightNode& node);
   void release_range(const WeightNode& node, std::uint64_t offset, std::uint64_t size) noexcept;

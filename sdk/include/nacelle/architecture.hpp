@@ -171,6 +171,8 @@ class Expr {
   friend Expr permute(Expr, std::initializer_list<std::int64_t>);
   friend Expr add(Expr, double);
   friend Expr scale(Expr, double);
+  friend Expr constant(double, std::initializer_list<std::int64_t>);
+  friend Expr mxfp4(Expr, Expr);
 
   std::shared_ptr<Node> node_;
 };
@@ -218,6 +220,23 @@ inline Expr scale(Expr input, double constant) {
   result.plain().constant = constant;
   return result;
 }
+
+// F32 of this shape, every element alike.
+inline Expr constant(double value, std::initializer_list<std::int64_t> shape) {
+  Expr result(NACELLE_EXPR_CONSTANT);
+  result.set_shape(shape);
+  result.plain().constant = value;
+  return result;
+}
+// A vector whose elements the configuration gives, not a tensor.
+inline Expr constants(const std::vector<float>& values) {
+  std::vector<Expr> parts;
+  for (const float value : values) parts.push_back(constant(value, {1}));
+  return concat(0, std::move(parts));
+}
+
+// MXFP4 as checkpoints of OpenAI's have it, in two tensors.
+inline Expr mxfp4(Expr blocks, Expr scales) { return Expr(NACELLE_EXPR_MXFP4, {std::move(blocks), std::move(scales)}); }
 
 // Where a weight comes from in each file format.
 struct Source {

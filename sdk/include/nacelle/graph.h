@@ -109,7 +109,10 @@ enum {
   NACELLE_EXPR_RESHAPE = 6,  /* to `shape` */
   NACELLE_EXPR_PERMUTE = 7,  /* axes in the order of `shape` */
   NACELLE_EXPR_ADD = 8,      /* input 0 plus `constant`; plain float types only */
-  NACELLE_EXPR_SCALE = 9     /* input 0 times `constant`; plain float types only */
+  NACELLE_EXPR_SCALE = 9,    /* input 0 times `constant`; plain float types only */
+  NACELLE_EXPR_CONSTANT = 10, /* F32 of `shape`, every element `constant`: for what the configuration says */
+  NACELLE_EXPR_MXFP4 = 11     /* input 0: U8 [..., K/32, 16], two neighbours a byte, the first in the low half; input 1:
+                                 U8 [..., K/32], exponents -> MXFP4 [..., K] as GGUF lays it out */
 };
 
 typedef struct nacelle_weight_expr {

@@ -296,10 +296,11 @@ TEST_CASE("what a plugin does not know is refused by the key's name") {
       {"rope_scaling",
        {{"rope_type", "dynamic"}, {"factor", 2.0}},
        "config.json: 'rope_scaling.rope_type' is 'dynamic', which this plugin does not know (default, linear, llama3, "
-       "yarn)"},
+       "yarn, longrope)"},
       {"rope_scaling",
        {{"type", "su"}, {"factor", 2.0}},
-       "config.json: 'rope_scaling.type' is 'su', which this plugin does not know (default, linear, llama3, yarn)"},
+       "config.json: 'rope_scaling.type' is 'su', which this plugin does not know (default, linear, llama3, yarn, "
+       "longrope)"},
       {"rope_scaling", {{"type", "linear"}}, "config.json: 'rope_scaling.factor' is missing"},
       {"num_hidden_layers", nullptr, "config.json: 'num_hidden_layers' is missing"},
       {"num_hidden_layers", "two", "config.json: 'num_hidden_layers' is not a whole number"},
@@ -315,9 +316,11 @@ TEST_CASE("what a plugin does not know is refused by the key's name") {
     CHECK(build_model("llama", *model).error == c.message);
   }
   const Case gguf_cases[] = {
-      {"llama.expert_count", 8, "metadata key 'llama.expert_count' is 8: mixtures of experts are not supported"},
+      {"llama.expert_count", 8, "metadata key 'llama.expert_used_count' is missing"},
       {"llama.rope.scaling.type", "longrope",
-       "metadata key 'llama.rope.scaling.type' is 'longrope', which this plugin does not know (none, linear, yarn)"},
+       "metadata key 'llama.rope.scaling.type' is 'longrope', which this plugin does not know (none, linear, yarn; "
+       "longrope "
+       "needs the tensor rope_factors_long.weight)"},
       {"llama.attention.head_count_kv",
        {2, 2, 2, 2},
        "metadata key 'llama.attention.head_count_kv' is not a whole number"},

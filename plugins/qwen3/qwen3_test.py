@@ -1,0 +1,66 @@
+"""Qwen3 and Qwen3-MoE from arXiv 2505.09388 and transformers' configurations: RMS norms of each head's q and k before rope;
+experts by a softmax over all, the best 2 of 8, divided by their sum."""
+from lab import *
+
+
+def forward(config, w, tokens):
+    heads, kv_heads, head_width, epsilon = sizes(config)
+    turn = layers.frequencies(head_width, config["rope_theta"])
+    x = w["model.embed_tokens.weight"][tokens]
+    for layer in range(config["num_hidden_layers"]):
+        b = Block(w, f"model.layers.{layer}.")
+        y = layers.rms_norm(x, b["input_layernorm.weight"], epsilon)
+        q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
+        q, k = (layers.rms_norm(t.reshape(-1, head_width), b[f"self_attn.{name}_norm.weight"], epsilon).reshape(t.shape)
+                for t, name in ((q, "q"), (k, "k")))
+        y = layers.attention(layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn), v, heads, kv_heads)
+        x = x + b.linear(y, "self_attn.o_proj")
+        y = layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon)
+        x = x + (mixture(config, b, y) if "num_experts" in config else gated(b, y))
+    return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon))
+
+
+def mixture(config, b, x):
+    used, p = config["num_experts_per_tok"], layers.softmax(b.linear(x, "mlp.gate"))
+
+    def choose(row):
+        chosen = layers.best(p[row], used)
+        return chosen, p[row][chosen] / p[row][chosen].sum()
+    return layers.experts(x, choose, used, lambda e, row: gated(b, row, prefix=f"mlp.experts.{e}."))
+
+
+def dense():
+    config = llama_config("Qwen3ForCausalLM", head_dim=32, rope_theta=1000000.0, rms_norm_eps=1e-6)
+    weights = llama_weights(config, Random(1), head_norm=(32, 32))
+    return Model("qwen3", config, weights, forward, gguf_keys("qwen3", config), to_gguf(weights), refused=[
+        ("hf", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+         "config.json: 'rope_scaling.rope_type' is 'dynamic', which this plugin does not know (default, linear, llama3, "
+         "yarn, longrope)"),
+        ("gguf", {"blk.1.attn_k_norm.weight": None},
+         "weight blk.1.attn_k_norm.weight: tensor 'blk.1.attn_k_norm.weight' is missing from the model file"),
+        ("hf", {"model.layers.2.self_attn.q_norm.weight": np.ones(16, np.float32)},
+         "weight blk.2.attn_q_norm.weight: tensor 'model.layers.2.self_attn.q_norm.weight' has shape [16], [32] was "
+         "expected")])
+
+
+def moe():
+    random = Random(2)
+    config = llama_config("Qwen3MoeForCausalLM", num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
+                          norm_topk_prob=True, rms_norm_eps=1e-6, decoder_sparse_step=1, mlp_only_layers=[])
+    weights = llama_weights(config, random, head_norm=(16, 16), feed_forward=False)
+    stacked = {}
+    for layer in range(config["num_hidden_layers"]):
+        block = f"model.layers.{layer}.mlp."
+        weights[block + "gate.weight"] = random.matrix(8, 64, gain=3.0)
+        shapes = {"gate_proj": (32, 64), "up_proj": (32, 64), "down_proj": (64, 32)}
+        for name, shape in shapes.items():
+            each = [random.matrix(*shape, gain=1.5) for _ in range(8)]
+            weights |= {f"{block}experts.{e}.{name}.weight": tensor for e, tensor in enumerate(each)}
+            stacked[f"blk.{layer}.ffn_{name[:-5]}_exps.weight"] = np.stack(each)
+    plain = {name: tensor for name, tensor in weights.items() if ".experts." not in name}
+    keys = gguf_keys("qwen3moe", config, expert_count=8, expert_used_count=2, expert_feed_forward_length=32)
+    return Model("qwen3-moe", config, weights, forward, keys, to_gguf(plain, {"mlp.gate": "ffn_gate_inp"}) | stacked)
+
+
+def models():
+    return [dense(), moe()]

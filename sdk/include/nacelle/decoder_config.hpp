@@ -1,0 +1,319 @@
+// Reads a Decoder from what both file formats write alike: GGUF's keys "<family>.*", and config.json as Llama's kin
+// have it. Getters throw Failure with the key's name.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <nacelle/architecture.hpp>
+#include <nacelle/decoder_model.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nacelle::sdk {
+
+// ---- Rope ----------------------------------------------------------------------------------------------------------
+
+// LongRoPE's magnitude where the file does not say: section 3.3 of arXiv 2402.13753, over the stretch of the context.
+inline double longrope_magnitude(double context, double original) {
+  return context > original ? std::sqrt(1 + std::log(context / original) / std::log(original)) : 1;
+}
+
+// GGUF keys "<prefix>.rope.*". llama3 and longrope scaling are not among them: they come as tensors of factors.
+inline nacelle_rope_attributes read_gguf_rope(const Config& config, const std::string& prefix, std::uint32_t style,
+                                              std::uint32_t head_width, std::uint32_t context) {
+  const auto key = [&](const char* name) { return prefix + ".rope." + name; };
+  auto rope = rope_attributes(style, head_width, config.optional_number(key("freq_base")).value_or(10000));
+  rope.rotary_width = config.optional_size(key("dimension_count")).value_or(head_width);
+  const std::string type_key = key("scaling.type");
+  const auto old_factor = config.optional_number(key("scale_linear"));
+  const bool has_lists = config.has_tensor("rope_factors_long.weight");
+  const char* implied = has_lists ? "longrope" : old_factor ? "linear" : "none";
+  const std::string type = config.optional_string(type_key).value_or(implied);
+  if (type == "none") return rope;
+  const auto original = config.optional_size(key("scaling.original_context_length"));
+  const auto magnitude = config.optional_number(key("scaling.attn_factor"));
+  rope.factor = static_cast<float>(config.optional_number(key("scaling.factor")).value_or(old_factor.value_or(1)));
+  if (type == "linear") {
+    rope.scaling = NACELLE_ROPE_SCALE_LINEAR;
+  } else if (type == "yarn") {
+    rope.scaling = NACELLE_ROPE_SCALE_YARN;
+    rope.original_context = original.value_or(context);
+    rope.beta_fast = static_cast<float>(config.optional_number(key("scaling.yarn_beta_fast")).value_or(32));
+    rope.beta_slow = static_cast<float>(config.optional_number(key("scaling.yarn_beta_slow")).value_or(1));
+    const double own = rope.factor > 1 ? 0.1 * std::log(rope.factor) + 1 : 1;
+    rope.attention_factor = static_cast<float>(own * magnitude.value_or(1));
+  } else if (type == "longrope" && has_lists) {
+    rope.scaling = NACELLE_ROPE_SCALE_LONGROPE;
+    rope.original_context = original.value_or(context);
+    rope.attention_factor = static_cast<float>(magnitude.value_or(longrope_magnitude(context, rope.original_context)));
+  } else {
+    config.fail_key(type_key, "is '" + type + "', which this plugin does not know (none, linear, yarn" +
+                                  (type == "longrope" ? "; longrope needs the tensor rope_factors_long.weight)" : ")"));
+  }
+  return rope;
+}
+
+// config.json: rope_theta and rope_scaling, or rope_parameters, which replaces both from transformers 5 on.
+class HuggingFaceRope {
+ public:
+  HuggingFaceRope(const Config& config, Decoder& model) : config_(config), model_(model) {
+    const bool merged = config.optional_string("rope_parameters.rope_type").has_value();
+    block_ = merged ? "rope_parameters." : "rope_scaling.";
+    const auto number = [&](const char* name) {  // where either generation puts it
+      const auto inside = merged ? config.optional_number(key(name)) : std::nullopt;
+      return inside ? inside : config.optional_number(name);
+    };
+    auto& rope = model.rope =
+        rope_attributes(NACELLE_ROPE_HALF, model.head_width, number("rope_theta").value_or(10000));
+    const double part = number("partial_rotary_factor").value_or(1);
+    if (part <= 0 || part > 1) config.fail_key("partial_rotary_factor", "is not above 0 and at most 1");
+    rope.rotary_width = static_cast<std::uint32_t>(model.head_width * part);
+  }
+
+  void read() {
+    std::string type_key = key("rope_type");
+    auto type = config_.optional_string(type_key);
+    if (!type) type = config_.optional_string(type_key = key("type"));
+    if (!type || *type == "default") return;
+    struct Kind {
+      const char* name;
+      void (HuggingFaceRope::*read)();
+    };
+    constexpr Kind kKinds[] = {{"linear", &HuggingFaceRope::linear},
+                               {"llama3", &HuggingFaceRope::llama3},
+                               {"yarn", &HuggingFaceRope::yarn},
+                               {"longrope", &HuggingFaceRope::longrope}};
+    for (const Kind& kind : kKinds)
+      if (*type == kind.name) return (this->*kind.read)();
+    config_.fail_key(type_key,
+                     "is '" + *type + "', which this plugin does not know (default, linear, llama3, yarn, longrope)");
+  }
+
+ private:
+  std::string key(const char* name) const { return block_ + name; }
+  float number(const char* name) const { return static_cast<float>(config_.number(key(name))); }
+  float number(const char* name, double otherwise) const {
+    return static_cast<float>(config_.optional_number(key(name)).value_or(otherwise));
+  }
+
+  void linear() {
+    model_.rope.scaling = NACELLE_ROPE_SCALE_LINEAR;
+    model_.rope.factor = number("factor");
+  }
+
+  void llama3() {
+    auto& rope = model_.rope;
+    rope.scaling = NACELLE_ROPE_SCALE_LLAMA3;
+    rope.factor = number("factor");
+    rope.low_frequency_factor = number("low_freq_factor");
+    rope.high_frequency_factor = number("high_freq_factor");
+    rope.original_context = config_.size(key("original_max_position_embeddings"));
+  }
+
+  void yarn() {
+    auto& rope = model_.rope;
+    rope.scaling = NACELLE_ROPE_SCALE_YARN;
+    rope.factor = number("factor");
+    rope.original_context =
+        config_.optional_size(key("original_max_position_embeddings")).value_or(model_.context_length);
+    rope.beta_fast = number("beta_fast", 32);
+    rope.beta_slow = number("beta_slow", 1);
+    rope.attention_factor = number("attention_factor", 0);
+    for (const char* name : {"mscale", "mscale_all_dim"})
+      if (config_.optional_number(key(name))) config_.fail_key(key(name), "is not known to this plugin");
+    if (!config_.optional_bool(key("truncate")).value_or(true)) yarn_by_list();
+  }
+
+  // YaRN whose borders are not rounded to whole pairs (gpt-oss): as a list of what each frequency is divided by.
+  void yarn_by_list() {
+    auto& rope = model_.rope;
+    const auto border = [&](double turns) {
+      return rope.rotary_width * std::log(rope.original_context / (turns * 2 * M_PI)) / (2 * std::log(rope.base));
+    };
+    const double low = std::max(border(rope.beta_fast), 0.0);
+    const double high = std::min(border(rope.beta_slow), rope.rotary_width - 1.0);
+    for (std::uint32_t pair = 0; pair < rope.rotary_width / 2; ++pair) {
+      const double stretch = std::clamp((pair - low) / std::max(high - low, 0.001), 0.0, 1.0);
+      model_.short_factors.push_back(static_cast<float>(1 / (stretch / rope.factor + 1 - stretch)));
+    }
+    if (rope.attention_factor == 0)
+      rope.attention_factor = static_cast<float>(rope.factor > 1 ? 0.1 * std::log(rope.factor) + 1 : 1);
+    rope.scaling = NACELLE_ROPE_SCALE_NONE;
+    rope.factor = 1;
+  }
+
+  void longrope() {
+    auto& rope = model_.rope;
+    rope.scaling = NACELLE_ROPE_SCALE_LONGROPE;
+    auto original = config_.optional_size("original_max_position_embeddings");
+    if (!original) original = config_.optional_size(key("original_max_position_embeddings"));
+    rope.original_context = original.value_or(model_.context_length);
+    rope.attention_factor =
+        number("attention_factor", longrope_magnitude(model_.context_length, rope.original_context));
+    model_.short_factors = list("short_factor");
+    model_.long_factors = list("long_factor");
+  }
+
+  std::vector<float> list(const char* name) const {
+    const std::size_t pairs = model_.rope.rotary_width / 2;
+    const auto numbers = config_.optional_numbers(key(name), pairs);
+    if (!numbers || numbers->size() != pairs)
+      config_.fail_key(key(name), (numbers ? "has " + std::to_string(numbers->size()) : std::string("has no")) +
+                                      " numbers, expected " + std::to_string(pairs));
+    return {numbers->begin(), numbers->end()};
+  }
+
+  const Config& config_;
+  Decoder& model_;
+  std::string block_;
+};
+
+// ---- Sizes ---------------------------------------------------------------------------------------------------------
+
+// Heads, and columns of a head: their product stays below 2^31.
+inline constexpr std::int64_t kMaxHeads = 32768;
+
+// A window that no position can leave is none at all.
+inline void set_window(Decoder& model, std::uint32_t first_layer, std::uint32_t window) {
+  if (window >= model.context_length) return;
+  for (std::uint32_t layer = first_layer; layer < model.layer_count; ++layer) model.windows[layer] = window;
+}
+
+// `window` on every layer but each `period`-th (0 based: period - 1, 2 * period - 1, ...), which sees everything.
+inline void set_window_pattern(Decoder& model, std::uint32_t window, std::uint32_t period) {
+  set_window(model, 0, window);
+  for (std::uint32_t layer = period - 1; period && layer < model.layer_count; layer += period) model.windows[layer] = 0;
+}
+
+// config.json's layer_types, which transformers 4.51 and later write: "sliding_attention" or "full_attention". False
+// where there are none.
+inline bool read_layer_types(const Config& config, Decoder& model, std::uint32_t window) {
+  if (!config.optional_item("layer_types", 0)) return false;
+  for (std::uint32_t layer = 0; layer < model.layer_count; ++layer) {
+    const std::string kind = config.optional_item("layer_types", layer).value_or("");
+    if (kind == "sliding_attention" && window < model.context_length)
+      model.windows[layer] = window;
+    else if (kind != "sliding_attention" && kind != "full_attention")
+      config.fail_key("layer_types", "has '" + kind + "' for layer " + std::to_string(layer));
+  }
+  return true;
+}
+
+// Qwen's windows: where use_sliding_window says so, on the layers that layer_types names, else from max_window_layers
+// on.
+inline void read_upper_windows(const Config& config, Decoder& model) {
+  if (!config.optional_bool("use_sliding_window").value_or(false)) return;
+  const std::uint32_t window = config.optional_size("sliding_window").value_or(4096);
+  if (!read_layer_types(config, model, window))
+    set_window(model, config.optional_size("max_window_layers", 0).value_or(28), window);
+}
+
+// What follows from the rest; throws where the sizes do not fit each other.
+inline void check_sizes(const Config& config, const Decoder& model, std::string_view heads_key,
+                        std::string_view kv_heads_key) {
+  if (model.head_width == 0) config.fail_key(heads_key, "is larger than the model's width");
+  if (model.head_count % model.kv_head_count)
+    config.fail_key(kv_heads_key, "is " + std::to_string(model.kv_head_count) + ", which does not divide " +
+                                      std::to_string(model.head_count) + " heads");
+}
+
+// GGUF keys "<prefix>.*"; the vocabulary is the embedding's, the head is tied where there is no output.weight.
+// `rope_style` 0: the family has no rope.
+inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix, std::uint32_t rope_style,
+                                 NormKind norm = NormKind::kRms) {
+  const auto key = [&](const char* name) { return prefix + "." + name; };
+  Decoder model;
+  model.layer_count = config.size(key("block_count"), 1, 4096);
+  model.width = config.size(key("embedding_length"));
+  model.context_length = config.size(key("context_length"));
+  model.experts.count = config.optional_size(key("expert_count"), 0, 4096).value_or(0);
+  if (model.experts.count) model.experts.used = config.size(key("expert_used_count"), 1, model.experts.count);
+  model.feed_forward_width = config.size(key("feed_forward_length"));
+  model.experts.width = config.optional_size(key("expert_feed_forward_length")).value_or(model.feed_forward_width);
+  model.head_count = config.size(key("attention.head_count"), 1, kMaxHeads);
+  model.kv_head_count = config.optional_size(key("attention.head_count_kv"), 1, kMaxHeads).value_or(model.head_count);
+  model.head_width =
+      config.optional_size(key("attention.key_length"), 1, kMaxHeads).value_or(model.width / model.head_count);
+  model.value_width = config.optional_size(key("attention.value_length"), 1, kMaxHeads).value_or(model.head_width);
+  check_sizes(config, model, key("attention.head_count"), key("attention.head_count_kv"));
+  model.norm = norm;
+  model.epsilon =
+      config.number(key(norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"));
+  model.attention_scale = config.optional_number(key("attention.scale")).value_or(0);
+  model.uses_rope = rope_style != 0;
+  if (model.uses_rope) model.rope = read_gguf_rope(config, prefix, rope_style, model.head_width, model.context_length);
+  const auto embedding = config.tensor_shape("token_embd.weight");
+  if (embedding.size() != 2)
+    throw Failure(NACELLE_INVALID_ARGUMENT, "tensor 'token_embd.weight' is missing or no matrix");
+  model.vocabulary = static_cast<std::uint32_t>(std::min<std::int64_t>(embedding[0], 0x7fffffff));
+  model.tied = !config.has_tensor("output.weight");
+  model.windows.assign(model.layer_count, 0);
+  if (const auto window = config.optional_size(key("attention.sliding_window"), 0))
+    if (*window) set_window(model, 0, *window);
+  return model;
+}
+
+inline std::uint32_t read_huggingface_activation(const Config& config, const char* key = "hidden_act") {
+  constexpr std::pair<std::string_view, std::uint32_t> kNames[] = {
+      {"silu", NACELLE_ACT_SILU},          {"swish", NACELLE_ACT_SILU}, {"gelu", NACELLE_ACT_GELU_ERF},
+      {"gelu_new", NACELLE_ACT_GELU_TANH}, {"relu", NACELLE_ACT_RELU},  {"gelu_pytorch_tanh", NACELLE_ACT_GELU_TANH},
+      {"gelu_fast", NACELLE_ACT_GELU_TANH}};
+  const std::string name = config.optional_string(key).value_or("silu");
+  for (const auto& [text, activation] : kNames)
+    if (name == text) return activation;
+  config.fail_key(key, "is '" + name + "', which this plugin does not know");
+}
+
+// What config.json calls each size; older families have names of their own. Empty: the family has no such key.
+struct HuggingFaceKeys {
+  const char* layers = "num_hidden_layers";
+  const char* width = "hidden_size";
+  const char* context = "max_position_embeddings";
+  const char* feed_forward = "intermediate_size";
+  const char* heads = "num_attention_heads";
+  const char* kv_heads = "num_key_value_heads";
+  const char* epsilon = "rms_norm_eps";
+  const char* activation = "hidden_act";
+  bool tied = false;  // where tie_word_embeddings is absent
+};
+
+// config.json as LlamaConfig and its kin write it. Windows and biases differ from family to family and stay unset;
+// feed_forward_width is 0 where the key may be absent and is.
+inline Decoder read_huggingface_decoder(const Config& config, const HuggingFaceKeys& keys = {}) {
+  Decoder model;
+  model.layer_count = config.size(keys.layers, 1, 4096);
+  model.width = config.size(keys.width);
+  model.context_length = config.optional_size(keys.context).value_or(2048);
+  if (*keys.feed_forward) model.feed_forward_width = config.size(keys.feed_forward);
+  model.head_count = config.size(keys.heads, 1, kMaxHeads);
+  model.kv_head_count = config.optional_size(keys.kv_heads, 1, kMaxHeads).value_or(model.head_count);
+  model.head_width = config.optional_size("head_dim", 1, kMaxHeads).value_or(model.width / model.head_count);
+  model.value_width = model.head_width;
+  check_sizes(config, model, keys.heads, keys.kv_heads);
+  model.epsilon = config.optional_number(keys.epsilon).value_or(1e-6);
+  if (*keys.activation) model.activation = read_huggingface_activation(config, keys.activation);
+  HuggingFaceRope(config, model).read();
+  model.vocabulary = config.size("vocab_size", 1, 0x7fffffff);
+  model.tied = config.optional_bool("tie_word_embeddings").value_or(keys.tied);
+  model.windows.assign(model.layer_count, 0);
+  return model;
+}
+
+inline nacelle_model_description describe_decoder(const Decoder& model) {
+  auto description = make<nacelle_model_description>();
+  description.kind = NACELLE_MODEL_DECODER;
+  description.context_length = model.context_length;
+  description.layer_count = model.layer_count;
+  description.width = model.width;
+  description.head_count = model.head_count;
+  description.kv_head_count = model.kv_head_count;
+  description.head_width = model.head_width;
+  description.feed_forward_width = model.experts.count ? model.experts.width : model.feed_forward_width;
+  description.vocabulary = model.vocabulary;
+  for (const std::uint32_t window : model.windows)
+    if (window && (!description.window || window < description.window)) description.window = window;
+  return description;
+}
+
+}  // namespace nacelle::sdk

@@ -1,0 +1,287 @@
+// Records the graph of a Decoder: the methods of DecoderGraph are the parts of a block, in the order in which they run.
+// The weights of the graph bear the GGUF names whatever the file.
+#pragma once
+
+#include <nacelle/architecture.hpp>
+#include <nacelle/decoder_model.hpp>
+#include <string>
+#include <vector>
+
+namespace nacelle::sdk {
+
+class DecoderGraph {
+ public:
+  DecoderGraph(Builder& builder, const Decoder& model) : b_(builder), model_(model), names_(model.tensors) {
+    for (const std::uint32_t window : model.windows) ++group_of(window).layer_count;
+    for (Group& group : groups_)
+      group.index = b_.paged_cache(group.layer_count, model.kv_head_count * model.head_width,
+                                   model.kv_head_count * model.value_width, group.window);
+    positions_ = b_.positions();
+    if (model.uses_rope) rope_factors();
+  }
+
+  // Everything, for families that add nothing of their own.
+  void build() {
+    Value x = embedding();
+    for (std::uint32_t layer = 0; layer < model_.layer_count; ++layer)
+      x = b_.layer(layer, {x}, [&] {
+        layer_ = layer;
+        return block(x);
+      });
+    logits(x);
+  }
+
+ private:
+  struct Group {
+    std::uint32_t window, index, layer_count, used;
+  };
+  // Rows [begin, end) of a fused matrix; where heads are grouped, heads [first, last) of each group.
+  struct Part {
+    std::int64_t begin, end;
+    std::int64_t first = 0, last = 0;
+  };
+
+  Group& group_of(std::uint32_t window) {
+    for (Group& group : groups_)
+      if (group.window == window) return group;
+    return groups_.emplace_back(Group{window, 0, 0, 0});
+  }
+
+  // ---- Around the blocks ----
+
+  Value embedding() {
+    Source table = outside(names_.embedding, ".weight");
+    // A tied head may be stored under either name, or both.
+    if (model_.tied)
+      table.huggingface = first_of({table.huggingface, std::string(names_.head.huggingface) + ".weight"});
+    table_ = b_.weight("token_embd.weight", {model_.vocabulary, model_.width}, table);
+    const Value x = b_.embedding(b_.tokens(), table_, static_cast<float>(model_.embedding_scale));
+    if (!names_.positions) return x;
+    const Value places =
+        b_.weight("position_embd.weight", {model_.context_length, model_.width}, outside(names_.positions, ".weight"));
+    return b_.add(x, b_.embedding(positions_, places));
+  }
+
+  void logits(Value x) {
+    x = b_.gather(x, b_.output_rows());
+    const Value weight = b_.weight("output_norm.weight", {model_.width}, outside(names_.output_norm, ".weight"));
+    Value bias;
+    if (model_.norm_bias == Bias::kAlways)
+      bias = b_.weight("output_norm.bias", {model_.width}, outside(names_.output_norm, ".bias"));
+    if (model_.norm_bias == Bias::kOptional)
+      bias = b_.optional_weight("output_norm.bias", {model_.width}, outside(names_.output_norm, ".bias"));
+    x = normed(x, weight, bias, 0);
+    Value head = table_;
+    if (!model_.tied)
+      head = b_.weight("output.weight", {model_.vocabulary, model_.width},
+                       {"output.weight", std::string(names_.head.huggingface) + ".weight"});
+    x = b_.matmul(x, head);
+    if (model_.logit_scale != 1 || model_.logit_soft_cap != 0)
+      x = b_.scale(x, static_cast<float>(model_.logit_scale), 0, static_cast<float>(model_.logit_soft_cap));
+    b_.mark_logits(x);
+  }
+
+  // Llama 3's GGUF files keep its scaling as one list of factors, Phi-3's keep LongRoPE's two.
+  void rope_factors() {
+    const auto listed = [&](const char* name, const std::vector<float>& values) {
+      return b_.optional_weight(name, {model_.rope.rotary_width / 2},
+                                {name, values.empty() ? Expr(name) : constants(values)});
+    };
+    const bool two = model_.rope.scaling == NACELLE_ROPE_SCALE_LONGROPE;
+    short_factors_ = listed(two ? "rope_factors_short.weight" : "rope_freqs.weight", model_.short_factors);
+    if (two) long_factors_ = listed("rope_factors_long.weight", model_.long_factors);
+  }
+
+  // ---- A block ----
+
+  Value block(Value x) {
+    const Value before = norm(x, names_.attention_norm);
+    Value y = scaled(norm(attention(before), names_.attention_post_norm));
+    if (model_.residual == Residual::kParallel) {
+      const Value own = names_.feed_forward_norm ? norm(x, names_.feed_forward_norm) : before;
+      return b_.add(b_.add(x, y), scaled(feed_forward(own)));
+    }
+    x = b_.add(x, y);
+    y = feed_forward(norm(x, names_.feed_forward_norm));
+    return b_.add(x, scaled(norm(y, names_.feed_forward_post_norm)));
+  }
+
+  Value scaled(Value x) {
+    return model_.residual_scale == 1 ? x : b_.scale(x, static_cast<float>(model_.residual_scale));
+  }
+
+  // x itself where the model has no such norm.
+  Value norm(Value x, const Names& names) { return names ? norm(x, names, model_.width, 0) : x; }
+
+  Value norm(Value x, const Names& names, std::int64_t width, std::uint32_t group) {
+    const Value weight = block_weight(names, ".weight", {width}, inside(names, ".weight"));
+    return normed(x, weight, bias_of(names, model_.norm_bias, {width}), group);
+  }
+
+  Value normed(Value x, Value weight, Value bias, std::uint32_t group) {
+    const auto attributes = norm_attributes(model_.epsilon, model_.norm_offset, group);
+    return model_.norm == NormKind::kRms ? b_.rms_norm(x, weight, attributes)
+                                         : b_.layer_norm(x, weight, bias, attributes);
+  }
+
+  Value attention(Value x) {
+    const std::uint32_t heads = model_.head_count, kv_heads = model_.kv_head_count;
+    const std::int64_t queries = heads * model_.head_width, keys = kv_heads * model_.head_width;
+    const std::int64_t after_keys = queries + keys, all = after_keys + kv_heads * model_.value_width;
+    const std::int64_t share = heads / kv_heads;
+    Value q = fused(x, names_.q, names_.qkv, {0, queries, 0, share}, model_.qkv_bias);
+    Value k = fused(x, names_.k, names_.qkv, {queries, after_keys, share, share + 1}, model_.qkv_bias);
+    const Value v = fused(x, names_.v, names_.qkv, {after_keys, all, share + 1, share + 2}, model_.qkv_bias);
+    if (model_.head_norm != HeadNorm::kNone) {
+      const bool whole = model_.head_norm == HeadNorm::kWhole;
+      q = norm(q, names_.q_norm, whole ? queries : model_.head_width, whole ? 0 : model_.head_width);
+      k = norm(k, names_.k_norm, whole ? keys : model_.head_width, whole ? 0 : model_.head_width);
+    }
+    const nacelle_rope_attributes& rope = model_.layer_ropes.empty() ? model_.rope : model_.layer_ropes[layer_];
+    if (model_.uses_rope && rope.rotary_width) {
+      // Factors belong to the scaling of `rope`; a layer with another scaling has none.
+      const bool same = rope.scaling == model_.rope.scaling && rope.base == model_.rope.base;
+      const Value first = same ? short_factors_ : Value{}, second = same ? long_factors_ : Value{};
+      q = b_.rope(q, positions_, rope, first, second);
+      k = b_.rope(k, positions_, rope, first, second);
+    }
+    Value sinks;
+    if (names_.sinks)
+      sinks = block_weight(names_.sinks, ".weight", {heads},
+                           {gguf_in_block(names_.sinks, ".weight"), block_prefix() + names_.sinks.huggingface});
+    const Value y = b_.attention(q, k, v, attention_of_layer(), sinks);
+    return linear(y, names_.attention_output, model_.width, heads * model_.value_width, model_.output_bias);
+  }
+
+  nacelle_attention_attributes attention_of_layer() {
+    Group& group = group_of(model_.windows[layer_]);
+    auto attributes = attention_attributes(model_.head_count, model_.kv_head_count, model_.head_width);
+    attributes.value_width = model_.value_width;
+    attributes.window = group.window;
+    attributes.cache_group = group.index;
+    attributes.cache_layer = group.used++;
+    attributes.soft_cap = static_cast<float>(model_.attention_soft_cap);
+    attributes.alibi_bias = static_cast<float>(model_.alibi_bias);
+    if (model_.attention_scale > 0) attributes.scale = static_cast<float>(model_.attention_scale);
+    return attributes;
+  }
+
+  nacelle_activation_attributes gate_attributes() const {
+    auto attributes = activation_attributes(model_.activation);
+    attributes.clamp = model_.gate_clamp;
+    attributes.alpha = model_.gate_alpha;
+    attributes.up_offset = model_.up_offset;
+    return attributes;
+  }
+
+  Value feed_forward(Value x) {
+    if (model_.experts.count) return experts(x);
+    const std::int64_t width = model_.feed_forward_width;
+    const Bias bias = model_.feed_forward_bias;
+    Value y = fused(x, names_.up, names_.gate_up, {width, 2 * width}, bias);
+    y = model_.gated ? b_.gated(fused(x, names_.gate, names_.gate_up, {0, width}, bias), y, gate_attributes())
+                     : b_.unary(y, model_.activation);
+    return linear(y, names_.down, model_.width, width, bias);
+  }
+
+  // ---- Experts ----
+
+  Value experts(Value x) {
+    const Experts& of = model_.experts;
+    auto moe = make<nacelle_moe_attributes>();
+    moe.expert_count = of.count;
+    moe.used_count = of.used;
+    moe.routing = of.routing;
+    moe.renormalise = of.renormalise;
+    moe.scale = 1;
+    const auto route = b_.moe_route(linear(x, of.router, of.count, model_.width, of.router_bias), {}, moe);
+    const auto each = [&](Value input, const Names& names, std::int64_t outputs, std::int64_t inputs) {
+      const Value w = block_weight(names, ".weight", {of.count, outputs, inputs}, expert_source(names, false));
+      Value bias;
+      if (of.bias != Bias::kNever)
+        bias =
+            block_weight(names, ".bias", {of.count, outputs}, expert_source(names, true), of.bias == Bias::kOptional);
+      return b_.moe_matmul(input, w, route.experts, bias, moe);
+    };
+    const Value gate = each(x, of.gate, of.width, model_.width), up = each(x, of.up, of.width, model_.width);
+    const Value y = b_.gated(gate, up, gate_attributes());
+    moe.x_per_expert = 1;
+    return b_.moe_combine(each(y, of.down, model_.width, of.width), route.weights, moe);
+  }
+
+  Source expert_source(const Names& names, bool is_bias) const {
+    const Experts& of = model_.experts;
+    const std::string suffix = is_bias ? ".bias" : ".weight", stacked(names.gguf);
+    const std::string single = "blk.{layer}." + stacked.substr(0, stacked.rfind("_exps")) + ".{expert}" + suffix;
+    const Expr gguf = first_of({gguf_in_block(names, suffix), stack(single, of.count)});
+    if (of.huggingface_source) return {gguf, of.huggingface_source(names, is_bias)};
+    return {gguf, stack(block_prefix() + of.huggingface + names.huggingface + suffix, of.count)};
+  }
+
+  // ---- Weights ----
+
+  // A product with its own matrix, or with rows of the fused one.
+  Value fused(Value x, const Names& own, const Names& all, const Part& part, Bias bias) {
+    const std::int64_t rows = part.end - part.begin;
+    if (!all) return linear(x, own, rows, model_.width, bias);
+    const Value w = block_weight(own, ".weight", {rows, model_.width}, part_of(own, all, ".weight", part));
+    Value b;
+    if (bias != Bias::kNever)
+      b = block_weight(own, ".bias", {rows}, part_of(own, all, ".bias", part), bias == Bias::kOptional);
+    return b_.matmul(x, w, b);
+  }
+
+  Source part_of(const Names& own, const Names& all, const std::string& suffix, const Part& part) const {
+    const bool is_matrix = suffix == ".weight";
+    const Source whole = is_matrix ? matrix(all) : inside(all, suffix);
+    const Expr gguf = first_of({slice(whole.gguf, 0, part.begin, part.end), gguf_in_block(own, suffix)});
+    if (names_.layout != Layout::kGroupHeads) return {gguf, slice(whole.huggingface, 0, part.begin, part.end)};
+    const std::int64_t groups = model_.kv_head_count, width = model_.head_width, rows = part.end - part.begin;
+    const std::int64_t heads = model_.head_count / groups + 2;
+    const auto heads_of = [&](Expr shaped) { return slice(std::move(shaped), 1, part.first, part.last); };
+    if (!is_matrix) return {gguf, reshape(heads_of(reshape(whole.huggingface, {groups, heads, width})), {rows})};
+    return {gguf,
+            reshape(heads_of(reshape(whole.huggingface, {groups, heads, width, model_.width})), {rows, model_.width})};
+  }
+
+  Value linear(Value x, const Names& names, std::int64_t outputs, std::int64_t inputs, Bias bias) {
+    return b_.matmul(x, block_weight(names, ".weight", {outputs, inputs}, matrix(names)),
+                     bias_of(names, bias, {outputs}));
+  }
+
+  Value bias_of(const Names& names, Bias bias, std::initializer_list<std::int64_t> shape) {
+    if (bias == Bias::kNever) return {};
+    return block_weight(names, ".bias", shape, inside(names, ".bias"), bias == Bias::kOptional);
+  }
+
+  Value block_weight(const Names& names, const char* suffix, std::initializer_list<std::int64_t> shape,
+                     const Source& source, bool optional = false) {
+    const std::string name = "blk." + std::to_string(layer_) + "." + names.gguf + suffix;
+    return optional ? b_.optional_weight(name, shape, source) : b_.weight(name, shape, source);
+  }
+
+  Source matrix(const Names& names) const {
+    Source source = inside(names, ".weight");
+    if (names_.layout == Layout::kTransposed) source.huggingface = transpose(source.huggingface);
+    return source;
+  }
+  Source inside(const Names& names, const std::string& suffix) const {
+    return {gguf_in_block(names, suffix), block_prefix() + names.huggingface + suffix};
+  }
+  Source outside(const Names& names, const char* suffix) const {
+    return {std::string(names.gguf) + suffix, names_.prefix + names.huggingface + suffix};
+  }
+  static std::string gguf_in_block(const Names& names, const std::string& suffix) {
+    return std::string("blk.{layer}.") + names.gguf + suffix;
+  }
+  std::string block_prefix() const { return names_.prefix + names_.blocks + ".{layer}."; }
+
+  Builder& b_;
+  const Decoder& model_;
+  const Tensors& names_;
+  std::vector<Group> groups_;
+  Value positions_, short_factors_, long_factors_, table_;
+  std::uint32_t layer_ = 0;
+};
+
+}  // namespace nacelle::sdk

@@ -1,0 +1,159 @@
+// Every family's small random models, written by make_models.py, from both file formats and on both backends: logits as
+// its NumPy forward pass gives them, and the models that must be refused, by the very line.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "core/plugin_host/model_config.hpp"
+#include "tests/golden/last_logits.hpp"
+#include "tests/unit/architectures/plugin.hpp"
+
+using namespace nacelle;
+using namespace nacelle::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string read_file(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+std::vector<fs::path> folders_of(const fs::path& folder) {
+  std::vector<fs::path> found;
+  if (fs::exists(folder))
+    for (const auto& entry : fs::directory_iterator(folder)) found.push_back(entry.path());
+  std::ranges::sort(found);
+  return found;
+}
+
+LoadOptions options_for(const fs::path& path, const std::string& device) {
+  LoadOptions options;
+  options.path = path;
+  options.device = device;
+  options.need_tokenizer = false;
+  options.max_sequences = 4;
+  options.max_batch_tokens = 64;
+  options.key_type = options.value_type = NACELLE_TYPE_F32;
+  return options;
+}
+
+// The largest difference, relative to the largest logit.
+double difference(const std::vector<float>& got, const std::vector<double>& expected) {
+  REQUIRE(got.size() == expected.size());
+  double worst = 0, largest = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    worst = std::max(worst, std::abs(got[i] - expected[i]));
+    largest = std::max(largest, std::abs(expected[i]));
+  }
+  return std::isfinite(worst) ? worst / largest : INFINITY;
+}
+
+}  // namespace
+
+TEST_CASE("every family gives the logits of its NumPy forward pass, from both file formats") {
+  const auto families = folders_of(NACELLE_FAMILIES);
+  REQUIRE_FALSE(families.empty());
+  const auto host = make_host();
+  for (const fs::path& family : families) {
+    const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+    const auto prompts = golden["prompts"].get<std::vector<std::vector<TokenId>>>();
+    const auto expected = golden["logits"].get<std::vector<std::vector<double>>>();
+    for (const char* file : {"model.gguf", "hf"}) {
+      if (!fs::exists(family / file)) continue;
+      for (const std::string device : {"reference", "cpu"}) {
+        INFO(family.filename().string() << " from " << file << " on " << device);
+        try {
+          LoadOptions options = options_for(family / file, device);
+          options.context = golden["context"];
+          const auto model = Model::load(*host, options);
+          double worst = 0;
+          const auto logits = last_logits(*model, prompts, 16);
+          for (std::size_t i = 0; i < prompts.size(); ++i) worst = std::max(worst, difference(logits[i], expected[i]));
+          CHECK(worst <= golden["tolerance"].value(device, 1e-4));
+          if (std::getenv("NACELLE_FAMILIES_REPORT"))
+            std::printf("%-12s %-10s %-9s %.1e\n", family.filename().c_str(), file, device.c_str(), worst);
+        } catch (const Error& failure) {
+          FAIL_CHECK(failure.what());
+        }
+      }
+    }
+  }
+}
+
+// llama.cpp's arithmetic is not as exact as F32 weights allow: it looks GELU up in a table of F16, for one.
+TEST_CASE("llama.cpp gives the same logits and the same greedy ids for the same files", "[.llama_cpp]") {
+  const auto host = make_host();
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES)) {
+    if (!fs::exists(family / "llama_cpp.json")) continue;
+    const auto theirs = nlohmann::json::parse(read_file(family / "llama_cpp.json"));
+    const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+    const auto tokens = theirs["tokens"].get<std::vector<TokenId>>();
+    const auto expected = theirs["logits"].get<std::vector<std::vector<double>>>();
+    std::vector<std::vector<TokenId>> prefixes;
+    for (std::size_t i = 1; i <= tokens.size(); ++i) prefixes.emplace_back(tokens.begin(), tokens.begin() + i);
+    LoadOptions options = options_for(family / "model.gguf", "reference");
+    options.context = golden["context"];
+    options.max_sequences = 64;
+    options.max_batch_tokens = 128;
+    options.cache_tokens = 8192;
+    const auto model = Model::load(*host, options);
+    const auto logits = last_logits(*model, prefixes, 128);
+    double worst = 0;
+    for (std::size_t i = 0; i < prefixes.size(); ++i) worst = std::max(worst, difference(logits[i], expected[i]));
+    const auto ids = theirs["greedy"]["ids"].get<std::vector<TokenId>>();
+    const std::set<TokenId> distinct(ids.begin(), ids.end());
+    const double lead = theirs["greedy"]["lead"];
+    INFO(family.filename().string());
+    CHECK(worst <= golden["llama_cpp_tolerance"].get<double>());
+    const bool decides = distinct.size() >= 20 && lead > 1e-2;
+    if (decides) {
+      Engine engine(model);
+      GenerationRequest request = greedy({tokens.begin(), tokens.begin() + 9}, static_cast<std::uint32_t>(ids.size()));
+      request.ignore_eos = true;
+      CHECK(generate(engine, request).ids == ids);
+    }
+    std::printf("%-20s logits %.1e, %s%zu distinct greedy ids, lead %.1e\n", family.filename().c_str(), worst,
+                decides ? "equal " : "not compared: ", distinct.size(), lead);
+  }
+}
+
+// build() checks that nacelle-conformance requires of every backend what the graphs hold.
+TEST_CASE("every family's operations are required of every backend") {
+  const auto host = make_host();
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES))
+    for (const char* file : {"model.gguf", "hf"}) {
+      if (!fs::exists(family / file)) continue;
+      INFO(family.filename().string() << " from " << file);
+      const auto files = ModelFiles::open(family / file);
+      const ModelConfigAdapter config(*files);
+      int matches = 0;
+      for (const PluginRecord& plugin : host->plugins()) {
+        if (!plugin.architecture || plugin.architecture->match(config.table()) != NACELLE_OK) continue;
+        ++matches;
+        CHECK(build(*plugin.architecture, *config.table()).error == "");
+      }
+      CHECK(matches == 1);
+    }
+}
+
+TEST_CASE("what a family does not know is refused in one line") {
+  const auto host = make_host();
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES))
+    for (const fs::path& bad : folders_of(family / "refused")) {
+      const fs::path path = fs::exists(bad / "hf") ? bad / "hf" : bad / "model.gguf";
+      std::string error = "loaded";
+      try {
+        Model::load(*host, options_for(path, "reference"));
+      } catch (const Error& failure) {
+        error = failure.what();
+      }
+      INFO(path.string());
+      CHECK_THAT(error, Catch::Contains(": " + read_file(bad / "error.txt")));
+    }
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Writes every family's test models under a folder: NAME/model.gguf, NAME/hf/ and NAME/golden.json, the logits of its NumPy
+forward pass; NAME/refused/N/ has a model that must not load, and the line that says why.
+usage: make_models.py FOLDER [FAMILY ...]"""
+import importlib.util
+import json
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+
+import files
+import lab
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LENGTHS = (1, 9, 40)  # of the prompts; the longest leaves every window
+
+
+def families(only):
+    for path in sorted(ROOT.glob("plugins/*/*_test.py")):
+        if only and path.parent.name not in only:
+            continue
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield from module.models()
+
+
+def golden(model):
+    wide = {name: tensor.astype(np.float64) for name, tensor in model.weights.items()}
+    random = np.random.default_rng(7)
+    prompts = [random.integers(3, lab.VOCABULARY, size=n).tolist() for n in LENGTHS]
+    logits = [model.forward(model.config, wide, prompt)[-1] for prompt in prompts]
+    return {"context": model.context, "tolerance": model.tolerance, "prompts": prompts,
+            "logits": [[float(f"{x:.8g}") for x in row] for row in logits],
+            "llama_cpp": model.reads_like_llama_cpp, "llama_cpp_tolerance": model.llama_cpp_tolerance}
+
+
+def edited(original, edits):
+    kept = {key: value for key, value in original.items() if key not in edits}
+    return kept | {key: value for key, value in edits.items() if value is not None and key in original}
+
+
+def write(at, model, kind=("gguf", "hf"), edits={}):
+    tensors = model.stored or model.weights
+    settings = {key: value for key, value in edits.items() if not key.endswith((".weight", ".bias"))}
+    if "hf" in kind:
+        files.write_huggingface(at / "hf", {k: v for k, v in (model.config | settings).items() if v is not None},
+                                edited(tensors, edits))
+    if "gguf" in kind and model.gguf:
+        keys = model.gguf_keys | files.byte_vocabulary(lab.VOCABULARY)
+        files.write_gguf(at / "model.gguf", {k: v for k, v in (keys | settings).items() if v is not None},
+                         edited(model.gguf, edits))
+
+
+def main(folder, only):
+    shutil.rmtree(folder, ignore_errors=True)
+    for model in families(only):
+        at = folder / model.name
+        at.mkdir(parents=True)
+        write(at, model)
+        (at / "golden.json").write_text(json.dumps(golden(model)))
+        for number, (kind, edits, error) in enumerate(model.refused):
+            bad = at / "refused" / str(number)
+            bad.mkdir(parents=True)
+            write(bad, model, (kind,), edits)
+            (bad / "error.txt").write_text(error)
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]), sys.argv[2:])
