@@ -74,7 +74,7 @@ export async function runAnswer(turn, body, signal, changed) {
 
 // Tokens a second after the first; of an answer that came nearly at once, over the whole of its time.
 function pace(turn, count) {
-  const kShortest = 100;  // milliseconds: below, chance decides which pieces the browser reads together
+  const kShortest = 20;  // milliseconds: below, chance decides which pieces the browser reads together
   const after = turn.last - turn.first;
   const whole = turn.last - turn.started;
   if (count < 2) return null;

@@ -1,6 +1,6 @@
 // A small line chart: one or two series over time, drawn as SVG at the size it has on the page. The pointer or the arrow
 // keys read single moments; the latest values stand beside the title as text.
-import { el, svg } from './dom.js';
+import { announce, el, svg } from './dom.js';
 
 const kHeight = 150;
 const kMargin = { top: 8, right: 4, bottom: 20, left: 54 };
@@ -110,6 +110,6 @@ export class Chart {
     event.preventDefault();
     const index = this.at === null ? this.shown.length - 1 : this.shown.findIndex(({ time }) => time === this.at);
     this.#read(this.shown[Math.max(0, Math.min(this.shown.length - 1, index + step))].time);
-    this.svg.setAttribute('aria-label', this.reading.textContent);
+    announce(this.reading.textContent);
   }
 }

@@ -27,7 +27,7 @@ export async function showPlugins() {
     { title: 'Kind', cell: ({ kind }) => kind },
     { title: 'Version', cell: ({ version }) => version },
     { title: 'ABI', cell: ({ abi }) => abi },
-    { title: 'File', class: 'path', cell: ({ path, reason }) => [el('span', {}, path), reason ? el('p', { class: 'reason' }, reason) : null].filter(Boolean) },
+    { title: 'File', class: 'path', cell: ({ path, reason }) => [el('span', {}, path), reason ? el('p', { class: 'reason' }, reason.replace(`${path}: `, '')) : null].filter(Boolean) },
   ], plugins, 'No plugin folder holds a plugin.'));
 }
 

@@ -78,6 +78,9 @@ export class TurnView {
   #updateCalls(running) {
     const { turn } = this;
     const waits = !running && this.actions.waits(turn);
+    const shown = JSON.stringify([turn.calls.map(({ id, name, text }) => [id, name, text]), waits]);
+    if (shown === this.shownCalls) return;  // what is being typed there stays
+    this.shownCalls = shown;
     this.calls.replaceChildren(...turn.calls.map((call) => callCard(call, waits)));
     if (waits) this.calls.append(el('div', {}, el('button', { type: 'button', class: 'primary', onclick: () => this.actions.sendResults(turn) }, turn.calls.length > 1 ? 'Send the results' : 'Send the result')));
   }

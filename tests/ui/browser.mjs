@@ -25,7 +25,7 @@ export async function closeBrowser() { await browser?.close(); }
 // is one). Options: width, height, dark.
 export async function withPage(url, { width = 1200, height = 800, dark = false, expected = [] }, use) {
   browser ??= await require('playwright-core').chromium.launch({ executablePath, args: ['--no-sandbox'] });
-  const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light' });
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', reducedMotion: 'reduce' });
   const page = await context.newPage();
   page.setDefaultTimeout(30_000);
   const faults = [];

@@ -37,9 +37,9 @@ const served = async () => (await (await server.get('/v1/models')).json()).data.
 const row = (page, id, name) => page.locator(`#${id} tbody tr`, { has: page.getByRole('rowheader', { name, exact: true }) });
 
 test('charts follow the load', options, () => operate({}, async (page) => {
-  const shown = (title, index = 0) => page.locator('.chart', { has: page.getByRole('heading', { name: title }) }).locator('.now').nth(index);
-  const positive = async (title, index) => {
-    const element = await shown(title, index).elementHandle();
+  const chart = (title) => page.locator('.chart', { has: page.getByRole('heading', { name: title }) });
+  const positive = async (title, index = 0) => {
+    const element = await chart(title).locator('.now').nth(index).elementHandle();
     await page.waitForFunction((one) => Number.parseFloat(one.textContent) > 0, element);
   };
   // Long answers at once, and again, for as long as the charts need to see them.
@@ -59,13 +59,14 @@ test('charts follow the load', options, () => operate({}, async (page) => {
   await page.waitForFunction(() => document.querySelector('.line.series-0')?.getAttribute('d').includes('L'));
   // Pointer and arrow keys read a moment.
   await page.click('#pause');
-  const reading = page.locator('.chart', { has: plot }).locator('.reading');
+  const reading = chart('Tokens a second').locator('.reading');
   await plot.hover();
   assert.match(await reading.innerText(), /ago: answers .*, prompts/);
   await page.mouse.move(0, 0);
   await plot.focus();
   await page.keyboard.press('ArrowLeft');
   assert.match(await reading.innerText(), /ago: answers .*, prompts/);
+  await page.locator('#status', { hasText: /ago: answers/ }).waitFor();
   await page.selectOption('#chart-model', model);
   await page.selectOption('#span', '600');
   assert.ok(await page.getByText('10 min ago').first().isVisible());
@@ -116,9 +117,9 @@ test('kernels, devices, plugins and why one is refused', options, () => operate(
   assert.ok(await page.locator('.losers li').first().isVisible());
   assert.match(await page.locator('#kernels-note').innerText(), /nacelle tune|measured on this machine/);
   assert.match(await row(page, 'devices', 'cpu').innerText(), /available[\s\S]*\d+ GiB of \d+/);
-  const broken = row(page, 'plugins', 'libbroken.so');
-  assert.match(await broken.innerText(), /refused[\s\S]*libbroken\.so[\s\S]+/);
-  assert.ok((await broken.locator('.reason').innerText()).length > 10);
+  const broken = row(page, 'plugins', 'broken');
+  assert.match(await broken.innerText(), /refused[\s\S]*libbroken\.so/);
+  assert.match(await broken.locator('.reason').innerText(), /not an ELF file/);
   assert.match(await row(page, 'plugins', 'llama').innerText(), /loaded/);
 }));
 
