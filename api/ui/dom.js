@@ -70,7 +70,8 @@ export function copyButton(label, text) {
 export function table(caption, columns, rows, empty) {
   const head = el('tr', { role: 'row' }, columns.map((column) => el('th', { role: 'columnheader', scope: 'col', class: column.align }, column.title)));
   const body = rows.map((row) => el('tr', { role: 'row' }, columns.map((column, index) => {
-    const content = column.cell(row);
+    const made = column.cell(row);
+    const content = Array.isArray(made) ? el('div', {}, made) : made;
     const header = index === 0;
     return el(header ? 'th' : 'td', {
       role: header ? 'rowheader' : 'cell', scope: header ? 'row' : null, 'data-title': column.title, class: [column.align, column.class].filter(Boolean).join(' ') || null,

@@ -45,11 +45,13 @@ function ceiling({ share_of_ceiling: share, bound }) {
   return share ? el('span', { title: `of what ${bound ?? 'the machine'} allows` }, percent(Math.min(share, 1))) : '';
 }
 
+// Long names break where their parts end.
+const variant = ({ variant: name }) => el('code', {}, name.split(/(?<=_)/).flatMap((part) => [part, el('wbr')]));
+
 function losers(rows) {
   return el('details', { class: 'losers' }, el('summary', {}, `${rows.length} other${rows.length === 1 ? '' : 's'}`),
-    el('ul', {}, rows.map((kernel) => el('li', {}, el('code', {}, kernel.variant), ' ',
-      el('span', { class: kernel.state === 'unusable' ? 'tag bad' : 'tag' }, kernel.state), kernel.measured_seconds ? [' ', speed(kernel)] : null,
-      kernel.reason ? el('span', { class: 'note' }, ` ${kernel.reason}`) : null))));
+    el('ul', {}, rows.map((kernel) => el('li', {}, variant(kernel), kernel.measured_seconds ? [' ', speed(kernel)] : null,
+      el('p', { class: 'note' }, [kernel.state, kernel.reason].filter(Boolean).join(': '))))));
 }
 
 // Kernels of one operation, pattern and number of rows compete with each other.
@@ -76,7 +78,7 @@ export async function showKernels(model) {
     { title: 'Operation', cell: ({ winner }) => winner.op },
     { title: 'Shape', class: 'path', cell: ({ winner }) => winner.pattern },
     { title: 'Rows', cell: ({ winner }) => winner.rows },
-    { title: 'Kernel', cell: ({ winner }) => el('code', {}, winner.variant) },
+    { title: 'Kernel', cell: ({ winner }) => variant(winner) },
     { title: 'Chosen', cell: ({ winner }) => (winner.state === 'selected' ? kChosen[winner.chosen_by] ?? winner.chosen_by : winner.state) },
     { title: 'Speed', align: 'number', cell: ({ winner }) => speed(winner) },
     { title: 'Of the ceiling', align: 'number', cell: ({ winner }) => ceiling(winner) },

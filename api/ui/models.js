@@ -63,7 +63,8 @@ export class ModelsPanel {
   }
 
   #change({ name, state, error }) {
-    const text = state === 'failed' ? `${name || 'The built-in model'}: the last change failed. ${error}` : `${name || 'The built-in model'}: ${state} …`;
+    const who = error && name && error.startsWith(name) ? 'The last change failed: ' : `${name || 'The built-in model'}: `;
+    const text = state === 'failed' ? `${who}${error}` : `${who}${state} …`;
     return el('p', { class: state === 'failed' ? 'error' : 'busy', role: 'status' }, text);
   }
 
