@@ -3,6 +3,7 @@
 import { announce, el, svg } from './dom.js';
 
 const kHeight = 150;
+const kLongestStep = 10;  // seconds between two points that a line joins: the page may have been away
 const kMargin = { top: 8, right: 4, bottom: 20, left: 54 };
 
 // Ends of the axis: the smallest of 1, 2, 2.5, 5 times a power of ten that holds `value`.
@@ -71,9 +72,11 @@ export class Chart {
   // Each run without a gap is a path of its own; a lone point is a dot.
   #line(index, x, y) {
     const runs = [[]];
+    let before = -Infinity;
     for (const { time, values } of this.shown) {
-      if (values[index] === null) runs.push([]);
-      else runs.at(-1).push([x(time), y(values[index])]);
+      if (values[index] === null || time - before > kLongestStep) runs.push([]);
+      if (values[index] !== null) runs.at(-1).push([x(time), y(values[index])]);
+      before = time;
     }
     const shape = (run) => run.map(([px, py]) => `${px.toFixed(1)} ${py.toFixed(1)}`).join('L');
     return runs.filter((run) => run.length > 0).flatMap((run) => {

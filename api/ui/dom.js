@@ -37,6 +37,9 @@ export function option(value, text = value) {
 
 // Puts `values` into a select and keeps the choice where it still exists.
 export function setOptions(select, values) {
+  const key = JSON.stringify(values);
+  if (select.dataset.values === key) return;  // it may be open
+  select.dataset.values = key;
   const before = select.value;
   select.replaceChildren(...values.map((value) => (Array.isArray(value) ? option(...value) : option(value))));
   if ([...select.options].some((one) => one.value === before)) select.value = before;
@@ -58,7 +61,7 @@ export function copyButton(label, text) {
       button.textContent = 'Copied';
       announce('Copied');
     } catch {
-      button.textContent = 'Copying was refused';  // clipboards are for https and localhost
+      button.textContent = 'Cannot be copied';  // clipboards are for https and localhost
     }
     setTimeout(() => { button.textContent = label; }, 1500);
   });

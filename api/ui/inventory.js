@@ -73,7 +73,7 @@ export async function showKernels(model) {
   const list = contests(kernels);
   const measured = list.filter(({ winner }) => winner.measured_seconds).length;
   byId('kernels-note').textContent = list.length === 0 ? '' : measured === list.length ? 'All were measured on this machine.'
-    : `${measured} of ${list.length} were measured on this machine; the others are ranked by an estimate. “nacelle tune” measures them.`;
+    : `${measured} of ${list.length} were measured on this machine; the rest is ranked by an estimate. “nacelle tune” measures them.`;
   byId('kernels').replaceChildren(table('Kernels', [
     { title: 'Operation', cell: ({ winner }) => winner.op },
     { title: 'Shape', class: 'path', cell: ({ winner }) => winner.pattern },

@@ -31,18 +31,37 @@ const kCharts = [
     } },
 ];
 
+// The points of all charts for one model, or ('') all together. Of the looks only those that a window needs are kept.
+class Series {
+  constructor(model) {
+    Object.assign(this, { model, looks: [], points: kCharts.map(() => []) });
+  }
+
+  add(samples, time) {
+    const now = new Look(samples, this.model, time);
+    this.looks.push(now);
+    while (this.looks[0].time < time - kWindow - kPeriod / 2000) this.looks.shift();
+    const models = now.samples.filter(({ name }) => name === 'nacelle_model_info').length;
+    kCharts.forEach(({ values }, index) => {
+      const points = this.points[index];
+      points.push({ time, values: values(this.looks[0], now, models) });
+      if (points.length > kKept) points.shift();
+    });
+  }
+}
+
 export class LoadPanel {
-  // `onModels(names)` is told which models /metrics knows of, whenever that changes.
+  // `onModels()` is called whenever /metrics knows of other models, or places of them, than before.
   constructor(onModels) {
     this.onModels = onModels;
     this.charts = kCharts.map((options) => new Chart(options));
-    this.history = [];  // { time, samples }, the newest last
-    this.names = '';
+    this.series = new Map([['', new Series('')]]);
+    this.models = '';
     byId('charts').append(...this.charts.map(({ element }) => element));
     byId('chart-model').addEventListener('change', () => this.#draw());
     byId('span').addEventListener('change', () => this.#draw());
     byId('pause').addEventListener('click', () => this.#pause());
-    document.addEventListener('visibilitychange', () => { if (!document.hidden) this.#look(); });
+    document.addEventListener('visibilitychange', () => this.#look());
     this.paused = false;
     this.#look();
   }
@@ -50,7 +69,7 @@ export class LoadPanel {
   #pause() {
     this.paused = !this.paused;
     byId('pause').textContent = this.paused ? 'Go on' : 'Pause';
-    if (!this.paused) this.#look();
+    this.#look();
   }
 
   // One at a time: the next is timed when this one has its answer.
@@ -60,10 +79,9 @@ export class LoadPanel {
     this.looking = true;
     try {
       const samples = parse(await (await call('metrics')).text());
-      this.history.push({ time: performance.now() / 1000, samples });
-      if (this.history.length > kKept) this.history.shift();
-      byId('load-fault').textContent = '';
       this.#noticeModels(samples);
+      for (const series of this.series.values()) series.add(samples, performance.now() / 1000);
+      byId('load-fault').textContent = '';
       this.#draw();
     } catch (error) {
       byId('load-fault').textContent = error.message;
@@ -73,31 +91,18 @@ export class LoadPanel {
   }
 
   #noticeModels(samples) {
-    const names = samples.filter(({ name }) => name === 'nacelle_model_info').map(({ labels }) => `${labels.model_name}\n${labels.placement}`);
-    if (names.join() === this.names) return;
-    this.names = names.join();
-    const plain = names.map((name) => name.split('\n')[0]);
-    setOptions(byId('chart-model'), [['', 'All models'], ...plain]);
-    this.onModels(plain);
+    const models = samples.filter(({ name }) => name === 'nacelle_model_info').map(({ labels }) => labels);
+    const key = JSON.stringify(models);
+    if (key === this.models) return;
+    this.models = key;
+    const names = models.map(({ model_name: name }) => name);
+    for (const name of names) if (!this.series.has(name)) this.series.set(name, new Series(name));
+    setOptions(byId('chart-model'), [['', 'All models'], ...names]);
+    this.onModels();
   }
 
   #draw() {
-    const model = byId('chart-model').value;
-    const span = Number(byId('span').value);
-    const end = this.history.at(-1)?.time ?? 0;
-    // Points are computed once for each choice of model, and then one by one.
-    if (this.model !== model) Object.assign(this, { model, looks: [], points: this.charts.map(() => []) });
-    for (const { time, samples } of this.history.filter((one) => one.time > (this.looks.at(-1)?.time ?? -1))) {
-      const now = new Look(samples, model, time);
-      this.looks.push(now);
-      const before = this.looks.find((one) => one.time >= time - kWindow - kPeriod / 2000);
-      const models = now.samples.filter(({ name }) => name === 'nacelle_model_info').length;
-      kCharts.forEach(({ values }, index) => {
-        this.points[index].push({ time, values: values(before, now, models) });
-        if (this.points[index].length > kKept) this.points[index].shift();
-      });
-      while (this.looks.length > 1 && this.looks[0].time < time - 2 * kWindow) this.looks.shift();
-    }
-    this.charts.forEach((chart, index) => chart.show(this.points[index].filter(({ time }) => time >= end - span), span));
+    const { points } = this.series.get(byId('chart-model').value);
+    this.charts.forEach((chart, index) => chart.show(points[index], Number(byId('span').value)));
   }
 }

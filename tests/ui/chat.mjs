@@ -47,15 +47,19 @@ test('an answer streams in, with its numbers', options, () => chat({}, async (pa
 }));
 
 test('stop: by button and by Escape, and the server hears it', options, () => chat({}, async (page) => {
+  // An answer that cannot end by itself in time.
+  await openSettings(page, 'Form of the answer');
+  await page.selectOption('#format', 'regex');
+  await page.fill('#format-text', '[a-z]{4000}');
   for (const [round, stop] of [() => page.click('#stop'), () => page.keyboard.press('Escape')].entries()) {
     await page.fill('#prompt', story);
     await page.press('#prompt', 'Enter');
     const answer = page.locator('.turn.assistant');
-    await answer.locator('.body', { hasText: 'Once' }).waitFor();
+    await answer.locator('.body', { hasText: /[a-z]/ }).waitFor();
     await stop();
     await answer.locator('.numbers', { hasText: 'stopped' }).waitFor();
     const text = await textOf(answer);
-    assert.ok(text.length > 0 && text.length < goldens[18].text.length && goldens[18].text.startsWith(text), text);
+    assert.ok(text.length > 0 && text.length < 4000, text);
     assert.ok(await page.locator('#send').isVisible() && !await page.locator('#stop').isVisible());
     await eventually(() => server.log.split('status=499').length === round + 2);
     await page.click('#new-chat');
