@@ -7,6 +7,7 @@ import { startShell } from './shell.js';
 import { TurnView } from './turns.js';
 
 const kKept = 'nacelle.conversation';
+const kDemo = 'nacelle-demo';  // the built-in model: what it knows is offered
 const turns = [];
 const views = new Map();
 let running = null;  // { turn, stop }
@@ -154,6 +155,7 @@ async function listModels() {
     const { data } = await getJson('v1/models');
     setOptions(byId('model'), data.map(({ id }) => id));
     byId('model-fault').textContent = data.length ? '' : 'No model is loaded.';
+    for (const element of document.querySelectorAll('.demo')) element.hidden = !data.some(({ id }) => id === kDemo);
   } catch (error) {
     byId('model-fault').textContent = error.message;
   }

@@ -4,52 +4,14 @@
 #include <string_view>
 
 #include "api/http/wire.hpp"
+#include "api/ui/files.hpp"
 #include "core/plugin_host/sha256.hpp"
-#include "sdk/runtime/embedded_file.hpp"
-
-// The files, in one table: name in C++, name on the server, media type.
-#define NACELLE_UI_FILES(X)                          \
-  X(chat_html, "chat.html", "text/html")             \
-  X(operate_html, "operate.html", "text/html")       \
-  X(icon_svg, "icon.svg", "image/svg+xml")           \
-  X(base_css, "base.css", "text/css")                \
-  X(chat_css, "chat.css", "text/css")                \
-  X(operate_css, "operate.css", "text/css")          \
-  X(theme_js, "theme.js", "text/javascript")         \
-  X(dom_js, "dom.js", "text/javascript")             \
-  X(server_js, "server.js", "text/javascript")       \
-  X(shell_js, "shell.js", "text/javascript")         \
-  X(chat_js, "chat.js", "text/javascript")           \
-  X(turns_js, "turns.js", "text/javascript")         \
-  X(answer_js, "answer.js", "text/javascript")       \
-  X(tokens_js, "tokens.js", "text/javascript")       \
-  X(markdown_js, "markdown.js", "text/javascript")   \
-  X(settings_js, "settings.js", "text/javascript")   \
-  X(operate_js, "operate.js", "text/javascript")     \
-  X(models_js, "models.js", "text/javascript")       \
-  X(inventory_js, "inventory.js", "text/javascript") \
-  X(load_js, "load.js", "text/javascript")           \
-  X(metrics_js, "metrics.js", "text/javascript")     \
-  X(chart_js, "chart.js", "text/javascript")
-
-#define NACELLE_UI_EMBED(name, file, type) NACELLE_EMBED_FILE(nacelle_ui_##name, NACELLE_UI "/" file);
-NACELLE_UI_FILES(NACELLE_UI_EMBED)
 
 namespace nacelle::ui {
 namespace {
 
 using http::Request;
 using http::Response;
-
-struct File {
-  std::string_view name, type, text;
-};
-
-#define NACELLE_UI_ROW(name, file, type) \
-  File{file,                             \
-       type "; charset=utf-8",           \
-       {nacelle_ui_##name##_begin, static_cast<std::size_t>(nacelle_ui_##name##_end - nacelle_ui_##name##_begin)}},
-const File kFiles[] = {NACELLE_UI_FILES(NACELLE_UI_ROW)};
 
 // No script, style, frame or connection but this server's own files, none of them inside a page, and no text becomes
 // markup: a model's answer is somebody else's text.
@@ -58,7 +20,7 @@ constexpr const char* kPolicy =
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 const File* find_file(std::string_view name) {
-  for (const File& file : kFiles)
+  for (const File& file : files())
     if (file.name == name) return &file;
   return nullptr;
 }
@@ -99,7 +61,7 @@ std::vector<http::Route> routes(std::string_view page, const Listener& other) {
   using http::Access;
   using http::Where;
   std::vector<std::pair<std::string_view, http::Handler>> handlers;
-  for (const File& file : kFiles) handlers.emplace_back(file.name, file_handler(file));
+  for (const File& file : files()) handlers.emplace_back(file.name, file_handler(file));
   const auto any = [handlers = std::move(handlers), &other](const http::ExchangePtr& exchange) {
     const Request& request = exchange->request();
     if (request.parameter == "site.json") return exchange->respond(site(request, other));
