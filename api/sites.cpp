@@ -24,12 +24,14 @@ http::Router join(std::initializer_list<std::vector<http::Route>> parts) {
 
 http::Router public_site(const SiteParts& parts) {
   return join({manage::health_routes(parts.models), openai::model_routes(parts.models),
-               serving::inference_routes(parts.models), metrics::metrics_routes(parts.metrics)});
+               serving::inference_routes(parts.models), metrics::metrics_routes(parts.metrics),
+               ui::chat_routes(parts.listeners)});
 }
 
 http::Router manage_site(const SiteParts& parts) {
   return join({manage::health_routes(parts.models), openai::model_routes(parts.models),
-               manage::manage_routes(parts.models, parts.manager, parts.host), metrics::metrics_routes(parts.metrics)});
+               manage::manage_routes(parts.models, parts.manager, parts.host), metrics::metrics_routes(parts.metrics),
+               ui::operate_routes(parts.listeners)});
 }
 
 }  // namespace nacelle

@@ -5,6 +5,7 @@
 #include "api/manage/model_manager.hpp"
 #include "api/metrics/metrics.hpp"
 #include "api/openai/served_models.hpp"
+#include "api/ui/routes.hpp"
 
 namespace nacelle {
 
@@ -14,11 +15,12 @@ struct SiteParts {
   manage::ModelManager& manager;
   const metrics::Metrics& metrics;
   const PluginHost& host;
+  const ui::Listeners& listeners;
 };
 
-// For everybody: inference, models, probes, metrics, /openapi.json.
+// For everybody: the chat page, inference, models, probes, metrics, /openapi.json.
 http::Router public_site(const SiteParts& parts);
-// For operators: /manage/..., models, probes, metrics, /openapi.json.
+// For operators: their page, /manage/..., models, probes, metrics, /openapi.json.
 http::Router manage_site(const SiteParts& parts);
 
 }  // namespace nacelle

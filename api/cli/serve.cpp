@@ -73,11 +73,12 @@ void load_models(const ServeOptions& options, PluginHost& host, ServedModels& mo
   }
 }
 
-// One line a request. Probes and scrapes come every few seconds: theirs are for --log-level debug.
+// One line a request. Probes and scrapes come every few seconds, and a page has many files: theirs are for --log-level
+// debug.
 void log_request(const http::RequestRecord& record) {
   const bool quiet =
       record.status < 400 && (record.route == "/metrics" || record.route.find("/health/") != std::string_view::npos ||
-                              record.route == "/livez" || record.route == "/readyz");
+                              record.route == "/livez" || record.route == "/readyz" || record.route == "/ui/{file}");
   const http::Request& request = record.request;
   const std::string* parent = request.header("traceparent");
   log::event(quiet ? log::Level::kDebug : log::Level::kInfo, "request",
@@ -94,9 +95,10 @@ void log_request(const http::RequestRecord& record) {
 
 bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "::1"; }
 
-void listen_manage(const ServeOptions& options, http::Server& server, const SiteParts& parts,
-                   const std::shared_ptr<manage::KeyRing>& keys) {
-  if (options.manage_port == "off" || options.manage_port == "0") return;
+// Returns the port; 0: there is no such listener.
+std::uint16_t listen_manage(const ServeOptions& options, http::Server& server, const SiteParts& parts,
+                            const std::shared_ptr<manage::KeyRing>& keys) {
+  if (options.manage_port == "off" || options.manage_port == "0") return 0;
   char* end = nullptr;
   const unsigned long port = std::strtoul(options.manage_port.c_str(), &end, 10);
   if (*end != '\0' || port > 65535) {
@@ -110,11 +112,12 @@ void listen_manage(const ServeOptions& options, http::Server& server, const Site
                 "manage-host");
   }
   try {
-    server.listen(options.manage_address, static_cast<std::uint16_t>(port), manage_site(parts),
-                  keys ? manage::admit_by_key(keys) : manage::admit_local(options.http.cors_origin));
+    return server.listen(options.manage_address, static_cast<std::uint16_t>(port), manage_site(parts),
+                         keys ? manage::admit_by_key(keys) : manage::admit_local(options.http.cors_origin));
   } catch (const Error& error) {
     if (options.manage_port_set) throw;  // the default may be another server's, and is no reason not to serve
     log::warning("no management port: {}", error.what());
+    return 0;
   }
 }
 
@@ -151,6 +154,7 @@ int run_command(const ServeOptions& options) {
   ServedModels models;
   manage::ModelManager manager(models, [&](const manage::LoadSpec& spec) { return load_served(options, *host, spec); });
   metrics::Metrics metrics(models, *host);
+  ui::Listeners listeners;
   http::ServerOptions http = options.http;
   http.on_answer = [&metrics](const http::RequestRecord& record) {
     metrics.count(record);
@@ -158,10 +162,13 @@ int run_command(const ServeOptions& options) {
   };
   http::Server server(std::move(http));
   metrics.watch(&server);
-  const SiteParts parts{models, manager, metrics, *host};
+  const SiteParts parts{models, manager, metrics, *host, listeners};
+  listeners.inference.loopback = is_loopback(options.address);
+  listeners.manage.loopback = is_loopback(options.manage_address);
   const std::uint16_t port = server.listen(options.address, options.port, public_site(parts),
                                            keys ? manage::admit_by_key(keys) : http::Admit());
-  listen_manage(options, server, parts, keys);
+  listeners.inference.port = port;
+  listeners.manage.port = listen_manage(options, server, parts, keys);
   load_models(options, *host, models);
   if (!options.http.tls_certificate.empty()) signal.on_hangup([&server] { server.reload_tls(); });
   signal.arm();

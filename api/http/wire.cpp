@@ -19,6 +19,7 @@ constexpr Reason kReasons[] = {
     {200, "OK"},
     {202, "Accepted"},
     {204, "No Content"},
+    {304, "Not Modified"},
     {400, "Bad Request"},
     {401, "Unauthorized"},
     {403, "Forbidden"},
@@ -67,11 +68,10 @@ std::string header_text(const Response& response, const HeaderOptions& options) 
   };
   add("Date", date());
   add("Server", "nacelle");
-  if (response.status != 204) add("Content-Type", response.content_type);
+  const bool has_body = response.status != 204 && response.status != 304;
+  if (has_body) add("Content-Type", response.content_type);
   if (options.framing == Framing::kChunked) add("Transfer-Encoding", "chunked");
-  if (options.framing == Framing::kLength && response.status != 204) {
-    add("Content-Length", std::to_string(response.body.size()));
-  }
+  if (options.framing == Framing::kLength && has_body) add("Content-Length", std::to_string(response.body.size()));
   add("Connection", options.keep_alive ? "keep-alive" : "close");
   if (!options.request_id.empty()) add("X-Request-Id", options.request_id);
   for (const auto& [name, value] : response.headers) add(name, value);
@@ -118,6 +118,12 @@ std::string_view trace_id(std::string_view traceparent) noexcept {
   if (traceparent.starts_with("ff") || (longer && (traceparent.starts_with("00") || traceparent[55] != '-'))) return {};
   const std::string_view id = traceparent.substr(3, 32);
   return id.find_first_not_of('0') == std::string_view::npos ? std::string_view() : id;
+}
+
+std::string_view host_of(std::string_view authority) noexcept {
+  const auto bracket = authority.find(']');
+  const auto colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  return authority.substr(0, colon);
 }
 
 std::optional<std::string> decode_path(std::string_view target) {

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <utility>
 
+#include "api/http/wire.hpp"
 #include "core/base/log.hpp"
 #include "core/plugin_host/sha256.hpp"
 
@@ -79,13 +80,6 @@ std::string read_file(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   if (!in) throw Error(ErrorKind::kNotFound, "--api-keys " + file.string() + ": cannot be read", "api-keys");
   return {std::istreambuf_iterator<char>(in), {}};
-}
-
-// "127.0.0.1:8081" -> "127.0.0.1"; "[::1]:8081" -> "[::1]"
-std::string_view host_of(std::string_view authority) {
-  const auto bracket = authority.find(']');
-  const auto colon = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
-  return authority.substr(0, colon);
 }
 
 // An address, or the one name that no site can own.
@@ -184,7 +178,7 @@ http::Admit admit_by_key(std::shared_ptr<KeyRing> keys) {
 http::Admit admit_local(std::string cors_origin) {
   return [cors = std::move(cors_origin)](http::Request& request, const http::Route&) -> std::optional<ApiError> {
     const std::string* host = request.header("host");
-    if (host && !is_address(host_of(*host))) {
+    if (host && !is_address(http::host_of(*host))) {
       return ApiError{403,
                       "the management listener answers to an address or localhost, not to '" + *host +
                           "'; with --api-keys it answers to any name",

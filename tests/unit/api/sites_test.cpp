@@ -27,7 +27,8 @@ struct Parts {
                                  throw Error(ErrorKind::kNotFound, "no such file");
                                }};
   metrics::Metrics metrics{models, host};
-  SiteParts parts{models, manager, metrics, host};
+  ui::Listeners listeners;
+  SiteParts parts{models, manager, metrics, host, listeners};
 };
 
 http::Request with(const std::string& name, const std::string& value) {

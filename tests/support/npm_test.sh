@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# usage: run.sh PROGRAM NPM_FOLDER
-# Installs the packages of package-lock.json into NPM_FOLDER, once, and runs the tests against PROGRAM.
+# usage: npm_test.sh TESTS PROGRAM NPM_FOLDER
+# Installs the packages of TESTS/package-lock.json into NPM_FOLDER, once, and runs TESTS/main.mjs against PROGRAM.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-program=$(realpath "$1") npm_folder=$(realpath -m "$2")
+here=$(realpath "$1") program=$(realpath "$2") npm_folder=$(realpath -m "$3")
 
 if ! command -v npm >/dev/null; then
   echo "skipped: needs node and npm (apt-get install nodejs npm)"
