@@ -227,12 +227,12 @@ test('alerts and dashboard are those of docs/monitoring', () => {
   assert.deepEqual(JSON.parse(dashboard.data['nacelle.json']), JSON.parse(readFileSync(path.join(root, 'docs/monitoring/dashboard.json'))));
 });
 
-test('weights of the route are pods times tokens a second', () => {
-  const manifests = render('mixed', '--set', 'route.backend=pools');
-  const route = manifests.find(({ kind }) => kind === 'HTTPRoute');
+for (const [backend, kind] of [['pools', 'Service'], ['picker', 'InferencePool']]) test(`weights of the route are pods times tokens a second: ${backend}`, () => {
+  const manifests = render('mixed', '--set', `route.backend=${backend}`);
+  const route = manifests.find((one) => one.kind === 'HTTPRoute');
   assert.deepEqual(route.spec.rules[0].backendRefs.map(({ name, weight }) => [name.split('-').pop(), weight]),
                    [['cuda', 1000], ['rocm', 396], ['intel', 63], ['cpu', 38]]);
-  for (const { name } of route.spec.rules[0].backendRefs) assert.ok(exists(manifests, 'Service', name));
+  for (const one of route.spec.rules[0].backendRefs) assert.ok(one.kind === kind && exists(manifests, kind, one.name));
 });
 
 test('every example of the folder is here', () => {
