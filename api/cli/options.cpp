@@ -17,6 +17,16 @@ namespace {
 
 using CLI::App;
 
+void add_log_flags(App& app, std::string& level, std::string& format) {
+  app.add_option("--log-level", level, "trace, debug, info, warning, error or off")->capture_default_str();
+  app.add_option("--log-format", format, "text or json")->capture_default_str();
+}
+
+void add_model_cache(App& app, std::filesystem::path& cache) {
+  app.add_option("--model-cache", cache,
+                 "a folder: where fetched models lie (default: HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub)");
+}
+
 void add_host_flags(App& app, HostFlags& flags, bool json) {
   if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
   app.add_option("--threads", flags.threads, "compute threads (default: the CPU budget of this process)");
@@ -26,8 +36,7 @@ void add_host_flags(App& app, HostFlags& flags, bool json) {
   app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
   app.add_option("--plugin-config", flags.plugin_settings, "KEY=VALUE, a setting that plugins can read");
   app.add_option("--isa-cap", flags.isa_cap, "CPU kernels of this level or below: portable, avx2, avx512vnni, ...");
-  app.add_option("--log-level", flags.log_level, "trace, debug, info, warning, error or off")->capture_default_str();
-  app.add_option("--log-format", flags.log_format, "text or json")->capture_default_str();
+  add_log_flags(app, flags.log_level, flags.log_format);
 }
 
 // "5s", "250ms" or seconds as a bare number.
@@ -59,12 +68,14 @@ void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-b
   app.add_option("--kernel", flags.kernels, "OP.TYPE=VARIANT, as in matmul.q8_0=NAME: run this one; may be repeated");
   app.add_option("--packed-cache", flags.packed_cache,
                  "a folder: keep packed weights there, about the model's size, for faster starts (default: none)");
+  add_model_cache(app, flags.model_cache);
   add_duration(app, budget, flags.tune_budget,
                "time for measuring kernels while loading, as 5s (default: 3s for `tune`, else none)");
 }
 
 CLI::Option* add_path(App& app, std::string& path) {
-  return app.add_option("--model", path, "a GGUF file, a split's first part, or a Hugging Face folder");
+  return app.add_option("--model", path,
+                        "a GGUF file, a split's first part, a Hugging Face folder, or hf:ORG/NAME[@REVISION][:FILE]");
 }
 
 void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help) {
@@ -76,7 +87,9 @@ void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, c
 }
 
 void set_up(App& app, ServeOptions& o) {
-  app.add_option("--model", o.models, "[NAME=]PATH, may be repeated (default: the built-in demo model)");
+  app.add_option(
+      "--model", o.models,
+      "[NAME=]PATH or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated (default: the built-in demo model)");
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
   app.add_option("--port", o.port, "0 picks a free one and prints it")->capture_default_str();
   app.add_option_function<std::string>(
@@ -180,6 +193,25 @@ void set_up(App& app, KeyOptions& o) {
   app.require_subcommand(1);
 }
 
+void set_up(App& app, PullOptions& o) {
+  app.add_option("MODEL", o.models, "hf:ORG/NAME[@REVISION][:FILE], https://..., or a folder in OCI image layout")
+      ->required();
+  app.add_option("--sha256", o.sha256, "that the file of a URL must have");
+  app.add_option("--retries", o.retries, "in a row without a byte more")->capture_default_str();
+  app.add_flag("--json", o.json, "one JSON document on standard output, and nothing else there");
+  add_model_cache(app, o.model_cache);
+  add_log_flags(app, o.log_level, o.log_format);
+}
+
+void set_up(App& app, HealthOptions& o) {
+  app.add_flag("--live", o.live, "whether the process answers, instead of whether a model can serve");
+  app.add_option("--url", o.url, "of another server, as https://llm.example.com (default: the one of these settings)");
+  app.add_flag("--insecure", o.insecure, "do not look at its certificate");
+  auto* ask = app.add_option("--ask", o.ask, "a question that its model must answer; NACELLE_API_KEY may hold a key");
+  app.add_option("--expect", o.expect, "what the answer must have in it")->needs(ask);
+  set_up(app, o.serve);
+}
+
 void set_up(App& app, ConfigOptions& o) {
   set_up(app, o.serve);
   app.add_option("--format", o.format, "yaml, json or markdown (the table of docs/settings.md)")->capture_default_str();
@@ -233,6 +265,8 @@ Options parse_options(int argc, char** argv) {
       add_command<InspectOptions>(root, "inspect", "show what is in a model file and what it takes in memory"),
       add_command<ConfigOptions>(root, "config", "print the settings of `serve` as they count, and their sources"),
       add_command<KeyOptions>(root, "key", "make API keys"),
+      add_command<PullOptions>(root, "pull", "fetch a model from a hub or a URL, and print where it lies"),
+      add_command<HealthOptions>(root, "health", "ask a server whether it can serve, or a question"),
   };
   try {
     root.parse(argc, argv);

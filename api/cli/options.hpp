@@ -36,6 +36,7 @@ struct ModelFlags {
   std::vector<std::string> kernels;  // OP.TYPE=VARIANT
   std::chrono::nanoseconds tune_budget{0};
   std::filesystem::path packed_cache;
+  std::filesystem::path model_cache;  // of what is fetched; empty: as the environment says
 };
 
 struct ServeOptions {
@@ -59,6 +60,22 @@ struct ConfigOptions {
   ServeOptions serve;
   std::string format = "yaml";
   std::vector<Setting> settings;
+};
+
+// Takes what `serve` takes, so that in one environment, or with one file, it finds the server.
+struct HealthOptions {
+  ServeOptions serve;
+  bool live = false, insecure = false;
+  std::string url;          // of another machine's server
+  std::string ask, expect;  // a question, and what its answer must have in it
+};
+
+struct PullOptions {
+  bool json = false;
+  std::vector<std::string> models;
+  std::string sha256, log_level = "info", log_format = "text";
+  std::filesystem::path model_cache;
+  unsigned retries = 5;
 };
 
 struct RunOptions {
@@ -112,7 +129,7 @@ struct InspectOptions {
 };
 
 using Options = std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions,
-                             TuneOptions, InspectOptions, KeyOptions, ConfigOptions>;
+                             TuneOptions, InspectOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions>;
 
 // A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
 // before the default. Prints help, the version or what is wrong, and then ends the process.

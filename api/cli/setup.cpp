@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/cli/demo_model.hpp"
+#include "api/cli/model_source.hpp"
 #include "api/cli/progress.hpp"
 #include "core/base/log.hpp"
 
@@ -84,6 +85,11 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   options.pins = join(flags.kernels);
   options.tune_budget = flags.tune_budget;
   options.packed_cache = flags.packed_cache;
+  if (!path.empty()) {
+    const hub::LocalModel local = pull_with_progress(path, pull_options(flags.model_cache));
+    options.path = local.path;
+    if (options.name.empty()) options.name = local.name;
+  }
   Progress progress("loading " + (path.empty() ? std::string(kDemoModelName) : path));
   options.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
   Progress tune_progress("measuring kernels");
@@ -91,10 +97,7 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
     progress.wipe();
     tune_progress.update(done, total);
   };
-  if (!path.empty()) {
-    options.path = path;
-    return Model::load(host, std::move(options));
-  }
+  if (!path.empty()) return Model::load(host, std::move(options));
   const DemoModelFile demo;
   options.path = demo.path();
   if (options.name.empty()) options.name = kDemoModelName;

@@ -1,20 +1,17 @@
-// OpenSSL's plain SHA256 functions. Its newer EVP interface would pull some 4 MB of providers into a static program.
+// OpenSSL's plain SHA functions. Its newer EVP interface would pull some 4 MB of providers into a static program.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include "core/plugin_host/sha256.hpp"
 
 #include <openssl/sha.h>
+
+#include <span>
 
 #include "core/base/mapped_file.hpp"
 
 namespace nacelle {
 namespace {
 
-std::string digest(const void* data, std::size_t size) {
-  SHA256_CTX state;
-  unsigned char bytes[SHA256_DIGEST_LENGTH];
-  SHA256_Init(&state);
-  SHA256_Update(&state, data, size);
-  SHA256_Final(bytes, &state);
+std::string hex_of(std::span<const unsigned char> bytes) {
   std::string hex;
   for (const unsigned char byte : bytes) {
     hex += "0123456789abcdef"[byte >> 4];
@@ -23,13 +20,48 @@ std::string digest(const void* data, std::size_t size) {
   return hex;
 }
 
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
 }  // namespace
 
-std::string sha256(std::string_view data) { return digest(data.data(), data.size()); }
+struct Sha256::State {
+  SHA256_CTX context;
+};
 
-std::string sha256_of_file(const std::filesystem::path& path) {
+Sha256::Sha256() : state_(std::make_unique<State>()) { SHA256_Init(&state_->context); }
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+void Sha256::add(std::string_view bytes) { SHA256_Update(&state_->context, bytes.data(), bytes.size()); }
+
+std::string Sha256::hex() const {
+  SHA256_CTX copy = state_->context;
+  unsigned char bytes[SHA256_DIGEST_LENGTH];
+  SHA256_Final(bytes, &copy);
+  return hex_of(bytes);
+}
+
+std::string sha256(std::string_view data) {
+  Sha256 digest;
+  digest.add(data);
+  return digest.hex();
+}
+
+std::string sha256_of_file(const std::filesystem::path& path) { return sha256(text_of(MappedFile(path))); }
+
+std::string git_sha1_of_file(const std::filesystem::path& path) {
   const MappedFile file(path);
-  return digest(file.bytes().data(), file.bytes().size());
+  const std::string head = "blob " + std::to_string(file.bytes().size());
+  SHA_CTX context;
+  unsigned char bytes[SHA_DIGEST_LENGTH];
+  SHA1_Init(&context);
+  SHA1_Update(&context, head.c_str(), head.size() + 1);
+  SHA1_Update(&context, file.bytes().data(), file.bytes().size());
+  SHA1_Final(bytes, &context);
+  return hex_of(bytes);
 }
 
 }  // namespace nacelle

@@ -14,5 +14,6 @@ import './connections.mjs';
 import './devices.mjs';
 import './metrics.mjs';
 import './operating.mjs';
+import './pull.mjs';
 
 after(() => server.stop());
