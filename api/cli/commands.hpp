@@ -9,6 +9,7 @@ int run_command(const ServeOptions& options);
 int run_command(const RunOptions& options);
 int run_command(const BenchOptions& options);
 int run_command(const PluginsOptions& options);
+int run_command(const PluginOptions& options);
 int run_command(const DevicesOptions& options);
 int run_command(const KernelsOptions& options);
 int run_command(const TuneOptions& options);

@@ -18,9 +18,10 @@ int run_command(const PluginsOptions& options) {
     print_json(manage::to_json(plugins));
     return 0;
   }
-  std::vector<std::vector<std::string>> table = {{"KIND", "NAME", "VERSION", "ABI", "STATUS", "PATH", "REASON"}};
+  std::vector<std::vector<std::string>> table = {
+      {"KIND", "NAME", "VERSION", "ABI", "STATUS", "CONFORMANCE", "PATH", "REASON"}};
   for (const PluginRecord& plugin : plugins) {
-    table.push_back({plugin.kind, plugin.name, plugin.version, plugin.abi, to_string(plugin.status),
+    table.push_back({plugin.kind, plugin.name, plugin.version, plugin.abi, to_string(plugin.status), plugin.verdict,
                      plugin.path.string(), plugin.reason});
   }
   print_table(table);

@@ -212,6 +212,13 @@ void set_up(App& app, HealthOptions& o) {
   set_up(app, o.serve);
 }
 
+void set_up(App& app, PluginOptions& o) {
+  App* create = app.add_subcommand("new", "write a project for a plugin of your own into a new folder NAME");
+  create->add_option("KIND", o.kind, "backend or architecture")->required();
+  create->add_option("NAME", o.name, "a-z, 0-9, '_' and '-', beginning with a letter")->required();
+  app.require_subcommand(1);
+}
+
 void set_up(App& app, ConfigOptions& o) {
   set_up(app, o.serve);
   app.add_option("--format", o.format, "yaml, json or markdown (the table of docs/settings.md)")->capture_default_str();
@@ -258,6 +265,7 @@ Options parse_options(int argc, char** argv) {
       add_command<RunOptions>(root, "run", "answer one prompt, or chat in the terminal"),
       add_command<BenchOptions>(root, "bench", "measure prompt and generation speed"),
       add_command<PluginsOptions>(root, "plugins", "list plugins: loaded, unavailable or refused, and why"),
+      add_command<PluginOptions>(root, "plugin", "begin a plugin of your own"),
       add_command<DevicesOptions>(root, "devices", "list devices and their memory"),
       add_command<KernelsOptions>(root, "kernels", "show the kernels that a model runs on, and the losers"),
       add_command<TuneOptions>(root, "tune",

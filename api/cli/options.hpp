@@ -110,6 +110,9 @@ struct KeyOptions {
 struct PluginsOptions {
   HostFlags host;
 };
+struct PluginOptions {  // plugin new
+  std::string kind, name;
+};
 struct DevicesOptions {
   HostFlags host;
 };
@@ -129,7 +132,8 @@ struct InspectOptions {
 };
 
 using Options = std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions,
-                             TuneOptions, InspectOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions>;
+                             TuneOptions, InspectOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions,
+                             PluginOptions>;
 
 // A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
 // before the default. Prints help, the version or what is wrong, and then ends the process.

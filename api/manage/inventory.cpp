@@ -82,6 +82,7 @@ Json to_json(const std::vector<PluginRecord>& plugins) {
                     {"abi", plugin.abi},
                     {"version", plugin.version},
                     {"status", to_string(plugin.status)},
+                    {"conformance", plugin.verdict},
                     {"reason", plugin.reason}});
   }
   return json;

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "backends/reference/formats.hpp"
+#include "formats.hpp"
 
 namespace nacelle::reference {
 

@@ -61,7 +61,7 @@ struct OpEntry {
   std::uint32_t output_count;
   bool has_attributes;
   bool (*check)(const nacelle_graph&, const nacelle_op&);  // may be nullptr
-  void (*run)(Call&);
+  OpFunction run;
 };
 
 constexpr OpEntry kOps[] = {
@@ -132,9 +132,10 @@ const char* op_name(std::uint32_t kind) {
   return entry ? entry->name : "unknown";
 }
 
-void run_op(Frame& frame, const nacelle_op& op) {
-  Call call(frame, op);
-  find_op(op.kind)->run(call);
+OpFunction find_function(const nacelle_graph& graph, const nacelle_op& op, std::span<const Replacement> replacements) {
+  for (const Replacement& own : replacements)
+    if (own.kind == op.kind && (!own.takes || own.takes(graph, op))) return own.run;
+  return find_op(op.kind)->run;
 }
 
 }  // namespace nacelle::reference

@@ -9,10 +9,11 @@
 #include <span>
 #include <vector>
 
-#include "backends/reference/cache.hpp"
-#include "backends/reference/step.hpp"
-#include "backends/reference/view.hpp"
-#include "backends/reference/weights.hpp"
+#include "cache.hpp"
+#include "replacement.hpp"
+#include "step.hpp"
+#include "view.hpp"
+#include "weights.hpp"
 
 namespace nacelle::reference {
 
@@ -66,6 +67,10 @@ class Call {
   const nacelle_op& op() const { return op_; }
   const Step& step() const { return frame_.step; }
   Frame& frame() const { return frame_; }
+  // Log, settings and the pool of threads.
+  const sdk::Host& host() const { return frame_.weights->host(); }
+  // NACELLE_NUMERICS_FASTEST: a row's bits may depend on the other rows of the step.
+  std::uint32_t numerics() const { return frame_.weights->numerics(); }
 
  private:
   template <class T>
@@ -83,8 +88,8 @@ bool has_input(const nacelle_op& op, std::uint32_t input);
 bool accepts(const nacelle_graph& graph, const nacelle_op& op);
 // "matmul"; "unknown" for a kind that is not in the table.
 const char* op_name(std::uint32_t kind);
-// Throws sdk::Failure (INVALID_ARGUMENT) for an index out of range. `op` was accepted.
-void run_op(Frame& frame, const nacelle_op& op);
+// What runs `op`, which was accepted. The function throws sdk::Failure (INVALID_ARGUMENT) for an index out of range.
+OpFunction find_function(const nacelle_graph& graph, const nacelle_op& op, std::span<const Replacement> replacements);
 
 // ops_matmul.cpp
 void embedding(Call& call);

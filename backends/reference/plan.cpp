@@ -43,11 +43,12 @@ ReferencePlan::ReferencePlan(const sdk::Host& host, const ReferenceWeights& weig
     if (value.output == NACELLE_OUTPUT_LOGITS) logits_ = v;
     if (value.output == NACELLE_OUTPUT_EMBEDDING) embedding_ = v;
   }
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i)
-    if (graph_.ops[i]->kind == NACELLE_OP_LOGITS_SELECT) {
-      selects_ = true;
-      logits_ = graph_.ops[i]->inputs[0];
-    }
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    functions_.push_back(find_function(graph_, *graph_.ops[i], weights.replacements()));
+    if (graph_.ops[i]->kind != NACELLE_OP_LOGITS_SELECT) continue;
+    selects_ = true;
+    logits_ = graph_.ops[i]->inputs[0];
+  }
   if (selects_ && frame_.values[logits_].width != graph_.vocabulary)
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "logits_select: the logits are not as wide as the graph's vocabulary");
   step_layout_ = sdk::make_step_layout(graph_, cache_options, bucket, kSlots);
@@ -142,7 +143,10 @@ void ReferencePlan::execute(Slot& slot) {
   frame_.step = read_step(graph_, bucket_, step_layout_, slot.step.data());
   resolve_tokens();
   fill_frame(slot);
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i) run_op(frame_, *graph_.ops[i]);
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    Call call(frame_, *graph_.ops[i]);
+    functions_[i](call);
+  }
   publish(slot);
 }
 

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "backends/reference/ops.hpp"
+#include "ops.hpp"
 
 namespace nacelle::reference {
 
@@ -61,6 +61,7 @@ class ReferencePlan final : public sdk::Plan {
   sdk::ValuePlacement placement_;
   sdk::Buffer workspace_;
   std::vector<std::uint32_t> tokens_;  // this step's, with those of the previous step filled in
+  std::vector<OpFunction> functions_;  // of each operation
   std::vector<Slot> slots_;
   Frame frame_;
   std::uint32_t allocations_ = 0;  // in the latest run

@@ -68,8 +68,12 @@ void check_model(const nacelle_graph& graph) {
 
 ReferenceWeights::ReferenceWeights(const sdk::Host& host, const nacelle_graph& graph,
                                    std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
-                                   const nacelle_prepare_options& options)
-    : host_(host), graph_(graph), adapters_(options.max_adapters, options.max_rank) {
+                                   const nacelle_prepare_options& options, std::span<const Replacement> replacements)
+    : host_(host),
+      graph_(graph),
+      replacements_(replacements),
+      numerics_(options.numerics),
+      adapters_(options.max_adapters, options.max_rank) {
   check_model(graph);
   std::uint64_t total = 0;
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {

@@ -11,15 +11,17 @@
 #include <span>
 #include <vector>
 
-#include "backends/reference/view.hpp"
+#include "replacement.hpp"
+#include "view.hpp"
 
 namespace nacelle::reference {
 
 class ReferenceWeights final : public sdk::Weights {
  public:
-  // Throws sdk::Failure, naming the weight or operation, for what this backend does not do.
+  // `replacements` outlive it. Throws sdk::Failure, naming the weight or operation, for what this backend does not do.
   ReferenceWeights(const sdk::Host& host, const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
-                   const nacelle_weight_source& source, const nacelle_prepare_options& options);
+                   const nacelle_weight_source& source, const nacelle_prepare_options& options,
+                   std::span<const Replacement> replacements = {});
 
   std::uint64_t bytes() const noexcept override { return bytes_; }
   std::uint64_t cache_block_bytes(const nacelle_cache_options& options, std::uint32_t group) const override;
@@ -28,6 +30,9 @@ class ReferenceWeights final : public sdk::Weights {
                                      nacelle_step_layout& step, nacelle_output_layout& output) override;
   void write_adapter(sdk::Stream&, const nacelle_adapter_update& update) override;
 
+  const sdk::Host& host() const { return host_; }
+  std::uint32_t numerics() const { return numerics_; }
+  std::span<const Replacement> replacements() const { return replacements_; }
   const nacelle_graph& graph() const { return graph_; }
   const Matrix& matrix(std::uint32_t weight) const { return matrices_[weight]; }
   const RopeTable& rope_table(const nacelle_op* op) const { return rope_tables_.at(op); }
@@ -39,6 +44,8 @@ class ReferenceWeights final : public sdk::Weights {
 
   sdk::Host host_;
   const nacelle_graph& graph_;
+  std::span<const Replacement> replacements_;
+  std::uint32_t numerics_;
   std::uint64_t bytes_ = 0;
   std::vector<sdk::Buffer> memory_;  // of each weight
   std::vector<Matrix> matrices_;

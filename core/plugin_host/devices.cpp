@@ -8,6 +8,7 @@
 
 #include "core/base/error.hpp"
 #include "core/plugin_host/plugin_host.hpp"
+#include "sdk/runtime/verdict.hpp"
 
 namespace nacelle {
 namespace {
@@ -157,6 +158,7 @@ std::vector<DeviceRecord> PluginHost::devices() const {
 std::vector<PluginRecord> PluginHost::probe_plugins() const {
   std::vector<PluginRecord> probed = plugins_;
   for (PluginRecord& plugin : probed) {
+    plugin.verdict = sdk::verdict_of(plugin.path);
     if (!plugin.backend) continue;
     const auto found = devices_of(plugin);
     if (std::any_of(found.begin(), found.end(), [](const DeviceRecord& device) { return device.usable; })) continue;

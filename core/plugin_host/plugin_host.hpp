@@ -45,6 +45,7 @@ struct PluginRecord {
   std::optional<std::string> sha256;  // where an allow-list asked for it
   PluginStatus status = PluginStatus::kRefused;
   std::string reason;                                      // one line; empty when loaded
+  std::string verdict;                                     // of nacelle-conformance; filled by probe_plugins
   const nacelle_backend_api* backend = nullptr;            // valid while the process lives
   const nacelle_architecture_api* architecture = nullptr;  // valid while the process lives
 };
@@ -79,7 +80,8 @@ class PluginHost {
 
   // Every file that was found. Any thread.
   const std::vector<PluginRecord>& plugins() const noexcept { return plugins_; }
-  // The same after asking each backend for its devices: one without a usable device is kUnavailable. Opens drivers.
+  // The same after asking each backend for its devices: one without a usable device is kUnavailable. Opens drivers, and
+  // reads what nacelle-conformance has kept beside the files.
   std::vector<PluginRecord> probe_plugins() const;
 
   // The devices of all backends; one entry, not usable, for a backend without any or whose plugin was not loaded. Opens

@@ -11,9 +11,9 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
-#include "core/plugin_host/abi_rule.hpp"
 #include "core/plugin_host/sha256.hpp"
 #include "core/plugin_host/trust.hpp"
+#include "sdk/runtime/abi_rule.hpp"
 #include "sdk/runtime/manifest.hpp"
 
 namespace nacelle {
@@ -39,7 +39,7 @@ void refuse_if(std::string reason) {
 struct Kind {
   std::uint32_t id;
   const char* name;
-  AbiVersion abi;
+  sdk::AbiVersion abi;
   std::uint32_t floor;     // the oldest minor that is still served
   std::uint32_t api_size;  // bytes of the table that this host calls
   std::vector<const char*> functions;
@@ -49,8 +49,8 @@ const std::vector<Kind>& kinds() {
   static const std::vector<Kind> table = {
       {NACELLE_PLUGIN_BACKEND,
        "backend",
-       {NACELLE_BACKEND_ABI_MAJOR, NACELLE_BACKEND_ABI_MINOR},
-       1,
+       sdk::kBackendAbi,
+       sdk::kBackendFloor,
        sizeof(nacelle_backend_api),
        {"hardware_present",
         "device_count",
@@ -89,8 +89,8 @@ const std::vector<Kind>& kinds() {
         "ceilings"}},
       {NACELLE_PLUGIN_ARCHITECTURE,
        "architecture",
-       {NACELLE_ARCHITECTURE_ABI_MAJOR, NACELLE_ARCHITECTURE_ABI_MINOR},
-       1,
+       sdk::kArchitectureAbi,
+       sdk::kArchitectureFloor,
        sizeof(nacelle_architecture_api),
        {"match", "describe", "build"}},
   };
@@ -126,7 +126,7 @@ const Kind& judge_manifest(const std::string& path, PluginRecord& record) {
   record.name = manifest.name;
   record.version = manifest.version;
   record.build_id = manifest.build_id;
-  record.abi = to_string(AbiVersion{manifest.abi_major, manifest.abi_minor});
+  record.abi = to_string(sdk::AbiVersion{manifest.abi_major, manifest.abi_minor});
   if (!is_plain_name(manifest.name))
     refuse(fmt::format("{}: its name '{}' may hold a-z, 0-9, '_' and '-' only", path, manifest.name));
   if (manifest.platform != NACELLE_PLATFORM)
@@ -134,7 +134,8 @@ const Kind& judge_manifest(const std::string& path, PluginRecord& record) {
   if (manifest.sanitizer != NACELLE_SANITIZER)
     refuse(fmt::format("{}: built with sanitizer {}, this host with {}: build both alike", path,
                        or_none(manifest.sanitizer), or_none(NACELLE_SANITIZER)));
-  const std::string wrong = abi_refusal(kind->name, {manifest.abi_major, manifest.abi_minor}, kind->abi, kind->floor);
+  const std::string wrong =
+      sdk::abi_refusal(kind->name, {manifest.abi_major, manifest.abi_minor}, kind->abi, kind->floor);
   if (!wrong.empty()) refuse(path + ": " + wrong);
   return *kind;
 }
@@ -196,7 +197,7 @@ void check_answer(const std::string& path, const nacelle_plugin_info& info, cons
                   const PluginRecord& record) {
   if (info.kind != kind.id)
     refuse(fmt::format("{}: its manifest says {}, its query says kind {}", path, kind.name, info.kind));
-  const std::string abi = to_string(AbiVersion{info.abi_major, info.abi_minor});
+  const std::string abi = to_string(sdk::AbiVersion{info.abi_major, info.abi_minor});
   if (abi != record.abi) refuse(fmt::format("{}: its manifest says ABI {}, its query says {}", path, record.abi, abi));
   const bool readable = info.name.data && info.name.size <= sizeof(nacelle_manifest::name);
   if (!readable || sdk::view(info.name) != record.name)

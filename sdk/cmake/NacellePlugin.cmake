@@ -1,31 +1,75 @@
-# nacelle_add_plugin(NAME KIND backend|architecture [APART] SOURCES ... [LIBRARIES ...] [INCLUDES ...])
-# Builds libnacelle_backend_NAME.so or libnacelle_arch_NAME.so: hidden visibility, `nacelle_plugin_query` the only export.
-# In Nacelle's own tree APART keeps it out of what the tests build: for plugins whose compiler is slow.
+# nacelle_add_plugin(NAME KIND backend|architecture SOURCES ... [MODELS FILE] [LIBRARIES ...] [INCLUDES ...] [APART])
+# Builds the plugin NAME.so as the target NAME: hidden visibility, `nacelle_plugin_query` the only export, no symbol of a
+# host. MODELS is a JSON file of test models for nacelle-conformance (docs/sdk/architecture.md); it becomes a part of the
+# library that is never loaded into memory.
+# In Nacelle's own tree the target and the file are named nacelle_backend_NAME or nacelle_arch_NAME, and APART keeps it out
+# of what the tests build: for plugins whose compiler is slow.
 function(nacelle_add_plugin name)
-  cmake_parse_arguments(arg "APART" "KIND" "SOURCES;LIBRARIES;INCLUDES" ${ARGN})
-  if(arg_KIND STREQUAL "backend")
-    set(target nacelle_backend_${name})
-  elseif(arg_KIND STREQUAL "architecture")
-    set(target nacelle_arch_${name})
-  else()
+  cmake_parse_arguments(arg "APART" "KIND;MODELS" "SOURCES;LIBRARIES;INCLUDES" ${ARGN})
+  if(NOT arg_KIND MATCHES "^(backend|architecture)$")
     message(FATAL_ERROR "nacelle_add_plugin(${name}): KIND is 'backend' or 'architecture', not '${arg_KIND}'")
   endif()
-  add_library(${target} MODULE ${arg_SOURCES})
-  set_target_properties(${target} PROPERTIES
-    CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
-    LIBRARY_OUTPUT_DIRECTORY ${NACELLE_PLUGIN_DIRECTORY})
-  target_include_directories(${target} PRIVATE ${arg_INCLUDES})
-  target_link_libraries(${target} PRIVATE nacelle_sdk ${arg_LIBRARIES})
-  # The build id is the plugin's content hash: kernel measurements of another build are not believed.
-  target_link_options(${target} PRIVATE -Wl,--version-script=${NACELLE_SDK_CMAKE_DIR}/plugin.map -Wl,--build-id=sha1)
-  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${NACELLE_SDK_CMAKE_DIR}/plugin.map)
-  if(arg_APART AND TARGET nacelle_gpu_plugins)
-    add_dependencies(nacelle_gpu_plugins ${target})
-  elseif(TARGET nacelle_plugins)
-    add_dependencies(nacelle_plugins ${target})
+  if(NOT arg_SOURCES OR arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "nacelle_add_plugin(${name}): expected SOURCES and no '${arg_UNPARSED_ARGUMENTS}'")
   endif()
-  if(NOT NACELLE_SANITIZE)
+  set(target ${name})
+  if(TARGET nacelle_sdk)
+    string(REPLACE architecture arch kind ${arg_KIND})
+    set(target nacelle_${kind}_${name})
+  endif()
+  if(arg_MODELS)
+    nacelle_embed_models(${target} ${arg_MODELS} models)
+    list(APPEND arg_SOURCES ${models})
+  endif()
+  add_library(${target} MODULE ${arg_SOURCES})
+  target_include_directories(${target} PRIVATE ${arg_INCLUDES})
+  # The build id is the plugin's content hash: kernel measurements of another build are not believed. And the file that
+  # was proved is the file that is shipped: installing must not edit it.
+  set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON BUILD_WITH_INSTALL_RPATH ON)
+  set(map ${NACELLE_SDK_CMAKE_DIR}/plugin.map)
+  target_link_options(${target} PRIVATE -Wl,--version-script=${map} -Wl,--build-id=sha1)
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${map})
+  if(NOT NACELLE_SANITIZE AND NOT "${CMAKE_CXX_FLAGS} ${CMAKE_C_FLAGS}" MATCHES "-fsanitize")
     target_link_options(${target} PRIVATE -Wl,-z,defs)  # a plugin that needs a host symbol does not link
   endif()
+  if(TARGET nacelle_sdk)
+    nacelle_place_in_tree(${target} ${arg_APART})
+    target_link_libraries(${target} PRIVATE nacelle_sdk ${arg_LIBRARIES})
+  else()
+    set_target_properties(${target} PROPERTIES PREFIX "" C_STANDARD 11 CXX_STANDARD 20 CXX_STANDARD_REQUIRED ON
+      POSITION_INDEPENDENT_CODE ON)
+    target_link_libraries(${target} PRIVATE NacelleSDK::sdk ${arg_LIBRARIES})
+  endif()
+endfunction()
+
+# A source whose only content is the section .nacelle.models, which nacelle-conformance reads from the file.
+function(nacelle_embed_models target file source)
+  get_filename_component(path ${file} ABSOLUTE)
+  if(NOT EXISTS ${path})
+    message(FATAL_ERROR "nacelle_add_plugin: MODELS names ${path}, which is not there")
+  endif()
+  set(suffix c)
+  if(CMAKE_CXX_COMPILER)
+    set(suffix cpp)
+  endif()
+  set(generated ${CMAKE_CURRENT_BINARY_DIR}/${target}_models.${suffix})
+  file(CONFIGURE OUTPUT ${generated} @ONLY CONTENT
+    "__asm__(\".pushsection .nacelle.models,\\\"\\\",@progbits\\n.incbin \\\"${path}\\\"\\n.popsection\\n\");\n")
+  set_source_files_properties(${generated} PROPERTIES OBJECT_DEPENDS ${path} SKIP_UNITY_BUILD_INCLUSION ON)
+  set(${source} ${generated} PARENT_SCOPE)
+endfunction()
+
+function(nacelle_place_in_tree target apart)
+  set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${NACELLE_PLUGIN_DIRECTORY})
+  set(optional)
+  if(apart)
+    add_dependencies(nacelle_gpu_plugins ${target})
+    set(optional OPTIONAL)
+  else()
+    add_dependencies(nacelle_plugins ${target})
+  endif()
+  install(TARGETS ${target} LIBRARY DESTINATION lib/nacelle/plugins ${optional})
+  install(FILES $<TARGET_FILE:${target}>.verdict DESTINATION lib/nacelle/plugins OPTIONAL)
 endfunction()
 set(NACELLE_SDK_CMAKE_DIR ${CMAKE_CURRENT_LIST_DIR} CACHE INTERNAL "")

@@ -7,6 +7,15 @@
 
 namespace nacelle::conformance {
 
+Case::Case(std::string case_name, sdk::GraphRecord record, std::vector<std::vector<std::byte>> weight_bytes)
+    : name(std::move(case_name)), subject(kDecoder), stored(std::move(weight_bytes)), record_(std::move(record)) {
+  for (const sdk::WeightRecord& weight : record_.weights) weights.push_back({weight.value, 0});
+  for (std::uint32_t v = 0; v < record_.values.size(); ++v)
+    if (record_.values[v].output == NACELLE_OUTPUT_LOGITS ||
+        (record_.values[v].output == NACELLE_OUTPUT_EMBEDDING && !record_.vocabulary))
+      result = v;
+}
+
 std::uint32_t Case::add(const nacelle_value& value) {
   record_.values.push_back(value);
   return static_cast<std::uint32_t>(record_.values.size() - 1);

@@ -41,6 +41,8 @@ using Steps = std::vector<std::vector<Span>>;
 class Case {
  public:
   explicit Case(std::string case_name) : name(std::move(case_name)) {}
+  // A whole model, as an architecture has built it, with the bytes of its weights.
+  Case(std::string case_name, sdk::GraphRecord record, std::vector<std::vector<std::byte>> weight_bytes);
 
   // Each returns a value id. `op` asks sdk/runtime's rules for the outputs, so a malformed case throws sdk::Failure.
   std::uint32_t input(std::uint32_t role);
@@ -71,7 +73,8 @@ class Case {
   std::vector<Source> weights, boundaries;
   std::vector<AdapterSource> adapters;
   std::uint32_t result = NACELLE_NO_VALUE;
-  std::vector<float> expected;  // row after row, as the steps give them
+  std::vector<std::vector<std::byte>> stored;  // by weight, where they are not random: an architecture's
+  std::vector<float> expected;                 // row after row, as the steps give them
 
  private:
   std::uint32_t add(const nacelle_value& value);

@@ -24,6 +24,12 @@ void check_rows(const Run& run);
 // Refusals, sizes, tokens of the previous step, copied blocks, padding, broken step blocks. Not with an --op.
 void check_contract(const Run& run);
 
+// A part of it: plans beside and after each other, functions called from many threads, what is left at the end.
+void check_plans(const Run& run);
+
+// Times and rates of a few large cases, for people: measured, not judged.
+void print_speed(Backend& backend);
+
 // All cases of check_results: those with stored results first.
 std::vector<Case> all_cases();
 

@@ -10,29 +10,10 @@
 #include "sdk/conformance/checks.hpp"
 #include "sdk/conformance/grown_cases.hpp"
 #include "sdk/conformance/host.hpp"
-#include "sdk/runtime/names.hpp"
+#include "sdk/conformance/rules.hpp"
 
 namespace nacelle::conformance {
 namespace {
-
-struct Breach : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-void expect(bool condition, const std::string& otherwise) {
-  if (!condition) throw Breach(otherwise);
-}
-
-void expect_status(nacelle_status status, nacelle_status wanted, const std::string& what) {
-  expect(status == wanted, what + " answers " + sdk::status_name(status) + ", not " + sdk::status_name(wanted));
-}
-
-// A refusal: any status but OK, with a message. `error` is read only now, after the call has set it.
-void expect_refusal(nacelle_status status, nacelle_error*& error, const std::string& what) {
-  const std::string message = take_message(error);
-  expect(status != NACELLE_OK, what + " is accepted");
-  expect(!message.empty(), what + " is refused without a message");
-}
 
 Case plain_decoder() { return tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32); }
 
@@ -345,23 +326,7 @@ void kernel_list(Backend& backend) {
   expect(named, "a kernel has no operation or no variant");
 }
 
-void memory(Backend& backend) {
-  const auto once = [&] {
-    const Case of = tiny_decoder(NACELLE_TYPE_Q8_0, NACELLE_TYPE_F16);
-    Session session(backend, of, {{{0, 0, 20}}});
-    session.run({{{0, 0, 20}}});
-  };
-  once();
-  const std::uint64_t before = allocated_bytes();
-  once();
-  expect(allocated_bytes() == before, std::to_string(allocated_bytes() - before) + " bytes are not given back");
-}
-
-struct Rule {
-  const char* name;
-  void (*check)(Backend&);
-};
-constexpr Rule kRules[] = {
+constexpr Rule<Backend&> kRules[] = {
     {"devices are listed, others refused", device_list},
     {"structs of older and newer hosts", struct_sizes},
     {"buckets without room are refused", bad_buckets},
@@ -379,25 +344,13 @@ constexpr Rule kRules[] = {
     {"more candidates than tokens", too_many_candidates},
     {"events", events},
     {"kernels have names", kernel_list},
-    {"all memory is given back", memory},
 };
 
 }  // namespace
 
 void check_contract(const Run& run) {
-  for (const Rule& rule : kRules) {
-    Entry entry;
-    entry.check = "contract";
-    entry.name = rule.name;
-    try {
-      rule.check(run.backend);
-    } catch (const std::exception& error) {
-      entry.outcome = Outcome::kFailed;
-      entry.note = error.what();
-    }
-    take_logged_error();
-    run.report.add(std::move(entry));
-  }
+  check_rules("contract", kRules, run.report, run.backend);
+  check_plans(run);
 }
 
 }  // namespace nacelle::conformance

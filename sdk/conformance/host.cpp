@@ -22,8 +22,9 @@ namespace {
 
 struct State {
   std::mutex team_mutex, log_mutex;
-  unsigned team_size = 1;
+  std::atomic<unsigned> team_size{1};
   std::atomic<std::uint64_t> allocated{0};
+  std::atomic<std::int64_t> errors{0};
   std::string logged_error;
   std::map<std::string, std::string, std::less<>> config;
 };
@@ -94,9 +95,10 @@ nacelle_host make_host() {
   host.log_enabled = [](void*, std::uint32_t) -> std::uint32_t { return 1; };
   host.log = log;
   host.error_create = [](void*, nacelle_status status, nacelle_string message) {
+    ++state().errors;
     return new nacelle_error{status, std::string(sdk::view(message))};
   };
-  host.error_destroy = [](void*, nacelle_error* error) { delete error; };
+  host.error_destroy = [](void*, nacelle_error* error) { take_message(error); };
   host.error_status = [](void*, const nacelle_error* error) { return error->status; };
   host.error_message = [](void*, const nacelle_error* error) { return sdk::view(error->message); };
   host.allocate = allocate;
@@ -149,6 +151,7 @@ const nacelle_host* conformance_host() {
 void set_config(const std::string& key, const std::string& value) { state().config[key] = value; }
 void set_team_size(unsigned threads) { state().team_size = threads; }
 std::uint64_t allocated_bytes() { return state().allocated; }
+std::int64_t live_errors() { return state().errors; }
 
 std::string take_logged_error() {
   const std::scoped_lock lock(state().log_mutex);
@@ -159,6 +162,7 @@ std::string take_message(nacelle_error* error) {
   if (!error) return {};
   std::string message = error->message;
   delete error;
+  --state().errors;
   return message;
 }
 

@@ -18,6 +18,8 @@ void set_config(const std::string& key, const std::string& value);
 void set_team_size(unsigned threads);
 // Bytes that plugins hold now.
 std::uint64_t allocated_bytes();
+// Errors that were made and not destroyed.
+std::int64_t live_errors();
 // The latest line that was logged at error level; empty when there was none since the last call.
 std::string take_logged_error();
 // The message of an error, which is destroyed.

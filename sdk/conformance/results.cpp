@@ -67,6 +67,7 @@ std::string describe(const Difference& of) {
 // Runs `body` on the entry unless the backend refuses the case; an exception is a failure.
 template <class Body>
 void check_case(const Run& run, Entry entry, const Case& of, Body&& body) {
+  run.report.begin(entry.check + ": " + entry.name);
   try {
     entry.note = run.backend.refusal(of);
     if (entry.note.empty())

@@ -1,7 +1,5 @@
 #include "sdk/conformance/session.hpp"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -12,7 +10,6 @@
 #include "sdk/conformance/host.hpp"
 #include "sdk/conformance/random_data.hpp"
 #include "sdk/runtime/decompose.hpp"
-#include "sdk/runtime/manifest.hpp"
 #include "sdk/runtime/names.hpp"
 
 namespace nacelle::conformance {
@@ -43,23 +40,15 @@ T* array_at(std::byte* block, std::uint64_t offset) {
 
 }  // namespace
 
-Backend::Backend(const std::filesystem::path& plugin, std::uint32_t device_index) : index_(device_index) {
-  const sdk::Manifest manifest = sdk::read_manifest(plugin);
-  if (manifest.kind != NACELLE_PLUGIN_BACKEND) fail(plugin.string() + ": '" + manifest.name + "' is no backend");
-  if (manifest.abi_major != NACELLE_BACKEND_ABI_MAJOR || manifest.abi_minor != NACELLE_BACKEND_ABI_MINOR)
-    fail(plugin.string() + ": made for backend ABI " + std::to_string(manifest.abi_major) + "." +
-         std::to_string(manifest.abi_minor) + ", this program checks " + std::to_string(NACELLE_BACKEND_ABI_MAJOR) +
-         "." + std::to_string(NACELLE_BACKEND_ABI_MINOR));
-  void* library = dlopen(plugin.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) fail(dlerror());
-  const auto query = reinterpret_cast<nacelle_plugin_query_function>(dlsym(library, "nacelle_plugin_query"));
-  if (!query) fail(plugin.string() + " has no nacelle_plugin_query");
-  auto answer = sdk::make<nacelle_plugin_info>();
+Backend::Backend(const std::filesystem::path& plugin, std::uint32_t device_index)
+    : Backend(load_plugin(plugin, NACELLE_PLUGIN_BACKEND), device_index) {}
+
+Backend::Backend(const Plugin& plugin, std::uint32_t device_index)
+    : api_(static_cast<const nacelle_backend_api*>(plugin.info.api)),
+      index_(device_index),
+      name_(plugin.manifest.name),
+      version_(plugin.manifest.version) {
   nacelle_error* error = nullptr;
-  if (query(conformance_host(), &answer, &error) != NACELLE_OK) fail(plugin.string() + ": " + take_message(error));
-  name_ = sdk::view(answer.name);
-  version_ = sdk::view(answer.version);
-  api_ = static_cast<const nacelle_backend_api*>(answer.api);
   std::uint32_t count = 0;
   nacelle_string reason{};
   if (api_->device_count(&count, &reason, &error) != NACELLE_OK) fail(name_ + ": " + take_message(error));
@@ -70,6 +59,11 @@ Backend::Backend(const std::filesystem::path& plugin, std::uint32_t device_index
   if (api_->device_info(index_, &info_, &error) != NACELLE_OK) fail(name_ + ": " + take_message(error));
   if (!info_.usable) fail(name_ + ": device " + std::to_string(index_) + ": " + std::string(sdk::view(info_.reason)));
   if (api_->device_open(index_, &device_, &error) != NACELLE_OK) fail(name_ + ": " + take_message(error));
+}
+
+Subject Backend::subject() const {
+  return {"backend", name_, version_,
+          "device " + std::to_string(index_) + " (" + std::string(sdk::view(info_.name)) + ")"};
 }
 
 Backend::~Backend() { api_->device_close(device_); }
@@ -133,7 +127,8 @@ void Session::check(nacelle_status status, nacelle_error* const& error, const ch
 }
 
 void Session::make_source() {
-  for (std::size_t w = 0; w < case_.weights.size(); ++w) {
+  weight_bytes_ = case_.stored;
+  for (std::size_t w = weight_bytes_.size(); w < case_.weights.size(); ++w) {
     const Source& source = case_.weights[w];
     const nacelle_value& value = *graph_->view().values[source.value];
     std::uint64_t count = 1;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "sdk/conformance/case.hpp"
+#include "sdk/conformance/plugin.hpp"
 
 namespace nacelle::conformance {
 
@@ -22,6 +23,7 @@ namespace nacelle::conformance {
 class Backend {
  public:
   Backend(const std::filesystem::path& plugin, std::uint32_t device_index);
+  Backend(const Plugin& plugin, std::uint32_t device_index);
   ~Backend();
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
@@ -32,6 +34,7 @@ class Backend {
   const std::string& name() const { return name_; }
   const std::string& version() const { return version_; }
   const nacelle_device_info& info() const { return info_; }
+  Subject subject() const;
   bool is_reference() const { return info_.kind == NACELLE_DEVICE_REFERENCE; }
   // A device that computes on the CPU without care for speed: long checks are cut short.
   bool is_slow() const { return is_reference() || info_.kind == NACELLE_DEVICE_EMULATED; }

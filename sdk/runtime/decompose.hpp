@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "sdk/runtime/graph.hpp"
+#include "graph.hpp"
 
 namespace nacelle::sdk {
 

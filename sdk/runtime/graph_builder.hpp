@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "sdk/runtime/graph.hpp"
-#include "sdk/runtime/weight_expr.hpp"
+#include "graph.hpp"
+#include "weight_expr.hpp"
 
 namespace nacelle::sdk {
 

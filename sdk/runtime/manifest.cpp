@@ -111,7 +111,7 @@ std::vector<char> read_notes(const Image& image, std::uint64_t offset, std::uint
   return image.bytes(offset, size, what);
 }
 
-std::optional<std::vector<char>> find_in_sections(const Image& image, const Elf64_Ehdr& header) {
+std::optional<Elf64_Shdr> find_section(const Image& image, const Elf64_Ehdr& header, std::string_view wanted) {
   if (header.e_shoff == 0 || header.e_shnum == 0) return std::nullopt;
   if (header.e_shentsize != sizeof(Elf64_Shdr)) refuse("has section headers of an unknown size");
   const auto table =
@@ -128,12 +128,17 @@ std::optional<std::vector<char>> find_in_sections(const Image& image, const Elf6
   const std::string_view all(names.data(), names.size());
   for (std::size_t i = 0; i < header.e_shnum; ++i) {
     const Elf64_Shdr entry = section(i);
-    if (entry.sh_type != SHT_NOTE || entry.sh_name >= all.size()) continue;
+    if (entry.sh_name >= all.size()) continue;
     const std::string_view rest = all.substr(entry.sh_name);
-    if (rest.substr(0, rest.find('\0')) != NACELLE_MANIFEST_SECTION) continue;
-    return find_note(read_notes(image, entry.sh_offset, entry.sh_size, "section " NACELLE_MANIFEST_SECTION));
+    if (rest.substr(0, rest.find('\0')) == wanted) return entry;
   }
   return std::nullopt;
+}
+
+std::optional<std::vector<char>> find_in_sections(const Image& image, const Elf64_Ehdr& header) {
+  const auto entry = find_section(image, header, NACELLE_MANIFEST_SECTION);
+  if (!entry || entry->sh_type != SHT_NOTE) return std::nullopt;
+  return find_note(read_notes(image, entry->sh_offset, entry->sh_size, "section " NACELLE_MANIFEST_SECTION));
 }
 
 std::optional<std::vector<char>> find_in_segments(const Image& image, const Elf64_Ehdr& header) {
@@ -189,12 +194,31 @@ Manifest read(const Image& image) {
 
 }  // namespace
 
-Manifest read_manifest(const std::filesystem::path& path) {
+namespace {
+
+// Runs `body` on the file; what it refuses is told with the file's path.
+template <class Body>
+auto of_file(const std::filesystem::path& path, Body&& body) {
   try {
-    return read(FileImage(path));
+    return body(FileImage(path));
   } catch (const Failure& failure) {
     throw Failure(failure.status(), path.string() + ": " + failure.what());
   }
+}
+
+}  // namespace
+
+Manifest read_manifest(const std::filesystem::path& path) {
+  return of_file(path, [](const Image& image) { return read(image); });
+}
+
+std::string read_section(const std::filesystem::path& path, std::string_view name) {
+  return of_file(path, [&](const Image& image) {
+    const auto entry = find_section(image, read_header(image), name);
+    if (!entry) return std::string();
+    const auto bytes = image.bytes(entry->sh_offset, entry->sh_size, "section " + std::string(name));
+    return std::string(bytes.begin(), bytes.end());
+  });
 }
 
 Manifest parse_manifest(std::span<const std::byte> file) { return read(MemoryImage(file)); }

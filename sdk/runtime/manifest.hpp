@@ -7,6 +7,7 @@
 #include <nacelle/plugin.hpp>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace nacelle::sdk {
 
@@ -19,7 +20,9 @@ struct Manifest {
 // Both throw Failure(NACELLE_INVALID_ARGUMENT), or NACELLE_NOT_FOUND for a sound ELF file without a manifest; the
 // message says what is wrong and where, the path version begins with the path. Any thread.
 Manifest read_manifest(const std::filesystem::path& path);
-// The same of an ELF image in memory.
+// All bytes of a section; empty where the file has none of that name. Throws as read_manifest does.
+std::string read_section(const std::filesystem::path& path, std::string_view name);
+// The manifest of an ELF image in memory.
 Manifest parse_manifest(std::span<const std::byte> file);
 
 }  // namespace nacelle::sdk

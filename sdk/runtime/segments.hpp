@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "sdk/runtime/graph.hpp"
+#include "graph.hpp"
 
 namespace nacelle::sdk {
 

@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "sdk/runtime/weight_expr.hpp"
+#include "weight_expr.hpp"
 
 namespace nacelle::sdk {
 

@@ -73,8 +73,10 @@ def layer_of(path):
     parts = path.split("/")
     if path.startswith("sdk/include/"):
         return Layer(["sdk/include/nacelle/"], "")
+    if path.startswith(("sdk/template/", "sdk/examples/")):
+        return None  # a third party's: built from an installed prefix alone (tests/sdk)
     if path.startswith("sdk/conformance/"):
-        return Layer(["sdk/"], r"dlfcn\.h|nlohmann/json\.hpp")  # a program that needs no core/
+        return Layer(["sdk/"], r"(dlfcn|malloc|unistd|sys/mman|sys/wait)\.h|nlohmann/json\.hpp")  # a program that needs no core/
     if parts[0] == "sdk":
         return Layer(["sdk/"], r"elf\.h")  # runtime/ reads plugin files without loading them
     if parts[0] == "core":

@@ -1,14 +1,21 @@
 // Which plugins this host runs, by the ABI version in their manifest. One pure function, so that the rule can be read.
 #pragma once
 
+#include <nacelle/plugin.h>
+
 #include <cstdint>
 #include <string>
 
-namespace nacelle {
+namespace nacelle::sdk {
 
 struct AbiVersion {
   std::uint32_t major = 0, minor = 0;
 };
+
+// Of this SDK, and the oldest minor that it still serves.
+inline constexpr AbiVersion kBackendAbi = {NACELLE_BACKEND_ABI_MAJOR, NACELLE_BACKEND_ABI_MINOR};
+inline constexpr AbiVersion kArchitectureAbi = {NACELLE_ARCHITECTURE_ABI_MAJOR, NACELLE_ARCHITECTURE_ABI_MINOR};
+inline constexpr std::uint32_t kBackendFloor = 1, kArchitectureFloor = 1;
 
 // Empty when a host of version `host` that still serves minors from `floor` on takes the plugin; else why not, with
 // both versions: "built against backend ABI 0.2, this host takes 0.1 only". Major 0 promises nothing: the minor must
@@ -18,4 +25,4 @@ std::string abi_refusal(const std::string& kind, AbiVersion plugin, AbiVersion h
 
 std::string to_string(AbiVersion version);  // "0.1"
 
-}  // namespace nacelle
+}  // namespace nacelle::sdk

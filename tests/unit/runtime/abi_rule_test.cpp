@@ -1,10 +1,10 @@
 // The rule of ABI versions, as a table.
-#include "core/plugin_host/abi_rule.hpp"
+#include "sdk/runtime/abi_rule.hpp"
 
 #include <catch2/catch.hpp>
 
-using nacelle::abi_refusal;
-using nacelle::AbiVersion;
+using nacelle::sdk::abi_refusal;
+using nacelle::sdk::AbiVersion;
 
 TEST_CASE("which ABI versions a host takes") {
   struct Row {

@@ -1,7 +1,7 @@
 // The ABI rule.
-#include "core/plugin_host/abi_rule.hpp"
+#include "sdk/runtime/abi_rule.hpp"
 
-namespace nacelle {
+namespace nacelle::sdk {
 
 std::string to_string(AbiVersion version) {
   return std::to_string(version.major) + "." + std::to_string(version.minor);
@@ -18,4 +18,4 @@ std::string abi_refusal(const std::string& kind, AbiVersion plugin, AbiVersion h
          ": rebuild it with this host's SDK";
 }
 
-}  // namespace nacelle
+}  // namespace nacelle::sdk
