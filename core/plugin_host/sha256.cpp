@@ -1,21 +1,34 @@
-// OpenSSL's plain SHA functions. Its newer EVP interface would pull some 4 MB of providers into a static program.
-#define OPENSSL_SUPPRESS_DEPRECATED
 #include "core/plugin_host/sha256.hpp"
 
-#include <openssl/sha.h>
+#include <openssl/evp.h>
 
-#include <span>
+#include <string>
 
 #include "core/base/mapped_file.hpp"
 
 namespace nacelle {
 namespace {
 
-std::string hex_of(std::span<const unsigned char> bytes) {
+using Context = Sha256::Context;
+
+Context begin(const EVP_MD* algorithm) {
+  Context context(EVP_MD_CTX_new());
+  EVP_DigestInit_ex(context.get(), algorithm, nullptr);
+  return context;
+}
+
+void add_to(const Context& context, std::string_view bytes) {
+  EVP_DigestUpdate(context.get(), bytes.data(), bytes.size());
+}
+
+std::string end(const Context& context) {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  EVP_DigestFinal_ex(context.get(), bytes, &size);
   std::string hex;
-  for (const unsigned char byte : bytes) {
-    hex += "0123456789abcdef"[byte >> 4];
-    hex += "0123456789abcdef"[byte & 15];
+  for (unsigned i = 0; i < size; ++i) {
+    hex += "0123456789abcdef"[bytes[i] >> 4];
+    hex += "0123456789abcdef"[bytes[i] & 15];
   }
   return hex;
 }
@@ -26,22 +39,16 @@ std::string_view text_of(const MappedFile& file) {
 
 }  // namespace
 
-struct Sha256::State {
-  SHA256_CTX context;
-};
+void Sha256::Free::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_free(context); }
 
-Sha256::Sha256() : state_(std::make_unique<State>()) { SHA256_Init(&state_->context); }
-Sha256::~Sha256() = default;
-Sha256::Sha256(Sha256&&) noexcept = default;
-Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+Sha256::Sha256() : context_(begin(EVP_sha256())) {}
 
-void Sha256::add(std::string_view bytes) { SHA256_Update(&state_->context, bytes.data(), bytes.size()); }
+void Sha256::add(std::string_view bytes) { add_to(context_, bytes); }
 
 std::string Sha256::hex() const {
-  SHA256_CTX copy = state_->context;
-  unsigned char bytes[SHA256_DIGEST_LENGTH];
-  SHA256_Final(bytes, &copy);
-  return hex_of(bytes);
+  const Context copy(EVP_MD_CTX_new());
+  EVP_MD_CTX_copy_ex(copy.get(), context_.get());
+  return end(copy);
 }
 
 std::string sha256(std::string_view data) {
@@ -54,14 +61,11 @@ std::string sha256_of_file(const std::filesystem::path& path) { return sha256(te
 
 std::string git_sha1_of_file(const std::filesystem::path& path) {
   const MappedFile file(path);
+  const Context context = begin(EVP_sha1());
   const std::string head = "blob " + std::to_string(file.bytes().size());
-  SHA_CTX context;
-  unsigned char bytes[SHA_DIGEST_LENGTH];
-  SHA1_Init(&context);
-  SHA1_Update(&context, head.c_str(), head.size() + 1);
-  SHA1_Update(&context, file.bytes().data(), file.bytes().size());
-  SHA1_Final(bytes, &context);
-  return hex_of(bytes);
+  add_to(context, {head.c_str(), head.size() + 1});
+  add_to(context, text_of(file));
+  return end(context);
 }
 
 }  // namespace nacelle

@@ -6,22 +6,25 @@
 #include <string>
 #include <string_view>
 
+struct evp_md_ctx_st;  // OpenSSL's EVP_MD_CTX
+
 namespace nacelle {
 
 // Of bytes that come in pieces.
 class Sha256 {
  public:
+  struct Free {
+    void operator()(evp_md_ctx_st* context) const;
+  };
+  using Context = std::unique_ptr<evp_md_ctx_st, Free>;
+
   Sha256();
-  ~Sha256();
-  Sha256(Sha256&&) noexcept;
-  Sha256& operator=(Sha256&&) noexcept;
 
   void add(std::string_view bytes);
   std::string hex() const;  // of all so far: 64 lower-case hexadecimal digits
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  Context context_;
 };
 
 std::string sha256(std::string_view data);

@@ -49,6 +49,7 @@ all holds, 1 when something does not, 2 when nothing could be checked.
   --models FILE      test models of an architecture; by default those that were built into it
   --reference PATH   the reference backend; by default ../lib/nacelle/plugins/libnacelle_backend_reference.so
   --config KEY=VALUE a setting that the plugin may ask its host for; may be repeated
+  --heap-slack BYTES what the vendor's driver may keep each time a model is loaded and dropped; 0 by default
   --verdict FILE     where the verdict goes; `none`: nowhere
   --list             the cases of backends and whether one must run them; runs nothing
   --json             one document on standard output, and nothing else there
@@ -60,7 +61,7 @@ constexpr std::string_view kChecks[] = {"plugin", "results", "rows", "contract",
 struct Options {
   std::filesystem::path plugin, reference, models, verdict;
   std::string op, check;
-  std::uint32_t device = 0;
+  std::uint32_t device = 0, heap_slack = 0;
   bool list = false, json = false, help = false, one_process = false, configured = false;
 
   bool wants(std::string_view name) const { return check.empty() || check == name; }
@@ -76,11 +77,11 @@ std::filesystem::path default_reference() {
   return program.parent_path().parent_path() / "lib/nacelle/plugins/libnacelle_backend_reference.so";
 }
 
-std::uint32_t parse_index(const std::string& text) {
-  std::uint32_t index = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
-  if (error != std::errc() || end != text.data() + text.size()) refuse("--device " + text + ": expected an index");
-  return index;
+std::uint32_t parse_number(const std::string& option, const std::string& text) {
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) refuse(option + " " + text + ": expected a number");
+  return number;
 }
 
 void check_op_name(const std::string& name) {
@@ -105,7 +106,9 @@ Options parse(int count, char** arguments) {
       if (std::ranges::find(kChecks, options.check) == std::end(kChecks))
         refuse("--check " + options.check + ": expected plugin, results, rows, contract, speed or model");
     } else if (argument == "--device") {
-      options.device = parse_index(value());
+      options.device = parse_number(argument, value());
+    } else if (argument == "--heap-slack") {
+      options.heap_slack = parse_number(argument, value());
     } else if (argument == "--models") {
       options.models = value();
     } else if (argument == "--verdict") {
@@ -147,6 +150,7 @@ void list_cases(const Options& options) {
 
 void check_backend(const Plugin& plugin, const Options& options, Report& report, Subject& subject) {
   Backend backend(plugin, options.device);
+  backend.heap_slack = options.heap_slack;
   subject = backend.subject();
   std::unique_ptr<Backend> reference;
   if (!backend.is_reference()) reference = std::make_unique<Backend>(options.reference, 0);

@@ -36,6 +36,9 @@ class Backend {
   const nacelle_device_info& info() const { return info_; }
   Subject subject() const;
   bool is_reference() const { return info_.kind == NACELLE_DEVICE_REFERENCE; }
+  // Bytes that each load of a model may leave in the heap: what the vendor's driver keeps, and no plugin can free.
+  std::size_t heap_slack = 0;
+
   // A device that computes on the CPU without care for speed: long checks are cut short.
   bool is_slow() const { return is_reference() || info_.kind == NACELLE_DEVICE_EMULATED; }
 

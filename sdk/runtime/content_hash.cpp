@@ -1,25 +1,22 @@
 #include "sdk/runtime/content_hash.hpp"
 
-#define XXH_INLINE_ALL  // the header is all of it: nothing to link
-#include <xxhash.h>
-
+#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <nacelle/plugin.hpp>
-#include <vector>
 
 namespace nacelle::sdk {
 
 std::string content_hash(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  std::vector<char> bytes(file ? static_cast<std::size_t>(file.tellg()) : 0);
-  file.seekg(0);
-  if (!file.read(bytes.data(), static_cast<std::streamsize>(bytes.size())))
-    throw Failure(NACELLE_NOT_FOUND, path.string() + ": cannot be read");
-  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  char digits[33];
-  std::snprintf(digits, sizeof digits, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
-                static_cast<unsigned long long>(hash.low64));
+  std::ifstream file(path, std::ios::binary);
+  std::uint64_t hash = 0xcbf29ce484222325;
+  char bytes[1 << 14];
+  while (file.read(bytes, sizeof bytes) || file.gcount() > 0)
+    for (std::streamsize i = 0; i < file.gcount(); ++i)
+      hash = (hash ^ static_cast<unsigned char>(bytes[i])) * 0x100000001b3;
+  if (!file.eof()) throw Failure(NACELLE_NOT_FOUND, path.string() + ": cannot be read");
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
   return digits;
 }
 

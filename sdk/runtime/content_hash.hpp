@@ -6,7 +6,8 @@
 
 namespace nacelle::sdk {
 
-// XXH3 of the file's bytes, 32 lower-case hexadecimal digits. Throws Failure(NACELLE_NOT_FOUND) when it cannot be read.
+// FNV-1a of the file's bytes, 64 bits as 16 hexadecimal digits. Throws Failure(NACELLE_NOT_FOUND) when it cannot be
+// read.
 std::string content_hash(const std::filesystem::path& file);
 
 }  // namespace nacelle::sdk
