@@ -59,7 +59,7 @@ function add(turn, event, now) {
 export async function runAnswer(turn, body, signal, changed) {
   turn.started = performance.now();
   try {
-    for await (const event of events(await call('v1/chat/completions', { body, signal }))) {
+    for await (const event of events(await call('v1/chat/completions', { body, signal, begun: true }))) {
       add(turn, event, performance.now());
       changed();
     }

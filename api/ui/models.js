@@ -70,7 +70,7 @@ export class ModelsPanel {
 
   async #send(verb, body, said) {
     try {
-      await call(`manage/models/${verb}`, { body: { ...body, wait: false } });
+      await call(`manage/models/${verb}`, { body: { ...body, wait: false }, begun: true });
       announce(said);
       byId('models-fault').textContent = '';
     } catch (error) {

@@ -39,7 +39,6 @@ http::Handler file_handler(const File& file) {
                    {"Content-Security-Policy", kPolicy},
                    {"X-Content-Type-Options", "nosniff"},
                    {"Referrer-Policy", "no-referrer"},
-                   {"Cross-Origin-Opener-Policy", "same-origin"},
                    {"Cross-Origin-Resource-Policy", "same-origin"}};
   return http::answer([whole = std::move(whole), tag](const Request& request) {
     if (!matches(request.header("if-none-match"), tag)) return whole;

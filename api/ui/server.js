@@ -9,7 +9,8 @@ export const key = {
 };
 
 let askForKey = async () => null;
-// `ask(reason)` gives a key, or null where the user gives none.
+let declined = false;
+// `ask(reason)` gives a key, or null where the user gives none: then only what the user begins asks again.
 export function onKeyWanted(ask) { askForKey = ask; }
 
 // What went wrong, in one line that can be shown as it is.
@@ -43,15 +44,18 @@ async function send(path, options) {
   }
 }
 
-// The response of a request that succeeded. A 401 asks for a key and tries again; a 403 offers another key once.
-export async function call(path, { body, signal, method = body === undefined ? 'GET' : 'POST' } = {}) {
+// The response of a request that succeeded. Where the server wants a key, or another one, it is asked for and the request
+// sent again. `begun`: by the user, just now.
+export async function call(path, { body, signal, begun = false, method = body === undefined ? 'GET' : 'POST' } = {}) {
   const options = { method, signal, body: body === undefined ? undefined : JSON.stringify(body) };
   for (;;) {
     const response = await send(path, options);
     if (response.ok) return response;
     const failure = await failureOf(response);
     const wrongKey = response.status === 401 || failure.code === 'insufficient_permissions';
-    const given = wrongKey ? await askForKey(failure.message) : null;
+    if (!wrongKey || (declined && !begun)) throw failure;
+    const given = await askForKey(failure);
+    declined = !given;
     if (!given) throw failure;
     key.set(given);
   }

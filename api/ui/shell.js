@@ -45,29 +45,35 @@ export function ask({ title, text, content = [], confirm, danger = false, value 
 }
 
 let asking = null;
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1).replace(/([^.])$/, '$1.');
+
 // One dialog at a time, however many requests find that they need a key.
-function askForKey(reason) {
+function askForKey({ code, message }) {
   asking ??= (async () => {
     const input = el('input', { type: 'password', id: 'key-text', autocomplete: 'off', required: true, spellcheck: 'false' });
     const given = await ask({
-      title: 'API key', text: reason, confirm: 'Use this key', value: () => input.value.trim(),
+      title: 'API key', text: code === 'missing_api_key' ? 'This server asks for an API key.' : sentence(message), confirm: 'Use this key', value: () => input.value.trim(),
       content: [el('div', { class: 'field' }, el('label', { for: 'key-text' }, 'Key'), input,
                    el('p', { class: 'note' }, 'It stays in this tab, and is forgotten when the tab closes.'))],
     });
     asking = null;
-    showKeyButton(Boolean(given) || Boolean(key.get()));
+    showKeyButton(given ?? key.get());
     return given;
   })();
   return asking;
 }
 
-function showKeyButton(shown) { byId('forget-key').hidden = !shown; }
+// `text`: the key there is, '' where one is wanted.
+function showKeyButton(text) {
+  byId('key-button').hidden = false;
+  byId('key-button').textContent = text ? 'Forget key' : 'Enter key';
+}
 
 function keyButton() {
-  const button = el('button', { type: 'button', id: 'forget-key', class: 'quiet', hidden: true }, 'Forget key');
+  const button = el('button', { type: 'button', id: 'key-button', class: 'quiet', hidden: true });
   button.addEventListener('click', () => {
     key.forget();
-    location.reload();
+    location.reload();  // which asks
   });
   return button;
 }
@@ -90,5 +96,5 @@ export function startShell(here, there) {
                      nav, el('span', { class: 'gap' }), keyButton(), themeButton());
   addLink(nav, there, there < here);
   onKeyWanted(askForKey);
-  showKeyButton(Boolean(key.get()));
+  if (key.get()) showKeyButton(key.get());
 }
