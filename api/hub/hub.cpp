@@ -129,6 +129,7 @@ http::ClientRequest request_to(const HubSettings& hub, const std::string& path, 
   http::ClientRequest request;
   request.method = method;
   request.url = http::Url::parse(hub.endpoint + path);
+  request.proxy = http::proxy_from_environment(request.url);
   request.headers = {{"User-Agent", "nacelle"}, {"Accept-Encoding", "identity"}};
   if (!hub.token.empty()) request.headers.emplace_back("Authorization", "Bearer " + hub.token);
   return request;
