@@ -68,6 +68,7 @@ for (const [flags, message] of [
   [['--set', 'manage.enabled=true'], 'manage.enabled needs auth.secret'],
   [['--set-json', 'defaults.autoscaling={"type":"keda","min":0}'], 'autoscaling.min 0 needs autoscaling.gatewayQuery'],
   [['--set-json', 'defaults.autoscaling={"type":"hpa","min":0}'], 'autoscaling.min 0 is for keda'],
+  [['--set', 'defaults.rollout.maxSurge=0'], 'no pod could ever be replaced'],
   [['--set', 'defaults.gpu.mig=1g.5gb'], "gpu.mig is NVIDIA's"],
   [['--set-json', 'pools=[{"name":"a","vendor":"cpu"},{"name":"a","vendor":"amd"}]'], "two are called 'a'"],
 ]) {
