@@ -146,7 +146,7 @@ http::ClientResponse ask(http::ClientRequest request, std::string* body) {
       response = http::fetch(request, [](const http::ClientResponse&) { return http::BodySink(); });
     }
     const std::string* location = response.header("location");
-    if (response.status / 100 != 3 || !location || i == 4) return response;
+    if (response.status / 100 != 3 || !location || response.header("x-linked-etag") || i == 4) return response;
     http::Url next = request.url.resolve(*location);
     if (next.origin() != home) return response;
     request.url = std::move(next);
