@@ -49,7 +49,7 @@ export class Hub {
     if (this.token && request.headers.authorization !== `Bearer ${this.token}`) return end(401);
     const listing = request.url.match(/^\/api\/models\/([^/]+\/[^/]+)\/revision\/(.+)$/);
     // Small files may be sent on, within the hub.
-    if (request.url.includes('/resolve/') && request.url.endsWith('/tokenizer.json')) return end(307, { Location: `/api/resolve-cache/models${request.url}` });
+    if (!request.url.startsWith('/api/') && request.url.endsWith('/tokenizer.json')) return end(307, { Location: `/api/resolve-cache/models${request.url}` });
     const file = request.url.replace('/api/resolve-cache/models', '').match(/^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/);
     const name = (listing ?? file)?.[1];
     const files = this.repositories[name];
