@@ -16,8 +16,10 @@
 #include <cctype>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <sstream>
 
 #include "core/base/error.hpp"
 
@@ -40,6 +42,13 @@ std::string lower_case(std::string_view text) {
 
 std::string system_reason(int error) {
   return error == EAGAIN || error == EWOULDBLOCK || error == EINPROGRESS ? "no answer in time" : std::strerror(error);
+}
+
+// "host", "[::1]", "host:8080".
+std::string authority(const Url& url, bool with_port) {
+  const bool v6 = url.host.find(':') != std::string::npos;
+  const bool usual = url.port == (url.tls ? "443" : "80");
+  return (v6 ? "[" + url.host + "]" : url.host) + (usual && !with_port ? "" : ":" + url.port);
 }
 
 class Socket {
@@ -95,8 +104,10 @@ std::string tls_reason(SSL* ssl, int saved_errno) {
 
 class Connection {
  public:
-  Connection(const Url& url, const ClientRequest& request) : url_(url), socket_(url, request.timeout) {
-    if (url.tls) start_tls(request.verify);
+  explicit Connection(const ClientRequest& request)
+      : url_(request.url), socket_(request.proxy ? *request.proxy : request.url, request.timeout) {
+    if (url_.tls && request.proxy) tunnel(*request.proxy);
+    if (url_.tls) start_tls(request.verify);
   }
 
   void write(std::string_view bytes) {
@@ -122,6 +133,20 @@ class Connection {
   }
 
  private:
+  // Asks the proxy for a way through. Nothing follows its answer: the other end waits for TLS to begin.
+  void tunnel(const Url& proxy) {
+    const std::string to = authority(url_, true);
+    write("CONNECT " + to + " HTTP/1.1\r\nHost: " + to + "\r\n\r\n");
+    std::string answer;
+    for (std::array<char, 1024> piece; answer.find("\r\n\r\n") == std::string::npos;) {
+      const std::size_t got = read(piece.data(), piece.size());
+      if (got == 0 || answer.size() > kPiece) fail(proxy, "the proxy gave no answer to CONNECT");
+      answer.append(piece.data(), got);
+    }
+    const std::string line = answer.substr(0, answer.find('\r'));
+    if (line.find(" 200") == std::string::npos) fail(proxy, "the proxy answered CONNECT " + to + " with " + line);
+  }
+
   void start_tls(bool verify) {
     std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to sockets whose other end may have gone
     context_.reset(SSL_CTX_new(TLS_client_method()));
@@ -162,11 +187,9 @@ class Connection {
 
 std::string request_text(const ClientRequest& request) {
   const Url& url = request.url;
-  const bool v6 = url.host.find(':') != std::string::npos;
-  const bool plain_port = url.port == (url.tls ? "443" : "80");
-  std::string text = request.method + " " + url.target +
-                     " HTTP/1.1\r\nHost: " + (v6 ? "[" + url.host + "]" : url.host) +
-                     (plain_port ? "" : ":" + url.port) + "\r\nConnection: close\r\n";
+  const std::string target = request.proxy && !url.tls ? url.origin() + url.target : url.target;
+  std::string text =
+      request.method + " " + target + " HTTP/1.1\r\nHost: " + authority(url, false) + "\r\nConnection: close\r\n";
   for (const auto& [name, value] : request.headers) text += name + ": " + value + "\r\n";
   if (!request.body.empty()) text += "Content-Length: " + std::to_string(request.body.size()) + "\r\n";
   return text + "\r\n" + request.body;
@@ -273,10 +296,23 @@ Url Url::resolve(std::string_view location) const {
   return parse(origin() + std::string(location));
 }
 
-std::string Url::origin() const {
-  const bool v6 = host.find(':') != std::string::npos;
-  return (tls ? "https://" : "http://") + (v6 ? "[" + host + "]" : host) +
-         (port == (tls ? "443" : "80") ? "" : ":" + port);
+std::string Url::origin() const { return (tls ? "https://" : "http://") + authority(*this, false); }
+
+std::optional<Url> proxy_from_environment(const Url& url) {
+  const auto variable = [](const std::string& name) {
+    const char* value = std::getenv(name.c_str());
+    if (!value || !*value) value = std::getenv(lower_case(name).c_str());
+    return std::string(value ? value : "");
+  };
+  const std::string proxy = variable(url.tls ? "HTTPS_PROXY" : "HTTP_PROXY");
+  if (proxy.empty()) return std::nullopt;
+  std::istringstream list(variable("NO_PROXY"));
+  for (std::string name; std::getline(list, name, ',');) {
+    if (name == "*") return std::nullopt;
+    name.erase(0, name.find_first_not_of(" .*"));
+    if (!name.empty() && (url.host == name || url.host.ends_with("." + name))) return std::nullopt;
+  }
+  return Url::parse(proxy.find("://") == std::string::npos ? "http://" + proxy : proxy);
 }
 
 const std::string* ClientResponse::header(std::string_view name) const noexcept {
@@ -286,7 +322,7 @@ const std::string* ClientResponse::header(std::string_view name) const noexcept 
 }
 
 ClientResponse fetch(const ClientRequest& request, const std::function<BodySink(const ClientResponse&)>& on_head) {
-  Connection connection(request.url, request);
+  Connection connection(request);
   connection.write(request_text(request));
   Reader reader(request.url, connection, request.method == "HEAD");
   ClientResponse response = reader.head();

@@ -25,9 +25,14 @@ struct Url {
   std::string origin() const;
 };
 
+// The proxy that HTTPS_PROXY or HTTP_PROXY names for this URL, unless NO_PROXY has its host; in lower case too, as is
+// usual.
+std::optional<Url> proxy_from_environment(const Url& url);
+
 struct ClientRequest {
   std::string method = "GET";
   Url url;
+  std::optional<Url> proxy;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
   std::chrono::milliseconds timeout{30'000};  // of each wait: to connect, to send, for the next bytes

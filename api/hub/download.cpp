@@ -114,6 +114,7 @@ void attempt(const Download& file, Partial& partial) {
     if (!file.token.empty() && request.url.origin() == home)
       request.headers.emplace_back("Authorization", "Bearer " + file.token);
     if (partial.size() > 0) request.headers.emplace_back("Range", fmt::format("bytes={}-", partial.size()));
+    request.proxy = http::proxy_from_environment(request.url);
     std::string location;
     http::fetch(request, [&](const http::ClientResponse& response) -> http::BodySink {
       if (const std::string* next = response.header("location"); next && response.status / 100 == 3) {

@@ -129,6 +129,7 @@ http::ClientRequest request_to(const HubSettings& hub, const std::string& path, 
   http::ClientRequest request;
   request.method = method;
   request.url = http::Url::parse(hub.endpoint + path);
+  request.proxy = http::proxy_from_environment(request.url);
   request.headers = {{"User-Agent", "nacelle"}, {"Accept-Encoding", "identity"}};
   if (!hub.token.empty()) request.headers.emplace_back("Authorization", "Bearer " + hub.token);
   return request;
@@ -145,7 +146,7 @@ http::ClientResponse ask(http::ClientRequest request, std::string* body) {
       response = http::fetch(request, [](const http::ClientResponse&) { return http::BodySink(); });
     }
     const std::string* location = response.header("location");
-    if (response.status / 100 != 3 || !location || i == 4) return response;
+    if (response.status / 100 != 3 || !location || response.header("x-linked-etag") || i == 4) return response;
     http::Url next = request.url.resolve(*location);
     if (next.origin() != home) return response;
     request.url = std::move(next);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <initializer_list>
 
 namespace nacelle::cpu {
@@ -76,8 +77,10 @@ double best_read(const sdk::Host& host, IsaSet usable, Deadline deadline, std::a
                       return usable.has(table->isa) && table->read;
                     }))->read;
   // In a small container a smaller stretch, rather than none.
-  const auto free =
+  std::uint64_t free =
       static_cast<std::uint64_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  const std::uint64_t limit = std::strtoull(host.config("host.memory_limit").value_or("0").c_str(), nullptr, 10);
+  if (limit != 0) free = std::min(free, limit);
   const std::uint64_t grains = std::clamp<std::uint64_t>(free / 4, 16 * kReadGrain, kReadBytes) / kReadGrain;
   const sdk::Buffer memory(host, grains * kReadGrain);
   host.parallel_for(grains, 1,

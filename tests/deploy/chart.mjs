@@ -29,9 +29,12 @@ const own = ['model', 'host', 'port', 'manage-host', 'manage-port', 'api-keys', 
 
 test('the schema knows each setting of the server', () => {
   const settings = [...readFileSync(path.join(root, 'docs/settings.md'), 'utf8').matchAll(/^\| `([a-z0-9-]+)`/gm)].map((m) => m[1]);
-  const schema = JSON.parse(readFileSync(path.join(chart, 'values.schema.json')));
-  assert.deepEqual(schema.$defs.server.propertyNames.enum.toSorted(), settings.filter((key) => !own.includes(key)).toSorted(),
-                   'server.propertyNames in helm/nacelle/values.schema.json');
+  const file = path.join(chart, 'values.schema.json');
+  const wanted = settings.filter((key) => !own.includes(key));
+  const text = readFileSync(file, 'utf8');
+  const [, list] = text.match(/"propertyNames": \{\s*"enum": \[([^\]]*)\]/);
+  if (update) writeFileSync(file, text.replace(list, `\n${wanted.map((key) => `     "${key}"`).join(',\n')}\n    `));
+  assert.deepEqual(JSON.parse(readFileSync(file)).$defs.server.propertyNames.enum, wanted, './dev chart --update writes helm/nacelle/values.schema.json anew');
 });
 
 // Each value has a place in the schema, and each place of the schema a default.
@@ -68,6 +71,7 @@ for (const [flags, message] of [
   [['--set', 'manage.enabled=true'], 'manage.enabled needs auth.secret'],
   [['--set-json', 'defaults.autoscaling={"type":"keda","min":0}'], 'autoscaling.min 0 needs autoscaling.gatewayQuery'],
   [['--set-json', 'defaults.autoscaling={"type":"hpa","min":0}'], 'autoscaling.min 0 is for keda'],
+  [['--set', 'defaults.rollout.maxSurge=0'], 'no pod could ever be replaced'],
   [['--set', 'defaults.gpu.mig=1g.5gb'], "gpu.mig is NVIDIA's"],
   [['--set-json', 'pools=[{"name":"a","vendor":"cpu"},{"name":"a","vendor":"amd"}]'], "two are called 'a'"],
 ]) {

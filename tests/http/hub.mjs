@@ -48,7 +48,9 @@ export class Hub {
     const end = (status, headers = {}, body = '') => { response.writeHead(status, headers); response.end(request.method === 'HEAD' ? undefined : body); };
     if (this.token && request.headers.authorization !== `Bearer ${this.token}`) return end(401);
     const listing = request.url.match(/^\/api\/models\/([^/]+\/[^/]+)\/revision\/(.+)$/);
-    const file = request.url.match(/^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/);
+    // Small files may be sent on, within the hub.
+    if (!request.url.startsWith('/api/') && request.url.endsWith('/tokenizer.json')) return end(307, { Location: `/api/resolve-cache/models${request.url}` });
+    const file = request.url.replace('/api/resolve-cache/models', '').match(/^\/([^/]+\/[^/]+)\/resolve\/([0-9a-f]{40})\/(.+)$/);
     const name = (listing ?? file)?.[1];
     const files = this.repositories[name];
     if (!files) return end(404);

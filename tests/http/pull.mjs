@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
@@ -183,6 +184,27 @@ test('pull: https with certificates that are looked at, and a URL with a checksu
   }, { tls: { cert: readFileSync(cert), key: readFileSync(key) } });
   rmSync(folder, { recursive: true });
 });
+
+test('pull: through a proxy', async (t) => withHub(async ({ hub, pull }) => {
+  const seen = [];
+  const proxy = http.createServer((request, response) => {
+    seen.push(request.url);
+    const url = new URL(request.url);
+    request.pipe(http.request({ port: url.port, path: url.pathname + url.search, method: request.method, headers: request.headers, agent: false },
+                              (answer) => { response.writeHead(answer.statusCode, answer.headers); answer.pipe(response); }));
+  });
+  proxy.on('connect', (request, socket) => { seen.push(`CONNECT ${request.url}`); socket.end('HTTP/1.1 403 Forbidden\r\n\r\n'); });
+  t.after(() => proxy.close());
+  await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const http_proxy = `http://127.0.0.1:${proxy.address().port}`;
+  const past = await pull(['hf:org/one'], { http_proxy, NO_PROXY: 'example.com,127.0.0.1' });
+  assert.deepEqual([past.code, seen], [0, []], past.err);
+  const through = await pull(['hf:org/many:Q4_K_M'], { http_proxy, no_proxy: '' });
+  assert.equal(through.code, 0, through.err);
+  assert.ok(seen[0].startsWith(`${hub.url}/api/models/org/many/`));
+  const refused = await pull(['https://hub.invalid/a.gguf', '--retries', '0'], { HTTPS_PROXY: http_proxy });
+  assert.match(refused.err, /the proxy answered CONNECT hub.invalid:443 with HTTP\/1.1 403 Forbidden/);
+}));
 
 test('a model in an OCI layout, and file:', async () => withHub(async ({ cache, env }) => {
   const layout = path.join(cache, 'layout');

@@ -100,6 +100,7 @@ vulkan:
 {{- if and (eq $scaling.type "keda") (eq (int $scaling.min) 0) (not $scaling.gatewayQuery) -}}{{- fail (printf "%s: autoscaling.min 0 needs autoscaling.gatewayQuery: a pool of no pods has no metrics of its own to wake it" $at) -}}{{- end -}}
 {{- if and (eq $scaling.type "hpa") (eq (int $scaling.min) 0) -}}{{- fail (printf "%s: autoscaling.min 0 is for keda; an HPA keeps one pod" $at) -}}{{- end -}}
 {{- if gt (int $scaling.min) (int $scaling.max) -}}{{- fail (printf "%s: autoscaling.min %d is more than autoscaling.max %d" $at (int $scaling.min) (int $scaling.max)) -}}{{- end -}}
+{{- if and (has (toString $pool.rollout.maxSurge) (list "0" "0%")) (has (toString $pool.rollout.maxUnavailable) (list "0" "0%")) -}}{{- fail (printf "%s: rollout.maxSurge and rollout.maxUnavailable are both 0: no pod could ever be replaced" $at) -}}{{- end -}}
 {{- if and $pool.gpu.mig (ne $pool.vendor "nvidia") -}}{{- fail (printf "%s: gpu.mig is NVIDIA's" $at) -}}{{- end -}}
 {{- if and .root.Values.manage.enabled (not .root.Values.auth.secret) -}}{{- fail "manage.enabled needs auth.secret: who reaches the management listener can load and unload models" -}}{{- end -}}
 {{- if and .root.Values.tuning.job (not (has .root.Values.cache.type (list "shared" "perPool"))) -}}{{- fail "tuning.job needs cache.type shared or perPool: what it measures must outlive it" -}}{{- end -}}
