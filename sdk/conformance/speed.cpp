@@ -50,10 +50,12 @@ void print_speed(Backend& backend) {
                 1e-9 * ceilings.int8_ops, 1e-9 * ceilings.bf16_ops, 1e-9 * ceilings.f32_ops);
   std::printf("%-8s %-13s %5s %13s\n", "MATMUL", "SIZE", "ROWS", "ONE THREAD");
   const std::uint32_t width = backend.is_slow() ? 256 : 2048;
-  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_F16, NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q4_K}) try {
+  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_F16, NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q4_K}) {
+    try {
       print_matmul(backend, type, width);
-    } catch (const Unsupported&) {
+    } catch (const Unsupported&) {  // it was listed among what is skipped
     }
+  }
 }
 
 }  // namespace nacelle::conformance
