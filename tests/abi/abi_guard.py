@@ -4,9 +4,10 @@
     abi_guard.py KEPT_HEADERS TODAYS_HEADERS   one line for each breach; exits 1 when there is any
     abi_guard.py --self-test HEADERS           bends a copy in ways that are allowed and not, and fails unless told apart
 
-Two looks: abidiff (Debian's abigail-tools) at the compiled form of every struct, where members may only be added at the
-end, and a reading of the constants, whose values may not change and of which none may go. A header folder is the one that
-holds plugin.h, graph.h, backend.h and architecture.h.
+Three looks: abidiff (Debian's abigail-tools) at the compiled form of every struct; the structs as they are written, whose
+old members must be the first of the new ones (abidiff takes the result of a function pointer lightly); and the constants,
+whose values may not change and of which none may go. A header folder is the one that holds plugin.h, graph.h, backend.h and
+architecture.h.
 """
 import re
 import subprocess
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 HEADERS = ["plugin.h", "graph.h", "backend.h", "architecture.h"]
-STRUCT = re.compile(r"^\} (nacelle_\w+);", re.M)
+STRUCT = re.compile(r"^typedef struct \w+ \{[^\n]*\n(.*?)^\} (nacelle_\w+);", re.M | re.S)
 CONSTANT = re.compile(r"\b(NACELLE_[A-Z0-9_]+)\s*=\s*(\d+)|^#define (NACELLE_[A-Z0-9_]+) \(?(-?(?:0x)?[0-9a-f]+u?)\)?", re.M)
 # What says which version this is grows by itself.
 VERSION = re.compile(r"NACELLE_\w+_ABI_M(AJOR|INOR)")
@@ -39,6 +40,12 @@ def constants(folder):
     return found
 
 
+def structs(folder):
+    """By name, each struct's members as they are written."""
+    text = "\n".join(read(folder).values())
+    return {name: [" ".join(member.split()) for member in body.split(";")[:-1]] for body, name in STRUCT.findall(text)}
+
+
 def compile_surface(folder, names, library):
     """A library with one function for each struct, so that the debug information holds them all."""
     with tempfile.TemporaryDirectory() as work:
@@ -59,15 +66,20 @@ def breaches(kept, today):
             yield f"constant {name} is gone"
         elif after[name] != value:
             yield f"constant {name} was {value} and is {after[name]}"
-    structs = [sorted(STRUCT.findall("\n".join(read(folder).values()))) for folder in (kept, today)]
-    gone = [name for name in structs[0] if name not in structs[1]]
+    old_structs, new_structs = structs(kept), structs(today)
+    gone = [name for name in old_structs if name not in new_structs]
     yield from (f"struct {name} is gone" for name in gone)
     if gone:
         return
+    for name, members in old_structs.items():
+        for old_member, new_member in zip(members, new_structs[name] + [""] * len(members)):
+            if old_member != new_member:
+                yield f"struct {name}: '{old_member}' has become '{new_member}'"
+                break
     with tempfile.TemporaryDirectory() as work:
         old, new, allowed = (Path(work) / name for name in ("old.so", "new.so", "allowed"))
-        compile_surface(kept, structs[0], old)
-        compile_surface(today, structs[0], new)
+        compile_surface(kept, old_structs, old)
+        compile_surface(today, old_structs, new)
         allowed.write_text(SUPPRESSIONS)
         result = subprocess.run(["abidiff", "--suppressions", allowed, "--no-added-syms", old, new], text=True,
                                 capture_output=True, check=False)

@@ -66,10 +66,14 @@ def text(model):
     return "{\n" + ",\n".join(lines + [f'  "tensors": {{\n{tensors}\n  }}', f'  "logits": [\n{rows}\n  ]']) + "\n}"
 
 
+def save(path, models):
+    path.write_text('{"models": [\n' + ",\n".join(map(text, models)) + "\n]}\n")
+
+
 def main(forward):
     """Puts forward(model)'s rows into each model of models.json, beside the script or as its argument."""
     path = Path(sys.argv[1] if len(sys.argv) > 1 else Path(sys.argv[0]).parent / "models.json")
     models = json.loads(path.read_text())["models"]
     for model in models:
         model["logits"] = forward(model).tolist()
-    path.write_text('{"models": [\n' + ",\n".join(map(text, models)) + "\n]}\n")
+    save(path, models)

@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Test models for nacelle-conformance out of the families' own tests: plugins/NAME/models.json.
+
+    family_models.py NAME...   writes them anew (needs python3-numpy); a family that changes runs it again
+
+Configuration, shapes and the forward pass in NumPy are those of plugins/NAME/NAME_test.py; the vocabulary is smaller, and the
+weights follow from the tensors' names, as everywhere in models.json."""
+import importlib
+import re
+import sys
+from pathlib import Path
+
+root = Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+sys.path[:0] = [str(root / "tests/families"), str(root / "sdk/template/architecture")]
+import lab  # noqa: E402
+import nacelle_golden as golden  # noqa: E402
+
+VOCABULARY, TOKENS = 24, 20  # more tokens than the narrowest window
+# Of models that differ in their context alone, the one that runs at its longest; packed ones have no shapes of their own.
+LEFT_OUT = {"phi3-short", "mixtral-old", "gpt-oss-mxfp4"}
+
+
+def patterns(tensors):
+    """Layers and experts that are alike become one entry."""
+    found, layers, experts = {}, 0, 0
+    for name, shape in tensors.items():
+        pattern = re.sub(r"^((?:model|transformer|gpt_neox)\.(?:layers|h|blocks))\.\d+\.", r"\1.{layer}.", name)
+        pattern = re.sub(r"\.experts\.\d+\.", ".experts.{expert}.", pattern)
+        if found.setdefault(pattern, shape) != shape:
+            return dict(tensors), 0, 0
+        layers = max([layers, *(int(n) + 1 for n in re.findall(r"\.(?:layers|h|blocks)\.(\d+)\.", name))])
+        experts = max([experts, *(int(n) + 1 for n in re.findall(r"\.experts\.(\d+)\.", name))])
+    return found, layers, experts
+
+
+def convert(model):
+    config = {key: value for key, value in model.config.items() if value is not None} | {"vocab_size": VOCABULARY}
+    tensors = {name: [VOCABULARY if n == lab.VOCABULARY else n for n in tensor.shape]
+               for name, tensor in model.weights.items()}
+    weights = {name: golden.weight(name, shape) for name, shape in tensors.items()}
+    tokens = [int(token) for token in golden.mix(7, golden.np.arange(TOKENS, dtype=golden.np.uint64)) % VOCABULARY]
+    found, layers, experts = patterns(tensors)
+    return {"name": model.name, "format": "huggingface", "layers": layers, "experts": experts, "config": config,
+            "tokens": tokens, "tensors": found, "logits": model.forward(model.config | config, weights, tokens).tolist()}
+
+
+def main():
+    golden.np.seterr(over="ignore")
+    for name in sys.argv[1:]:
+        sys.path.insert(0, str(root / "plugins" / name))
+        models = [m for m in importlib.import_module(f"{name}_test").models() if m.name not in LEFT_OUT and not m.stored]
+        golden.save(root / "plugins" / name / "models.json", [convert(model) for model in models])
+
+
+if __name__ == "__main__":
+    main()
