@@ -66,8 +66,8 @@ RerankBody parse_rerank(std::string_view body) {
       string<Body>("model", [](Body& r, const std::string& v) { r.model = v; }),
       string<Body>("query", [](Body& r, const std::string& v) { r.query = v; }),
       custom<Body>("documents", set_documents),
-      integer<Body>("top_n", 1, INT32_MAX, [](Body&, std::int64_t) {}),
-      boolean<Body>("return_documents", [](Body&, bool) {}),
+      integer<Body>("top_n", 1, INT32_MAX, [](Body& r, std::int64_t v) { r.top_n = static_cast<std::size_t>(v); }),
+      boolean<Body>("return_documents", [](Body& r, bool v) { r.return_documents = v; }),
   };
   const Json json = parse_json(body);
   Body parsed;

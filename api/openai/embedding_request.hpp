@@ -19,6 +19,8 @@ struct EmbeddingBody {
 struct RerankBody {
   std::string model, query;
   std::vector<std::string> documents;
+  std::size_t top_n = SIZE_MAX;
+  bool return_documents = false;
 };
 
 // Each throws RequestError(400) that names the field. Embeddings: `dimensions` is refused, as no model here says that

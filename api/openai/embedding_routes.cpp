@@ -1,5 +1,8 @@
 // POST /v1/embeddings and /v1/rerank.
+#include <algorithm>
 #include <bit>
+#include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "api/openai/embedding_request.hpp"
@@ -19,6 +22,12 @@ Json vector_json(const std::vector<float>& vector, bool base64) {
 void embed(const ServedModels& models, const http::ExchangePtr& exchange) {
   const EmbeddingBody body = parse_embedding(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
+  if (model->model->description().kind == NACELLE_MODEL_RANKER)
+    throw http::RequestError({400,
+                              "the model '" + model->name() +
+                                  "' scores pairs of texts, for /v1/rerank; it gives no "
+                                  "embeddings",
+                              "model", "unsupported"});
   serving::EmbeddingPlan plan;
   plan.normalize = body.normalize;
   for (const Prompt& input : body.inputs) {
@@ -40,13 +49,42 @@ void embed(const ServedModels& models, const http::ExchangePtr& exchange) {
   serving::start_embedding(exchange, std::move(model), std::move(plan));
 }
 
-// No model that can be loaded yet has a head that scores pairs of texts.
-http::Response rerank(const ServedModels& models, const http::Request& request) {
-  const RerankBody body = parse_rerank(request.body);
-  const ServedModelPtr model = models.find(body.model);
-  throw http::RequestError(
-      {400, "the model '" + model->name() + "' cannot rerank: it has no head that scores pairs of texts", "model",
-       "unsupported"});
+// Best first, as Cohere and Jina write it; a score is the sigmoid of the model's.
+Json ranked(const RerankBody& body, const std::vector<std::vector<float>>& scores) {
+  std::vector<std::size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return scores[a][0] > scores[b][0]; });
+  order.resize(std::min(order.size(), body.top_n));
+  Json results = Json::array();
+  for (const std::size_t index : order) {
+    Json result = {{"index", index}, {"relevance_score", 1 / (1 + std::exp(-static_cast<double>(scores[index][0])))}};
+    if (body.return_documents) result["document"] = {{"text", body.documents[index]}};
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+void rerank(const ServedModels& models, const http::ExchangePtr& exchange) {
+  RerankBody body = parse_rerank(exchange->request().body);
+  ServedModelPtr model = models.find(body.model);
+  if (model->model->description().kind != NACELLE_MODEL_RANKER)
+    throw http::RequestError(
+        {400, "the model '" + model->name() + "' cannot rerank: it has no head that scores pairs of texts", "model",
+         "unsupported"});
+  serving::EmbeddingPlan plan;
+  plan.normalize = false;
+  for (const std::string& document : body.documents) {
+    plan.prompts.push_back(
+        model->model->tokenizer().encode_pair(body.query, document, plan.second_texts.emplace_back()));
+    check_length(*model->model, plan.prompts.back().size(), "documents");
+  }
+  plan.respond = [body = std::move(body), name = model->name()](const auto& scores, const Usage& usage) {
+    const Json json = {{"model", name},
+                       {"results", ranked(body, scores)},
+                       {"usage", {{"prompt_tokens", usage.prompt_tokens}, {"total_tokens", usage.prompt_tokens}}}};
+    return http::Response{200, to_text(json), "application/json", {}};
+  };
+  serving::start_embedding(exchange, std::move(model), std::move(plan));
 }
 
 }  // namespace
@@ -56,7 +94,7 @@ std::vector<http::Route> embedding_routes(const ServedModels& models) {
   return {
       {"POST", "/v1/embeddings", [&models](const http::ExchangePtr& exchange) { embed(models, exchange); },
        Where::kWorker},
-      {"POST", "/v1/rerank", http::answer([&models](const http::Request& request) { return rerank(models, request); }),
+      {"POST", "/v1/rerank", [&models](const http::ExchangePtr& exchange) { rerank(models, exchange); },
        Where::kWorker},
   };
 }

@@ -225,10 +225,11 @@ std::vector<TokenId> encode_infill(const Model& model, std::string_view prefix, 
 
 void check_length(const Model& model, std::size_t tokens, const char* param) {
   const std::uint32_t context = model.context();
-  if (tokens < context) return;
+  if (tokens < context || (model.is_encoder() && tokens == context)) return;
   throw http::RequestError({400,
-                            "the model's context holds " + std::to_string(context) +
-                                " tokens, the answer's included; '" + param + "' alone has " + std::to_string(tokens),
+                            "the model's context holds " + std::to_string(context) + " tokens" +
+                                (model.is_encoder() ? "; '" : ", the answer's included; '") + param +
+                                (model.is_encoder() ? "' has " : "' alone has ") + std::to_string(tokens),
                             param, "context_length_exceeded"});
 }
 

@@ -15,10 +15,9 @@ constexpr std::uint64_t kSmallRows = 2;
 constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t to) { return (n + to - 1) / to * to; }
 
 constexpr std::pair<std::uint32_t, const std::uint32_t * Frame::*> kInputs[] = {
-    {NACELLE_INPUT_TOKENS, &Frame::tokens},
-    {NACELLE_INPUT_POSITIONS, &Frame::positions},
-    {NACELLE_INPUT_OUTPUT_ROWS, &Frame::output_rows},
-    {NACELLE_INPUT_ADAPTER_SLOTS, &Frame::adapter_slots},
+    {NACELLE_INPUT_TOKENS, &Frame::tokens},           {NACELLE_INPUT_POSITIONS, &Frame::positions},
+    {NACELLE_INPUT_OUTPUT_ROWS, &Frame::output_rows}, {NACELLE_INPUT_ADAPTER_SLOTS, &Frame::adapter_slots},
+    {NACELLE_INPUT_TOKEN_TYPES, &Frame::token_types},
 };
 
 }  // namespace

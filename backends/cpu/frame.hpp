@@ -50,7 +50,7 @@ struct Frame {
   std::uint32_t counts[kLeads];  // true rows of each lead
   std::byte* spaces[2];
   const std::uint32_t *tokens, *positions, *row_sequences, *sequence_starts, *sequence_lengths, *output_rows,
-      *adapter_slots, *block_tables, *masks, *adjustment_starts;
+      *adapter_slots, *token_types, *block_tables, *masks, *adjustment_starts;
   const float* temperatures;
   const nacelle_adjustment* adjustments;
   std::uint32_t table_width, table_sequences;

@@ -93,6 +93,7 @@ bool CpuPlan::open_frame(Slot& slot) {
   f.block_tables = words(at.block_tables);
   f.output_rows = words(at.output_rows);
   f.adapter_slots = words(at.adapter_slots);
+  f.token_types = words(at.token_types);
   f.masks = header.flags & NACELLE_STEP_MASKS ? words(at.masks) : nullptr;
   f.temperatures = slot.step.as<const float>(at.temperatures);
   f.adjustment_starts = words(at.adjustment_starts);

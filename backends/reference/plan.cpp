@@ -110,6 +110,8 @@ void ReferencePlan::fill_frame(Slot& slot) {
       input(step.output_rows);
     else if (value.role == NACELLE_INPUT_ADAPTER_SLOTS)
       input(step.adapter_slots);
+    else if (value.role == NACELLE_INPUT_TOKEN_TYPES)
+      input(step.token_types);
   }
   const std::uint64_t outputs = step.output_row_count, candidates = bucket_.candidates;
   const auto floats = [&](std::uint64_t offset, std::uint64_t width) {

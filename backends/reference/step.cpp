@@ -69,6 +69,7 @@ Step read_step(const nacelle_graph& graph, const nacelle_bucket& bucket, const n
   step.sequence_lengths = words(layout.sequence_lengths, header.sequences);
   step.output_rows = words(layout.output_rows, header.output_rows);
   step.adapter_slots = words(layout.adapter_slots, header.rows);
+  if (layout.token_types) step.token_types = words(layout.token_types, header.rows);
   step.temperatures = {reinterpret_cast<const float*>(block + layout.temperatures), header.output_rows};
   step.adjustment_starts = words(layout.adjustment_starts, header.output_rows + 1);
   step.adjustments = {reinterpret_cast<const nacelle_adjustment*>(block + layout.adjustments), bucket.adjustments};

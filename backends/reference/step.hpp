@@ -16,7 +16,7 @@ struct Step {
   std::span<const std::uint32_t> tokens, positions, row_sequences;
   std::span<const std::uint32_t> sequence_starts;   // [sequences + 1]
   std::span<const std::uint32_t> sequence_lengths;  // KV tokens, this step's rows included
-  std::span<const std::uint32_t> output_rows, adapter_slots;
+  std::span<const std::uint32_t> output_rows, adapter_slots, token_types;
   std::span<const float> temperatures;
   std::span<const std::uint32_t> adjustment_starts;  // [output_rows + 1]
   std::span<const nacelle_adjustment> adjustments;

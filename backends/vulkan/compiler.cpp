@@ -187,6 +187,7 @@ Ref Compiler::indices_of(std::uint32_t value) const {
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_POSITIONS) return step(step_.positions);
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_OUTPUT_ROWS) return step(step_.output_rows);
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_ADAPTER_SLOTS) return step(step_.adapter_slots);
+  if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_TOKEN_TYPES) return step(step_.token_types);
   throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: indices must be an input of the step");
 }
 

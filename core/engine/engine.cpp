@@ -88,7 +88,8 @@ Engine::Loop::Loop(Model& model, EngineOptions options)
     : model_(model),
       device_(model.device()),
       options_(options),
-      scheduler_({model.options().max_sequences, model.options().max_batch_tokens, kMaxGuesses}, device_.blocks()),
+      scheduler_({model.options().max_sequences, model.options().max_batch_tokens, kMaxGuesses, model.is_encoder()},
+                 device_.blocks()),
       guesser_(options.speculation, model),
       logits_(device_) {
   device_.blocks().sharing = options.prefix_cache && device_.blocks().can_share;
@@ -108,9 +109,17 @@ Engine::Loop::~Loop() {
 // --------------------------------------------------------------------------------------------
 
 void Engine::Loop::check(const GenerationRequest& request) const {
-  const std::size_t vocabulary = device_.vocabulary();
+  const std::size_t vocabulary = model_.description().vocabulary;
   if (request.prompt.empty()) throw Error(ErrorKind::kInvalidArgument, "the prompt has no tokens", "prompt");
-  if (request.prompt.size() >= model_.context())
+  if (model_.is_encoder() && !request.embed)
+    throw Error(ErrorKind::kUnsupported,
+                "the model '" + model_.name() + "' is an encoder: it gives embeddings or scores, no text", "model");
+  if (model_.is_encoder() && request.prompt.size() > model_.context())
+    throw Error(ErrorKind::kInvalidArgument,
+                "the text has " + std::to_string(request.prompt.size()) + " tokens, the model's context holds " +
+                    std::to_string(model_.context()) + "; shorten it",
+                "prompt");
+  if (!model_.is_encoder() && request.prompt.size() >= model_.context())
     throw Error(ErrorKind::kInvalidArgument,
                 "the prompt has " + std::to_string(request.prompt.size()) + " tokens, the model's context holds " +
                     std::to_string(model_.context()) + " with the answer; shorten the prompt",

@@ -162,6 +162,9 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   const nacelle_type kv_type = is_all_f32(files) ? NACELLE_TYPE_F32 : NACELLE_TYPE_F16;
   if (options.key_type == NACELLE_TYPE_INVALID) options.key_type = kv_type;
   if (options.value_type == NACELLE_TYPE_INVALID) options.value_type = kv_type;
+  if (model->is_encoder())  // a text is computed in one step
+    options.max_batch_tokens =
+        std::max(options.max_batch_tokens, options.context ? options.context : model->description_.context_length);
   options.max_sequences = std::min(options.max_sequences, options.max_batch_tokens);
   const auto placement =
       place_model(host, graph->record(), files, options.device, options.split, device_options(options));

@@ -67,6 +67,8 @@ class Model {
   const LoadOptions& options() const noexcept { return options_; }
   const ModelFiles& files() const noexcept { return *files_; }
   const nacelle_model_description& description() const noexcept { return description_; }
+  // It reads whole texts and gives a vector, or a score, for each; no logits.
+  bool is_encoder() const noexcept { return description_.kind != NACELLE_MODEL_DECODER; }
   const std::string& architecture_plugin() const noexcept { return architecture_; }
   bool has_tokenizer() const noexcept { return tokenizer_ != nullptr; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }

@@ -39,13 +39,14 @@ struct GenerationRequest {
   std::string id;               // for logs: "chatcmpl-..."
   std::vector<TokenId> prompt;  // at least one token
   SamplingParams sampling;
-  std::uint32_t max_tokens = 0;           // 0: as many as the context holds
-  std::vector<std::string> stop;          // text that ends the answer and is left out of it
-  bool continues_text = false;            // the answer goes on inside the prompt's text: its first space is kept
-  std::vector<TokenId> shown_special;     // special tokens that the text shows, as a call's marks; others are left out
-  bool embed = false;                     // no answer: the prompt's last hidden row comes in the only event
-  bool ignore_eos = false;                // go on past the model's own end tokens
-  std::optional<std::uint32_t> logprobs;  // alternatives wanted beside each token, 0..20; absent: no logprobs at all
+  std::uint32_t max_tokens = 0;        // 0: as many as the context holds
+  std::vector<std::string> stop;       // text that ends the answer and is left out of it
+  bool continues_text = false;         // the answer goes on inside the prompt's text: its first space is kept
+  std::vector<TokenId> shown_special;  // special tokens that the text shows, as a call's marks; others are left out
+  bool embed = false;                  // no answer: the prompt's last hidden row, or the encoder's, in the only event
+  std::uint32_t second_text = UINT32_MAX;  // to embed: where in the prompt the second of two texts begins
+  bool ignore_eos = false;                 // go on past the model's own end tokens
+  std::optional<std::uint32_t> logprobs;   // alternatives wanted beside each token, 0..20; absent: no logprobs at all
   std::shared_ptr<const constrain::Grammar> grammar;  // what the answer must be, of Model::grammars(); may be null
 
   // Where it stands among the others (docs/engine.md).

@@ -185,7 +185,7 @@ bool Scheduler::may_enter(const Sequence& sequence) const {
 
 // Begins to run a waiting sequence, or closes the door: nobody overtakes one that waits for blocks.
 void Scheduler::admit(Sequence& sequence) {
-  door_closed_ = !may_enter(sequence);
+  door_closed_ = !may_enter(sequence) || (limits_.whole_sequences && sequence.pending() > budget_);
   if (door_closed_) return;
   const std::uint32_t found = sequence.blocks.adopt(sequence.tokens);
   const bool wait = is_being_computed(sequence, found);

@@ -15,6 +15,7 @@ struct SchedulerLimits {
   std::uint32_t max_sequences = 0;  // in one step
   std::uint32_t max_rows = 0;       // token budget of a step
   std::uint32_t max_guesses = 0;    // guessed tokens of a step
+  bool whole_sequences = false;     // a sequence is never cut: it waits for a step with room for all of it
 };
 
 // Rows [begin, begin + count) of a sequence's tokens; where these reach its end, `guesses` rows of its guess follow.

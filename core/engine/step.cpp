@@ -32,6 +32,7 @@ struct StepArrays {
         block_tables(at<std::uint32_t>(block, layout.block_tables)),
         output_rows(at<std::uint32_t>(block, layout.output_rows)),
         adapter_slots(at<std::uint32_t>(block, layout.adapter_slots)),
+        token_types(layout.token_types ? at<std::uint32_t>(block, layout.token_types) : nullptr),
         masks(at<std::uint32_t>(block, layout.masks)),
         temperatures(at<float>(block, layout.temperatures)),
         adjustment_starts(at<std::uint32_t>(block, layout.adjustment_starts)),
@@ -44,7 +45,7 @@ struct StepArrays {
 
   nacelle_step_header* header;
   std::uint32_t *tokens, *positions, *row_sequences, *sequence_starts, *sequence_lengths, *block_tables, *output_rows,
-      *adapter_slots, *masks;
+      *adapter_slots, *token_types, *masks;
   float* temperatures;
   std::uint32_t* adjustment_starts;
   nacelle_adjustment* adjustments;
@@ -98,6 +99,7 @@ void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<co
       step.positions[row] = chunk.begin + i;
       step.row_sequences[row] = index;
       step.adapter_slots[row] = NACELLE_NO_VALUE;
+      if (step.token_types) step.token_types[row] = chunk.begin + i >= sequence.request.second_text;
     }
     const std::size_t stride = static_cast<std::size_t>(plan.bucket.sequences) * plan.step.table_width;
     for (std::size_t group = 0; group < groups.size(); ++group) {

@@ -12,7 +12,9 @@ namespace nacelle {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::string_view kGenerationPrefix = "generation_config";
+// Files beside config.json, and before which of their keys their name goes.
+constexpr const char* kOtherConfigs[][2] = {{"generation_config.json", "generation_config"},
+                                            {"1_Pooling/config.json", "1_Pooling"}};  // sentence-transformers'
 
 bool starts_with(const MappedFile& file, std::string_view magic) {
   return file.bytes().size() >= magic.size() && std::memcmp(file.bytes().data(), magic.data(), magic.size()) == 0;
@@ -86,9 +88,8 @@ ModelFiles::ModelFiles(const fs::path& path) : path_(path) {
     }
     safetensors_ = std::make_unique<Safetensors>(path);
     add_json_config(path / "config.json", MappedFile(path / "config.json").bytes(), "", config_);
-    if (const auto generation = path / "generation_config.json"; fs::exists(generation)) {
-      add_json_config(generation, MappedFile(generation).bytes(), std::string(kGenerationPrefix), config_);
-    }
+    for (const auto& [name, prefix] : kOtherConfigs)
+      if (fs::exists(path / name)) add_json_config(path / name, MappedFile(path / name).bytes(), prefix, config_);
   }
   for (const TensorInfo& info : tensors()) by_name_.emplace(info.name, &info);
 }

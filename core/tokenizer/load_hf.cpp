@@ -51,7 +51,9 @@ class HfLoader {
   void load_wordpiece();
   void load_unigram();
   void read_post_processor(const HfNode& node);
+  void read_special(const HfNode& node, const HfNode& special, std::vector<TokenId>& out) const;
   void read_template(const HfNode& node);
+  void read_pair(const HfNode& node);
   void read_config();
   void read_stop_ids();
 
@@ -249,6 +251,16 @@ void HfLoader::load_unigram() {
   parts_->model = make_unigram(spellings(false), scores_, fallback);
 }
 
+// Adds the ids of a template's special token.
+void HfLoader::read_special(const HfNode& node, const HfNode& special, std::vector<TokenId>& out) const {
+  const HfNode ids = node["special_tokens"][special["id"].text()]["ids"];
+  for (std::size_t k = 0; k < ids.size(); ++k) {
+    const std::int64_t id = ids.at(k).integer();
+    if (id < 0 || static_cast<std::size_t>(id) >= slots_.size()) ids.at(k).fail("is not a token's id");
+    out.push_back(static_cast<TokenId>(id));
+  }
+}
+
 void HfLoader::read_template(const HfNode& node) {
   const HfNode list = node["single"];
   list.expect(HfNode::Kind::kArray, "a list");
@@ -256,13 +268,20 @@ void HfLoader::read_template(const HfNode& node) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     const HfNode special = list.at(i)["SpecialToken"];
     behind = behind || !special;
-    if (!special) continue;
-    const HfNode ids = node["special_tokens"][special["id"].text()]["ids"];
-    for (std::size_t k = 0; k < ids.size(); ++k) {
-      const std::int64_t id = ids.at(k).integer();
-      if (id < 0 || static_cast<std::size_t>(id) >= slots_.size()) ids.at(k).fail("is not a token's id");
-      (behind ? parts_->suffix : parts_->prefix).push_back(static_cast<TokenId>(id));
-    }
+    if (special) read_special(node, special, behind ? parts_->suffix : parts_->prefix);
+  }
+  read_pair(node);
+}
+
+// The special tokens between the two texts of a pair.
+void HfLoader::read_pair(const HfNode& node) {
+  const HfNode list = node["pair"];
+  if (!list) return;
+  std::size_t texts = 0;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const HfNode special = list.at(i)["SpecialToken"];
+    texts += !special;
+    if (special && texts == 1) read_special(node, special, parts_->between);
   }
 }
 
@@ -284,6 +303,7 @@ void HfLoader::read_post_processor(const HfNode& node) {
     };
     parts_->prefix.push_back(id(node["cls"]));
     parts_->suffix.push_back(id(node["sep"]));
+    parts_->between.assign(type == "RobertaProcessing" ? 2 : 1, parts_->suffix.back());
   } else {
     node["type"].fail("post-processor " + in_quotes(type) + " is not supported", ErrorKind::kUnsupported);
   }

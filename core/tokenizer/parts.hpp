@@ -31,6 +31,7 @@ struct TokenizerParts {
   PreTokenizer pre_tokenizer;
   std::unique_ptr<Model> model;
   std::vector<TokenId> prefix, suffix;  // put around a text with EncodeOptions::add_special
+  std::vector<TokenId> between;         // of two texts; empty: as the suffix
 
   bool strips_leading_space = false;
   std::optional<TokenId> bos, eos, pad, unk;

@@ -104,6 +104,19 @@ std::vector<TokenId> Tokenizer::encode(std::string_view utf8, const EncodeOption
   return out;
 }
 
+std::vector<TokenId> Tokenizer::encode_pair(std::string_view a, std::string_view b, std::uint32_t& second) const {
+  const EncodeOptions plain{.add_special = false, .parse_special = false};
+  const auto& between = parts_->between.empty() ? parts_->suffix : parts_->between;
+  std::vector<TokenId> out = parts_->prefix;
+  const auto add = [&out](const std::vector<TokenId>& ids) { out.insert(out.end(), ids.begin(), ids.end()); };
+  add(encode(a, plain));
+  add(between);
+  second = static_cast<std::uint32_t>(out.size());
+  add(encode(b, plain));
+  add(parts_->suffix);
+  return out;
+}
+
 std::vector<std::size_t> Tokenizer::special_spellings(std::string_view text) const {
   return parts_->added.special_spellings(text);
 }

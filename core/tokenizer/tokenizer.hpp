@@ -41,6 +41,10 @@ class Tokenizer {
   // regular expression of the model gives up on the text.
   std::vector<TokenId> encode(std::string_view utf8, const EncodeOptions& options = {}) const;
 
+  // Two texts for one model to read together, with its special tokens around and between them. `second` gets the index
+  // of the first token that belongs to the second.
+  std::vector<TokenId> encode_pair(std::string_view a, std::string_view b, std::uint32_t& second) const;
+
   // The offsets in `text` at which the spelling of a special token begins, overlapping ones too; ascending.
   std::vector<std::size_t> special_spellings(std::string_view text) const;
 

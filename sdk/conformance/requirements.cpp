@@ -25,13 +25,15 @@ bool is_emitted_norm(const sdk::OpRecord& op) {
 
 bool is_emitted_attention(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_attention_attributes>();
-  return a.cache_group != NACELLE_NO_CACHE && a.causal && has_input(op, 2) && !has_input(op, 4) &&
+  const bool whole = a.cache_group == NACELLE_NO_CACHE && !has_input(op, 3) && a.soft_cap == 0 && a.alibi_bias == 0;
+  return (a.causal ? a.cache_group != NACELLE_NO_CACHE : whole) && has_input(op, 2) && !has_input(op, 4) &&
          a.key_width % 8 == 0 && a.value_width % 8 == 0;
 }
 
-// Those that config.json may name.
+// Those that config.json may name, and the tanh of a classifier's head.
 bool is_emitted_activation(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_activation_attributes>();
+  if (op.kind == NACELLE_OP_UNARY && a.activation == NACELLE_ACT_TANH) return true;
   return a.activation >= NACELLE_ACT_SILU && a.activation <= NACELLE_ACT_RELU && a.activation != NACELLE_ACT_GELU_QUICK;
 }
 
@@ -48,6 +50,7 @@ bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op) {
     case NACELLE_OP_MATMUL:
     case NACELLE_OP_ROPE:
     case NACELLE_OP_SCALE:
+    case NACELLE_OP_POOL:
     case NACELLE_OP_MOE_MATMUL:
     case NACELLE_OP_MOE_COMBINE:
     case NACELLE_OP_LOGITS_SELECT: return true;

@@ -281,6 +281,7 @@ void Session::write_step(PlanEntry& plan, const StepInput& step) {
     array_at<std::uint32_t>(block, at.tokens)[row] = step.tokens.empty() ? token : step.tokens[row];
     array_at<std::uint32_t>(block, at.positions)[row] = position;
     array_at<std::uint32_t>(block, at.output_rows)[row] = row;
+    if (at.token_types) array_at<std::uint32_t>(block, at.token_types)[row] = position % 2;
     array_at<std::uint32_t>(block, at.adapter_slots)[row] = sequence < 2 ? sequence : NACELLE_NO_VALUE;
     array_at<float>(block, at.temperatures)[row] = step.temperatures.empty() ? 0 : step.temperatures[row];
   });

@@ -70,7 +70,7 @@ nacelle_status GraphBuilder::guarded(Body&& body) noexcept {
 GraphBuilder::GraphBuilder(TensorLookup lookup)
     : lookup_(std::move(lookup)),
       table_(make<nacelle_graph_builder>()),
-      inputs_(NACELLE_INPUT_ADAPTER_SLOTS + 1, NACELLE_NO_VALUE) {
+      inputs_(NACELLE_INPUT_TOKEN_TYPES + 1, NACELLE_NO_VALUE) {
   table_.context = this;
   table_.input = [](void* context, std::uint32_t role, std::uint32_t* value) {
     return self(context)->guarded([&] { *value = self(context)->input(role); });
@@ -121,7 +121,7 @@ std::uint32_t GraphBuilder::add_value(const nacelle_value& value) {
 }
 
 std::uint32_t GraphBuilder::input(std::uint32_t role) {
-  if (role < NACELLE_INPUT_TOKENS || role > NACELLE_INPUT_ADAPTER_SLOTS)
+  if (role < NACELLE_INPUT_TOKENS || role > NACELLE_INPUT_TOKEN_TYPES)
     refuse("input role " + std::to_string(role) + " is not known");
   if (inputs_[role] != NACELLE_NO_VALUE) return inputs_[role];
   auto value = make<nacelle_value>();

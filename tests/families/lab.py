@@ -24,6 +24,9 @@ class Model:
     reads_like_llama_cpp: bool = True  # False: llama.cpp computes something else, see the family's test
     llama_cpp_tolerance: float = 1e-4
     tolerance: dict = dataclasses.field(default_factory=dict)  # by device, where quantised weights need more than 1e-4
+    encoder: str = None  # "embed" or "rank": forward(config, weights, tokens, second) gives one vector
+    between: int = 1  # special tokens between the two texts of a pair
+    texts: dict = dataclasses.field(default_factory=dict)  # more files of the Hugging Face folder, by name
     # (format "gguf" or "hf", {key or tensor: value, None to take it away}, the line that it is refused with)
     refused: list = dataclasses.field(default_factory=list)
 
@@ -101,7 +104,7 @@ def to_gguf(weights, names=None, change=None):
     for name, tensor in weights.items():
         stem, suffix = name.rsplit(".", 1) if name.endswith((".weight", ".bias")) else (name, "weight")
         prefix = ""
-        for blocks in ("model.layers.", "transformer.h.", "transformer.blocks.", "gpt_neox.layers."):
+        for blocks in ("model.layers.", "encoder.layer.", "encoder.layers.", "transformer.h.", "transformer.blocks.", "gpt_neox.layers."):
             if stem.startswith(blocks):
                 layer, stem = stem[len(blocks):].split(".", 1)
                 prefix = f"blk.{layer}."

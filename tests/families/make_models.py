@@ -27,8 +27,31 @@ def families(only):
         yield from module.models()
 
 
+# Words of plugins/bert's vocabulary begin here; [CLS] and [SEP] are 2 and 3.
+FIRST_WORD, CLS, SEP = 5, 2, 3
+
+
+def encoder_golden(model, wide):
+    """Texts as ids between [CLS] and [SEP]; a ranker reads each behind the first, with [SEP] between them."""
+    random = np.random.default_rng(8)
+    vocabulary = json.loads(model.texts["tokenizer.json"])["model"]["vocab"]
+    spelling = {index: word for word, index in vocabulary.items()}
+    words = [random.integers(FIRST_WORD, lab.VOCABULARY, size=n).tolist() for n in (3, 1, 17, 40)]
+    prompts, seconds = [], []
+    for text in words:
+        start = [CLS] + (words[0] + [SEP] * model.between if model.encoder == "rank" else [])
+        prompts.append(start + text + [SEP])
+        seconds.append(len(start))
+    vectors = [model.forward(model.config, wide, prompt, second) for prompt, second in zip(prompts, seconds)]
+    return {"context": model.context, "tolerance": model.tolerance, "encoder": model.encoder, "llama_cpp": False,
+            "texts": [" ".join(spelling[word] for word in text) for text in words], "prompts": prompts, "seconds": seconds,
+            "vectors": [[float(f"{x:.8g}") for x in vector] for vector in vectors]}
+
+
 def golden(model):
     wide = {name: tensor.astype(np.float64) for name, tensor in model.weights.items()}
+    if model.encoder:
+        return encoder_golden(model, wide)
     random = np.random.default_rng(7)
     prompts = [random.integers(3, lab.VOCABULARY, size=n).tolist() for n in LENGTHS]
     logits = [model.forward(model.config, wide, prompt)[-1] for prompt in prompts]
@@ -48,8 +71,11 @@ def write(at, model, kind=("gguf", "hf"), edits={}):
     if "hf" in kind:
         files.write_huggingface(at / "hf", {k: v for k, v in (model.config | settings).items() if v is not None},
                                 edited(tensors, edits))
+        for name, text in model.texts.items():
+            (at / "hf" / name).parent.mkdir(exist_ok=True)
+            (at / "hf" / name).write_text(text)
     if "gguf" in kind and model.gguf:
-        keys = model.gguf_keys | files.byte_vocabulary(lab.VOCABULARY)
+        keys = files.byte_vocabulary(lab.VOCABULARY) | model.gguf_keys
         files.write_gguf(at / "model.gguf", {k: v for k, v in (keys | settings).items() if v is not None},
                          edited(model.gguf, edits))
 

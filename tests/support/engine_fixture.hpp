@@ -28,6 +28,7 @@ struct Answer {
   std::string text;
   std::vector<TokenId> ids;
   std::vector<TokenLogprob> logprobs;
+  std::vector<float> embedding;
   FinishReason finish = FinishReason::kNone;
   Usage usage;
   std::string error;
@@ -44,6 +45,7 @@ class Pending {
       answer.text += event.text;
       answer.ids.insert(answer.ids.end(), event.ids.begin(), event.ids.end());
       answer.logprobs.insert(answer.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
+      answer.embedding = event.embedding;
       answer.usage = event.usage;
       answer.finish = event.finish;
       answer.error = event.error;

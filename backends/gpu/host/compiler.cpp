@@ -110,6 +110,7 @@ std::uint64_t Compiler::index_offset(std::uint32_t value) const {
       case NACELLE_INPUT_POSITIONS: return step_.positions;
       case NACELLE_INPUT_OUTPUT_ROWS: return step_.output_rows;
       case NACELLE_INPUT_ADAPTER_SLOTS: return step_.adapter_slots;
+      case NACELLE_INPUT_TOKEN_TYPES: return step_.token_types;
       default: break;
     }
   throw sdk::Failure(NACELLE_UNIMPLEMENTED, weights_.device().backend + ": indices must be an input of the step");

@@ -34,7 +34,9 @@ typedef struct nacelle_model_config {
 } nacelle_model_config;
 NACELLE_LAST_FIELD(nacelle_model_config, get_tensor, 96);
 
-enum { NACELLE_MODEL_DECODER = 1, NACELLE_MODEL_ENCODER = 2 };
+/* ENCODER: its output is marked NACELLE_OUTPUT_EMBEDDING, a row a sequence. RANKER: the same with one column, the score
+ * of the two texts in the sequence before any sigmoid. */
+enum { NACELLE_MODEL_DECODER = 1, NACELLE_MODEL_ENCODER = 2, NACELLE_MODEL_RANKER = 3 };
 
 /* What the engine and `nacelle inspect` need to know beside the graph. */
 typedef struct nacelle_model_description {

@@ -294,6 +294,7 @@ class Builder {
   Value tokens() { return input(NACELLE_INPUT_TOKENS); }
   Value positions() { return input(NACELLE_INPUT_POSITIONS); }
   Value output_rows() { return input(NACELLE_INPUT_OUTPUT_ROWS); }
+  Value token_types() { return input(NACELLE_INPUT_TOKEN_TYPES); }
 
   Value weight(std::string_view name, std::initializer_list<std::int64_t> shape, const Source& source) {
     return add_weight(name, shape, source, false);

@@ -188,8 +188,9 @@ typedef struct nacelle_step_layout {
   uint64_t adjustments;       /* nacelle_adjustment [adjustments] */
   uint32_t table_width;       /* block-table entries of a sequence: bucket.context / block_tokens, rounded up */
   uint32_t slot_count;        /* step blocks of the plan, at least 2 */
+  uint64_t token_types;       /* u32 [rows]; 0: the graph does not read them */
 } nacelle_step_layout;
-NACELLE_LAST_FIELD(nacelle_step_layout, slot_count, 132);
+NACELLE_LAST_FIELD(nacelle_step_layout, token_types, 136);
 
 /* Byte offsets in the output block of a slot. LOGITS_SELECT works on a row in this order: mask, adjustments, division
  * by the temperature; then the k largest, largest first, equal ones by smaller id. */

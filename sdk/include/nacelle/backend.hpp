@@ -130,6 +130,9 @@ inline nacelle_step_layout make_step_layout(const nacelle_graph& graph, const na
   layout.temperatures = at.take(4 * outputs);
   layout.adjustment_starts = at.take(4 * (outputs + 1));
   layout.adjustments = at.take(sizeof(nacelle_adjustment) * bucket.adjustments);
+  for (std::uint32_t v = 0; v < graph.value_count; ++v)
+    if (graph.values[v]->kind == NACELLE_VALUE_INPUT && graph.values[v]->role == NACELLE_INPUT_TOKEN_TYPES)
+      layout.token_types = at.take(4 * rows);
   layout.size = at.next;
   return layout;
 }

@@ -70,10 +70,11 @@ enum {
 };
 
 enum {
-  NACELLE_INPUT_TOKENS = 1,       /* u32 [rows] */
-  NACELLE_INPUT_POSITIONS = 2,    /* u32 [rows] */
-  NACELLE_INPUT_OUTPUT_ROWS = 3,  /* u32 [output_rows]: the rows that are wanted */
-  NACELLE_INPUT_ADAPTER_SLOTS = 4 /* u32 [rows] */
+  NACELLE_INPUT_TOKENS = 1,        /* u32 [rows] */
+  NACELLE_INPUT_POSITIONS = 2,     /* u32 [rows] */
+  NACELLE_INPUT_OUTPUT_ROWS = 3,   /* u32 [output_rows]: the rows that are wanted */
+  NACELLE_INPUT_ADAPTER_SLOTS = 4, /* u32 [rows] */
+  NACELLE_INPUT_TOKEN_TYPES = 5    /* u32 [rows]: 0; 1 in the second of two texts that an encoder reads together */
 };
 
 enum {
@@ -101,15 +102,15 @@ enum { NACELLE_FORMAT_GGUF = 1, NACELLE_FORMAT_HUGGINGFACE = 2 };
 
 /* How a weight is made of the file's tensors. The host evaluates expressions; backends only see the result. */
 enum {
-  NACELLE_EXPR_TENSOR = 1,   /* the tensor `name`; "{layer}" is replaced by the layer's index */
-  NACELLE_EXPR_FIRST_OF = 2, /* the first input whose tensors all exist (a tied head) */
-  NACELLE_EXPR_CONCAT = 3,   /* inputs along `axis` */
-  NACELLE_EXPR_STACK = 4,    /* input 0 for each {expert} in 0 .. count-1, along a new axis 0 */
-  NACELLE_EXPR_SLICE = 5,    /* [begin, end) along `axis` */
-  NACELLE_EXPR_RESHAPE = 6,  /* to `shape` */
-  NACELLE_EXPR_PERMUTE = 7,  /* axes in the order of `shape` */
-  NACELLE_EXPR_ADD = 8,      /* input 0 plus `constant`; plain float types only */
-  NACELLE_EXPR_SCALE = 9,    /* input 0 times `constant`; plain float types only */
+  NACELLE_EXPR_TENSOR = 1,    /* the tensor `name`; "{layer}" is replaced by the layer's index */
+  NACELLE_EXPR_FIRST_OF = 2,  /* the first input whose tensors all exist (a tied head) */
+  NACELLE_EXPR_CONCAT = 3,    /* inputs along `axis` */
+  NACELLE_EXPR_STACK = 4,     /* input 0 for each {expert} in 0 .. count-1, along a new axis 0 */
+  NACELLE_EXPR_SLICE = 5,     /* [begin, end) along `axis` */
+  NACELLE_EXPR_RESHAPE = 6,   /* to `shape` */
+  NACELLE_EXPR_PERMUTE = 7,   /* axes in the order of `shape` */
+  NACELLE_EXPR_ADD = 8,       /* input 0 plus `constant`; plain float types only */
+  NACELLE_EXPR_SCALE = 9,     /* input 0 times `constant`; plain float types only */
   NACELLE_EXPR_CONSTANT = 10, /* F32 of `shape`, every element `constant`: for what the configuration says */
   NACELLE_EXPR_MXFP4 = 11     /* input 0: U8 [..., K/32, 16], two neighbours a byte, the first in the low half; input 1:
                                  U8 [..., K/32], exponents -> MXFP4 [..., K] as GGUF lays it out */

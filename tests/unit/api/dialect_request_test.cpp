@@ -168,6 +168,7 @@ TEST_CASE("bodies of embeddings and rerank") {
   CHECK(openai::parse_embedding(R"({"input": "a", "encoding_format": "base64", "normalize": false})").base64);
   CHECK(failure_of([] { openai::parse_embedding(R"({"input": "a", "dimensions": 5})"); }).param == "dimensions");
   CHECK(openai::parse_rerank(R"({"query": "q", "documents": ["a", "b"], "top_n": 1})").documents.size() == 2);
+  CHECK(openai::parse_rerank(R"({"query": "q", "documents": ["a", "b"], "top_n": 1})").top_n == 1);
   CHECK(failure_of([] { openai::parse_rerank(R"({"query": "q", "documents": [1]})"); }).param == "documents[0]");
   for (const auto& [bytes, text] :
        {std::pair{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}}) {
