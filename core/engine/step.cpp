@@ -97,7 +97,7 @@ void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<co
       step.tokens[row] = static_cast<std::uint32_t>(chunk.token(i));
       step.positions[row] = chunk.begin + i;
       step.row_sequences[row] = index;
-      step.adapter_slots[row] = NACELLE_NO_VALUE;
+      step.adapter_slots[row] = sequence.adapter.slot();
     }
     const std::size_t stride = static_cast<std::size_t>(plan.bucket.sequences) * plan.step.table_width;
     for (std::size_t group = 0; group < groups.size(); ++group) {
