@@ -225,7 +225,7 @@ EngineStats Engine::Loop::stats() const {
 
 Engine::Load Engine::Loop::load() const {
   std::lock_guard lock(mutex_);
-  return {alive_, rate_.pace()};
+  return {alive_, rate_.pace(alive_ == 0, Clock::now())};
 }
 
 // ---- The loop's thread

@@ -13,6 +13,13 @@ void ServiceRate::note_end(Time now) {
   ends_[ended_++ % ends_.size()] = now;
 }
 
+double ServiceRate::pace(bool idle, Time now) const {
+  constexpr double kHalfLife = 30;  // seconds
+  if (!idle || ended_ == 0) return pace_;
+  const double since = std::chrono::duration<double>(now - ends_[(ended_ - 1) % ends_.size()]).count();
+  return pace_ * std::exp2(-since / kHalfLife);
+}
+
 std::chrono::seconds ServiceRate::wait(std::size_t waiting, std::size_t running, Time now) const {
   const bool full = ended_ > ends_.size();
   const Time since = full ? ends_[ended_ % ends_.size()] : begin_;

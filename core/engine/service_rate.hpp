@@ -18,8 +18,9 @@ class ServiceRate {
   // first end it counts as if the `running` ones ended now.
   std::chrono::seconds wait(std::size_t waiting, std::size_t running, Time now) const;
 
-  // Seconds from one end to the next, the latest counting most; 0 before the first.
-  double pace() const noexcept { return pace_; }
+  // Seconds from one end to the next, the latest counting most; 0 before the first. It fades while there is nothing to
+  // do, so that one slow request is not held against an engine for ever.
+  double pace(bool idle, Time now) const;
 
  private:
   double pace_ = 0;

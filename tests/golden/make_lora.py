@@ -136,7 +136,7 @@ subprocess.run([sys.executable, source / "hf_to_gguf.py", out / "merged-a", out 
 
 # Some weights only, another rank, stabilised scale, and a scale of its own for one kind of module.
 few = [m for m in linear if m.endswith(("q_proj", "down_proj"))]
-pairs_b = {m: (base[m + ".weight"][0], *make_pair(rng, base[m + ".weight"][0], 4, 0.2)) for m in few}
+pairs_b = {m: (base[m + ".weight"][0], *make_pair(rng, base[m + ".weight"][0], 4, 0.4)) for m in few}
 write_adapter(out / "b", pairs_b, 4, {"lora_alpha": 2, "use_rslora": True, "alpha_pattern": {"down_proj": 3}})
 write_merged(out / "merged-b", base, pairs_b, 4, lambda module: (3 if module.endswith("down_proj") else 2) / math.sqrt(4))
 

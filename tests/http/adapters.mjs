@@ -17,7 +17,7 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
   const server = await Server.start('--model', `stories=${path.join(shared, stories)}`, '--lora', `a=${path.join(folder, 'a')}`,
                                     '--max-loras', '1', '--manage-port', String(port));
   const manage = (verb, body) => server.post(`/v1/${verb}_lora_adapter`, body, { url });
-  const ask = { prompt: 'Once upon a time', max_tokens: 24, temperature: 0, ignore_eos: true };
+  const ask = { prompt: 'Once upon a time', max_tokens: 48, temperature: 0, ignore_eos: true };
   const complete = async (model, options = {}) =>
     (await server.client.completions.create({ model, ...ask, ...options })).choices[0].text;
   try {
@@ -41,6 +41,7 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
     const traffic = [['stories', base], ['a', a]].map(async ([model, text]) => {
       while (going) assert.equal(await complete(model), text);
     });
+    for (const one of traffic) one.catch(() => {});  // told at the end
     const loaded = await manage('load', { lora_name: 'b', lora_path: path.join(folder, 'b') });
     assert.equal(loaded.status, 200, JSON.stringify(loaded.body));
     assert.deepEqual(loaded.body.adapters.map(({ lora_name, base_model_name, rank }) => [lora_name, base_model_name, rank]),
@@ -82,6 +83,12 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
     const moved = await server.post('/manage/models/move', { model: 'stories', device: 'reference' }, { url });
     assert.equal(moved.status, 200, JSON.stringify(moved.body));
     assert.equal(await complete('a'), a);
+    // One more reader of the model has its adapters too.
+    assert.equal((await server.post('/reader', { model_name: path.join(shared, stories), consumer_group: 'stories', device: 'cpu' }, { url })).status, 201);
+    assert.deepEqual((await (await fetch(`${url}/reader_groups`)).json()).stories.map(({ reader_id }) => reader_id), ['stories', 'stories-2']);
+    for (let i = 0; i < 4; ++i) assert.equal(await complete('a'), a);
+    assert.equal((await manage('load', { lora_name: 'b', lora_path: path.join(folder, 'b') })).status, 200);
+    for (let i = 0; i < 4; ++i) assert.equal(await complete('b'), b);
     assert.equal((await server.post('/manage/models/unload', { model: 'stories' }, { url })).status, 200);
     await assert.rejects(complete('a'), { status: 404 });
   } finally {

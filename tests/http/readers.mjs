@@ -28,13 +28,14 @@ test('a group of readers: balance, load, move and unload while traffic flows', a
 
     let going = true;
     const traffic = [1, 2, 3, 4].map(async () => { while (going) assert.equal(await ask('chat'), answer); });
-    // Both take part; the fast one takes more.
+    for (const one of traffic) one.catch(() => {});  // told at the end
+    // Both take part until it is known which one is faster.
     const served = async () => {
       const text = await (await managed.get('/metrics')).text();
       const of = (labels) => Number(text.match(new RegExp(`^nacelle_requests_total\\{${labels}\\} (\\d+)`, 'm'))?.[1] ?? 0);
       return [of('model_name="chat"'), of('model_name="chat",reader="chat-2"')];
     };
-    await eventually(async () => (await served()).every((count) => count >= 3));
+    await eventually(async () => (await served()).every((count) => count >= 1));
 
     const made = await call('POST', '/reader', { model_name: file, consumer_group: 'primary', device: 'cpu', reader_id: 'third', max_seq_length: 256 });
     assert.equal(made.status, 201, JSON.stringify(made.body));
@@ -65,6 +66,24 @@ test('a group of readers: balance, load, move and unload while traffic flows', a
     assert.equal((await managed.post('/manage/models/unload', { model: 'other' }, { url })).body.models.length, 1);
     await assert.rejects(ask('other'), { status: 404 });
   }));
+
+test('a reader whose device is lost leaves the others serving', async () => {
+  const build = path.resolve(path.dirname(process.env.NACELLE), '..');
+  const faulty = (name, value) => ['--plugin-config', `backend.faulty.${name}=${value}`];
+  const server = await Server.start('--plugin-dir', path.join(build, 'faulty_plugins'), ...faulty('fault', 'device_lost'), ...faulty('steps', 4),
+                                    ...faulty('target', path.join(build, 'lib/nacelle/plugins/libnacelle_backend_cpu.so')),
+                                    '--model', `chat=${file},device=faulty`, '--model', `chat=${file},device=cpu`);
+  try {
+    const body = { model: 'chat', messages: paris, temperature: 0, max_tokens: 20 };
+    const ask = async () => (await server.post('/v1/chat/completions', body)).status;
+    const first = await Promise.all([1, 2, 3, 4].map(ask));  // both get some; the lost one's can be tried again
+    assert.ok(first.every((status) => status === 200 || status === 503) && first.includes(503), String(first));
+    for (let i = 0; i < 6; ++i) assert.equal(await ask(), 200);
+    assert.equal((await server.get('/readyz')).status, 200);
+  } finally {
+    await server.stop();
+  }
+});
 
 test('under a memory cap a load takes the place of the model that was idle longest', async () => {
   const flags = ['--context', '512', '--cache-tokens', '512', '--max-sequences', '1', '--batch-tokens', '64'];
