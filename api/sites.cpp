@@ -9,6 +9,7 @@
 #include "api/manage/routes.hpp"
 #include "api/openai/routes.hpp"
 #include "api/serving/routes.hpp"
+#include "api/takeoff/reader_routes.hpp"
 
 namespace nacelle {
 namespace {
@@ -30,7 +31,8 @@ http::Router public_site(const SiteParts& parts) {
 
 http::Router manage_site(const SiteParts& parts) {
   return join({manage::health_routes(parts.models), openai::model_routes(parts.models),
-               manage::manage_routes(parts.models, parts.manager, parts.host), metrics::metrics_routes(parts.metrics),
+               manage::manage_routes(parts.models, parts.manager, parts.host),
+               takeoff::reader_routes(parts.models, parts.manager), metrics::metrics_routes(parts.metrics),
                ui::operate_routes(parts.listeners)});
 }
 

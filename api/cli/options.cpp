@@ -30,6 +30,11 @@ void add_model_cache(App& app, std::filesystem::path& cache) {
 void add_host_flags(App& app, HostFlags& flags, bool json) {
   if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
   app.add_option("--threads", flags.threads, "compute threads (default: the CPU budget of this process)");
+  app.add_option(
+         "--max-memory", flags.max_memory,
+         "bytes of host memory that models may take together, as 6G: a model that is loaded while the server runs "
+         "takes the place of those that nobody asked for the longest time (default: what is there)")
+      ->transform(CLI::AsSizeValue(false));
   app.add_flag("--pin-threads", flags.pin_threads,
                "bind each thread to a core of its own; only where no other process computes");
   app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
@@ -87,9 +92,15 @@ void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, c
 }
 
 void set_up(App& app, ServeOptions& o) {
-  app.add_option(
-      "--model", o.models,
-      "[NAME=]PATH or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated (default: the built-in demo model)");
+  app.add_option("--model", o.models,
+                 "[NAME=]PATH[,device=DEVICE] or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated; several of one name "
+                 "share its requests (default: the built-in demo model)");
+  app.add_option("--lora", o.loras, "NAME=PATH[,model=MODEL]: an adapter that requests may name; may be repeated");
+  app.add_option("--max-loras", o.model.max_loras,
+                 "adapters that run at once (default: 4 with --lora, else none can be loaded)");
+  app.add_option("--max-lora-rank", o.model.max_lora_rank, "of an adapter; each slot takes memory for it")
+      ->check(CLI::Range(1, 512))
+      ->capture_default_str();
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
   app.add_option("--port", o.port, "0 picks a free one and prints it")->capture_default_str();
   app.add_option_function<std::string>(

@@ -16,7 +16,8 @@ namespace nacelle::cli {
 
 struct HostFlags {
   bool json = false;
-  unsigned threads = 0;  // 0: what the cgroup, the cpuset and the cores allow
+  unsigned threads = 0;          // 0: what the cgroup, the cpuset and the cores allow
+  std::uint64_t max_memory = 0;  // 0: what the cgroup and the machine allow
   bool pin_threads = false;
   std::string log_level = "info";
   std::string log_format = "text";
@@ -37,12 +38,14 @@ struct ModelFlags {
   std::chrono::nanoseconds tune_budget{0};
   std::filesystem::path packed_cache;
   std::filesystem::path model_cache;  // of what is fetched; empty: as the environment says
+  std::uint32_t max_loras = 0, max_lora_rank = 16;
 };
 
 struct ServeOptions {
   HostFlags host;
   ModelFlags model;
   std::vector<std::string> models;  // [NAME=]PATH; empty: the demo model
+  std::vector<std::string> loras;   // NAME=PATH[,model=MODEL]
   std::string address = "127.0.0.1";
   std::uint16_t port = 8080;
   std::string manage_address = "127.0.0.1", manage_port = "8081";

@@ -19,18 +19,41 @@ namespace {
 using openai::ServedModels;
 using Clock = std::chrono::steady_clock;
 
-struct NamedPath {
-  std::string name, path;
-};
+constexpr std::uint32_t kUsualLoras = 4;
 
-// "NAME=PATH" or "PATH". A '=' behind a '/' belongs to the path.
-NamedPath split_model(const std::string& text) {
-  const auto equals = text.find('=');
-  if (equals == std::string::npos || text.find('/') < equals) return {"", text};
-  if (equals == 0 || equals + 1 == text.size()) {
-    throw Error(ErrorKind::kInvalidArgument, "--model must be [NAME=]PATH, not '" + text + "'", "model");
+// "[NAME=]PATH[,device=DEVICE]". A '=' behind a '/' belongs to the path.
+manage::LoadSpec split_model(std::string text) {
+  constexpr std::string_view kDevice = ",device=";
+  manage::LoadSpec spec;
+  if (const auto device = text.rfind(kDevice); device != std::string::npos) {
+    spec.device = text.substr(device + kDevice.size());
+    text.resize(device);
   }
-  return {text.substr(0, equals), text.substr(equals + 1)};
+  const auto equals = text.find('=');
+  spec.path = text;
+  if (equals == std::string::npos || text.find('/') < equals) return spec;
+  if (equals == 0 || equals + 1 == text.size()) {
+    throw Error(ErrorKind::kInvalidArgument, "--model must be [NAME=]PATH[,device=DEVICE], not '" + text + "'",
+                "model");
+  }
+  spec.name = text.substr(0, equals);
+  spec.path = text.substr(equals + 1);
+  return spec;
+}
+
+// "NAME=PATH[,model=MODEL]"
+manage::AdapterSpec split_lora(const std::string& text) {
+  constexpr std::string_view kModel = ",model=";
+  const auto equals = text.find('=');
+  const auto model = text.rfind(kModel);
+  const bool named = model != std::string::npos && model > equals;
+  manage::AdapterSpec spec;
+  if (equals != std::string::npos)
+    spec = {text.substr(0, equals), text.substr(equals + 1, named ? model - equals - 1 : std::string::npos)};
+  if (named) spec.base = text.substr(model + kModel.size());
+  if (spec.name.empty() || spec.path.empty() || (named && spec.base.empty()))
+    throw Error(ErrorKind::kInvalidArgument, "--lora must be NAME=PATH[,model=MODEL], not '" + text + "'", "lora");
+  return spec;
 }
 
 EngineOptions engine_options(const ServeOptions& options) {
@@ -48,12 +71,16 @@ std::shared_ptr<Model> load_draft(const ServeOptions& options, ModelFlags flags,
   flags.context = target.context();
   flags.cache_tokens = 0;
   flags.split.clear();
+  flags.max_loras = 0;
   return load_model(host, flags, options.draft_model, {});
 }
 
 openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host, const manage::LoadSpec& spec) {
   ModelFlags flags = options.model;
+  if (flags.max_loras == 0 && !options.loras.empty()) flags.max_loras = kUsualLoras;
   if (!spec.device.empty() || !spec.split.empty()) flags.device = spec.device, flags.split = spec.split;
+  if (spec.context != 0) flags.context = spec.context;
+  if (spec.max_sequences != 0) flags.max_sequences = spec.max_sequences;
   auto loaded = load_model(host, flags, spec.path, {.name = spec.name});
   log::info("{}: {} on {}, context {} tokens", loaded->name(), loaded->architecture_plugin(),
             to_string(loaded->placement()), loaded->context());
@@ -62,15 +89,17 @@ openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host
     engine.speculation.draft = load_draft(options, flags, host, *loaded);
     engine.speculation.max_guesses = options.draft_tokens;
   }
-  return std::make_shared<openai::ServedModel>(std::move(loaded), std::move(engine), spec.path);
+  return std::make_shared<openai::ServedModel>(
+      std::move(loaded), std::move(engine),
+      openai::ServedModel::Place{.group = spec.name, .reader = spec.reader, .source = spec.path});
 }
 
 void load_models(const ServeOptions& options, PluginHost& host, ServedModels& models) {
   const std::vector<std::string> wanted = options.models.empty() ? std::vector<std::string>{""} : options.models;
   for (const std::string& text : wanted) {
-    const NamedPath model = split_model(text);
-    models.add(load_served(options, host, {.name = model.name, .path = model.path}));
+    models.add(load_served(options, host, split_model(text)), true);
   }
+  for (const std::string& text : options.loras) manage::add_adapter(models, split_lora(text));
 }
 
 // One line a request. Probes and scrapes come every few seconds, and a page has many files: theirs are for --log-level
@@ -152,7 +181,9 @@ int run_command(const ServeOptions& options) {
   const auto host = make_host(options.host);
   const auto keys = options.key_file.empty() ? nullptr : std::make_shared<manage::KeyRing>(options.key_file);
   ServedModels models;
-  manage::ModelManager manager(models, [&](const manage::LoadSpec& spec) { return load_served(options, *host, spec); });
+  manage::ModelManager manager(
+      models, [&](const manage::LoadSpec& spec) { return load_served(options, *host, spec); },
+      options.host.max_memory != 0);
   metrics::Metrics metrics(models, *host);
   ui::Listeners listeners;
   http::ServerOptions http = options.http;

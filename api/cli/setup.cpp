@@ -56,6 +56,7 @@ std::unique_ptr<PluginHost> make_host(const HostFlags& flags) {
   options.folders = default_plugin_folders();
   options.folders.insert(options.folders.end(), flags.plugin_folders.begin(), flags.plugin_folders.end());
   options.threads = flags.threads;
+  options.max_memory = flags.max_memory;
   options.pin_threads = flags.pin_threads;
   options.allowed_sha256 = flags.allowed_sha256;
   for (const std::string& setting : flags.plugin_settings) {
@@ -85,6 +86,8 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   options.pins = join(flags.kernels);
   options.tune_budget = flags.tune_budget;
   options.packed_cache = flags.packed_cache;
+  options.max_adapters = flags.max_loras;
+  options.max_adapter_rank = flags.max_lora_rank;
   if (!path.empty()) {
     const hub::LocalModel local = pull_with_progress(path, pull_options(flags.model_cache));
     options.path = local.path;

@@ -6,10 +6,32 @@
 
 namespace nacelle::manage {
 
+using openai::ServedModel;
 using openai::ServedModelPtr;
 
-ModelManager::ModelManager(openai::ServedModels& models, Load load)
-    : models_(models), load_(std::move(load)), thread_([this] { main(); }) {}
+void add_adapter(openai::ServedModels& models, const AdapterSpec& spec) {
+  std::vector<ServedModelPtr> adapters;
+  for (const ServedModelPtr& reader : models.find_group(models.find(spec.base)->group)) {
+    auto adapter = reader->model->load_adapter(spec.name, spec.path);
+    log::info("{}: adapter of rank {} on {}, {} weights", spec.name, adapter->rank, reader->reader,
+              adapter->parts.size());
+    adapters.push_back(std::make_shared<ServedModel>(*reader, std::move(adapter)));
+  }
+  models.add_adapter(std::move(adapters), spec.replace);
+}
+
+void add_reader(openai::ServedModels& models, ServedModelPtr reader, bool join) {
+  std::vector<ServedModelPtr> own;
+  for (const ServedModelPtr& other : models.names()) {
+    if (!other->adapter || other->group != reader->group) continue;
+    auto adapter = reader->model->load_adapter(other->name(), other->source);
+    own.push_back(std::make_shared<ServedModel>(*reader, std::move(adapter)));
+  }
+  models.add(std::move(reader), join, std::move(own));
+}
+
+ModelManager::ModelManager(openai::ServedModels& models, Load load, bool makes_room)
+    : models_(models), load_(std::move(load)), makes_room_(makes_room), thread_([this] { main(); }) {}
 
 ModelManager::~ModelManager() {
   {
@@ -22,39 +44,95 @@ ModelManager::~ModelManager() {
 
 void ModelManager::load(LoadSpec spec, Done done) {
   std::string name = spec.name.empty() ? spec.path : spec.name;
-  add({std::move(name), "loading", [this, spec = std::move(spec)] { models_.add(load_(spec)); }, std::move(done)});
+  const auto run = [this, spec = std::move(spec)] { add_reader(models_, load_with_room(spec, ""), spec.join); };
+  add({std::move(name), "loading", run, std::move(done)});
 }
 
 void ModelManager::unload(std::string name, std::chrono::milliseconds limit, Done done) {
-  add({name, "unloading", [this, name, limit] { retire(models_.remove(name), limit); }, std::move(done)});
+  const auto run = [this, name, limit] {
+    std::vector<ServedModelPtr> readers = models_.remove_group(name);
+    for (ServedModelPtr& reader : readers) retire(std::move(reader), limit);
+  };
+  add({name, "unloading", run, std::move(done)});
 }
 
-void ModelManager::move(LoadSpec spec, std::chrono::milliseconds limit, Done done) {
-  std::string name = spec.name;
+void ModelManager::unload_reader(std::string reader, std::chrono::milliseconds limit, Done done) {
+  add({reader, "unloading", [this, reader, limit] { retire(models_.remove_reader(reader), limit); }, std::move(done)});
+}
+
+void ModelManager::move(MoveSpec spec, std::chrono::milliseconds limit, Done done) {
+  std::string name = spec.reader.empty() ? spec.name : spec.reader;
   const auto run = [this, spec = std::move(spec), limit]() mutable {
-    {
-      const ServedModelPtr first = models_.find(spec.name);
-      spec.name = first->name();
-      spec.path = first->source;
+    if (spec.reader.empty()) {
+      const auto readers = models_.find_group(spec.name);
+      if (readers.size() > 1)
+        throw Error(ErrorKind::kInvalidArgument,
+                    "'" + readers.front()->group + "' has " + std::to_string(readers.size()) + " readers: name one",
+                    "reader");
+      spec.reader = readers.front()->reader;
     }
-    retire(models_.replace(load_(spec)), limit);
+    ServedModelPtr first = models_.find_reader(spec.reader);
+    const std::string group = spec.group.empty() ? first->group : spec.group;
+    if (spec.device.empty() && spec.split.empty()) {
+      models_.replace(spec.reader, std::make_shared<ServedModel>(*first, group));
+      return;
+    }
+    const LoadSpec load{.name = group, .path = first->source, .device = spec.device, .split = spec.split};
+    first.reset();
+    retire(models_.replace(spec.reader, load_with_room(load, spec.reader)), limit);
   };
   add({std::move(name), "moving", run, std::move(done)});
 }
 
+void ModelManager::load_adapter(AdapterSpec spec, Done done) {
+  std::string name = spec.name;
+  add({std::move(name), "loading", [this, spec = std::move(spec)] { add_adapter(models_, spec); }, std::move(done)});
+}
+
+void ModelManager::unload_adapter(std::string name, Done done) {
+  add({name, "unloading", [this, name] { models_.remove_adapter(name); }, std::move(done)});
+}
+
+// `stays`: a reader that is not unloaded for it.
+ServedModelPtr ModelManager::load_with_room(const LoadSpec& spec, const std::string& stays) {
+  for (;;) {
+    try {
+      return load_(spec);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kResource || !makes_room_ || !unload_oldest(stays)) throw;
+    }
+  }
+}
+
+bool ModelManager::unload_oldest(const std::string& stays) {
+  ServedModelPtr oldest;
+  for (const ServedModelPtr& reader : models_.list()) {
+    if (reader->reader == stays || reader->engine.load().requests != 0) continue;
+    if (!oldest || reader->used < oldest->used) oldest = reader;
+  }
+  if (!oldest) return false;
+  const std::string reader = oldest->reader;
+  oldest.reset();
+  log::info("{}: unloaded, since another model needs its memory", reader);
+  retire(models_.remove_reader(reader), std::chrono::seconds(30));
+  return true;
+}
+
 // Frees a model that nobody can find any more, once those who found it before are done with it: also a request that is
-// still being read is served. The last reference must be this one. The engine's own thread cannot end its engine, and
-// the server's would wait meanwhile.
+// still being read is served. The last one that keeps the engine must be this one. The engine's own thread cannot end
+// its engine, and the server's would wait meanwhile.
 void ModelManager::retire(ServedModelPtr model, std::chrono::milliseconds limit) {
-  const std::string name = model->name();
+  const std::string name = model->reader;
+  std::shared_ptr<Engine> engine = model->keeps;
+  model.reset();
   const auto deadline = std::chrono::steady_clock::now() + limit;
-  for (bool cut = false; model.use_count() > 1; std::this_thread::sleep_for(std::chrono::milliseconds(5))) {
+  for (bool cut = false; engine.use_count() > 1; std::this_thread::sleep_for(std::chrono::milliseconds(5))) {
     if (std::chrono::steady_clock::now() < deadline) continue;
     if (!std::exchange(cut, true)) log::warning("{}: requests still ran after {} ms and were cut", name, limit.count());
-    model->engine.drain(std::chrono::milliseconds(0));
-    model->engine.cancel_all();  // again and again: one may be on its way into the engine
+    engine->drain(std::chrono::milliseconds(0));
+    engine->cancel_all();  // again and again: one may be on its way into the engine
   }
-  model.reset();
+  engine.reset();
   log::info("{}: unloaded", name);
 }
 

@@ -19,9 +19,25 @@
 namespace nacelle::manage {
 
 struct LoadSpec {
-  std::string name = {};                // empty: the file's own
-  std::string path = {};                // empty: the built-in demo model
-  std::string device = {}, split = {};  // empty: the server's own flags
+  std::string name = {};                         // the group; empty: the file's own
+  std::string path = {};                         // empty: the built-in demo model
+  std::string device = {}, split = {};           // empty: the server's own flags
+  std::string reader = {};                       // empty: made of the group's name
+  bool join = false;                             // the group may have readers already
+  std::uint32_t context = 0, max_sequences = 0;  // 0: the server's own flags
+};
+
+// What to move: a reader, or a group's only one. Where to: other devices (it is loaded there), another group, or both.
+struct MoveSpec {
+  std::string name = {}, reader = {};
+  std::string device = {}, split = {};
+  std::string group = {};
+};
+
+struct AdapterSpec {
+  std::string name, path;
+  std::string base = {};  // the model that it changes; empty: the first
+  bool replace = false;   // one of the name gives way
 };
 
 // A model that is not served yet or any more, or whose last change failed.
@@ -31,14 +47,21 @@ struct Change {
   std::string error;  // of "failed"
 };
 
+// [any thread] Reads the adapter for each reader of its model and serves it; throws as ModelManager::load_adapter
+// fails.
+void add_adapter(openai::ServedModels& models, const AdapterSpec& spec);
+// [any thread] Serves a reader that was loaded, with the adapters of its group.
+void add_reader(openai::ServedModels& models, openai::ServedModelPtr reader, bool join);
+
 class ModelManager {
  public:
   using Load = std::function<openai::ServedModelPtr(const LoadSpec&)>;
   // Called on the manager's thread. nullptr: it is done.
   using Done = std::function<void(const Error*)>;
 
-  // `load` runs on the manager's thread and throws Error. `models` must outlive the object.
-  ModelManager(openai::ServedModels& models, Load load);
+  // `load` runs on the manager's thread and throws Error. With `makes_room` a load that lacks memory unloads readers
+  // without requests, the least recently asked first, until it fits. `models` must outlive the object.
+  ModelManager(openai::ServedModels& models, Load load, bool makes_room = false);
   // Waits for the change under way; those that wait are dropped.
   ~ModelManager();
   ModelManager(const ModelManager&) = delete;
@@ -47,12 +70,19 @@ class ModelManager {
   // [any thread] Each returns at once.
   // Fails with kInvalidArgument where the name is taken, else as Model::load does.
   void load(LoadSpec spec, Done done);
-  // From the moment it begins no new request finds the model; those it has are finished, or cut after `limit`. Then its
-  // memory is given back. kNotFound where there is none.
+  // From the moment it begins no new request finds the model, with all its readers, or the one reader; those it has are
+  // finished, or cut after `limit`. Then its memory is given back. kNotFound where there is none.
   void unload(std::string name, std::chrono::milliseconds limit, Done done);
-  // Loads the model a second time, on `spec`'s device, puts it in the first one's place and unloads that: every request
-  // finds one of them. Needs memory for both; where it fails the first one stays. spec.path counts for nothing.
-  void move(LoadSpec spec, std::chrono::milliseconds limit, Done done);
+  void unload_reader(std::string reader, std::chrono::milliseconds limit, Done done);
+  // To other devices: loads the model a second time there, puts it in the first one's place and unloads that, so that
+  // every request finds one of them. Needs memory for both; where it fails the first one stays. To another group: at
+  // once, without its adapters.
+  void move(MoveSpec spec, std::chrono::milliseconds limit, Done done);
+  // Reads an adapter for a model. Fails with kInvalidArgument where the name is taken, kNotFound where there is no such
+  // model, else as Model::load_adapter does.
+  void load_adapter(AdapterSpec spec, Done done);
+  // No new request finds it; those it has are finished. kNotFound where there is none.
+  void unload_adapter(std::string name, Done done);
 
   // [any thread]
   std::vector<Change> changes() const;
@@ -68,10 +98,13 @@ class ModelManager {
   void add(Job job);
   void main();
   void finish(const Job& job, const Error* error);
+  openai::ServedModelPtr load_with_room(const LoadSpec& spec, const std::string& stays);
+  bool unload_oldest(const std::string& stays);
   static void retire(openai::ServedModelPtr model, std::chrono::milliseconds limit);
 
   openai::ServedModels& models_;
   const Load load_;
+  const bool makes_room_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   // Under mutex_.

@@ -23,6 +23,7 @@ Json describe_model(const ServedModel& served) {
   for (const Placement& part : served.model->placement())
     placement.push_back({{"device", part.device}, {"layers", part.layers}});
   return {{"name", served.name()},
+          {"reader", served.reader},
           {"state", served.engine.can_serve() ? "ready" : "lost"},
           {"path", served.source},
           {"architecture", served.model->architecture_plugin()},
@@ -45,43 +46,72 @@ Json list_models(const ServedModels& models, const ModelManager& manager) {
 }
 
 struct ChangeBody {
-  LoadSpec spec;
+  LoadSpec load;
+  MoveSpec move;  // also what to unload
   double drain_seconds = 30;
   bool wait = true;
 };
 
-// `name` is the field with the model's name.
-ChangeBody parse_change(const std::string& text, const char* name, bool loads) {
-  using B = ChangeBody;
-  constexpr double kLongestDrain = 3600;
-  Fields<B> fields = {
-      openai::string<B>(name, [](B& b, const std::string& v) { b.spec.name = v; }),
-      openai::boolean<B>("wait", [](B& b, bool v) { b.wait = v; }),
+using B = ChangeBody;
+
+template <class Spec>
+openai::Field<B> text_field(const char* name, Spec B::*spec, std::string Spec::*member) {
+  return {name,
+          [spec, member](B& b, const std::string& n, const Json& v) { b.*spec.*member = openai::to_string(n, v); }};
+}
+
+openai::Field<B> wait_field() {
+  return openai::boolean<B>("wait", [](B& b, bool v) { b.wait = v; });
+}
+
+Fields<B> load_fields() {
+  return {
+      text_field("name", &B::load, &LoadSpec::name),
+      text_field("path", &B::load, &LoadSpec::path),
+      text_field("device", &B::load, &LoadSpec::device),
+      text_field("split", &B::load, &LoadSpec::split),
+      text_field("reader", &B::load, &LoadSpec::reader),
+      openai::boolean<B>("join", [](B& b, bool v) { b.load.join = v; }),
+      wait_field(),
   };
-  if (loads) fields.push_back(openai::string<B>("path", [](B& b, const std::string& v) { b.spec.path = v; }));
-  if (!loads)
-    fields.push_back(openai::number<B>("drain_seconds", 0, kLongestDrain, [](B& b, double v) { b.drain_seconds = v; }));
-  fields.push_back(openai::string<B>("device", [](B& b, const std::string& v) { b.spec.device = v; }));
-  fields.push_back(openai::string<B>("split", [](B& b, const std::string& v) { b.spec.split = v; }));
+}
+
+Fields<B> unload_fields() {
+  constexpr double kLongestDrain = 3600;
+  return {
+      text_field("model", &B::move, &MoveSpec::name),
+      text_field("reader", &B::move, &MoveSpec::reader),
+      openai::number<B>("drain_seconds", 0, kLongestDrain, [](B& b, double v) { b.drain_seconds = v; }),
+      wait_field(),
+  };
+}
+
+Fields<B> move_fields() {
+  Fields<B> fields = unload_fields();
+  fields.push_back(text_field("device", &B::move, &MoveSpec::device));
+  fields.push_back(text_field("split", &B::move, &MoveSpec::split));
+  fields.push_back(text_field("group", &B::move, &MoveSpec::group));
+  return fields;
+}
+
+ChangeBody parse_change(const std::string& text, const Fields<B>& fields) {
   const Json json = openai::parse_json(text);
   ChangeBody body;
   openai::read_fields<B>(body, openai::to_object("body", json), fields);
-  if (!body.spec.device.empty() && !body.spec.split.empty())
+  if ((!body.load.device.empty() && !body.load.split.empty()) ||
+      (!body.move.device.empty() && !body.move.split.empty()))
     throw http::RequestError({400, "'device' and 'split' exclude each other", "split", "invalid_value"});
-  if (!loads && body.spec.name.empty()) openai::refuse_missing(name);
   return body;
+}
+
+// A name that nobody has is told at once.
+void check_target(const ServedModels& models, const MoveSpec& target) {
+  if (target.reader.empty() && target.name.empty()) openai::refuse_missing("model");
+  target.reader.empty() ? (void)models.find_group(target.name) : (void)models.find_reader(target.reader);
 }
 
 std::chrono::milliseconds limit_of(const ChangeBody& body) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(body.drain_seconds * 1000));
-}
-
-// A load that lacks memory is no reason to try again soon, and a bad file is the caller's.
-http::ApiError change_error(const Error& error) {
-  http::ApiError api = http::to_api_error(error);
-  if (error.kind() == ErrorKind::kResource) api.status = 507, api.code = "insufficient_memory";
-  if (error.kind() == ErrorKind::kCorrupt) api.status = 400, api.code = "corrupt_file";
-  return api;
 }
 
 // The answer to a change: when it is done, or at once where the caller does not wait.
@@ -97,29 +127,85 @@ ModelManager::Done answer_when_done(const ExchangePtr& exchange, const ChangeBod
 }
 
 void load(const ServedModels& models, ModelManager& manager, const ExchangePtr& exchange) {
-  const ChangeBody body = parse_change(exchange->request().body, "name", true);
-  manager.load(body.spec,
+  const ChangeBody body = parse_change(exchange->request().body, load_fields());
+  manager.load(body.load,
                answer_when_done(exchange, body, [&models, &manager] { return list_models(models, manager); }));
 }
 
 void unload(const ServedModels& models, ModelManager& manager, const ExchangePtr& exchange) {
-  const ChangeBody body = parse_change(exchange->request().body, "model", false);
-  if (!body.spec.device.empty()) openai::refuse_unknown("device");
-  if (!body.spec.split.empty()) openai::refuse_unknown("split");
-  models.find(body.spec.name);  // a name that nobody has is told at once
-  manager.unload(body.spec.name, limit_of(body),
-                 answer_when_done(exchange, body, [&models, &manager] { return list_models(models, manager); }));
+  const ChangeBody body = parse_change(exchange->request().body, unload_fields());
+  check_target(models, body.move);
+  auto done = answer_when_done(exchange, body, [&models, &manager] { return list_models(models, manager); });
+  if (body.move.reader.empty())
+    manager.unload(body.move.name, limit_of(body), std::move(done));
+  else
+    manager.unload_reader(body.move.reader, limit_of(body), std::move(done));
 }
 
 void move(const ServedModels& models, ModelManager& manager, const ExchangePtr& exchange) {
-  const ChangeBody body = parse_change(exchange->request().body, "model", false);
-  if (body.spec.device.empty() && body.spec.split.empty()) openai::refuse_missing("device");
-  models.find(body.spec.name);
-  manager.move(body.spec, limit_of(body),
+  const ChangeBody body = parse_change(exchange->request().body, move_fields());
+  check_target(models, body.move);
+  if (body.move.device.empty() && body.move.split.empty() && body.move.group.empty()) openai::refuse_missing("device");
+  manager.move(body.move, limit_of(body),
                answer_when_done(exchange, body, [&models, &manager] { return list_models(models, manager); }));
 }
 
+// ---- Adapters: vLLM's routes and fields
+// ---------------------------------------------------------------------------------------------------------------------
+
+Json describe_adapter(const ServedModel& served) {
+  return {{"lora_name", served.name()},
+          {"lora_path", served.source},
+          {"base_model_name", served.group},
+          {"rank", served.adapter->rank},
+          {"created", served.created}};
+}
+
+Json list_adapters(const ServedModels& models) {
+  Json list = Json::array();
+  for (const auto& model : models.names())
+    if (model->adapter) list.push_back(describe_adapter(*model));
+  return {{"adapters", std::move(list)}};
+}
+
+AdapterSpec parse_adapter(const std::string& text, bool loads) {
+  using A = AdapterSpec;
+  Fields<A> fields = {openai::string<A>("lora_name", [](A& a, const std::string& v) { a.name = v; })};
+  if (loads) {
+    fields.push_back(openai::string<A>("lora_path", [](A& a, const std::string& v) { a.path = v; }));
+    fields.push_back(openai::string<A>("base_model_name", [](A& a, const std::string& v) { a.base = v; }));
+    fields.push_back(openai::boolean<A>("load_inplace", [](A& a, bool v) { a.replace = v; }));
+  } else {
+    fields.push_back(openai::only<A>("lora_int_id", {}));
+  }
+  const Json json = openai::parse_json(text);
+  A spec;
+  openai::read_fields<A>(spec, openai::to_object("body", json), fields);
+  if (spec.name.empty()) openai::refuse_missing("lora_name");
+  if (loads && spec.path.empty()) openai::refuse_missing("lora_path");
+  return spec;
+}
+
+void load_adapter(const ServedModels& models, ModelManager& manager, const ExchangePtr& exchange) {
+  AdapterSpec spec = parse_adapter(exchange->request().body, true);
+  manager.load_adapter(std::move(spec), answer_when_done(exchange, {}, [&models] { return list_adapters(models); }));
+}
+
+void unload_adapter(const ServedModels& models, ModelManager& manager, const ExchangePtr& exchange) {
+  AdapterSpec spec = parse_adapter(exchange->request().body, false);
+  manager.unload_adapter(std::move(spec.name),
+                         answer_when_done(exchange, {}, [&models] { return list_adapters(models); }));
+}
+
 }  // namespace
+
+// A load that lacks memory is no reason to try again soon, and a bad file is the caller's.
+http::ApiError change_error(const Error& error) {
+  http::ApiError api = http::to_api_error(error);
+  if (error.kind() == ErrorKind::kResource) api.status = 507, api.code = "insufficient_memory";
+  if (error.kind() == ErrorKind::kCorrupt) api.status = 400, api.code = "corrupt_file";
+  return api;
+}
 
 std::vector<http::Route> manage_routes(const ServedModels& models, ModelManager& manager, const PluginHost& host) {
   using http::Access;
@@ -140,6 +226,9 @@ std::vector<http::Route> manage_routes(const ServedModels& models, ModelManager&
       change("/manage/models/load", load),
       change("/manage/models/unload", unload),
       change("/manage/models/move", move),
+      get("/v1/lora_adapters", [&](const http::Request&) { return list_adapters(models); }),
+      change("/v1/load_lora_adapter", load_adapter),
+      change("/v1/unload_lora_adapter", unload_adapter),
       get("/manage/devices",
           [&host](const http::Request&) {
             return Json{{"devices", to_json(host.devices())}};

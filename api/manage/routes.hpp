@@ -9,6 +9,9 @@
 
 namespace nacelle::manage {
 
+// How a change that failed is told.
+http::ApiError change_error(const Error& error);
+
 // GET /manage/models, POST /manage/models/load, unload and move, GET /manage/devices, /manage/plugins and
 // /manage/kernels/{model}. All three must outlive the server.
 std::vector<http::Route> manage_routes(const openai::ServedModels& models, ModelManager& manager,

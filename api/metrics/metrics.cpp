@@ -1,5 +1,7 @@
 #include "api/metrics/metrics.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
 #include <prometheus/histogram.h>
@@ -127,15 +129,30 @@ void add_histogram(Families& families, const EngineHistogram& row, Labels labels
   histogram.sample_sum = from.sum;
 }
 
-void add_model(Families& families, const openai::ServedModel& served) {
+std::string joined(const std::set<std::string>& names) { return fmt::format("{}", fmt::join(names, ",")); }
+
+// The Gateway API Inference Extension's model server protocol reads queue, KV use and this one.
+void add_adapters(Families& families, const Labels& model, const EngineStats& stats) {
+  Labels labels = model;
+  labels.push_back({"max_lora", std::to_string(stats.max_adapters)});
+  labels.push_back({"running_lora_adapters", joined(stats.running_adapters)});
+  labels.push_back({"waiting_lora_adapters", joined(stats.waiting_adapters)});
+  families.add("nacelle_lora_requests_info", kGauge, "LoRA adapters that run and that wait; the value is a timestamp.",
+               std::move(labels), static_cast<double>(std::time(nullptr)));
+}
+
+// A group's first reader goes by the model's name alone; the others' series have a label more.
+void add_model(Families& families, const openai::ServedModel& served, bool is_first) {
   const EngineStats stats = served.engine.stats();
-  const Labels name = {{"model_name", served.name()}};
+  Labels name = {{"model_name", served.name()}};
+  if (!is_first) name.push_back({"reader", served.reader});
   for (const EngineMetric& row : kEngineMetrics) {
     Labels labels = name;
     if (row.label) labels.push_back({row.label, row.label_value});
     families.add(row.name, row.type, row.help, std::move(labels), row.value(stats));
   }
   for (const EngineHistogram& row : kEngineHistograms) add_histogram(families, row, name, stats.*row.value);
+  add_adapters(families, name, stats);
   families.add("nacelle_model_weights_bytes", kGauge, "Packed weights on the model's devices.", name,
                static_cast<double>(served.model->weight_bytes()));
   families.add("nacelle_kv_cache_bytes", kGauge, "KV cache on the model's devices.", name,
@@ -224,12 +241,9 @@ void Metrics::count(const http::RequestRecord& record) {
 std::string Metrics::text() const {
   Families families;
   const auto models = state_->models.list();
-  for (const auto& model : models) add_model(families, *model);
+  std::set<std::string> names;
+  for (const auto& model : models) add_model(families, *model, names.insert(model->name()).second);
   add_devices(families, state_->host, models);
-  // The Gateway API Inference Extension's model server protocol reads queue, KV use and this one.
-  families.add("nacelle_lora_requests_info", kGauge, "LoRA adapters that run and that wait; the value is a timestamp.",
-               {{"max_lora", "0"}, {"running_lora_adapters", ""}, {"waiting_lora_adapters", ""}},
-               static_cast<double>(std::time(nullptr)));
   if (const http::Server* server = state_->server) {
     families.add("nacelle_http_connections", kGauge, "Open connections.", {},
                  static_cast<double>(server->connections()));

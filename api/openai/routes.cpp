@@ -114,12 +114,14 @@ Json model_json(const ServedModel& model) {
           {"object", "model"},
           {"created", model.created},
           {"owned_by", "nacelle"},
-          {"max_model_len", model.model->context()}};
+          {"max_model_len", model.model->context()},
+          {"root", model.source.empty() ? model.name() : model.source},
+          {"parent", model.adapter ? Json(model.group) : Json(nullptr)}};
 }
 
 Response list_models(const ServedModels& models) {
   Json data = Json::array();
-  for (const ServedModelPtr& model : models.list()) data.push_back(model_json(*model));
+  for (const ServedModelPtr& model : models.names()) data.push_back(model_json(*model));
   return json_response({{"object", "list"}, {"data", std::move(data)}});
 }
 

@@ -81,7 +81,7 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
   request.prompt = plan_.prompts[prompt];
   if (request.sampling.seed) *request.sampling.seed += copy;  // n equal answers would be of no use
   if (plan_.best_of > plan_.n && !request.logprobs) request.logprobs = 0;
-  choice.id = model_->engine.submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
+  choice.id = model_->submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
     self->exchange_->post([self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); });
   });
   ++running_;

@@ -53,7 +53,7 @@ Fields<G> generate_fields() {
       custom<G>("json_schema", [](G& b, const std::string& name, const Json& v) { set_schema(b.constraint, name, v); }),
       only<G>("prompt_max_tokens", {}),
       only<G>("image_path", {}),
-      only<G>("lora_id", {}),
+      string<G>("lora_id", [](G& b, const std::string& v) { b.lora = v; }),
   };
 }
 

@@ -15,6 +15,7 @@ struct GenerateBody {
   std::vector<std::string> texts;          // at least one
   bool list = false;                       // they came in a list, and so do the answers
   std::string consumer_group = "primary";  // a model's name; "primary": the first
+  std::string lora;                        // an adapter of the group's model; empty: none
   GenerationRequest request;               // all but id, prompt and grammar
   std::optional<constrain::ConstraintSpec> constraint;
 };

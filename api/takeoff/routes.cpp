@@ -22,9 +22,20 @@ openai::ServedModelPtr find_group(const openai::ServedModels& models, const std:
   }
 }
 
+// The adapter that "lora_id" names, on the group's model.
+openai::ServedModelPtr find_adapter(const openai::ServedModels& models, openai::ServedModelPtr group,
+                                    const std::string& lora) {
+  if (lora.empty()) return group;
+  for (const openai::ServedModelPtr& adapter : models.adapters()) {
+    if (adapter->name() == lora && adapter->keeps == group->keeps) return adapter;
+  }
+  throw http::RequestError({404, "the model '" + group->name() + "' has no adapter '" + lora.substr(0, 80) + "'",
+                            "lora_id", "model_not_found"});
+}
+
 void generate(const openai::ServedModels& models, const http::ExchangePtr& exchange, bool stream) {
   GenerateBody body = parse_generate(exchange->request().body);
-  openai::ServedModelPtr model = find_group(models, body.consumer_group);
+  openai::ServedModelPtr model = find_adapter(models, find_group(models, body.consumer_group), body.lora);
   serving::GenerationPlan plan;
   plan.request = std::move(body.request);
   plan.request.continues_text = true;

@@ -6,6 +6,7 @@
 #include <nacelle/plugin.hpp>
 
 #include "core/base/error.hpp"
+#include "core/base/log.hpp"
 #include "core/engine/weight_source.hpp"
 #include "sdk/runtime/names.hpp"
 
@@ -17,7 +18,8 @@ constexpr std::uint32_t kCandidates = 64;
 // Sparse logit adjustments a row, shared by the step's rows; a row with more is adjusted on the host.
 constexpr std::uint32_t kAdjustmentsPerRow = 512;
 
-// Row counts of the plans: a step runs in the smallest that holds it.
+}  // namespace
+
 std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std::uint32_t vocabulary) {
   std::vector<nacelle_bucket> buckets;
   for (std::uint32_t rows = 1;; rows = std::min(rows * 8, options.max_rows)) {
@@ -33,8 +35,6 @@ std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std:
     if (rows >= options.max_rows) return buckets;
   }
 }
-
-}  // namespace
 
 DeviceModel::DeviceModel(PluginHost& host, const DeviceRecord& device, std::unique_ptr<sdk::Graph> graph,
                          const ModelFiles& files, const DeviceModelOptions& options)
@@ -79,6 +79,8 @@ void DeviceModel::prepare(const ModelFiles& files, const DeviceModelOptions& opt
   auto prepare_options = sdk::make<nacelle_prepare_options>();
   prepare_options.numerics = NACELLE_NUMERICS_STABLE;
   prepare_options.pins = sdk::view(options.pins);
+  prepare_options.max_adapters = options.max_adapters;
+  prepare_options.max_rank = options.max_adapter_rank;
   std::vector<const nacelle_bucket*> pointers;
   for (const nacelle_bucket& bucket : buckets_) pointers.push_back(&bucket);
   call("pack the weights", [&](nacelle_error** error) {
@@ -107,8 +109,13 @@ void DeviceModel::tune(const DeviceModelOptions& options) {
 
 nacelle_ceilings DeviceModel::ceilings() const {
   auto ceilings = sdk::make<nacelle_ceilings>();
-  call_if_offered("measure the device",
-                  [&](nacelle_error** error) { return api_->ceilings(device_, &ceilings, error); });
+  try {
+    call_if_offered("measure the device",
+                    [&](nacelle_error** error) { return api_->ceilings(device_, &ceilings, error); });
+  } catch (const Error& error) {  // it takes more memory than many a model
+    if (error.kind() != ErrorKind::kResource) throw;
+    log::info("{}", error.what());
+  }
   return ceilings;
 }
 
@@ -188,6 +195,25 @@ void DeviceModel::run(Plan& plan) {
 void DeviceModel::copy_blocks(std::uint32_t group, std::span<const nacelle_block_copy> pairs) {
   check_hot(api_->copy_blocks(cache_, stream_, group, pairs.data(), static_cast<std::uint32_t>(pairs.size())),
             "copying KV blocks");
+}
+
+// Also weights that the adapter leaves alone: the slot may hold another's.
+void DeviceModel::write_adapter(std::uint32_t slot, const Adapter& adapter) {
+  for (const sdk::OpRecord& op : graph_->record().ops) {
+    if (op.kind != NACELLE_OP_ADAPTER_MATMUL) continue;
+    auto update = sdk::make<nacelle_adapter_update>();
+    update.slot = slot;
+    update.target = op.attributes.as<nacelle_adapter_attributes>().target;
+    update.scale = 1;
+    const sdk::GraphRecord& record = graph_->record();
+    if (const AdapterPart* part = adapter.find(record.weights[record.values[update.target].weight].name)) {
+      update.rank = part->rank;
+      update.a = part->a.data();
+      update.b = part->b.data();
+    }
+    call("write an adapter",
+         [&](nacelle_error** error) { return api_->adapter_write(weights_, stream_, &update, error); });
+  }
 }
 
 void DeviceModel::read_logits(const Plan& plan, std::uint32_t row, bool adjusted, std::span<float> logits) {

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/engine/adapter.hpp"
 #include "core/engine/packed_cache.hpp"
 #include "core/formats/model_files.hpp"
 #include "core/plugin_host/plugin_host.hpp"
@@ -37,6 +38,8 @@ struct DeviceModelOptions {
   std::uint32_t max_rows = 0;
   std::uint32_t max_guesses = 0;   // rows of a step that tokens are chosen from, beside one a sequence
   std::uint32_t cache_tokens = 0;  // 0: chosen from free memory
+  std::uint32_t max_adapters = 0;  // slots of low-rank adapters
+  std::uint32_t max_adapter_rank = 0;
   nacelle_type key_type = NACELLE_TYPE_F16;
   nacelle_type value_type = NACELLE_TYPE_F16;
   std::string pins;                         // as nacelle_prepare_options.pins
@@ -45,6 +48,9 @@ struct DeviceModelOptions {
   std::filesystem::path packed_cache;       // folder; empty: packed weights are not kept
   std::function<void(std::uint64_t, std::uint64_t)> progress, tune_progress;
 };
+
+// Row counts of the plans: a step runs in the smallest that holds it.
+std::vector<nacelle_bucket> make_buckets(const DeviceModelOptions& options, std::uint32_t vocabulary);
 
 class DeviceModel {
  public:
@@ -79,6 +85,8 @@ class DeviceModel {
   void run(Plan& plan);
   // Of the graph's cache group, in order; ahead of what runs later.
   void copy_blocks(std::uint32_t group, std::span<const nacelle_block_copy> pairs);
+  // Puts an adapter into a slot of the weights that it may change, ahead of what runs later.
+  void write_adapter(std::uint32_t slot, const Adapter& adapter);
   const std::byte* output_block(const Plan& plan);
   void read_logits(const Plan& plan, std::uint32_t row, bool adjusted, std::span<float> logits);
   void read_value(const Plan& plan, std::uint32_t value, std::span<float> data);

@@ -33,6 +33,7 @@ class Engine::Loop {
   void cancel_all();
   bool drain(std::chrono::milliseconds deadline);
   EngineStats stats() const;
+  Load load() const;
 
  private:
   void main();
@@ -55,6 +56,8 @@ class Engine::Loop {
   std::unique_ptr<Sequence> make_sequence(RequestId id, GenerationRequest request, EventSink sink);
   void count_step(std::uint32_t prompt_tokens, std::uint32_t answer_tokens);
   void note_blocks();
+  void note_adapters();
+  void write_adapters();
   Usage usage(const Sequence& sequence) const;
 
   Model& model_;
@@ -88,11 +91,16 @@ Engine::Loop::Loop(Model& model, EngineOptions options)
     : model_(model),
       device_(model.device()),
       options_(options),
-      scheduler_({model.options().max_sequences, model.options().max_batch_tokens, kMaxGuesses, model.is_encoder()},
+      scheduler_({.max_sequences = model.options().max_sequences,
+                  .max_rows = model.options().max_batch_tokens,
+                  .max_guesses = kMaxGuesses,
+                  .max_adapters = model.options().max_adapters,
+                  .whole_sequences = model.is_encoder()},
                  device_.blocks()),
       guesser_(options.speculation, model),
       logits_(device_) {
   device_.blocks().sharing = options.prefix_cache && device_.blocks().can_share;
+  stats_.max_adapters = model.options().max_adapters;
   thread_ = std::thread([this] { main(); });
 }
 
@@ -139,6 +147,9 @@ void Engine::Loop::check(const GenerationRequest& request) const {
                 "an answer with a grammar ends where the grammar does; leave ignore_eos out", "ignore_eos");
   if (request.embed && nacelle::embedding_width(device_.last().graph()) == 0)
     throw Error(ErrorKind::kUnsupported, "the model '" + model_.name() + "' gives no embeddings", "model");
+  if (request.adapter && model_.options().max_adapters == 0)
+    throw Error(ErrorKind::kUnsupported, "the model '" + model_.name() + "' was loaded without room for adapters",
+                "model");
   check_sampling(request.sampling, vocabulary);
 }
 
@@ -223,6 +234,11 @@ EngineStats Engine::Loop::stats() const {
   return stats;
 }
 
+Engine::Load Engine::Loop::load() const {
+  std::lock_guard lock(mutex_);
+  return {alive_, rate_.pace(alive_ == 0, Clock::now())};
+}
+
 // ---- The loop's thread
 // -------------------------------------------------------------------------------------------------
 
@@ -248,6 +264,7 @@ bool Engine::Loop::take_commands() {
     stats_.running = static_cast<std::uint32_t>(scheduler_.running());
     stats_.waiting = static_cast<std::uint32_t>(scheduler_.waiting());
     note_blocks();
+    note_adapters();
     if (scheduler_.running() + scheduler_.waiting() == 0)
       wake_.wait(lock, [this] { return stopping_ || cancel_all_ || !inbox_.empty() || !cancels_.empty(); });
     arrived.swap(inbox_);
@@ -274,6 +291,7 @@ void Engine::Loop::step() {
   const std::vector<Chunk>& chunks = scheduler_.plan();
   if (chunks.empty()) return;
   device_.copy_blocks();
+  write_adapters();
   const StepCounts counts = nacelle::count_step(chunks);
   const std::size_t plan = device_.plan_for(counts);
   write_step(chunks, device_, plan, host_adjusted_);
@@ -352,6 +370,24 @@ void Engine::Loop::note_blocks() {
   stats_.blocks_total = pool.total();
   stats_.blocks_free = pool.free();
   stats_.blocks_cached = pool.cached();
+}
+
+// Under mutex_.
+void Engine::Loop::note_adapters() {
+  if (model_.options().max_adapters == 0) return;
+  stats_.running_adapters.clear();
+  stats_.waiting_adapters.clear();
+  scheduler_.each([&](const Sequence& sequence) {
+    if (sequence.request.adapter)
+      (sequence.running ? stats_.running_adapters : stats_.waiting_adapters).insert(sequence.request.adapter->name);
+  });
+}
+
+// Before the planned step, whose sequences want them.
+void Engine::Loop::write_adapters() {
+  for (const AdapterTable::Write& write : scheduler_.adapters().writes())
+    device_.write_adapter(write.slot, *write.adapter);
+  scheduler_.adapters().writes().clear();
 }
 
 // Chooses the sequence's next token, and as long as its guess was right those after it, from output row `row` on.
@@ -530,6 +566,7 @@ void Engine::Loop::fail_all(std::string error) {
   const ErrorKind kind = device_.lost() ? ErrorKind::kUnavailable : ErrorKind::kInternal;
   device_.blocks().copies.clear();
   for (auto& sequence : scheduler_.remove_all()) fail(std::move(sequence), kind, error);
+  scheduler_.adapters().forget();
 }
 
 // ---- The public face
@@ -547,6 +584,7 @@ std::uint32_t Engine::embedding_width() const noexcept {
   return nacelle::embedding_width(model_->device().last().graph());
 }
 
+Engine::Load Engine::load() const { return loop_->load(); }
 bool Engine::can_serve() const noexcept { return !model_->device().lost(); }
 bool Engine::drain(std::chrono::milliseconds deadline) { return loop_->drain(deadline); }
 EngineStats Engine::stats() const {

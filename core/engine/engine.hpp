@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "core/engine/histogram.hpp"
@@ -44,6 +45,8 @@ struct EngineStats {
   // Of all steps together: choosing the rows and writing them; waiting for the device; sampling and handing out; and
   // before all that, what a draft model takes.
   double plan_seconds = 0, device_seconds = 0, sample_seconds = 0, draft_seconds = 0;
+  std::uint32_t max_adapters = 0;                                                   // slots
+  std::set<std::string> running_adapters, waiting_adapters;                         // of requests, as of the last step
   HistogramSnapshot first_token, inter_token, queue_time, request_time, step_rows;  // see EngineTiming
 };
 
@@ -67,6 +70,13 @@ class Engine {
 
   // [any thread] Takes no new requests; returns true when all have finished, false at the deadline.
   bool drain(std::chrono::milliseconds deadline);
+
+  // [any thread] For choosing among engines.
+  struct Load {
+    std::size_t requests = 0;  // waiting and running
+    double seconds_each = 0;   // from one's end to the next one's while there were any; 0: none has ended yet
+  };
+  Load load() const;
 
   // [any thread] False once a device of the model is lost: every later submit throws Error(kUnavailable).
   bool can_serve() const noexcept;

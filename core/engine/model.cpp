@@ -10,9 +10,11 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/engine/memory_plan.hpp"
 #include "core/engine/placed_model.hpp"
 #include "core/engine/placement.hpp"
 #include "core/plugin_host/model_config.hpp"
+#include "sdk/runtime/adapters.hpp"
 #include "sdk/runtime/graph_builder.hpp"
 #include "sdk/runtime/names.hpp"
 
@@ -32,9 +34,9 @@ const PluginRecord& find_architecture(PluginHost& host, const ModelFiles& files,
               "model");
 }
 
-// The architecture's graph with the selection of tokens behind it.
-std::unique_ptr<sdk::Graph> build_graph(PluginHost& host, const PluginRecord& plugin, const ModelFiles& files,
-                                        const nacelle_model_config& config) {
+// The architecture's graph with the selection of tokens behind it, and with adapters where they may be loaded.
+sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const ModelFiles& files,
+                             const nacelle_model_config& config, bool adapters) {
   sdk::GraphBuilder builder(
       [&files](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
         const TensorInfo* tensor = files.tensor(name);
@@ -53,7 +55,11 @@ std::unique_ptr<sdk::Graph> build_graph(PluginHost& host, const PluginRecord& pl
   try {
     builder.add_logits_select();
     builder.add_embedding();
-    return builder.build();
+    sdk::GraphRecord graph = builder.build()->record();
+    if (adapters && sdk::add_adapters(graph) == 0)
+      throw Error(ErrorKind::kUnsupported, files.path().string() + ": no weight of it can take an adapter",
+                  "max-loras");
+    return graph;
   } catch (const sdk::Failure& failure) {
     throw Error(ErrorKind::kCorrupt, files.path().string() + ": " + plugin.name + ": " + failure.what());
   }
@@ -64,36 +70,6 @@ bool is_all_f32(const ModelFiles& files) {
   return std::all_of(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.type == NACELLE_TYPE_F32; });
 }
 
-// The most tokens whose KV cache takes half of what a device has left beside its segment's weights.
-std::uint64_t tokens_that_fit(const PlacedSegment& segment, const LoadOptions& options) {
-  const sdk::GraphRecord& graph = segment.graph->record();
-  std::uint64_t bytes_per_token = 1;
-  for (const nacelle_cache_group& group : graph.cache_groups)
-    bytes_per_token += group.layer_count * (row_bytes(options.key_type, group.key_width) +
-                                            row_bytes(options.value_type, group.value_width));
-  const std::uint64_t weights = sdk::stored_weight_bytes(graph), free = segment.device.memory_free;
-  return (free > weights ? free - weights : 0) / 2 / bytes_per_token;
-}
-
-// The model's own context, or, where its KV cache would not fit beside the weights, the largest multiple of 256 that
-// does on every device.
-std::uint32_t default_context(const nacelle_model_description& description, const std::vector<PlacedSegment>& segments,
-                              const LoadOptions& options, const ModelFiles& files) {
-  std::uint64_t fits = description.context_length;
-  const PlacedSegment* tightest = nullptr;
-  for (const PlacedSegment& segment : segments) {
-    const std::uint64_t here = tokens_that_fit(segment, options);
-    if (here >= fits) continue;
-    fits = here;
-    tightest = &segment;
-  }
-  if (!tightest) return description.context_length;
-  const auto context = static_cast<std::uint32_t>(std::max<std::uint64_t>(fits / 256 * 256, 256));
-  log::warning("{}: the KV cache of the model's context of {} tokens does not fit {}; loading with {} (set --context)",
-               files.path().string(), description.context_length, tightest->device.name, context);
-  return context;
-}
-
 DeviceModelOptions device_options(const LoadOptions& options) {
   DeviceModelOptions own;
   own.context = options.context;
@@ -101,6 +77,8 @@ DeviceModelOptions device_options(const LoadOptions& options) {
   own.max_rows = options.max_batch_tokens;
   own.max_guesses = kMaxGuesses;
   own.cache_tokens = options.cache_tokens;
+  own.max_adapters = options.max_adapters;
+  own.max_adapter_rank = options.max_adapter_rank;
   own.key_type = options.key_type;
   own.value_type = options.value_type;
   own.pins = options.pins;
@@ -110,6 +88,20 @@ DeviceModelOptions device_options(const LoadOptions& options) {
   own.progress = options.progress;
   own.tune_progress = options.tune_progress;
   return own;
+}
+
+// The model's own context, or, where its KV cache would not fit beside the weights, the largest multiple of 256 that
+// does on every device.
+std::uint32_t default_context(const PluginHost& host, std::uint32_t own, const std::vector<PlacedSegment>& segments,
+                              DeviceModelOptions options, const ModelFiles& files) {
+  options.context = own;
+  const MemoryPlan plan(host, files.path().string(), segments, options);
+  const std::uint64_t fits = plan.tokens_that_fit();
+  if (fits >= own) return own;
+  const auto context = static_cast<std::uint32_t>(std::max<std::uint64_t>(fits / 256 * 256, std::min(own, 256u)));
+  log::warning("{}: the model's context of {} tokens {}; loading with {} (set --context)", files.path().string(), own,
+               plan.tell(own), context);
+  return context;
 }
 
 // Says in one line how long each part of a load took.
@@ -158,7 +150,8 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   model->load_tokenizer(options);
   watch.lap("tokenizer");
 
-  const auto graph = build_graph(host, plugin, files, *config.table());
+  const sdk::GraphRecord graph = build_graph(host, plugin, files, *config.table(), options.max_adapters != 0);
+  model->adapter_targets_ = adapter_targets(graph);
   const nacelle_type kv_type = is_all_f32(files) ? NACELLE_TYPE_F32 : NACELLE_TYPE_F16;
   if (options.key_type == NACELLE_TYPE_INVALID) options.key_type = kv_type;
   if (options.value_type == NACELLE_TYPE_INVALID) options.value_type = kv_type;
@@ -166,10 +159,11 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
     options.max_batch_tokens =
         std::max(options.max_batch_tokens, options.context ? options.context : model->description_.context_length);
   options.max_sequences = std::min(options.max_sequences, options.max_batch_tokens);
-  const auto placement =
-      place_model(host, graph->record(), files, options.device, options.split, device_options(options));
-  auto segments = cut_model(host, placement, graph->record(), files);
-  if (options.context == 0) options.context = default_context(model->description_, segments, options, files);
+  const auto placement = place_model(host, graph, files, options.device, options.split, device_options(options));
+  auto segments = cut_model(host, placement, graph, files);
+  if (options.context == 0)
+    options.context =
+        default_context(host, model->description_.context_length, segments, device_options(options), files);
   watch.lap("graph and placement");
   model->device_ = std::make_unique<PlacedModel>(host, std::move(segments), files, device_options(options));
   for (const PlacedLayers& part : placement) model->placement_.push_back({part.device.name, part.layers});
@@ -188,6 +182,14 @@ constrain::GrammarCache& Model::grammars() const {
         std::make_unique<constrain::GrammarCache>(constrain::Vocabulary::make(*tokenizer_, device_->vocabulary()));
   });
   return *grammars_;
+}
+
+AdapterPtr Model::load_adapter(std::string name, const std::filesystem::path& path) const {
+  if (options_.max_adapters == 0)
+    throw Error(ErrorKind::kUnsupported,
+                "the model " + this->name() + " was loaded without room for adapters; start with --max-loras",
+                "lora_name");
+  return fit_adapter(std::move(name), read_adapter(path), adapter_targets_, *files_, options_.max_adapter_rank);
 }
 
 void Model::load_tokenizer(const LoadOptions& options) {

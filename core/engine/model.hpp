@@ -15,6 +15,7 @@
 
 #include "core/chat/chat_template.hpp"
 #include "core/constrain/constraint.hpp"
+#include "core/engine/adapter.hpp"
 #include "core/formats/model_files.hpp"
 #include "core/plugin_host/plugin_host.hpp"
 #include "core/tokenizer/tokenizer.hpp"
@@ -35,6 +36,8 @@ struct LoadOptions {
   std::uint32_t cache_tokens = 0;        // KV tokens over all sequences; 0: chosen from memory and context
   nacelle_type key_type = NACELLE_TYPE_INVALID;  // INVALID: f32 for an F32 model, else f16
   nacelle_type value_type = NACELLE_TYPE_INVALID;
+  std::uint32_t max_adapters = 0;  // low-rank adapters that run at once; 0: none can be loaded
+  std::uint32_t max_adapter_rank = 16;
   bool need_tokenizer = true;               // false: a file without one loads too (bench)
   std::string pins = {};                    // "matmul.q8_0=VARIANT;...": kernels that must run
   std::chrono::nanoseconds tune_budget{0};  // spent on measuring kernels before the model serves
@@ -81,6 +84,9 @@ class Model {
   constrain::GrammarCache& grammars() const;
   std::uint32_t context() const noexcept { return options_.context; }  // tokens, as loaded
   const std::vector<Placement>& placement() const noexcept { return placement_; }
+  // [any thread] Reads a low-rank adapter for requests to name. Throws Error as read_adapter and fit_adapter do, and
+  // kUnsupported where max_adapters is 0.
+  AdapterPtr load_adapter(std::string name, const std::filesystem::path& path) const;
   std::uint64_t weight_bytes() const;  // packed, on the devices
   std::uint64_t cache_bytes() const;
   PlacedModel& device() noexcept { return *device_; }
@@ -101,6 +107,7 @@ class Model {
   nacelle_model_description description_{};
   std::string architecture_;
   std::vector<Placement> placement_;
+  std::vector<AdapterTarget> adapter_targets_;
   std::unique_ptr<PlacedModel> device_;
 };
 

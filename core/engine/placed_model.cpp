@@ -8,15 +8,10 @@
 #include <string>
 
 #include "core/base/error.hpp"
+#include "core/engine/memory_plan.hpp"
 
 namespace nacelle {
 namespace {
-
-// Of the free memory, what the KV cache may take when nobody says otherwise.
-constexpr double kCacheShare = 0.5;
-
-// Devices that compute in the host's memory share it.
-std::string memory_of(const DeviceRecord& device) { return device.kind == NACELLE_DEVICE_GPU ? device.name : "host"; }
 
 std::uint64_t rows_of(std::int64_t extent, const StepCounts& counts) {
   return extent == NACELLE_DIM_SEQUENCES     ? counts.sequences
@@ -38,6 +33,8 @@ std::function<void(std::uint64_t, std::uint64_t)> part_of(
 
 PlacedModel::PlacedModel(PluginHost& host, std::vector<PlacedSegment> segments, const ModelFiles& files,
                          const DeviceModelOptions& options) {
+  MemoryPlan plan(host, files.path().string(), segments, options);
+  plan.check(options.cache_tokens ? options.cache_tokens : options.context);
   for (PlacedSegment& from : segments) {
     DeviceModelOptions own = options;
     own.progress = part_of(options.progress, segments_.size(), segments.size());
@@ -48,11 +45,16 @@ PlacedModel::PlacedModel(PluginHost& host, std::vector<PlacedSegment> segments, 
       const nacelle_value& value = *from.graph->view().values[link.to];
       loaded.staging.emplace_back(static_cast<std::size_t>(value.shape[1]) * options.max_rows);
     }
-    loaded.model = std::make_unique<DeviceModel>(host, from.device, std::move(from.graph), files, own);
+    try {
+      loaded.model = std::make_unique<DeviceModel>(host, from.device, std::move(from.graph), files, own);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kResource) throw;
+      throw Error(ErrorKind::kResource, error.what() + ("; by its file the model " + plan.tell(options.context)));
+    }
     segments_.push_back(std::move(loaded));
   }
   const std::uint32_t block_tokens = choose_block_tokens();
-  const auto count = static_cast<std::uint32_t>(count_blocks(block_tokens, options));
+  const auto count = static_cast<std::uint32_t>(count_blocks(plan, block_tokens, options));
   for (Loaded& segment : segments_) segment.model->start(block_tokens, count);
   make_blocks(block_tokens, count);
 }
@@ -65,41 +67,34 @@ std::uint32_t PlacedModel::choose_block_tokens() const {
 }
 
 // Blocks for as many tokens as asked, or as memory allows; each group gets the same count.
-std::uint64_t PlacedModel::count_blocks(std::uint32_t block_tokens, const DeviceModelOptions& options) {
-  struct Memory {
-    const DeviceRecord* device;
-    std::uint64_t free, bytes_per_block = 0;
-  };
-  std::map<std::string, Memory> memories;
+std::uint64_t PlacedModel::count_blocks(MemoryPlan& plan, std::uint32_t block_tokens,
+                                        const DeviceModelOptions& options) {
+  std::map<std::string, std::uint64_t> block_bytes;  // by memory
+  plan.forget_estimates();
   for (Loaded& segment : segments_) {
-    const DeviceRecord& device = segment.model->device();
-    Memory& memory =
-        memories.try_emplace(memory_of(device), Memory{&device, segment.model->memory_free()}).first->second;
-    memory.bytes_per_block += segment.model->block_bytes(block_tokens);
+    MemoryNeed& need = plan.need(segment.model->device());
+    const std::uint64_t bytes = segment.model->block_bytes(block_tokens);
+    need.weights += segment.model->weight_bytes();
+    need.kv_per_token += (bytes + block_tokens - 1) / block_tokens;
+    block_bytes[memory_of(segment.model->device())] += bytes;
   }
   const std::uint64_t per_sequence = (options.context + block_tokens - 1) / block_tokens;
   std::uint64_t count = (options.cache_tokens + block_tokens - 1) / block_tokens;
-  const bool asked = count != 0;
-  if (asked && count < per_sequence)
+  if (count != 0 && count < per_sequence)
     throw Error(ErrorKind::kInvalidArgument,
                 "--cache-tokens " + std::to_string(options.cache_tokens) + " holds no sequence of --context " +
                     std::to_string(options.context) + " tokens; raise the one or lower the other",
                 "cache-tokens");
-  if (!asked) count = per_sequence * options.max_sequences;  // all at full length where that fits, else what fits
-  for (const auto& [name, memory] : memories) {
-    const auto budget = static_cast<std::uint64_t>(static_cast<double>(memory.free) * kCacheShare);
-    if (!asked && memory.bytes_per_block) count = std::min(count, budget / memory.bytes_per_block);
-    if (count < per_sequence && memory.bytes_per_block)
-      throw Error(ErrorKind::kResource,
-                  memory.device->name + ": the KV cache of one sequence of " + std::to_string(options.context) +
-                      " tokens takes " + std::to_string(per_sequence * memory.bytes_per_block >> 20) + " MiB (" +
-                      std::to_string(per_sequence) + " blocks of " + std::to_string(memory.bytes_per_block >> 10) +
-                      " KiB), " + std::to_string(count * memory.bytes_per_block >> 20) +
-                      " MiB may be used; ask for a smaller --context");
-    cache_bytes_ += memory.bytes_per_block;
+  if (count == 0) {  // all at full length where that fits, else what fits, but a whole sequence at least
+    count = per_sequence * options.max_sequences;
+    for (const auto& [name, bytes] : block_bytes)
+      if (bytes) count = std::min(count, plan.kv_share(name) / bytes);
+    count = std::max(count, per_sequence);
   }
+  plan.check(count * block_tokens);
   count = std::min<std::uint64_t>(count, std::numeric_limits<std::int32_t>::max() / block_tokens);
-  cache_bytes_ *= count;
+  for (const auto& [name, bytes] : block_bytes) cache_bytes_ += bytes * count;
+  plan.log(count * block_tokens);
   return count;
 }
 
@@ -127,6 +122,10 @@ void PlacedModel::copy_blocks() {
       if (!pairs.empty()) segment.model->copy_blocks(group, pairs);
     }
   blocks_.copies.clear();
+}
+
+void PlacedModel::write_adapter(std::uint32_t slot, const Adapter& adapter) {
+  for (Loaded& segment : segments_) segment.model->write_adapter(slot, adapter);
 }
 
 std::uint64_t PlacedModel::weight_bytes() const {

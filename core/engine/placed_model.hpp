@@ -28,6 +28,8 @@ struct StepCounts {
   std::uint32_t rows = 0, sequences = 0, output_rows = 0;
 };
 
+class MemoryPlan;
+
 class PlacedModel {
  public:
   // Packs all weights, then shares out memory for the KV cache: options.cache_tokens, or what the tightest device
@@ -47,6 +49,8 @@ class PlacedModel {
   const KvBlocks& blocks() const noexcept { return blocks_; }
   // Makes the copies that blocks() holds for the next step.
   void copy_blocks();
+  // Puts an adapter into a slot on all devices, ahead of the next step.
+  void write_adapter(std::uint32_t slot, const Adapter& adapter);
   std::uint64_t weight_bytes() const;
   std::uint64_t cache_bytes() const noexcept { return cache_bytes_; }
   // Whether one of the devices is gone. Any thread.
@@ -76,7 +80,7 @@ class PlacedModel {
     std::vector<std::uint32_t> cache_groups;
   };
   std::uint32_t choose_block_tokens() const;
-  std::uint64_t count_blocks(std::uint32_t block_tokens, const DeviceModelOptions& options);
+  std::uint64_t count_blocks(MemoryPlan& plan, std::uint32_t block_tokens, const DeviceModelOptions& options);
   void make_blocks(std::uint32_t block_tokens, std::uint32_t count);
   std::span<float> staged(Loaded& segment, std::size_t input, const StepCounts& counts) const;
 

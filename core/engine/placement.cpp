@@ -254,6 +254,8 @@ LayerSpeed measure_layer(PluginHost& host, const DeviceRecord& device, const sdk
   own.context = own.cache_tokens = kTrialContext;
   own.max_sequences = 1;
   own.max_rows = kTrialRows;
+  own.max_adapters = options.max_adapters;
+  own.max_adapter_rank = options.max_adapter_rank;
   own.key_type = options.key_type;
   own.value_type = options.value_type;
   Trial trial(host, device, trial_segment(graph, files), files, own);

@@ -18,6 +18,7 @@ namespace nacelle {
 namespace constrain {
 class Grammar;
 }
+struct Adapter;
 
 // How the next token is chosen. The stages run in the order of docs/sampling.md:
 //   repetition, frequency and presence penalties and logit_bias -> temperature -> top_k -> typical -> top_p -> min_p ->
@@ -48,6 +49,8 @@ struct GenerationRequest {
   bool ignore_eos = false;                 // go on past the model's own end tokens
   std::optional<std::uint32_t> logprobs;   // alternatives wanted beside each token, 0..20; absent: no logprobs at all
   std::shared_ptr<const constrain::Grammar> grammar;  // what the answer must be, of Model::grammars(); may be null
+
+  std::shared_ptr<const Adapter> adapter;  // of Model::load_adapter; null: the model as it is
 
   // Where it stands among the others (docs/engine.md).
   std::string client;                    // whose it is: clients get equal shares; empty: the nameless share one

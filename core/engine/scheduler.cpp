@@ -56,6 +56,7 @@ const std::vector<Chunk>& Scheduler::plan() {
   chunks_.clear();
   budget_ = limits_.max_rows;
   door_closed_ = false;
+  slot_wanted_ = false;
   ++round_;
   plan_decodes();
   plan_prefills();
@@ -82,6 +83,7 @@ void Scheduler::preempt_last() {
   }
   sequence->blocks.clear();
   sequence->computed = 0;
+  sequence->adapter = {};
   sequence->running = false;
   sequence->round = round_;  // not again in this step
   waiting_.push_back(std::move(sequence));
@@ -183,10 +185,18 @@ bool Scheduler::may_enter(const Sequence& sequence) const {
   return sequence.id != refused_ || blocks_->free() > refused_free_;
 }
 
+// Whether it has an adapter for which no slot is free. From then on no adapter is admitted in this step, so that those
+// that run leave and one gets free; sequences without one are not held up.
+bool Scheduler::waits_for_slot(const Sequence& sequence) {
+  if (!sequence.request.adapter) return false;
+  slot_wanted_ |= !adapters_.can_take(*sequence.request.adapter);
+  return slot_wanted_;
+}
+
 // Begins to run a waiting sequence, or closes the door: nobody overtakes one that waits for blocks.
 void Scheduler::admit(Sequence& sequence) {
   door_closed_ = !may_enter(sequence) || (limits_.whole_sequences && sequence.pending() > budget_);
-  if (door_closed_) return;
+  if (door_closed_ || waits_for_slot(sequence)) return;
   const std::uint32_t found = sequence.blocks.adopt(sequence.tokens);
   const bool wait = is_being_computed(sequence, found);
   sequence.computed = found;
@@ -235,6 +245,7 @@ void Scheduler::start(Sequence& sequence) {
     cached_tokens_ += sequence.cached;
   }
   sequence.running = true;
+  if (sequence.request.adapter) sequence.adapter = adapters_.take(sequence.request.adapter);
   add_chunk(sequence, count);
   const auto place =
       std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& one) { return one.get() == &sequence; });

@@ -15,6 +15,7 @@ struct SchedulerLimits {
   std::uint32_t max_sequences = 0;  // in one step
   std::uint32_t max_rows = 0;       // token budget of a step
   std::uint32_t max_guesses = 0;    // guessed tokens of a step
+  std::uint32_t max_adapters = 0;   // whose sequences run at once
   bool whole_sequences = false;     // a sequence is never cut: it waits for a step with room for all of it
 };
 
@@ -35,7 +36,8 @@ struct Chunk {
 
 class Scheduler {
  public:
-  Scheduler(SchedulerLimits limits, KvBlocks& blocks) : limits_(limits), blocks_(&blocks) {}
+  Scheduler(SchedulerLimits limits, KvBlocks& blocks)
+      : limits_(limits), blocks_(&blocks), adapters_(limits.max_adapters) {}
 
   void add(std::unique_ptr<Sequence> sequence);
   // Takes the sequence with this id out, wherever it is; nullptr when there is none. Not between plan() and the step's
@@ -56,6 +58,9 @@ class Scheduler {
   // budget allows. Valid until the next call. Empty only when nothing waits or runs.
   const std::vector<Chunk>& plan();
 
+  // The adapters of those that run; what it wants written must be before the planned step.
+  AdapterTable& adapters() noexcept { return adapters_; }
+
   std::size_t running() const noexcept { return running_.size(); }
   std::size_t waiting() const noexcept { return waiting_.size(); }
   std::uint64_t preemptions() const noexcept { return preemptions_; }
@@ -70,6 +75,7 @@ class Scheduler {
   void continue_prefill(Sequence& sequence);
   void admit(Sequence& sequence);
   bool may_enter(const Sequence& sequence) const;
+  bool waits_for_slot(const Sequence& sequence);
   bool make_way(const Sequence& sequence);
   bool is_being_computed(const Sequence& sequence, std::uint32_t found) const;
   bool reserve(std::size_t index, std::uint32_t tokens);
@@ -80,6 +86,7 @@ class Scheduler {
 
   SchedulerLimits limits_;
   KvBlocks* blocks_;
+  AdapterTable adapters_;  // outlives the sequences, which hold slots of it
   FairShare clients_;
   // By priority, then arrival: each may take the blocks of those behind it, so that the first always goes on.
   std::vector<std::unique_ptr<Sequence>> running_;
@@ -88,6 +95,7 @@ class Scheduler {
   std::uint32_t budget_ = 0;
   std::uint64_t round_ = 0, preemptions_ = 0, prefix_tokens_ = 0, cached_tokens_ = 0;
   bool door_closed_ = false;  // nobody is admitted any more in this step
+  bool slot_wanted_ = false;  // nobody with an adapter is
   // The sequence that found too few blocks at the door, and how many were free then: tried again once there are more.
   RequestId refused_ = 0;
   std::uint32_t refused_free_ = 0;

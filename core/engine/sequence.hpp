@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/engine/adapter.hpp"
 #include "core/engine/constraint.hpp"
 #include "core/engine/engine.hpp"
 #include "core/engine/fairness.hpp"
@@ -34,8 +35,14 @@ struct Sequence {
       decoder.emplace(*tokenizer, true, !request.continues_text && !request.grammar, request.shown_special);
     if (request.grammar) constraint.emplace(request.grammar);
     adjustments.add_prompt(request.prompt);
-    blocks.name(request.cache_salt, tokens);
+    blocks.name(cache_name(request), tokens);
     if (request.timeout.count() > 0) deadline = std::chrono::steady_clock::now() + request.timeout;
+  }
+
+  // KV is shared among requests of one adapter and one salt; the pools are of one model and its KV types already. A
+  // salt cannot pass for a hash: those have no line feed.
+  static std::string cache_name(const GenerationRequest& request) {
+    return (request.adapter ? request.adapter->hash : std::string()) + '\n' + request.cache_salt;
   }
 
   std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(tokens.size()); }
@@ -65,6 +72,7 @@ struct Sequence {
 
   // The scheduler's.
   FairShare::Account* account = nullptr;
+  AdapterTable::Hold adapter;  // while it runs
   bool running = false;
   std::uint64_t round = 0;   // the plan that looked at it last
   bool counted = false;      // `cached` is known

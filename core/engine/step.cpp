@@ -98,7 +98,7 @@ void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<co
       step.tokens[row] = static_cast<std::uint32_t>(chunk.token(i));
       step.positions[row] = chunk.begin + i;
       step.row_sequences[row] = index;
-      step.adapter_slots[row] = NACELLE_NO_VALUE;
+      step.adapter_slots[row] = sequence.adapter.slot();
       if (step.token_types) step.token_types[row] = chunk.begin + i >= sequence.request.second_text;
     }
     const std::size_t stride = static_cast<std::size_t>(plan.bucket.sequences) * plan.step.table_width;

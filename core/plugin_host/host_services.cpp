@@ -81,7 +81,11 @@ struct HostServices::Table {
     const bool large = size >= kHugePage;
     alignment = std::max<std::uint64_t>({alignment, sizeof(void*), large ? kHugePage : 0});
     void* pointer = nullptr;
-    if (::posix_memalign(&pointer, alignment, std::max<std::uint64_t>(size, 1)) != 0) return nullptr;
+    if (!of(context).memory_.take(size)) return nullptr;
+    if (::posix_memalign(&pointer, alignment, std::max<std::uint64_t>(size, 1)) != 0) {
+      of(context).memory_.give(size);
+      return nullptr;
+    }
     // Only whole huge pages: the tail's neighbours are not ours to change. A refusal costs speed, nothing else.
     if (large) {
       ::madvise(pointer, size / kHugePage * kHugePage, MADV_HUGEPAGE);
@@ -89,7 +93,10 @@ struct HostServices::Table {
     }
     return pointer;
   }
-  static void deallocate(void*, void* pointer, std::uint64_t, std::uint64_t) { std::free(pointer); }
+  static void deallocate(void* context, void* pointer, std::uint64_t size, std::uint64_t) {
+    if (pointer) of(context).memory_.give(size);
+    std::free(pointer);
+  }
 
   // ---- Threads
   static void team_run(void* context, nacelle_team_function function, void* argument) {
@@ -194,6 +201,7 @@ struct HostServices::Table {
 
 HostServices::HostServices(HostSetup setup)
     : table_(Table::make(this)),
+      memory_(setup.max_memory),
       team_(setup.threads, std::move(setup.cpus)),
       nodes_(std::move(setup.nodes)),
       config_(std::move(setup.config)),

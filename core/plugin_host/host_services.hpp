@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/host_memory.hpp"
 #include "core/base/thread_team.hpp"
 #include "core/plugin_host/tuning_store.hpp"
 
@@ -20,6 +21,7 @@ namespace nacelle {
 
 struct HostSetup {
   unsigned threads = 1;
+  std::uint64_t max_memory = 0;               // as PluginHostOptions.max_memory
   std::vector<unsigned> cpus;                 // that the threads are bound to; empty: they are free
   std::vector<unsigned> nodes;                // NUMA nodes that large allocations are spread over
   std::map<std::string, std::string> config;  // settings for plugins
@@ -34,6 +36,7 @@ class HostServices {
 
   const nacelle_host* table() const noexcept { return &table_; }
   ThreadTeam& team() noexcept { return team_; }
+  const HostMemory& memory() const noexcept { return memory_; }
   const std::vector<unsigned>& memory_nodes() const noexcept { return nodes_; }
   // Keeps a loaded library for as long as the process lives.
   void keep(std::shared_ptr<void> library) { kept_.push_back(std::move(library)); }
@@ -50,6 +53,7 @@ class HostServices {
   };
 
   nacelle_host table_{};
+  HostMemory memory_;
   ThreadTeam team_;
   const std::vector<unsigned> nodes_;
   const std::map<std::string, std::string> config_;

@@ -37,6 +37,7 @@ std::string lower(std::string text) {
 HostSetup set_up(const PluginHostOptions& options) {
   CpuBudget budget = read_cpu_budget();
   HostSetup setup;
+  setup.max_memory = options.max_memory;
   setup.threads = options.threads ? options.threads : budget.threads;
   if (options.pin_threads) setup.cpus = std::move(budget.core_cpus);
   if (budget.nodes.size() > 1)
@@ -108,6 +109,7 @@ PluginHost::~PluginHost() {
 }
 
 const nacelle_host* PluginHost::services() const noexcept { return services_->table(); }
+const HostMemory& PluginHost::memory() const noexcept { return services_->memory(); }
 ThreadTeam& PluginHost::team() noexcept { return services_->team(); }
 const std::vector<unsigned>& PluginHost::memory_nodes() const noexcept { return services_->memory_nodes(); }
 

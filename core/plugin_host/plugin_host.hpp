@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/host_memory.hpp"
 #include "core/base/thread_team.hpp"
 
 namespace nacelle {
@@ -23,6 +24,7 @@ class HostServices;
 struct PluginHostOptions {
   std::vector<std::filesystem::path> folders;  // see default_plugin_folders(); a folder that does not exist is skipped
   unsigned threads = 0;                        // of the compute pool; 0: what read_cpu_budget() allows
+  std::uint64_t max_memory = 0;                // that plugins may allocate in the host; 0: see HostMemory
   bool pin_threads = false;                    // binds each compute thread to a physical core of its own
   std::map<std::string, std::string> config;   // settings for plugins: "backend.cpu.isa" -> "avx2"
   std::vector<std::string> allowed_sha256;     // digests in hex, any case; empty: every trusted file may load
@@ -100,6 +102,8 @@ class PluginHost {
 
   const nacelle_host* services() const noexcept;
   ThreadTeam& team() noexcept;
+  // Of this process, with what plugins hold of it.
+  const HostMemory& memory() const noexcept;
   // NUMA nodes that large blocks are spread over; one or none where memory is all alike.
   const std::vector<unsigned>& memory_nodes() const noexcept;
 

@@ -13,6 +13,8 @@ import './errors.mjs';
 import './connections.mjs';
 import './devices.mjs';
 import './metrics.mjs';
+import './adapters.mjs';
+import './readers.mjs';
 import './operating.mjs';
 import './pull.mjs';
 

@@ -7,7 +7,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/base/host_memory.hpp"
+
 using nacelle::CpuBudget;
+using nacelle::HostMemory;
+using nacelle::MemoryBudget;
 using nacelle::read_cpu_budget;
 
 namespace {
@@ -38,6 +42,8 @@ class Tree {
     for (unsigned cpu = 0; cpu < cpus; ++cpu) allowed.push_back(cpu);
     return read_cpu_budget(root_, allowed);
   }
+
+  MemoryBudget memory() const { return nacelle::read_memory_budget(root_); }
 
  private:
   fs::path root_;
@@ -138,6 +144,67 @@ TEST_CASE("both versions side by side, and files that make no sense") {
   }
   tree.cgroups("garbage\n::\n:", "also garbage - \n");
   CHECK(tree.read(8).threads == 8);
+}
+
+TEST_CASE("memory: the cgroup with the least left, whoever uses it") {
+  Tree tree;
+  tree.cgroups("0::/pod/box", kUnified)
+      .file("proc/meminfo", "MemTotal:       8000 kB\nMemFree: 100 kB\nMemAvailable:   6000 kB")
+      .file("sys/fs/cgroup/pod/box/memory.max", "max");
+  MemoryBudget budget = tree.memory();
+  CHECK(budget.source == "the machine's memory");
+  CHECK(budget.limit == 8000 * 1024);
+  CHECK(budget.free() == 6000 * 1024);
+  CHECK_FALSE(budget.is_hard);
+
+  // The pod's limit is the larger one, but a neighbour uses most of it. File pages can be dropped.
+  tree.file("sys/fs/cgroup/pod/memory.max", "4000000")
+      .file("sys/fs/cgroup/pod/memory.stat", "anon 3500000\nfile 400000\nshmem 100000\nsock 50000")
+      .file("sys/fs/cgroup/pod/box/memory.max", "1000000")
+      .file("sys/fs/cgroup/pod/box/memory.stat", "anon 200000\nfile 700000");
+  budget = tree.memory();
+  CHECK(budget.source == "cgroup /sys/fs/cgroup/pod");
+  CHECK(budget.limit == 4000000);
+  CHECK(budget.free() == 350000);
+  CHECK(budget.is_hard);
+  tree.file("sys/fs/cgroup/pod/box/memory.max", "300000");
+  CHECK(tree.memory().source == "cgroup /sys/fs/cgroup/pod/box");
+  CHECK(tree.memory().free() == 100000);
+}
+
+TEST_CASE("memory: cgroup v1 counts what is below too") {
+  Tree tree;
+  tree.cgroups("5:memory:/a\n4:cpu,cpuacct:/a", kV1)
+      .file("proc/meminfo", "MemTotal: 8000 kB\nMemAvailable: 6000 kB")
+      .file("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712")
+      .file("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "2000000")
+      .file("sys/fs/cgroup/memory/a/memory.kmem.usage_in_bytes", "1000")
+      .file("sys/fs/cgroup/memory/a/memory.stat", "rss 10\ncache 500\ntotal_rss 500000\ntotal_shmem 9000");
+  const MemoryBudget budget = tree.memory();
+  CHECK(budget.source == "cgroup /sys/fs/cgroup/memory/a");
+  CHECK(budget.free() == 2000000 - 510000);
+}
+
+TEST_CASE("memory that is promised counts before it is touched") {
+  MemoryBudget now{1u << 30, 100u << 20, "cgroup /x", true};
+  HostMemory memory(0, [&] { return now; });
+  const std::uint64_t free = memory.budget().free();
+  CHECK(free < (1u << 30) - (100u << 20));  // a share is the server's own
+  CHECK(memory.take(600u << 20));
+  CHECK(memory.budget().free() == free - (600u << 20));
+  CHECK_FALSE(memory.take(400u << 20));
+  now.used += 700u << 20;  // it was touched, and the server grew beside it
+  CHECK(memory.budget().free() == free - (700u << 20));
+  now.used -= 700u << 20;
+  memory.give(600u << 20);
+  CHECK(memory.budget().free() == free);
+  now.is_hard = false;  // a machine may swap: planning refuses, the allocator does not
+  CHECK(memory.take(2u << 30));
+  HostMemory capped(300u << 20, [&] { return MemoryBudget{1u << 30, 100u << 20, "cgroup /x", true}; });
+  CHECK(capped.budget().source == "--max-memory");
+  CHECK(capped.take(200u << 20));
+  CHECK_FALSE(capped.take(200u << 20));
+  CHECK(capped.budget().free() == 100u << 20);
 }
 
 TEST_CASE("this machine has a budget") {

@@ -1,0 +1,311 @@
+// A weight is an expression over the file's tensors; a change of these goes the same way: of an [.., N, K] weight, what
+// happens to its rows happens to B's, what happens to its columns to A's.
+#include "core/engine/adapter.hpp"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <set>
+
+#include "core/base/error.hpp"
+#include "core/formats/file_error.hpp"
+#include "core/plugin_host/sha256.hpp"
+
+namespace nacelle {
+namespace {
+
+// B A, in the shape of an expression's node: B has its rows, A its columns.
+struct LowRank {
+  std::uint64_t rank = 0;
+  std::vector<float> a, b;
+};
+
+std::uint64_t columns_of(const sdk::WeightNode& node) { return static_cast<std::uint64_t>(node.shape.back()); }
+
+std::string text_of(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+class Fitter {
+ public:
+  Fitter(AdapterFile& file) : file_(file) {
+    for (LowRankChange& change : file.changes) by_tensor_[change.tensor] = &change;
+  }
+
+  // What the file changes in the weight; nothing where it changes none of its tensors.
+  std::optional<LowRank> fit(const sdk::WeightNode& node) {
+    switch (node.kind) {
+      case NACELLE_EXPR_TENSOR: return tensor(node);
+      case NACELLE_EXPR_CONCAT: return concat(node);
+      case NACELLE_EXPR_SLICE: return slice(node);
+      case NACELLE_EXPR_RESHAPE: return reshape(node);
+      case NACELLE_EXPR_PERMUTE: return permute(node);
+      case NACELLE_EXPR_SCALE: return scaled(node);
+      default: return fit(node.inputs[0]);  // ADD: a constant is not changed
+    }
+  }
+
+  // Tensors that were found so far.
+  const std::set<std::string>& used() const { return used_; }
+
+  [[noreturn]] void fail(const std::string& tensor, const std::string& what) const {
+    throw Error(ErrorKind::kUnsupported, file_.path.string() + ": tensor " + in_quotes(tensor) + ": " + what,
+                "lora_path");
+  }
+
+ private:
+  std::optional<LowRank> tensor(const sdk::WeightNode& node) {
+    const auto found = by_tensor_.find(node.tensor);
+    if (found == by_tensor_.end()) return std::nullopt;
+    const LowRankChange& change = *found->second;
+    const std::vector<std::int64_t> has = {static_cast<std::int64_t>(change.rows),
+                                           static_cast<std::int64_t>(change.columns)};
+    if (node.shape != has)
+      fail(node.tensor,
+           fmt::format("expected a pair for the model's {}, found one for {}", text_of(node.shape), text_of(has)));
+    used_.insert(node.tensor);
+    LowRank pair{change.rank, change.a, change.b};
+    for (float& value : pair.b) value *= change.scale;
+    return pair;
+  }
+
+  // The parts side by side: ranks add up, and each part's rows (or columns) know only its own.
+  std::optional<LowRank> concat(const sdk::WeightNode& node) {
+    std::vector<std::optional<LowRank>> parts;
+    LowRank whole;
+    for (const sdk::WeightNode& input : node.inputs) {
+      parts.push_back(fit(input));
+      if (parts.back()) whole.rank += parts.back()->rank;
+    }
+    if (whole.rank == 0) return std::nullopt;
+    const std::uint64_t columns = columns_of(node);
+    const bool of_columns = node.axis + 1 == node.shape.size();
+    whole.a.assign(whole.rank * columns, 0.0f);
+    whole.b.assign(node.row_count() * whole.rank, 0.0f);
+    std::uint64_t first_rank = 0, first = 0;  // of the part, along the rank and along the axis
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const sdk::WeightNode& input = node.inputs[i];
+      if (parts[i]) place(node, input, *parts[i], of_columns, first, first_rank, whole);
+      if (parts[i]) first_rank += parts[i]->rank;
+      first += static_cast<std::uint64_t>(input.shape[node.axis]);
+    }
+    return whole;
+  }
+
+  static void place(const sdk::WeightNode& node, const sdk::WeightNode& input, const LowRank& part, bool of_columns,
+                    std::uint64_t first, std::uint64_t first_rank, LowRank& whole) {
+    const std::uint64_t columns = columns_of(node), own = columns_of(input);
+    for (std::uint64_t r = 0; r < part.rank; ++r)
+      std::copy_n(part.a.begin() + static_cast<std::ptrdiff_t>(r * own), own,
+                  whole.a.begin() + static_cast<std::ptrdiff_t>((first_rank + r) * columns + (of_columns ? first : 0)));
+    // Rows of the whole behind those of the part: in runs of the axes from `axis` on.
+    std::uint64_t inner = 1, outer = 1;
+    for (std::size_t i = 0; i + 1 < node.shape.size(); ++i)
+      (i < node.axis ? outer : inner) *= static_cast<std::uint64_t>(input.shape[i]);
+    const std::uint64_t whole_run = node.row_count() / outer;
+    const std::uint64_t begin = of_columns ? 0 : first * (inner / static_cast<std::uint64_t>(input.shape[node.axis]));
+    for (std::uint64_t o = 0; o < outer; ++o)
+      for (std::uint64_t i = 0; i < inner; ++i)
+        std::copy_n(
+            part.b.begin() + static_cast<std::ptrdiff_t>((o * inner + i) * part.rank), part.rank,
+            whole.b.begin() + static_cast<std::ptrdiff_t>((o * whole_run + begin + i) * whole.rank + first_rank));
+  }
+
+  std::optional<LowRank> slice(const sdk::WeightNode& node) {
+    const sdk::WeightNode& input = node.inputs[0];
+    auto from = fit(input);
+    if (!from) return from;
+    LowRank part{from->rank, {}, {}};
+    const auto begin = static_cast<std::uint64_t>(node.begin);
+    if (node.axis + 1 == node.shape.size()) {
+      for (std::uint64_t r = 0; r < part.rank; ++r) {
+        const auto row = from->a.begin() + static_cast<std::ptrdiff_t>(r * columns_of(input) + begin);
+        part.a.insert(part.a.end(), row, row + static_cast<std::ptrdiff_t>(columns_of(node)));
+      }
+      part.b = std::move(from->b);
+      return part;
+    }
+    part.a = std::move(from->a);
+    std::uint64_t outer = 1;
+    for (std::uint32_t i = 0; i < node.axis; ++i) outer *= static_cast<std::uint64_t>(node.shape[i]);
+    const std::uint64_t run = node.row_count() / outer * part.rank, input_run = input.row_count() / outer * part.rank;
+    const std::uint64_t skip = begin * (input_run / static_cast<std::uint64_t>(input.shape[node.axis]));
+    for (std::uint64_t o = 0; o < outer; ++o) {
+      const auto row = from->b.begin() + static_cast<std::ptrdiff_t>(o * input_run + skip);
+      part.b.insert(part.b.end(), row, row + static_cast<std::ptrdiff_t>(run));
+    }
+    return part;
+  }
+
+  std::optional<LowRank> reshape(const sdk::WeightNode& node) {
+    auto from = fit(node.inputs[0]);
+    if (from && columns_of(node) != columns_of(node.inputs[0])) refuse_form(node);
+    return from;
+  }
+
+  std::optional<LowRank> permute(const sdk::WeightNode& node) {
+    const sdk::WeightNode& input = node.inputs[0];
+    auto from = fit(input);
+    if (!from) return from;
+    const std::size_t rank = node.shape.size();
+    if (rank == 2 && node.order[0] == 1) {  // (B A)^T = A^T B^T
+      LowRank turned{from->rank, {}, {}};
+      turned.a = turn(from->b, input.row_count(), from->rank);
+      turned.b = turn(from->a, from->rank, columns_of(input));
+      return turned;
+    }
+    if (node.order.back() + 1 != rank) refuse_form(node);
+    LowRank moved{from->rank, std::move(from->a), {}};
+    moved.b.reserve(from->b.size());
+    std::vector<std::uint64_t> place(rank - 1, 0);  // along the input's axes
+    for (std::uint64_t row = 0; row < node.row_count(); ++row) {
+      std::uint64_t rest = row, at = 0;
+      for (std::size_t i = rank - 1; i-- > 0;) {
+        place[node.order[i]] = rest % static_cast<std::uint64_t>(node.shape[i]);
+        rest /= static_cast<std::uint64_t>(node.shape[i]);
+      }
+      for (std::size_t i = 0; i + 1 < rank; ++i) at = at * static_cast<std::uint64_t>(input.shape[i]) + place[i];
+      const auto b = from->b.begin() + static_cast<std::ptrdiff_t>(at * moved.rank);
+      moved.b.insert(moved.b.end(), b, b + static_cast<std::ptrdiff_t>(moved.rank));
+    }
+    return moved;
+  }
+
+  std::optional<LowRank> scaled(const sdk::WeightNode& node) {
+    auto from = fit(node.inputs[0]);
+    if (from)
+      for (float& value : from->b) value *= static_cast<float>(node.constant);
+    return from;
+  }
+
+  static std::vector<float> turn(const std::vector<float>& matrix, std::uint64_t rows, std::uint64_t columns) {
+    std::vector<float> result(matrix.size());
+    for (std::uint64_t r = 0; r < rows; ++r)
+      for (std::uint64_t c = 0; c < columns; ++c) result[c * rows + r] = matrix[r * columns + c];
+    return result;
+  }
+
+  [[noreturn]] void refuse_form(const sdk::WeightNode& node) const {
+    const sdk::WeightNode* leaf = &node;
+    while (!leaf->inputs.empty()) leaf = &leaf->inputs[0];
+    fail(leaf->tensor, "the model takes it apart in a way that no low-rank pair can follow");
+  }
+
+  AdapterFile& file_;
+  std::map<std::string, const LowRankChange*> by_tensor_;
+  std::set<std::string> used_;
+};
+
+// Every change must have found its weight.
+void check_used(const Fitter& fitter, const AdapterFile& file, const ModelFiles& model) {
+  for (const LowRankChange& change : file.changes) {
+    if (fitter.used().contains(change.tensor)) continue;
+    if (model.tensor(change.tensor))
+      fitter.fail(change.tensor,
+                  "the model does not multiply by it in a layer; expected a projection of attention or feed-forward "
+                  "(embeddings, heads, norms and experts take no adapter)");
+    fitter.fail(change.tensor, "the model " + model.path().string() + " has no such tensor");
+  }
+}
+
+void check_family(const AdapterFile& file, const ModelFiles& model) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorKind::kUnsupported, file.path.string() + ": " + what, "lora_path");
+  };
+  if (file.format != model.format())
+    refuse(file.format == ModelFormat::kGguf
+               ? "is a GGUF adapter, and the model a folder of safetensors: expected a folder as PEFT writes it"
+               : "is a folder as PEFT writes it, and the model a GGUF file: convert it with llama.cpp's "
+                 "convert_lora_to_gguf.py");
+  if (!file.architecture.empty() && file.architecture != model.architecture())
+    refuse("is for the architecture " + in_quotes(file.architecture) + ", the model's is " +
+           in_quotes(model.architecture()));
+}
+
+std::string hash_of(const Adapter& adapter) {
+  std::string digests;
+  const auto add = [&](const void* data, std::size_t size) {
+    digests += sha256(std::string_view(static_cast<const char*>(data), size));
+  };
+  for (const AdapterPart& part : adapter.parts) {
+    add(part.weight.data(), part.weight.size());
+    add(part.a.data(), part.a.size() * sizeof(float));
+    add(part.b.data(), part.b.size() * sizeof(float));
+  }
+  return sha256(digests);
+}
+
+}  // namespace
+
+const AdapterPart* Adapter::find(std::string_view weight) const noexcept {
+  const auto found =
+      std::find_if(parts.begin(), parts.end(), [&](const AdapterPart& part) { return part.weight == weight; });
+  return found == parts.end() ? nullptr : &*found;
+}
+
+std::vector<AdapterTarget> adapter_targets(const sdk::GraphRecord& graph) {
+  std::vector<AdapterTarget> targets;
+  for (const sdk::OpRecord& op : graph.ops) {
+    if (op.kind != NACELLE_OP_ADAPTER_MATMUL) continue;
+    const std::uint32_t value = op.attributes.as<nacelle_adapter_attributes>().target;
+    const sdk::WeightRecord& weight = graph.weights[graph.values[value].weight];
+    targets.push_back({weight.name, weight.source});
+  }
+  return targets;
+}
+
+AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<AdapterTarget>& targets,
+                       const ModelFiles& model, std::uint32_t max_rank) {
+  check_family(file, model);
+  Fitter fitter(file);
+  auto adapter = std::make_shared<Adapter>();
+  adapter->name = std::move(name);
+  adapter->path = file.path;
+  for (const AdapterTarget& target : targets) {
+    auto pair = fitter.fit(target.source->value);
+    if (!pair) continue;
+    if (pair->rank > max_rank)
+      throw Error(ErrorKind::kInvalidArgument,
+                  fmt::format("{}: weight {}: expected a rank of {} at most, found {}; raise --max-lora-rank",
+                              file.path.string(), in_quotes(target.weight), max_rank, pair->rank),
+                  "lora_path");
+    const auto rank = static_cast<std::uint32_t>(pair->rank);
+    adapter->rank = std::max(adapter->rank, rank);
+    adapter->parts.push_back({target.weight, rank, std::move(pair->a), std::move(pair->b)});
+  }
+  check_used(fitter, file, model);
+  adapter->hash = hash_of(*adapter);
+  return adapter;
+}
+
+// ---- The table of slots --------------------------------------------------------------------------------------------
+
+std::size_t AdapterTable::find(const Adapter& adapter) const {
+  std::size_t best = slots_.size();
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].hash == adapter.hash) return i;
+    if (slots_[i].users == 0 && (best == slots_.size() || slots_[i].used < slots_[best].used)) best = i;
+  }
+  return best;
+}
+
+bool AdapterTable::can_take(const Adapter& adapter) const { return find(adapter) < slots_.size(); }
+
+AdapterTable::Hold AdapterTable::take(const AdapterPtr& adapter) {
+  const std::size_t index = find(*adapter);
+  Slot& slot = slots_.at(index);
+  const auto number = static_cast<std::uint32_t>(index);
+  if (slot.hash != adapter->hash) writes_.push_back({number, adapter});
+  slot.hash = adapter->hash;
+  slot.used = ++now_;
+  ++slot.users;
+  return {*this, number};
+}
+
+void AdapterTable::forget() {
+  writes_.clear();
+  for (Slot& slot : slots_) slot.hash.clear();
+}
+
+}  // namespace nacelle

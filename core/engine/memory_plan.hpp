@@ -1,0 +1,67 @@
+// What a model takes of each memory that it is placed in, worked out before it is loaded.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/engine/device_model.hpp"
+
+namespace nacelle {
+
+// Devices that compute in the host's memory share it.
+std::string memory_of(const DeviceRecord& device);
+
+// Bytes in one memory.
+struct MemoryNeed {
+  std::uint64_t weights = 0;
+  std::uint64_t work = 0;      // activations, step blocks, logits; of all plans together
+  std::uint64_t adapters = 0;  // slots
+  std::uint64_t kv_per_token = 0;
+
+  MemoryNeed& operator+=(const MemoryNeed& other) noexcept;
+  std::uint64_t fixed() const noexcept { return weights + work + adapters; }
+};
+
+// Of a segment, from its graph alone. Packed weights may be larger than stored ones; `work` is meant to be no less than
+// what a backend takes.
+MemoryNeed estimate_need(const sdk::GraphRecord& graph, const DeviceModelOptions& options);
+
+struct PlacedSegment;
+
+// All memories of one model, as they are before it is loaded.
+class MemoryPlan {
+ public:
+  // `what`: the model, as messages call it.
+  MemoryPlan(const PluginHost& host, std::string what, const std::vector<PlacedSegment>& segments,
+             const DeviceModelOptions& options);
+
+  // Of the device's memory. Weights and KV are known once they are packed: forget_estimates() sets both to zero.
+  MemoryNeed& need(const DeviceRecord& device) { return memories_.at(memory_of(device)).need; }
+  void forget_estimates();
+
+  // Bytes that the KV cache may take where nobody says how many: of a container's own memory most of what is left, of
+  // a machine's or a GPU's half.
+  std::uint64_t kv_share(const std::string& memory) const;
+  // The most tokens for which every memory has room in that share.
+  std::uint64_t tokens_that_fit() const;
+  // Throws Error(kResource) with the arithmetic, and what could be done, where `kv_tokens` tokens do not fit.
+  void check(std::uint64_t kv_tokens) const;
+  // "needs 5.1 GiB: weights 3.9 GiB, KV cache 1.0 GiB (8192 tokens), work space 200 MiB; 4.0 GiB of 4.3 GiB may still
+  // be used (cgroup ...)"; of the tightest memory.
+  std::string tell(std::uint64_t kv_tokens) const;
+  void log(std::uint64_t kv_tokens) const;
+
+ private:
+  struct Memory {
+    MemoryBudget budget;
+    MemoryNeed need;
+    std::uint64_t total(std::uint64_t kv_tokens) const { return need.fixed() + need.kv_per_token * kv_tokens; }
+    std::string tell(std::uint64_t kv_tokens) const;
+  };
+  std::string what_;
+  std::map<std::string, Memory> memories_;
+};
+
+}  // namespace nacelle

@@ -1,0 +1,98 @@
+// LoRA adapters: named as models in every dialect, loaded and unloaded while requests run, and seen in /metrics.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { Server, eventually, freePort, missing, root, shared } from './harness.mjs';
+
+const stories = 'models/tinystories-656k';
+
+test('adapters: every dialect, load and unload while serving', { skip: missing(stories) }, async () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'nacelle-'));
+  execFileSync('python3', [path.join(root, 'tests/golden/make_lora.py'), path.join(shared, stories), folder]);
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const server = await Server.start('--model', `stories=${path.join(shared, stories)}`, '--lora', `a=${path.join(folder, 'a')}`,
+                                    '--max-loras', '1', '--manage-port', String(port));
+  const manage = (verb, body) => server.post(`/v1/${verb}_lora_adapter`, body, { url });
+  const ask = { prompt: 'Once upon a time', max_tokens: 48, temperature: 0, ignore_eos: true };
+  const complete = async (model, options = {}) =>
+    (await server.client.completions.create({ model, ...ask, ...options })).choices[0].text;
+  try {
+    const [base, a] = [await complete('stories'), await complete('a')];
+    assert.notEqual(a, base);
+    const { data } = await server.client.models.list();
+    assert.deepEqual(data.map(({ id, parent, root }) => [id, parent, path.basename(root)]),
+                     [['stories', null, 'tinystories-656k'], ['a', 'stories', 'a']]);
+    assert.equal((await server.client.models.retrieve('a')).parent, 'stories');
+    assert.equal((await server.client.completions.create({ model: 'a', ...ask })).model, 'a');
+
+    const takeoff = (body) => server.post('/generate', { text: ask.prompt, max_new_tokens: 24, ...body });
+    assert.equal((await takeoff({ lora_id: 'a' })).body.text, (await takeoff({ consumer_group: 'a' })).body.text);
+    assert.notEqual((await takeoff({ lora_id: 'a' })).body.text, (await takeoff({})).body.text);
+    assert.deepEqual([(await takeoff({ lora_id: 'x' })).status, (await takeoff({ lora_id: 'x' })).body.error.param], [404, 'lora_id']);
+    const vector = async (model) => (await server.client.embeddings.create({ model, input: 'a story', encoding_format: 'float' })).data[0].embedding;
+    assert.notDeepEqual(await vector('a'), await vector('stories'));
+
+    // Traffic on base and first adapter goes on while a second one comes and goes.
+    let going = true;
+    const traffic = [['stories', base], ['a', a]].map(async ([model, text]) => {
+      while (going) assert.equal(await complete(model), text);
+    });
+    for (const one of traffic) one.catch(() => {});  // told at the end
+    const loaded = await manage('load', { lora_name: 'b', lora_path: path.join(folder, 'b') });
+    assert.equal(loaded.status, 200, JSON.stringify(loaded.body));
+    assert.deepEqual(loaded.body.adapters.map(({ lora_name, base_model_name, rank }) => [lora_name, base_model_name, rank]),
+                     [['a', 'stories', 8], ['b', 'stories', 4]]);
+    const b = await complete('b');
+    assert.ok(b !== base && b !== a);
+    for (const [verb, body, status, param] of [['load', { lora_name: 'b', lora_path: path.join(folder, 'a') }, 409, 'lora_name'],
+                                               ['load', { lora_name: 'stories', lora_path: path.join(folder, 'a') }, 409, 'lora_name'],
+                                               ['load', { lora_name: 'c', lora_path: path.join(folder, 'bad-shape') }, 400, 'lora_path'],
+                                               ['load', { lora_name: 'c', lora_path: '/none' }, 404, null],
+                                               ['load', { lora_name: 'c' }, 400, 'lora_path'],
+                                               ['load', { lora_name: 'c', lora_path: path.join(folder, 'a'), base_model_name: 'x' }, 404, 'model'],
+                                               ['unload', { lora_name: 'c' }, 404, 'lora_name']]) {
+      const answer = await manage(verb, body);
+      assert.deepEqual([answer.status, answer.body.error?.param ?? null], [status, param], JSON.stringify([body, answer.body]));
+    }
+    const inplace = await manage('load', { lora_name: 'b', lora_path: path.join(folder, 'a'), load_inplace: true });
+    assert.equal(inplace.status, 200, JSON.stringify(inplace.body));
+    assert.equal(await complete('b'), a);
+
+    // An answer under way is finished by the adapter that it began with; a new request does not find it.
+    const stream = await server.client.completions.create({ model: 'b', ...ask, max_tokens: 400, stream: true });
+    let finish, unloaded;
+    for await (const chunk of stream) {
+      unloaded ??= manage('unload', { lora_name: 'b' });
+      finish = chunk.choices[0].finish_reason ?? finish;
+    }
+    assert.equal(finish, 'length');
+    assert.equal((await unloaded).status, 200);
+    await assert.rejects(complete('b'), { status: 404, code: 'model_not_found' });
+    going = false;
+    await Promise.all(traffic);
+
+    const gauge = async () => (await (await server.get('/metrics')).text()).match(/nacelle_lora_requests_info\{(.*)\}/)[1];
+    const busy = server.client.completions.create({ model: 'a', ...ask, max_tokens: 400 });
+    await eventually(async () => (await gauge()).includes('running_lora_adapters="a"'));
+    await busy;
+    await eventually(async () => (await gauge()) === 'model_name="stories",max_lora="1",running_lora_adapters="",waiting_lora_adapters=""');
+    const moved = await server.post('/manage/models/move', { model: 'stories', device: 'reference' }, { url });
+    assert.equal(moved.status, 200, JSON.stringify(moved.body));
+    assert.equal(await complete('a'), a);
+    // One more reader of the model has its adapters too.
+    assert.equal((await server.post('/reader', { model_name: path.join(shared, stories), consumer_group: 'stories', device: 'cpu' }, { url })).status, 201);
+    assert.deepEqual((await (await fetch(`${url}/reader_groups`)).json()).stories.map(({ reader_id }) => reader_id), ['stories', 'stories-2']);
+    for (let i = 0; i < 4; ++i) assert.equal(await complete('a'), a);
+    assert.equal((await manage('load', { lora_name: 'b', lora_path: path.join(folder, 'b') })).status, 200);
+    for (let i = 0; i < 4; ++i) assert.equal(await complete('b'), b);
+    assert.equal((await server.post('/manage/models/unload', { model: 'stories' }, { url })).status, 200);
+    await assert.rejects(complete('a'), { status: 404 });
+  } finally {
+    await server.stop();
+    rmSync(folder, { recursive: true });
+  }
+});
