@@ -103,6 +103,21 @@ struct Quant {
   }
 };
 
+// A stretch of packed weights that is read next, fetched evenly over the steps of what is computed meanwhile.
+template <int kVectors>
+struct Ahead {
+  const std::uint8_t *codes[kVectors], *scales[kVectors];
+  int groups = 0;                              // of whose codes and scales so many lines are fetched
+  std::uint32_t code_lines = 0, lines = 0;     // codes first
+  std::uint32_t steps = 1, due = 0, next = 0;  // fetched until now: next; the part of a line that is due beyond that
+
+  [[gnu::always_inline]] void step() {
+    for (due += lines; due >= steps; due -= steps, ++next)
+      for (int g = 0; g < groups; ++g)
+        prefetch(next < code_lines ? codes[g] + next * 64 : scales[g] + (next - code_lines) * 64);
+  }
+};
+
 // Far enough ahead of a stream to hide memory.
 constexpr std::uint32_t kPrefetchBytes = 4096;
 
@@ -115,15 +130,16 @@ struct PackedBlocks {
   const std::uint8_t* scales[kVectors];  // at the first entry
   std::uint32_t lanes[kVectors];         // a vector's first lane in its group
   std::uint64_t tile_bytes;              // to the next tile
+  std::uint32_t blocks;
 
-  PackedBlocks(const MatmulCall& call, std::uint32_t vector) {
+  PackedBlocks(const MatmulCall& call, std::uint32_t vector) : blocks(call.columns / kQuantBlock) {
     tile_bytes = (kVectors > kGroupParts ? kVectors / kGroupParts : 1) * call.group_bytes;
     for (int v = 0; v < kVectors; ++v) {
       const std::uint32_t at = vector + v;
       lanes[v] = at % kGroupParts * kLanes;
       const std::uint8_t* group = call.weights + at / kGroupParts * call.group_bytes;
       codes[v] = group + lanes[v] * 4;
-      scales[v] = group + std::uint64_t{call.columns / kQuantBlock} * Q::kLayout.code_bytes;
+      scales[v] = group + std::uint64_t{blocks} * Q::kLayout.code_bytes;
     }
   }
   const std::uint8_t* entry(int v, std::uint32_t b) const {
@@ -140,6 +156,23 @@ struct PackedBlocks {
   }
   F min(std::uint32_t b, int v) const { return Q::min(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
   I min_pairs(std::uint32_t b, int v) const { return Q::min_pairs(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
+  // The `most` blocks from number `first` on, or the next tile's where this one's are over.
+  Ahead<kVectors> after(std::uint32_t first, std::uint32_t most, std::uint32_t steps) const {
+    const std::uint64_t skip = first < blocks ? 0 : tile_bytes;
+    first = first < blocks ? first : 0;
+    const std::uint32_t count = blocks - first < most ? blocks - first : most;
+    Ahead<kVectors> ahead;
+    for (int v = 0; v < kVectors; ++v) {
+      if (lanes[v] != 0) continue;
+      ahead.codes[ahead.groups] = codes[v] + std::uint64_t{first} * Q::kLayout.code_bytes + skip;
+      ahead.scales[ahead.groups++] = entry(v, first) + skip;
+    }
+    ahead.code_lines = count * (Q::kLayout.code_bytes / 64);
+    ahead.lines =
+        ahead.groups == 0 ? 0 : ahead.code_lines + count * Q::kLayout.entry_bytes / Q::kLayout.entry_blocks / 64 + 1;
+    ahead.steps = steps;
+    return ahead;
+  }
   // The weights are streamed from memory: what lies kPrefetchBytes ahead of block b, and past the end of the codes
   // where the next tile starts, so that no tile begins with a wait.
   [[gnu::always_inline]] void prefetch_block(std::uint32_t b) const {
@@ -161,29 +194,35 @@ struct PackedBlocks {
 };
 
 // ... or unpacked: some blocks of them, made once for all tiles of many rows. Small enough to stay in L1 beside the
-// sums.
-template <int kVectors>
-constexpr std::uint32_t kPanelBlocks = 16384 / (8 * sizeof(I) * kVectors) / 8 * 8;
+// sums. Scales and mins become f32; codes stay packed where taking them takes no more than a mask.
+constexpr std::uint32_t kPanelBytes = 16384;
 
-template <nacelle_type kType, int kVectors>
+template <nacelle_type kType, int kVectors, bool kCodes = Quant<kType>::kPanel>
 struct Panel {
   using Q = Quant<kType>;
   static constexpr bool kPairs = Q::kHasMin && Q::kHalves;
+  static constexpr std::uint32_t kBlocks = kPanelBytes / (sizeof(I) * kVectors * (kCodes ? 8 : 1 + Q::kHasMin)) / 8 * 8;
 
-  I codes[kPanelBlocks<kVectors>][8][kVectors];
-  F scales[kPanelBlocks<kVectors>][Q::kRuns][kVectors];
-  F mins[Q::kHasMin ? kPanelBlocks<kVectors> : 1][kVectors];
-  I pairs[kPairs ? kPanelBlocks<kVectors> : 1][kVectors];
+  I codes[kCodes ? kBlocks : 1][8][kVectors];
+  F scales[kBlocks][Q::kRuns][kVectors];
+  F mins[Q::kHasMin ? kBlocks : 1][kVectors];
+  I pairs[kPairs ? kBlocks : 1][kVectors];
+  const std::uint8_t* packed[kVectors];  // the codes of block 0, where they stay packed
+  mutable Ahead<kVectors> ahead;
 
-  void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count) {
+  // Blocks [begin, begin + count). `tiles` of rows are computed before the next ones are unpacked.
+  void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count,
+              std::uint32_t tiles) {
+    ahead = from.after(begin + count, kBlocks, tiles * count);
+    for (int v = 0; v < kVectors; ++v) packed[v] = from.codes[v] + std::uint64_t{begin} * Q::kLayout.code_bytes;
     for (std::uint32_t b = 0; b < count; ++b) {
-      from.prefetch_block(begin + b);
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        unroll<0, 8, 1>([&](auto quad) __attribute__((always_inline)) {
-          constexpr int q = decltype(quad)::value;
-          codes[b][q][v] = from.template values<q>(begin + b, v);
-        });
+        if constexpr (kCodes)
+          unroll<0, 8, 1>([&](auto quad) __attribute__((always_inline)) {
+            constexpr int q = decltype(quad)::value;
+            codes[b][q][v] = from.template values<q>(begin + b, v);
+          });
 #pragma GCC unroll 2
         for (int run = 0; run < Q::kRuns; ++run) scales[b][run][v] = from.scale(begin + b, run, v);
         if constexpr (Q::kHasMin) mins[b][v] = from.min(begin + b, v);
@@ -194,12 +233,15 @@ struct Panel {
 
   template <int quad>
   I values(std::uint32_t b, int v) const {
-    return codes[b][quad][v];
+    if constexpr (kCodes)
+      return codes[b][quad][v];
+    else
+      return Q::template values<quad>(packed[v] + std::uint64_t{b} * Q::kLayout.code_bytes);
   }
   F scale(std::uint32_t b, int run, int v) const { return scales[b][run][v]; }
   F min(std::uint32_t b, int v) const { return mins[b][v]; }
   I min_pairs(std::uint32_t b, int v) const { return pairs[b][v]; }
-  void prefetch_block(std::uint32_t) const {}
+  [[gnu::always_inline]] void prefetch_block(std::uint32_t) const { ahead.step(); }
 };
 
 }  // namespace
