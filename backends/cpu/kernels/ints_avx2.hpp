@@ -82,9 +82,5 @@ inline I dot(I sum, const I (&codes)[kDotQuads<kBits>], const std::uint8_t* x) {
 }
 #endif
 
-[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
-
 }  // namespace
 }  // namespace nacelle::cpu

@@ -162,7 +162,7 @@ struct QuantTile {
   [[gnu::always_inline]] void prefetch_next_rows(std::uint32_t b) const {
     if (b % 2 == 0) {
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) prefetch(x + kRows * offsets[1] + offsets[r] + b * kQuantBlock);
+      for (int r = 0; r < kRows; ++r) prefetch<Cache::kL2>(x + kRows * offsets[1] + offsets[r] + b * kQuantBlock);
     }
   }
 
@@ -255,7 +255,9 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
   }
 }
 
-// Tiles of kRows rows and kVectors vectors; a lone row takes kLoneVectors, as there is no x to share.
+// Tiles of kRows rows and kVectors vectors; a lone row takes kLoneVectors, as there is no x to share: one group, so
+// that its weights are one stream, or two where unpacking them takes so long that there should be two to unpack at
+// once.
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
   const std::uint32_t vectors = groups * kGroupParts;
@@ -279,7 +281,7 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
   return {name,
-          4,
+          5,
           kType,
           isa,
           cost,
