@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <tuple>
 
 #include "backends/cpu/cache.hpp"
@@ -53,6 +54,13 @@ std::pair<std::uint32_t, std::uint32_t> visible(const nacelle_attention_attribut
   return {begin, end};
 }
 
+// Rows of a tile. Of many rows as many as fill whole kernel calls with the heads of a KV head; few are cut finer, so
+// that all threads have some.
+std::uint32_t attention_rows(std::uint32_t group, std::uint32_t rows) {
+  constexpr std::uint32_t kManyRows = 64;
+  return rows < kManyRows ? std::max(1u, kMaxQueries / group) : kMaxQueries / std::gcd(group, kMaxQueries);
+}
+
 }  // namespace
 
 void Compiler::attention(const nacelle_op& op) {
@@ -96,30 +104,29 @@ void Compiler::attention(const nacelle_op& op) {
   const std::uint32_t unit_width = group * of.value_width;  // columns of the output that one unit writes
   std::vector<Encoding> encodings;
   if (unit_width % kQuantBlock == 0) encodings = plan_encodings(op.outputs[0]);
-  const std::uint32_t heads_at_once = std::min(group, kMaxQueries);
-  const std::uint32_t tiles = tile_index(std::max(1u, kMaxQueries / group));
+  const std::uint32_t tiles = tile_index(attention_rows(group, bucket_.rows));
   need_scratch(attention_scratch(of.value_width) * sizeof(float));
   std::vector<float> slopes(of.head_count);
   if (of.alibi_bias != 0)
     for (std::uint32_t head = 0; head < of.head_count; ++head)
       slopes[head] = alibi_slope(of.alibi_bias, head, of.head_count);
 
-  // Query heads [head, head + heads) of a tile's rows.
-  const auto attend = [=, slopes = std::move(slopes)](const Frame& frame, const RowTile& tile, std::uint32_t head,
-                                                      std::uint32_t heads, std::byte* scratch) {
+  // `count` queries of a tile from number `first` on; a row has as many as the KV head has query heads.
+  const auto attend = [=, slopes = std::move(slopes)](const Frame& frame, const RowTile& tile, std::uint32_t kv_head,
+                                                      std::uint32_t first, std::uint32_t count, std::byte* scratch) {
     AttentionCall call;
-    call.kv = memory.view(frame, tile.sequence, head / group);
+    call.kv = memory.view(frame, tile.sequence, kv_head);
     call.keys = keys;
     call.values = values;
-    call.query_count = tile.count * heads;
+    call.query_count = count;
     call.reach = reach;
     call.scale = of.scale;
     call.soft_cap = of.soft_cap;
     call.scratch = reinterpret_cast<float*>(scratch);
     const std::uint32_t length = memory.length(frame, tile.sequence);
     for (std::uint32_t i = 0; i < kMaxQueries; ++i) {
-      const std::uint32_t n = i < call.query_count ? i : 0;  // kernels round the count up: repeat one
-      const std::uint32_t row = tile.row + n / heads, h = head + n % heads;
+      const std::uint32_t n = first + (i < count ? i : 0);  // kernels round the count up: repeat one
+      const std::uint32_t row = tile.row + n / group, h = kv_head * group + n % group;
       Query& query = call.queries[i];
       query.q = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
       query.out = frame.at(*out, row) + std::uint64_t{h} * of.value_width;
@@ -140,14 +147,14 @@ void Compiler::attention(const nacelle_op& op) {
                                             std::byte* scratch) {
         for (std::uint64_t unit = begin; unit < end; ++unit) {
           const RowTile& tile = frame.tiles[tiles].data[unit / of.kv_head_count];
-          const std::uint32_t first = static_cast<std::uint32_t>(unit % of.kv_head_count) * group;
-          for (std::uint32_t head = first; head < first + group; head += heads_at_once)
-            attend(frame, tile, head, std::min(heads_at_once, first + group - head), scratch);
-          const std::uint32_t block = first * of.value_width / kQuantBlock;
+          const auto kv_head = static_cast<std::uint32_t>(unit % of.kv_head_count);
+          for (std::uint32_t first = 0; first < tile.count * group; first += kMaxQueries)
+            attend(frame, tile, kv_head, first, std::min(kMaxQueries, tile.count * group - first), scratch);
+          const std::uint32_t block = kv_head * unit_width / kQuantBlock;
           for (const Encoding& encoding : encodings)
             for (std::uint32_t row = tile.row; row < tile.row + tile.count; ++row)
-              encoding.encode(frame.at(*out, row), out->width, block, block + unit_width / kQuantBlock,
-                              frame.at<std::uint8_t>(*encoding.to, row));
+              encoding.encode(frame.at(*out, row) + block * kQuantBlock, out->width, block,
+                              block + unit_width / kQuantBlock, frame.at<std::uint8_t>(*encoding.to, row));
         }
       });
 }

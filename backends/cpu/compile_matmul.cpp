@@ -123,6 +123,15 @@ std::vector<Compiler::Encoding> Compiler::plan_encodings(std::uint32_t value) {
   return found;
 }
 
+bool Compiler::is_only_encoded(std::uint32_t value) const {
+  return !is_kept(value) &&
+         std::all_of(consumers_[value].begin(), consumers_[value].end(), [&](std::uint32_t consumer) {
+           const nacelle_op& op = *graph_.ops[consumer];
+           return op.kind == NACELLE_OP_MATMUL &&
+                  encoded_.contains({value, weights_.matrix(op.inputs[1]).variant->encode});
+         });
+}
+
 void Compiler::matmul(std::uint32_t index) {
   const nacelle_op& first = *graph_.ops[index];
   const std::uint32_t x = first.inputs[0];
@@ -145,7 +154,10 @@ void Compiler::matmul(std::uint32_t index) {
     if (ops.residual != NACELLE_NO_VALUE) part.residual = read(ops.residual);
     part.out = write(ops.last->outputs[0]);
     // A tile holds whole blocks where the width does: see even_groups.
-    if (ops.up && part.out->width % kQuantBlock == 0) part.encodings = plan_encodings(ops.last->outputs[0]);
+    if (ops.up && part.out->width % kQuantBlock == 0) {
+      part.encodings = plan_encodings(ops.last->outputs[0]);
+      part.only_encoded = is_only_encoded(ops.last->outputs[0]);
+    }
     parts.push_back(std::move(part));
   }
   push_matmul(std::move(parts), from);
@@ -199,15 +211,16 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
     };
     for (std::uint32_t r = 0; r < rows; ++r) {
       float* y = gate + r * gate_stride;
+      float* to = part.only_encoded ? y : out + r * out_stride;
       add_bias(y, part.bias);
       if (part.up_weights) {
         add_bias(up + std::uint64_t{r} * columns, part.up_bias);
-        kernels.gated(part.gated, y, up + std::uint64_t{r} * columns, columns, out + r * out_stride);
+        kernels.gated(part.gated, y, up + std::uint64_t{r} * columns, columns, to);
       }
       if (part.residual)
         kernels.add(y, frame.at(*part.residual, row + r) + std::uint64_t{group} * kGroupRows, columns, y);
       for (const Encoding& encoding : part.encodings)
-        encoding.encode(frame.at(*part.out, row + r), part.out->width, group / 2, (group + groups) / 2,
+        encoding.encode(to, part.out->width, group / 2, (group + groups) / 2,
                         frame.at<std::uint8_t>(*encoding.to, row + r));
     }
   };

@@ -51,6 +51,7 @@ class Compiler {
     const Place* out = nullptr;
     GatedAttributes gated{};
     std::vector<Encoding> encodings;  // of `out`, made tile by tile
+    bool only_encoded = false;        // nobody reads `out` itself, and it is not written
   };
   struct MatmulOps;  // the operations behind a part; compile_matmul.cpp
 
@@ -121,6 +122,8 @@ class Compiler {
   Place* encode(std::uint32_t x, const MatmulVariant& variant);
   // For a step that writes whole blocks of the value: what it can encode while they are warm, with places made for it.
   std::vector<Encoding> plan_encodings(std::uint32_t value);
+  // Whether all that reads the value reads an encoding of it.
+  bool is_only_encoded(std::uint32_t value) const;
   void push_matmul(std::vector<MatmulPart> parts, const Place* x);
 
   // compile_moe.cpp

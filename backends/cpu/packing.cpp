@@ -76,7 +76,6 @@ void pack_scales(const QuantLayout& layout, const std::uint8_t* block, const Blo
 void pack_blocks(const QuantLayout& layout, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
                  std::uint64_t columns, std::uint8_t* group) {
   const std::uint64_t block_bytes = type_info(layout.format.type)->block_bytes;
-  std::uint8_t* scales = group + columns / kQuantBlock * layout.code_bytes;
   for (std::uint64_t b = 0; b < columns / layout.format.elements; ++b)
     for (std::uint32_t lane = 0; lane < count; ++lane) {
       const std::uint8_t* block = rows + lane * row_bytes + b * block_bytes;
@@ -85,11 +84,11 @@ void pack_blocks(const QuantLayout& layout, const std::uint8_t* rows, std::uint6
       for (std::uint32_t i = 0; i < layout.entry_blocks; ++i) {
         std::uint8_t codes[kQuantBlock];
         std::memcpy(codes, parts.codes + i * kQuantBlock, sizeof codes);
-        std::uint8_t* to = group + (b * layout.entry_blocks + i) * layout.code_bytes + lane * 4;
+        std::uint8_t* to = group + layout.codes_at(b * layout.entry_blocks + i) + lane * 4;
         pack_plane(codes, 0, layout.low_bits, to);
         if (layout.high_bits) pack_plane(codes, layout.low_bits, layout.high_bits, to + layout.low_bits * 64);
       }
-      pack_scales(layout, block, parts, lane, scales + b * layout.entry_bytes);
+      pack_scales(layout, block, parts, lane, group + layout.entry_at(b * layout.entry_blocks));
     }
 }
 
@@ -124,15 +123,13 @@ std::uint32_t plane_code(const std::uint8_t* plane, int bits, std::uint64_t i) {
 }
 
 // By the formula of block_formats.hpp.
-float quantised_element(const QuantLayout& layout, const std::uint8_t* group, std::uint64_t lane, std::uint64_t columns,
-                        std::uint64_t k) {
+float quantised_element(const QuantLayout& layout, const std::uint8_t* group, std::uint64_t lane, std::uint64_t k) {
   const BlockFormat& format = layout.format;
-  const std::uint8_t* codes = group + k / kQuantBlock * layout.code_bytes + lane * 4;
+  const std::uint8_t* codes = group + layout.codes_at(k / kQuantBlock) + lane * 4;
   std::uint32_t code = plane_code(codes, layout.low_bits, k % kQuantBlock);
   if (layout.high_bits)
     code |= plane_code(codes + layout.low_bits * 64, layout.high_bits, k % kQuantBlock) << layout.low_bits;
-  const std::uint8_t* entry =
-      group + columns / kQuantBlock * layout.code_bytes + k / format.elements * layout.entry_bytes;
+  const std::uint8_t* entry = group + layout.entry_at(k / kQuantBlock);
   float scale = format.type == NACELLE_TYPE_MXFP4 ? block_detail::mxfp4_scale(entry[lane])
                                                   : half_to_float(read_u16(entry + lane * 2));
   float min = format.has_min ? half_to_float(read_u16(entry + layout.min_at + lane * 2)) : 0.0f;
@@ -158,23 +155,23 @@ std::uint64_t packed_group_bytes(std::uint32_t type, std::uint64_t columns) noex
     case NACELLE_TYPE_F16: bytes = columns * 32; break;
     case NACELLE_TYPE_BF16: bytes = (columns + 1) / 2 * 64; break;
     default:
-      if (const BlockFormat* format = block_format(type)) {
-        const QuantLayout layout = quant_layout(*format);
-        bytes = blocks * layout.code_bytes + columns / format->elements * layout.entry_bytes;
-      }
+      if (const BlockFormat* format = block_format(type)) bytes = quant_layout(*format).begin_of(blocks);
   }
   return (bytes + 63) / 64 * 64;
 }
 
 void pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
                 std::uint64_t columns, std::uint8_t* group) {
-  if (count < kGroupRows || columns % 2) std::memset(group, 0, packed_group_bytes(type, columns));
+  const BlockFormat* format = block_format(type);
+  // A part-filled group or pair of columns, and scales of a last stretch that has fewer blocks.
+  if (count < kGroupRows || columns % 2 || (format && columns / kQuantBlock % quant_layout(*format).stretch_blocks))
+    std::memset(group, 0, packed_group_bytes(type, columns));
   switch (type) {
     case NACELLE_TYPE_F32: return pack_plain<std::uint32_t>(rows, row_bytes, count, columns, group);
     case NACELLE_TYPE_F16: return pack_plain<std::uint16_t>(rows, row_bytes, count, columns, group);
     case NACELLE_TYPE_BF16: return pack_pairs(rows, row_bytes, count, columns, group);
     default:
-      if (const BlockFormat* format = block_format(type)) pack_format(*format, rows, row_bytes, count, columns, group);
+      if (format) pack_format(*format, rows, row_bytes, count, columns, group);
   }
 }
 
@@ -190,7 +187,7 @@ void unpack_row(std::uint32_t type, const std::uint8_t* groups, std::uint64_t ro
       case NACELLE_TYPE_F32: std::memcpy(out + k, plain, 4); break;
       case NACELLE_TYPE_F16: out[k] = half_to_float(read_u16(plain)); break;
       case NACELLE_TYPE_BF16: out[k] = bfloat16_to_float(read_u16(group + k / 2 * 64 + lane * 4 + k % 2 * 2)); break;
-      default: out[k] = quantised_element(layout, group, lane, columns, k); break;
+      default: out[k] = quantised_element(layout, group, lane, k); break;
     }
     out[k] *= scale;
   }

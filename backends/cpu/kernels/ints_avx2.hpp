@@ -76,13 +76,11 @@ inline I dot(I sum, const I (&codes)[kDotQuads<kBits>], const std::uint8_t* x) {
     for (int q = 1; q < kDotQuads<kBits>; ++q)
       pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes[q], set_quad(x + 4 * q)));
   }
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  asm("" : "+x"(sum));  // one after the other: GCC would make a tree of the sums, out of registers and out of order
+  return sum;
 }
 #endif
-
-[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
 
 }  // namespace
 }  // namespace nacelle::cpu

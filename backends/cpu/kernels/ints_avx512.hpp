@@ -67,11 +67,5 @@ inline I dot(I sum, const I (&codes)[1], const std::uint8_t* x) {
   return _mm512_dpbusd_epi32(sum, codes[0], set_quad(x));
 }
 
-// Into L2: from there the processor fetches by itself. GCC takes a function that does nothing but this for one without
-// effect and drops calls of it, unless it is inlined early: this one, and those made of it, always are.
-[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
-
 }  // namespace
 }  // namespace nacelle::cpu

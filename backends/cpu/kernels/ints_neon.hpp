@@ -100,7 +100,5 @@ inline I row0(const RowPair& sums) { return vuzp1q_s32(sums.low, sums.high); }
 inline I row1(const RowPair& sums) { return vuzp2q_s32(sums.low, sums.high); }
 #endif
 
-[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) { __builtin_prefetch(p, 0, 2); }
-
 }  // namespace
 }  // namespace nacelle::cpu

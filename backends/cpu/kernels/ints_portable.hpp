@@ -68,7 +68,5 @@ inline I dot(I sum, const I (&codes)[1], const std::uint8_t* x) {
   return sum;
 }
 
-[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) { __builtin_prefetch(p, 0, 2); }
-
 }  // namespace
 }  // namespace nacelle::cpu

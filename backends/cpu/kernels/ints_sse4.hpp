@@ -66,9 +66,5 @@ inline I dot(I sum, const I (&codes)[kDotQuads<kBits>], const std::uint8_t* x) {
   return sum + (I)_mm_madd_epi16(pairs, _mm_set1_epi16(1));
 }
 
-[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
-
 }  // namespace
 }  // namespace nacelle::cpu

@@ -52,7 +52,7 @@ struct MatmulVariant {
   Activation activation;
   std::uint32_t tile_rows;    // rows that share one pass over the weights
   std::uint32_t tile_groups;  // groups that share one pass over the rows
-  // Encodes the 32-column blocks [begin, end) of one row; null for Activation::kFloat.
+  // Encodes the 32-column blocks [begin, end) of one row, of which `x` holds these alone; null for Activation::kFloat.
   void (*encode)(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row);
   // Computes `groups` groups: 16 * groups columns of each row.
   void (*multiply)(const MatmulCall& call, std::uint32_t groups);

@@ -45,14 +45,18 @@ constexpr TileShapes run_shapes() {
   return shapes;
 }
 
+template <nacelle_type kType>
+using AmxPanel = Panel<kType, 1, true>;
+
 // sums += a panel's blocks for 16 rows.
 template <nacelle_type kType>
-void amx_tile(const MatmulCall& call, std::uint32_t row, const Panel<kType, 1>& panel, std::uint32_t first_block,
+void amx_tile(const MatmulCall& call, std::uint32_t row, const AmxPanel<kType>& panel, std::uint32_t first_block,
               std::uint32_t count, F (&sums)[kTile][1]) {
-  using Tile = QuantTile<kType, kTile, 1, Panel<kType, 1>>;
+  using Tile = QuantTile<kType, kTile, 1, AmxPanel<kType>>;
   const Tile tile(call, row, kTile, panel, first_block);
   settle_memory(&panel);
   for (std::uint32_t b = 0; b < count; ++b) {
+    panel.prefetch_block(b);
     tile.add_block(
         b,
         [&](auto r, I(&dots)[kTile][1]) __attribute__((always_inline)) {
@@ -75,15 +79,15 @@ void amx_panels(const MatmulCall& call, std::uint32_t vector) {
   static_assert(kPanelRows % kTile == 0);
   const PackedBlocks<kType, 1> packed(call, vector);
   const std::uint32_t blocks = call.columns / kQuantBlock;
-  Panel<kType, 1> panel;
+  AmxPanel<kType> panel;
   F sums[kPanelRows / kTile][kTile][1];
   for (std::uint32_t first = 0; first < call.rows; first += kPanelRows) {
     const std::uint32_t tiles = (call.rows - first < kPanelRows ? call.rows - first : kPanelRows) / kTile;
     for (auto& tile : sums)
       for (auto& row : tile) row[0] = zero();
-    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks<1>) {
-      const std::uint32_t count = blocks - b < kPanelBlocks<1> ? blocks - b : kPanelBlocks<1>;
-      panel.unpack(packed, b, count);
+    for (std::uint32_t b = 0; b < blocks; b += panel.kBlocks) {
+      const std::uint32_t count = blocks - b < panel.kBlocks ? blocks - b : panel.kBlocks;
+      panel.unpack(packed, b, count, tiles);
       for (std::uint32_t t = 0; t < tiles; ++t) amx_tile<kType>(call, first + t * kTile, panel, b, count, sums[t]);
     }
     for (std::uint32_t r = 0; r < tiles * kTile; ++r)

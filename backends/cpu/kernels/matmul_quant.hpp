@@ -162,14 +162,14 @@ struct QuantTile {
   [[gnu::always_inline]] void prefetch_next_rows(std::uint32_t b) const {
     if (b % 2 == 0) {
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) prefetch(x + kRows * offsets[1] + offsets[r] + b * kQuantBlock);
+      for (int r = 0; r < kRows; ++r) prefetch<Cache::kL2>(x + kRows * offsets[1] + offsets[r] + b * kQuantBlock);
     }
   }
 
   // Blocks [0, count) as the weights count them.
   [[gnu::always_inline]] void run(std::uint32_t count, F (&sums)[kRows][kVectors]) const {
     for (std::uint32_t b = 0; b < count; ++b) {
-      if constexpr (kRows == 1) weights.prefetch_block(b);
+      weights.prefetch_block(b);
       if constexpr (kRows > 1) prefetch_next_rows(b);
       add_block(
           b,
@@ -242,9 +242,9 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
     const std::uint32_t total = call.rows - first < kPanelRows ? call.rows - first : kPanelRows;
     for (auto& row : sums)
       for (F& sum : row) sum = zero();
-    for (std::uint32_t b = 0; b < blocks; b += kPanelBlocks<kVectors>) {
-      const std::uint32_t count = blocks - b < kPanelBlocks<kVectors> ? blocks - b : kPanelBlocks<kVectors>;
-      panel.unpack(packed, b, count);
+    for (std::uint32_t b = 0; b < blocks; b += panel.kBlocks) {
+      const std::uint32_t count = blocks - b < panel.kBlocks ? blocks - b : panel.kBlocks;
+      panel.unpack(packed, b, count, (total + kRows - 1) / kRows);
       for_tiles<kRows>(total, [&](auto height, std::uint32_t row, std::uint32_t rows) {
         panel_tile<kType, decltype(height)::value, kVectors>(call, first + row, rows, panel, b, count, sums + row);
       });
@@ -255,18 +255,9 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
   }
 }
 
-// Several rows. A panel pays where unpacking is more than a mask.
-template <nacelle_type kType, int kRows, int kVectors>
-void quant_several(const MatmulCall& call, std::uint32_t vector) {
-  if constexpr (Quant<kType>::kPanel)
-    quant_panels<kType, kRows, kVectors>(call, vector);
-  else
-    for_tiles<kRows>(call.rows, [&](auto height, std::uint32_t row, std::uint32_t rows) {
-      quant_tile<kType, decltype(height)::value, kVectors>(call, row, rows, vector);
-    });
-}
-
-// Tiles of kRows rows and kVectors vectors; a lone row takes kLoneVectors, as there is no x to share.
+// Tiles of kRows rows and kVectors vectors; a lone row takes kLoneVectors, as there is no x to share: one group, so
+// that its weights are one stream, or two where unpacking them takes so long that there should be two to unpack at
+// once.
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
   const std::uint32_t vectors = groups * kGroupParts;
@@ -277,15 +268,20 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
     for (; vector < vectors; ++vector) quant_tile<kType, 1, 1>(call, 0, 1, vector);
     return;
   }
-  for (; vector + kVectors <= vectors; vector += kVectors) quant_several<kType, kRows, kVectors>(call, vector);
-  for (; vector < vectors; ++vector) quant_several<kType, kRows, 1>(call, vector);
+  for (; vector + kVectors <= vectors; vector += kVectors) quant_panels<kType, kRows, kVectors>(call, vector);
+  if constexpr (kVectors == 3)
+    if (vectors - vector == 2) {
+      quant_panels<kType, kRows, 2>(call, vector);
+      return;
+    }
+  for (; vector < vectors; ++vector) quant_panels<kType, kRows, 1>(call, vector);
 }
 
 // A row of a table of variants. `cost` as in MatmulVariant.
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
   return {name,
-          4,
+          5,
           kType,
           isa,
           cost,

@@ -24,6 +24,15 @@ template <int kBegin, int kEnd, int kStep, class Body>
   }
 }
 
+// Where a hint puts a line.
+enum class Cache { kL1 = 3, kL2 = 2 };
+// GCC takes a function that does nothing but this for one without effect and drops calls of it, unless it is inlined
+// early: this one, and those made of it, always are.
+template <Cache kCache>
+[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) {
+  __builtin_prefetch(p, 0, static_cast<int>(kCache));
+}
+
 template <nacelle_type kType>
 struct Quant {
   static constexpr QuantLayout kLayout = quant_layout(*block_format(kType));
@@ -103,6 +112,20 @@ struct Quant {
   }
 };
 
+// Packed weights that are read next, fetched evenly over the steps of what is computed meanwhile.
+template <int kVectors>
+struct Ahead {
+  const std::uint8_t* from[kVectors];  // of each group
+  int groups = 0;
+  std::uint32_t lines = 0;                     // of a group
+  std::uint32_t steps = 1, due = 0, next = 0;  // fetched until now: next; the part of a line that is due beyond that
+
+  [[gnu::always_inline]] void step() {
+    for (due += lines; due >= steps; due -= steps, ++next)
+      for (int g = 0; g < groups; ++g) prefetch<Cache::kL2>(from[g] + next * 64);
+  }
+};
+
 // Far enough ahead of a stream to hide memory.
 constexpr std::uint32_t kPrefetchBytes = 4096;
 
@@ -111,79 +134,99 @@ template <nacelle_type kType, int kVectors>
 struct PackedBlocks {
   using Q = Quant<kType>;
 
-  const std::uint8_t* codes[kVectors];   // at the first block
-  const std::uint8_t* scales[kVectors];  // at the first entry
-  std::uint32_t lanes[kVectors];         // a vector's first lane in its group
-  std::uint64_t tile_bytes;              // to the next tile
+  const std::uint8_t* groups[kVectors];   // of each vector
+  std::uint32_t lanes[kVectors];          // a vector's first lane in its group
+  std::uint64_t group_bytes, tile_bytes;  // to the next group, and to the next tile
+  std::uint32_t blocks;
 
-  PackedBlocks(const MatmulCall& call, std::uint32_t vector) {
+  PackedBlocks(const MatmulCall& call, std::uint32_t vector)
+      : group_bytes(call.group_bytes), blocks(call.columns / kQuantBlock) {
     tile_bytes = (kVectors > kGroupParts ? kVectors / kGroupParts : 1) * call.group_bytes;
     for (int v = 0; v < kVectors; ++v) {
       const std::uint32_t at = vector + v;
       lanes[v] = at % kGroupParts * kLanes;
-      const std::uint8_t* group = call.weights + at / kGroupParts * call.group_bytes;
-      codes[v] = group + lanes[v] * 4;
-      scales[v] = group + std::uint64_t{call.columns / kQuantBlock} * Q::kLayout.code_bytes;
+      groups[v] = call.weights + at / kGroupParts * call.group_bytes;
     }
   }
-  const std::uint8_t* entry(int v, std::uint32_t b) const {
-    return scales[v] + b / Q::kLayout.entry_blocks * Q::kLayout.entry_bytes;
-  }
+  const std::uint8_t* codes(int v, std::uint32_t b) const { return groups[v] + lanes[v] * 4 + Q::kLayout.codes_at(b); }
+  const std::uint8_t* entry(int v, std::uint32_t b) const { return groups[v] + Q::kLayout.entry_at(b); }
 
   // Block b, vector v: the values of a quad; the scale of a run; the min; both halves' mins as pairs of int16.
   template <int quad>
   I values(std::uint32_t b, int v) const {
-    return Q::template values<quad>(codes[v] + std::uint64_t{b} * Q::kLayout.code_bytes);
+    return Q::template values<quad>(codes(v, b));
   }
   F scale(std::uint32_t b, int run, int v) const {
     return Q::scale(entry(v, b), b % Q::kLayout.entry_blocks * Q::kRuns + run, lanes[v]);
   }
   F min(std::uint32_t b, int v) const { return Q::min(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
   I min_pairs(std::uint32_t b, int v) const { return Q::min_pairs(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
-  // The weights are streamed from memory: what lies kPrefetchBytes ahead of block b, and past the end of the codes
-  // where the next tile starts, so that no tile begins with a wait.
+
+  // The `most` blocks from number `first` on, or the next tile's where this one's are over.
+  Ahead<kVectors> after(std::uint32_t first, std::uint32_t most, std::uint32_t steps) const {
+    const std::uint64_t skip = first < blocks ? 0 : tile_bytes;
+    first = first < blocks ? first : 0;
+    const std::uint32_t last = blocks - first < most ? blocks : first + most;
+    Ahead<kVectors> ahead;
+    for (int v = 0; v < kVectors; ++v)
+      if (lanes[v] == 0) ahead.from[ahead.groups++] = groups[v] + Q::kLayout.begin_of(first) + skip;
+    if (ahead.groups != 0)
+      ahead.lines = static_cast<std::uint32_t>((Q::kLayout.begin_of(last) - Q::kLayout.begin_of(first)) / 64);
+    ahead.steps = steps;
+    return ahead;
+  }
+  // A lone row's weights come from memory: what lies kPrefetchBytes ahead of block b, where the next tile starts once
+  // this one ends. A tile of one group is followed by the next in memory.
   [[gnu::always_inline]] void prefetch_block(std::uint32_t b) const {
-    // 64 whole bytes take so few instructions that the processor's own fetching keeps up: hints would only disturb it.
-    if constexpr (Q::kLayout.low_bits == 8 && kLanes == 16) return;
-    const std::uint64_t all = scales[0] - codes[0] + lanes[0] * 4;
-    std::uint64_t ahead = std::uint64_t{b} * Q::kLayout.code_bytes + kPrefetchBytes;
-    if (ahead >= all) ahead += tile_bytes - all;
-    const std::uint32_t entries = 256 / Q::kLayout.entry_bytes + 1;
+    constexpr QuantLayout of = Q::kLayout;
+    // Measured on Zen 4: L1 where the tile is one stream of plain codes, up to half as fast again with 8 lanes. More
+    // streams, or planes that take longer to join, ask for more lines at once than L1 can wait for.
+    constexpr Cache kNear = kVectors <= kGroupParts && of.high_bits == 0 ? Cache::kL1 : Cache::kL2;
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       if (lanes[v] != 0) continue;
-      for (std::uint32_t at = 0; at < Q::kLayout.code_bytes; at += 64) prefetch(codes[v] + ahead + at);
-      if (b % Q::kLayout.entry_blocks == 0)
-        for (std::uint32_t at = 0; at < Q::kLayout.entry_bytes; at += 64)
-          prefetch(entry(v, b) + entries * Q::kLayout.entry_bytes + at);
+      std::uint64_t at_codes = of.codes_at(b) + kPrefetchBytes;
+      if (kVectors > kGroupParts && at_codes >= group_bytes) at_codes += tile_bytes - group_bytes;
+      const std::uint8_t* ahead = groups[v] + at_codes;
+      for (std::uint32_t at = 0; at < of.code_bytes; at += 64) prefetch<kNear>(ahead + at);
+      if (b % of.stretch_blocks == 0)
+        for (std::uint32_t at = 0; at < of.scale_bytes; at += 64) prefetch<kNear>(ahead - of.scale_bytes + at);
     }
   }
 };
 
 // ... or unpacked: some blocks of them, made once for all tiles of many rows. Small enough to stay in L1 beside the
-// sums.
-template <int kVectors>
-constexpr std::uint32_t kPanelBlocks = 16384 / (8 * sizeof(I) * kVectors) / 8 * 8;
+// sums. Scales and mins become f32; codes stay packed where taking them takes no more than a mask.
+constexpr std::uint32_t kPanelBytes = 16384;
 
-template <nacelle_type kType, int kVectors>
+template <nacelle_type kType, int kVectors, bool kCodes = Quant<kType>::kPanel>
 struct Panel {
   using Q = Quant<kType>;
   static constexpr bool kPairs = Q::kHasMin && Q::kHalves;
+  static constexpr std::uint32_t kBlocks = kPanelBytes / (sizeof(I) * kVectors * (kCodes ? 8 : 1 + Q::kHasMin)) / 8 * 8;
 
-  I codes[kPanelBlocks<kVectors>][8][kVectors];
-  F scales[kPanelBlocks<kVectors>][Q::kRuns][kVectors];
-  F mins[Q::kHasMin ? kPanelBlocks<kVectors> : 1][kVectors];
-  I pairs[kPairs ? kPanelBlocks<kVectors> : 1][kVectors];
+  I codes[kCodes ? kBlocks : 1][8][kVectors];
+  F scales[kBlocks][Q::kRuns][kVectors];
+  F mins[Q::kHasMin ? kBlocks : 1][kVectors];
+  I pairs[kPairs ? kBlocks : 1][kVectors];
+  const std::uint8_t*
+      packed[kVectors];  // where they stay so: a group from block 0 of the panel on, which starts a stretch
+  static_assert(kCodes || kBlocks % Q::kLayout.stretch_blocks == 0);
+  mutable Ahead<kVectors> ahead;
 
-  void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count) {
+  // Blocks [begin, begin + count). `tiles` of rows are computed before the next ones are unpacked.
+  void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count,
+              std::uint32_t tiles) {
+    ahead = from.after(begin + count, kBlocks, tiles * count);
+    for (int v = 0; v < kVectors; ++v) packed[v] = from.codes(v, begin) - Q::kLayout.codes_at(0);
     for (std::uint32_t b = 0; b < count; ++b) {
-      from.prefetch_block(begin + b);
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        unroll<0, 8, 1>([&](auto quad) __attribute__((always_inline)) {
-          constexpr int q = decltype(quad)::value;
-          codes[b][q][v] = from.template values<q>(begin + b, v);
-        });
+        if constexpr (kCodes)
+          unroll<0, 8, 1>([&](auto quad) __attribute__((always_inline)) {
+            constexpr int q = decltype(quad)::value;
+            codes[b][q][v] = from.template values<q>(begin + b, v);
+          });
 #pragma GCC unroll 2
         for (int run = 0; run < Q::kRuns; ++run) scales[b][run][v] = from.scale(begin + b, run, v);
         if constexpr (Q::kHasMin) mins[b][v] = from.min(begin + b, v);
@@ -194,12 +237,15 @@ struct Panel {
 
   template <int quad>
   I values(std::uint32_t b, int v) const {
-    return codes[b][quad][v];
+    if constexpr (kCodes)
+      return codes[b][quad][v];
+    else
+      return Q::template values<quad>(packed[v] + Q::kLayout.codes_at(b));
   }
   F scale(std::uint32_t b, int run, int v) const { return scales[b][run][v]; }
   F min(std::uint32_t b, int v) const { return mins[b][v]; }
   I min_pairs(std::uint32_t b, int v) const { return pairs[b][v]; }
-  void prefetch_block(std::uint32_t) const {}
+  [[gnu::always_inline]] void prefetch_block(std::uint32_t) const { ahead.step(); }
 };
 
 }  // namespace
