@@ -1,5 +1,6 @@
 #include "api/manage/routes.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "api/manage/inventory.hpp"
@@ -239,7 +240,10 @@ std::vector<http::Route> manage_routes(const ServedModels& models, ModelManager&
           }),
       get("/manage/kernels/{model}",
           [&models](const http::Request& request) {
-            const openai::ServedModelPtr served = models.find(request.parameter);
+            const auto readers = models.list();
+            const auto named = std::find_if(readers.begin(), readers.end(),
+                                            [&](const auto& served) { return served->reader == request.parameter; });
+            const openai::ServedModelPtr served = named != readers.end() ? *named : models.find(request.parameter);
             return Json{{"model", served->name()}, {"kernels", to_json(kernels_of(*served->model))}};
           }),
   };

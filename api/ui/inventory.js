@@ -68,8 +68,8 @@ function contests(kernels) {
   });
 }
 
-export async function showKernels(model) {
-  const { kernels } = await getJson(`manage/kernels/${encodeURIComponent(model)}`);
+export async function showKernels(reader) {
+  const { kernels } = await getJson(`manage/kernels/${encodeURIComponent(reader)}`);
   const list = contests(kernels);
   const measured = list.filter(({ winner }) => winner.measured_seconds).length;
   byId('kernels-note').textContent = list.length === 0 ? '' : measured === list.length ? 'All were measured on this machine.'
@@ -86,8 +86,9 @@ export async function showKernels(model) {
   ], list, 'This model’s backend names no kernels.'));
 }
 
-export async function offerKernels(models) {
-  setOptions(byId('kernels-model'), models);
-  if (models.length) await showKernels(byId('kernels-model').value);
+// `readers`: pairs of a reader's name and how it is shown.
+export async function offerKernels(readers) {
+  setOptions(byId('kernels-model'), readers);
+  if (readers.length) await showKernels(byId('kernels-model').value);
   else byId('kernels').replaceChildren(el('p', { class: 'muted' }, 'No model is loaded.'));
 }

@@ -95,7 +95,7 @@ export class LoadPanel {
     const key = JSON.stringify(models);
     if (key === this.models) return;
     this.models = key;
-    const names = models.map(({ model_name: name }) => name);
+    const names = [...new Set(models.map(({ model_name: name }) => name))];  // one may have several readers
     for (const name of names) if (!this.series.has(name)) this.series.set(name, new Series(name));
     setOptions(byId('chart-model'), [['', 'All models'], ...names]);
     this.onModels();

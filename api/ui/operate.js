@@ -20,10 +20,10 @@ async function show(id, make) {
 async function start() {
   startShell('Operate', 'Chat');
   let shown = '';
-  const models = new ModelsPanel((names) => {
-    if (names.join('\n') === shown) return;
-    shown = names.join('\n');
-    show('kernels', () => offerKernels(names));
+  const models = new ModelsPanel((readers) => {
+    if (readers.join('\n') === shown) return;
+    shown = readers.join('\n');
+    show('kernels', () => offerKernels(readers));
   });
   new LoadPanel(() => models.refresh());
   byId('kernels-model').addEventListener('change', () => show('kernels', () => showKernels(byId('kernels-model').value)));

@@ -88,6 +88,19 @@ test('models are loaded, moved and unloaded, each with a question before', optio
   await row(page, 'models', 'second').getByText('reference: 5 layers').waitFor();
   await page.selectOption('#kernels-model', 'second');
 
+  // One more reader of it, which leaves alone.
+  await page.check('#load-join');
+  await page.selectOption('#load-device', 'cpu');
+  await page.getByRole('button', { name: 'Load …' }).click();
+  await dialog.getByRole('button', { name: 'Load' }).click();
+  const reader = row(page, 'models', 'second, reader second-2');
+  await reader.getByText('cpu: 5 layers').waitFor();
+  await page.selectOption('#kernels-model', 'second-2');
+  await page.getByRole('button', { name: 'Unload second, reader second-2' }).click();
+  await dialog.getByRole('button', { name: 'Unload' }).click();
+  await reader.waitFor({ state: 'detached' });
+  await page.uncheck('#load-join');
+
   // Escape is a no.
   const unload = page.getByRole('button', { name: 'Unload second' });
   await unload.focus();
