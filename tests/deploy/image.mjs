@@ -138,8 +138,14 @@ test('1.5 CPUs and 512 MB: what it chooses, and how fast it is', { skip: vendor 
     say(`under the quota: ${cpu.detail}, ${(cpu.memory_total / (1 << 20)).toFixed(0)} MiB`);
     assert.match(cpu.detail, /\b1 thread/);
     assert.equal(cpu.memory_total, 512 << 20);
-    const bench = async (threads, options) => JSON.parse(await output(['bench', '--json', '--prompt', '128', '--gen', '512', '--repeat', '5', ...threads], options)).tg_tps;
-    const [limited, free] = [await bench([], { before }), await bench(['--threads', '1'])];
+    const bench = async (threads, options) => JSON.parse(await output(['bench', '--json', '--prompt', '64', '--gen', '512', '--repeat', '1', ...threads], options)).tg_tps;
+    const turns = { limited: [], free: [] };  // in turns, for a neighbour may take either
+    for (let i = 0; i < 5; ++i) {
+      turns.limited.push(await bench([], { before }));
+      turns.free.push(await bench(['--threads', '1']));
+    }
+    const median = (values) => values.toSorted((x, y) => x - y)[Math.floor(values.length / 2)];
+    const [limited, free] = [median(turns.limited), median(turns.free)];
     say(`tokens/s under the quota ${limited.toFixed(0)}, with one thread and no quota ${free.toFixed(0)}: ${(100 * limited / free).toFixed(0)} %`);
     assert.ok(limited > 0.6 * free, 'a quota that is not kept costs far more');
     await withServer({ before }, async (url) => assert.equal((await fetch(`${url}/readyz`)).status, 200));
