@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <nacelle/types.hpp>
 #include <optional>
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/engine/memory_plan.hpp"
 #include "core/engine/step.hpp"
 #include "sdk/runtime/decompose.hpp"
 
@@ -18,7 +18,7 @@ namespace {
 
 // What a model is ranked by: the time of a prompt and an answer of these lengths.
 constexpr double kPromptRows = 512, kAnswerRows = 128;
-// Of a device's free memory, what weights and KV may take: plans and drivers need the rest.
+// Of a device's free memory, what a model may take: its driver needs the rest.
 constexpr double kMemoryShare = 0.9;
 // The KV cache that a device must have room for where nobody asks for a context.
 constexpr std::uint32_t kUsualContext = 4096;
@@ -157,20 +157,13 @@ DeviceRecord fastest(PluginHost& host, const std::vector<DeviceRecord>& candidat
   return candidates[*best];
 }
 
-std::uint64_t kv_bytes_per_token(const sdk::GraphRecord& graph, const DeviceModelOptions& options) {
-  std::uint64_t bytes = 0;
-  for (const nacelle_cache_group& group : graph.cache_groups)
-    bytes += group.layer_count *
-             (row_bytes(options.key_type, group.key_width) + row_bytes(options.value_type, group.value_width));
-  return bytes;
-}
-
 // How many of the last layers fit `device`, with the head and what follows them.
 std::uint32_t layers_that_fit(const DeviceRecord& device, const sdk::GraphRecord& graph, const ModelFiles& files,
                               const DeviceModelOptions& options, std::uint32_t context) {
   const auto budget = static_cast<std::uint64_t>(static_cast<double>(device.memory_free) * kMemoryShare);
   const auto takes = [&](const sdk::GraphRecord& part) {
-    return sdk::stored_weight_bytes(part) + kv_bytes_per_token(part, options) * context;
+    const MemoryNeed need = estimate_need(part, options);
+    return need.fixed() + need.kv_per_token * context;
   };
   if (takes(graph) <= budget) return graph.layer_count;
   std::uint32_t fits = 0;

@@ -207,12 +207,16 @@ TEST_CASE("the fastest of several devices is measured, not believed") {
 }
 
 TEST_CASE("layers that do not fit a device go to the CPU") {
-  // 3.5 MB of weights; the head alone is half a megabyte.
-  for (const auto& [memory, most] : std::vector<std::pair<std::string, std::uint32_t>>{{"3000000", 3}, {"1000", 0}}) {
+  // 3.5 MB of weights, of which the head is half a megabyte, and work space.
+  for (const auto& [memory, most] : std::vector<std::pair<std::string, std::uint32_t>>{{"4000000", 3}, {"1000", 0}}) {
     const auto host = faulty_host("cpu", {{"kind", kGpu}, {"memory", memory}});
     const std::uint32_t layers = layers_of(*host, kDemo);
-    const auto model =
-        Model::load(*host, {.path = kDemo, .device = "faulty", .context = 64, .max_sequences = 2, .cache_tokens = 64});
+    const auto model = Model::load(*host, {.path = kDemo,
+                                           .device = "faulty",
+                                           .context = 64,
+                                           .max_sequences = 2,
+                                           .max_batch_tokens = 32,
+                                           .cache_tokens = 64});
     INFO(memory << ": " << to_string(model->placement()));
     REQUIRE(model->placement().front().device == "cpu");
     CHECK(model->placement().front().layers >= layers - most);

@@ -55,17 +55,20 @@ TEST_CASE("the routes and their description are the same list") {
   CHECK(absent == std::vector<std::string>());
 }
 
-TEST_CASE("an operation asks for a key where its route does") {
+TEST_CASE("an operation asks for a key where its route does, and to manage only on the listener for that") {
   Parts all;
-  for (const http::Router& site : {public_site(all.parts), manage_site(all.parts)})
+  const auto check = [](const http::Router& site, http::Access listener) {
     for (const http::Route& route : site.routes()) {
       INFO(route.method << " " << route.pattern);
       std::string method = route.method;
       for (char& c : method) c = static_cast<char>(std::tolower(c));
       const auto& operation = manage::openapi_document()["paths"].at(route.pattern).at(method);
       CHECK(operation.contains("security") == (route.access == http::Access::kOpen));
-      CHECK((route.access == http::Access::kManage) == route.pattern.starts_with("/manage/"));
+      if (route.access != http::Access::kOpen) CHECK(route.access == listener);
     }
+  };
+  check(public_site(all.parts), http::Access::kInfer);
+  check(manage_site(all.parts), http::Access::kManage);
 }
 
 TEST_CASE("a change that fails is listed until the next of its name") {
@@ -76,7 +79,7 @@ TEST_CASE("a change that fails is listed until the next of its name") {
   CHECK(told.get_future().get() == "no such file");
   const auto changes = all.manager.changes();
   REQUIRE(std::count_if(changes.begin(), changes.end(), [](const auto& c) { return c.state == "failed"; }) == 1);
-  CHECK_THROWS_AS(all.models.remove("x"), Error);
+  CHECK_THROWS_AS(all.models.remove_group("x"), Error);
 }
 
 TEST_CASE("key files") {
