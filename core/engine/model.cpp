@@ -65,6 +65,35 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
   }
 }
 
+// Quantized checkpoints that the host decodes (sdk/runtime/packed_weights.hpp), or that their architecture does
+// (mxfp4). All others are refused by name.
+void check_quantization(const ModelFiles& files) {
+  const std::string block = "quantization_config.";
+  const auto text = [&](const char* key) {
+    const ConfigValue* value = files.config(block + key);
+    const auto* found = value ? std::get_if<std::string_view>(value) : nullptr;
+    return found ? std::string(*found) : std::string();
+  };
+  const auto refuse = [&](const char* key, const std::string& what) {
+    throw Error(ErrorKind::kUnsupported, (files.path() / "config.json").string() + ": '" + block + key + "' " + what,
+                "model");
+  };
+  const std::string method = text("quant_method");
+  if (files.format() == ModelFormat::kGguf || method == "mxfp4") return;
+  if (method.empty() && !files.config(block + "bits")) return;
+  if (method != "gptq" && method != "awq" && method != "fp8")
+    refuse("quant_method", "is '" + method + "', expected gptq, awq, fp8 or mxfp4");
+  if (const ConfigValue* bits = files.config(block + "bits"))
+    if (const auto* count = std::get_if<std::int64_t>(bits); !count || *count != 4)
+      refuse("bits", "is not 4, which is all that is read of " + method);
+  if (const ConfigValue* order = files.config(block + "desc_act"))
+    if (const bool* on = std::get_if<bool>(order); on && *on) refuse("desc_act", "is true, which is not supported");
+  if (method == "gptq" && text("checkpoint_format") == "gptq_v2")
+    refuse("checkpoint_format", "is 'gptq_v2', expected gptq");
+  if (method == "awq" && !text("version").empty() && text("version") != "gemm")
+    refuse("version", "is '" + text("version") + "', expected gemm");
+}
+
 bool is_all_f32(const ModelFiles& files) {
   const auto tensors = files.tensors();
   return std::all_of(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.type == NACELLE_TYPE_F32; });
@@ -138,6 +167,7 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   model->files_ = ModelFiles::open(options.path);
   const ModelFiles& files = *model->files_;
   if (options.name.empty()) options.name = files.stem();
+  check_quantization(files);
   const ModelConfigAdapter config(files);
   const PluginRecord& plugin = find_architecture(host, files, *config.table());
   model->architecture_ = plugin.name;

@@ -107,7 +107,7 @@ class HeaderReader {
     const nacelle_type type = type_from_safetensors(dtype.text);
     if (dtype.kind == JsonNode::Kind::kString && type != NACELLE_TYPE_INVALID) return type;
     fail_at(path_, "tensor " + in_quotes(entry.key) + " dtype", dtype.offset,
-            "is " + in_quotes(dtype.text) + ", expected F32, F16, BF16, F64, I8 to I64, U8, U32 or BOOL",
+            "is " + in_quotes(dtype.text) + ", expected F32, F16, BF16, F64, F8_E4M3, I8 to I64, U8, U32 or BOOL",
             ErrorKind::kUnsupported);
   }
 

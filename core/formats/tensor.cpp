@@ -63,6 +63,7 @@ const GgmlType* ggml_type(std::uint32_t id) noexcept {
 }
 
 nacelle_type type_from_safetensors(std::string_view dtype) noexcept {
+  if (dtype == "F8_E4M3") return NACELLE_TYPE_U8;  // sdk/runtime/packed_weights.hpp decodes it, with its scales
   for (const nacelle_type type : kSafetensorsTypes) {
     if (dtype == type_info(type)->name) return type;
   }

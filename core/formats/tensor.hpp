@@ -26,7 +26,7 @@ struct GgmlType {
 // nullptr for an id that GGUF does not define (or has withdrawn).
 const GgmlType* ggml_type(std::uint32_t id) noexcept;
 
-// "F32", "BF16", "I64", ... NACELLE_TYPE_INVALID for what is not read (U16, U64, F8_E4M3, ...).
+// "F32", "BF16", "I64", ... NACELLE_TYPE_INVALID for what is not read (U16, U64, F8_E5M2, ...).
 nacelle_type type_from_safetensors(std::string_view dtype) noexcept;
 
 // A tensor inside a mapped file. `shape` is row-major, outermost first (a weight of N outputs and K inputs is {N, K});

@@ -1,5 +1,6 @@
 """Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope,
 Granite's four scales."""
+from files import Packed
 from lab import *
 
 
@@ -43,6 +44,75 @@ def variant(name, architecture, gguf_architecture, seed, gguf_changes=None, bias
     return Model(name, config, weights, forward, keys, gguf, refused=list(refused))
 
 
+def pack(nibbles, axis):
+    """Eight neighbours along `axis` in an I32, the first lowest."""
+    nibbles = np.moveaxis(nibbles.astype(np.uint32), axis, -1)
+    words = (nibbles.reshape(*nibbles.shape[:-1], -1, 8) << (4 * np.arange(8, dtype=np.uint32))).sum(-1, dtype=np.uint32)
+    return np.moveaxis(words, -1, axis).view(np.int32)
+
+
+AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]  # which of eight columns lies where
+
+
+def four_bits(random, stem, shape, awq):
+    """(a matrix [N, K] with groups of 32, its tensors) as AutoGPTQ and AutoAWQ store it."""
+    outputs, inputs = shape
+    q = random.generator.integers(0, 16, (inputs, outputs))
+    zeros = random.generator.integers(5, 11, (inputs // 32, outputs))
+    scales = (random.generator.uniform(0.5, 1.5, zeros.shape) * 0.3 / np.sqrt(inputs)).astype(np.float16)
+    values = (q - np.repeat(zeros, 32, axis=0)) * np.repeat(scales.astype(np.float64), 32, axis=0)
+
+    def columns(words):
+        return words.reshape(len(words), -1, 8)[:, :, AWQ_ORDER].reshape(words.shape)
+    stored = {"qweight": pack(columns(q), 1) if awq else pack(q, 0),
+              "qzeros": pack(columns(zeros), 1) if awq else pack(zeros - 1, 1), "scales": scales}
+    return values.T, {f"{stem}.{name}": np.ascontiguousarray(tensor) for name, tensor in stored.items()}
+
+
+def fp8(random, stem, shape, by_row):
+    """FP8 (OCP's E4M3), with a scale a row or for 128 x 128 elements."""
+    codes = random.generator.integers(0, 256, shape).astype(np.uint8)
+    codes[codes & 127 == 127] = 0  # not a number
+    exponent, mantissa = (codes >> 3 & 15).astype(int), codes & 7
+    values = np.where(exponent == 0, mantissa * 2.0**-9, (8.0 + mantissa) * 2.0 ** (exponent - 10.0)) * np.where(codes & 128, -1, 1)
+    scales = (random.generator.uniform(0.5, 1.5, (shape[0] if by_row else 1, 1)) * 0.03 / np.sqrt(shape[1])).astype(np.float32)
+    name = "weight_scale" if by_row else "weight_scale_inv"
+    return values * scales, {stem + ".weight": Packed("F8_E4M3", shape, codes.tobytes()), f"{stem}.{name}": scales}
+
+
+def quantized(name, seed, settings, make, tolerance):
+    random = Random(seed)
+    config = llama_config("LlamaForCausalLM", quantization_config=settings)
+    weights, stored = llama_weights(config, random), {}
+    for tensor in list(weights):
+        stem = tensor.removesuffix(".weight")
+        if stem.endswith("_proj"):
+            weights[tensor], parts = make(random, stem, weights[tensor].shape)
+            stored |= parts
+        else:
+            stored[tensor] = weights[tensor]
+    return Model(name, config, weights, forward, None, None, stored=stored, tolerance=tolerance)
+
+
+def quantized_models():
+    rounded = {"cpu": 0.1}  # activations of Q8_0 products, to 8 bits
+    gptq = quantized("llama-gptq", 16, {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False},
+                     lambda *of: four_bits(*of, False), rounded)
+    awq = quantized("llama-awq", 17, {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"},
+                    lambda *of: four_bits(*of, True), rounded)
+    half = {"reference": 2e-3, "cpu": 2e-3}  # FP8 times its scale, in F16
+    blocks = quantized("llama-fp8", 18, {"quant_method": "fp8", "weight_block_size": [128, 128]},
+                       lambda *of: fp8(*of, False), half)
+    rows = quantized("llama-fp8-rows", 19, {"quant_method": "fp8"}, lambda *of: fp8(*of, True), half)
+    gptq.refused = [("hf", {"quantization_config": {"quant_method": method} | more},
+                     f"'quantization_config.{key}' {what}") for method, more, key, what in (
+        ("bitsandbytes", {}, "quant_method", "is 'bitsandbytes', expected gptq, awq, fp8 or mxfp4"),
+        ("gptq", {"bits": 8}, "bits", "is not 4, which is all that is read of gptq"),
+        ("gptq", {"bits": 4, "desc_act": True}, "desc_act", "is true, which is not supported"),
+        ("awq", {"bits": 4, "version": "gemv"}, "version", "is 'gemv', expected gemm"))]
+    return [gptq, awq, blocks, rows]
+
+
 def models():
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
               "original_max_position_embeddings": 64}
@@ -56,7 +126,7 @@ def models():
                 "no plugin knows the architecture 'lama'; loaded architecture plugins: ")]
     mistral = variant("mistral", "MistralForCausalLM", "llama", 12, {"attention.sliding_window": 16}, sliding_window=16)
     mistral.reads_like_llama_cpp = False  # it leaves the window out
-    return [variant("llama3", "LlamaForCausalLM", "llama", 11, rope_scaling=llama3, refused=refused), mistral,
+    return quantized_models() + [variant("llama3", "LlamaForCausalLM", "llama", 11, rope_scaling=llama3, refused=refused), mistral,
             variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
                     attention_bias=True, tie_word_embeddings=True),
             variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),

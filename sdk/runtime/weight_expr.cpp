@@ -11,6 +11,7 @@
 
 #include "sdk/runtime/checks.hpp"
 #include "sdk/runtime/names.hpp"
+#include "sdk/runtime/packed_weights.hpp"
 
 namespace nacelle::sdk {
 namespace {
@@ -74,6 +75,7 @@ class Resolver {
     node.tensor = expand(std::string(view(at.from.name)), at.expert);
     std::uint32_t rank = 0;
     std::array<std::int64_t, NACELLE_MAX_RANK> shape{};
+    if (auto packed = resolve_packed(node.tensor, lookup_)) return *std::move(packed);
     if (!lookup_(node.tensor, &node.type, &rank, shape.data()))
       throw Failure(NACELLE_NOT_FOUND, "tensor '" + node.tensor + "' is missing from the model file");
     if (rank > NACELLE_MAX_RANK) refuse("tensor '" + node.tensor + "' has more than 4 axes");

@@ -12,6 +12,9 @@
 
 namespace nacelle::sdk {
 
+// Kinds of nodes beyond NACELLE_EXPR_*: how quantized checkpoints store a matrix, see packed_weights.hpp.
+enum : std::uint32_t { kWeightGptq = 0x10000, kWeightAwq, kWeightFp8 };
+
 // One node. STACK has become CONCAT along axis 0, and FIRST_OF the input that exists.
 struct WeightNode {
   std::uint32_t kind = NACELLE_EXPR_TENSOR;  // none of STACK and FIRST_OF

@@ -10,6 +10,8 @@
 #include <nacelle/types.hpp>
 #include <string>
 
+#include "sdk/runtime/packed_weights.hpp"
+
 namespace nacelle::sdk {
 namespace {
 
@@ -163,6 +165,10 @@ void WeightReader::fill(const WeightNode& node, std::uint64_t offset, std::uint6
     fill_transposed(node, offset, size, out);
   } else if (node.kind == NACELLE_EXPR_MXFP4) {
     fill_mxfp4(node, offset, size, out);
+  } else if (is_packed(node)) {
+    std::array<const std::byte*, 3> parts{};
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) parts[i] = tensors_.at(&node.inputs[i]).data();
+    read_packed(node, parts, offset, size, out);
   } else if (node.kind == NACELLE_EXPR_CONSTANT) {
     const auto value = static_cast<float>(node.constant);
     for (std::uint64_t done = 0; done < size; done += sizeof value) std::memcpy(out + done, &value, sizeof value);
@@ -258,6 +264,7 @@ void WeightReader::release_range(const WeightNode& node, std::uint64_t offset, s
     release_range(node.inputs[0], offset / 17 * 16, size / 17 * 16);
     return release_range(node.inputs[1], offset / 17, size / 17);
   }
+  if (is_packed(node)) return;     // a row of the matrix lies all over the file
   if (!copies_runs(node)) return;  // a transpose reads its input all over until its last row
   for (std::uint64_t done = 0; done < size;) {
     const Run run = next_run(node, offset + done);

@@ -13,7 +13,7 @@ SAFETENSORS_TYPES = {"float32": "F32", "float16": "F16", "uint8": "U8", "int32":
 
 
 class Packed:
-    """A tensor whose elements are not NumPy's: its GGUF type, its shape in elements, its bytes."""
+    """A tensor whose elements are not NumPy's: its type in GGUF or safetensors, its shape in elements, its bytes."""
 
     def __init__(self, kind, shape, data):
         self.kind, self.shape, self.data = kind, shape, data
@@ -64,8 +64,9 @@ def write_huggingface(folder, config, tensors):
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     header, place, blobs = {}, 0, []
     for name, tensor in tensors.items():
-        blob = np.ascontiguousarray(tensor).tobytes()
-        header[name] = {"dtype": SAFETENSORS_TYPES[str(tensor.dtype)], "shape": list(tensor.shape),
+        packed = isinstance(tensor, Packed)
+        blob = tensor.data if packed else np.ascontiguousarray(tensor).tobytes()
+        header[name] = {"dtype": tensor.kind if packed else SAFETENSORS_TYPES[str(tensor.dtype)], "shape": list(tensor.shape),
                         "data_offsets": [place, place + len(blob)]}
         place += len(blob)
         blobs.append(blob)

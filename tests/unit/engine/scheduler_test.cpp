@@ -60,6 +60,25 @@ TEST_CASE("decoding sequences go first, a long prompt fills what is left of the 
   CHECK_FALSE(chunks[1].wants_logits());
 }
 
+TEST_CASE("an encoder's texts are never cut: one that does not fit the step waits for the next, and is not overtaken") {
+  KvBlocks blocks;
+  blocks.block_tokens = kBlock;
+  Scheduler scheduler({8, 10, 0, true}, blocks);
+  for (const auto& [id, size] : {std::pair{1u, 6u}, {2u, 7u}, {3u, 2u}, {4u, 10u}})
+    scheduler.add(make_sequence(id, blocks, size, 1));
+  const auto next = [&] {
+    std::vector<std::pair<RequestId, std::uint32_t>> texts;
+    for (const Chunk& chunk : scheduler.plan()) texts.emplace_back(chunk.sequence->id, chunk.count);
+    for (const auto& [id, count] : texts) scheduler.remove(id);
+    return texts;
+  };
+  using Texts = std::vector<std::pair<RequestId, std::uint32_t>>;
+  CHECK(next() == Texts{{1, 6}});
+  CHECK(next() == Texts{{2, 7}, {3, 2}});
+  CHECK(next() == Texts{{4, 10}});
+  CHECK(next().empty());
+}
+
 TEST_CASE("no more sequences run than the step may hold") {
   KvBlocks blocks = make_blocks(100);
   Scheduler scheduler({2, 64}, blocks);

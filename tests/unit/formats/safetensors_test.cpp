@@ -82,7 +82,7 @@ TEST_CASE("each kind of damage to a safetensors file is named with its field and
       {one("\"a\":{\"dtype\":\"F32\",\"shape\":[2]}"), "tensor 'a' at byte 12: expected an object"},
       {one(entry("a", "F32", "[2]", 0, 8) + "," + entry("a", "F32", "[2]", 0, 8)),
        "tensor 'a' at byte 65: occurs a second time"},
-      {one(entry("a", "F8_E4M3", "[2]", 0, 8)), "tensor 'a' dtype at byte 21: is 'F8_E4M3', expected F32"},
+      {one(entry("a", "F8_E5M2", "[2]", 0, 8)), "tensor 'a' dtype at byte 21: is 'F8_E5M2', expected F32"},
       {one(entry("a", "F32", "[-2]", 0, 8)), "tensor 'a' shape at byte 35: expected an array"},
       {one(entry("a", "F32", "[2.5]", 0, 8)), "tensor 'a' shape at byte 35: expected an array"},
       {one(entry("a", "F32", "[1,1,1,1,1,1,1,1,2]", 0, 8)),

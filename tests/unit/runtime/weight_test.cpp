@@ -294,6 +294,32 @@ TEST_CASE("16-bit floats are widened where a constant is added") {
   CHECK(values(add("brain", 1)) == std::vector<float>{2, -1, 1, 3});
 }
 
+TEST_CASE("what a file lacks is made of constants") {
+  MemorySource source;
+  const WeightNode node = resolve(source, concat(0, {constant(1.5, {2}), constant(-0.25, {1})}));
+  WeightReader reader(node, source);
+  const auto rows = reader.read(0, 1);
+  const float expected[] = {1.5f, 1.5f, -0.25f};
+  CHECK(std::memcmp(rows.data, expected, sizeof expected) == 0);
+}
+
+TEST_CASE("parts of a packed matrix that do not fit are refused") {
+  MemorySource source;
+  source.add("x.qweight", NACELLE_TYPE_I32, {8, 16}, std::vector<std::byte>(8 * 16 * 4));
+  CHECK(refused(source, "x.weight") == "tensor 'x.qzeros' is missing from the model file");
+  source.add("x.qzeros", NACELLE_TYPE_I32, {2, 2}, std::vector<std::byte>(2 * 2 * 4));
+  source.add("x.scales", NACELLE_TYPE_F16, {4, 16}, std::vector<std::byte>(4 * 16 * 2));
+  CHECK(refused(source, "x.weight") ==
+        "tensor 'x.qweight' (I32 [8, 16]), tensor 'x.qzeros' (I32 [2, 2]) and tensor 'x.scales' (F16 [4, 16]) are no "
+        "matrix of 4 bits with groups of a multiple of 32");
+  source.add("y.weight", NACELLE_TYPE_U8, {8, 16}, std::vector<std::byte>(8 * 16));
+  source.add("y.weight_scale", NACELLE_TYPE_F32, {3}, std::vector<std::byte>(12));
+  CHECK(
+      refused(source, "y.weight") ==
+      "tensor 'y.weight_scale' (F32 [3, 1]) is no scale of tensor 'y.weight' (U8 [8, 16]): expected one, one a row, or "
+      "one for 128 x 128 elements");
+}
+
 TEST_CASE("rows that lie together in the file are not copied") {
   MemorySource source;
   source.add("a", {4, 3}, std::vector<float>(12, 1));
@@ -405,6 +431,11 @@ TEST_CASE("malformed expressions are refused in words") {
   CHECK(refused(source, concat(0, {"wide", "wide"})).find("has an extent out of range") != std::string::npos);
   CHECK(refused(source, scale("a", std::numeric_limits<double>::infinity())) ==
         "the constant of an add or scale expression is not finite");
+
+  CHECK(refused(source, constant(std::numeric_limits<double>::quiet_NaN(), {2})) ==
+        "the value of a constant expression is not finite");
+  CHECK(refused(source, mxfp4("a", "a")) ==
+        "mxfp4 of blocks tensor 'a' (F32 [4, 3]) and scales tensor 'a' (F32 [4, 3]) does not fit");
 
   Expr deep("a");
   for (int i = 0; i < 20; ++i) deep = scale(deep, 1);

@@ -1,0 +1,27 @@
+// Matrices of quantized Hugging Face checkpoints, which architectures need not know: where the tensor "X.weight" is
+// asked for and the file has GPTQ's, AWQ's or FP8's parts of it instead, the host decodes them.
+//   GPTQ  X.qweight I32 [K/8, N], X.qzeros I32 [groups, N/8], X.scales F16 [groups, N]: w = (q - z - 1) s
+//   AWQ   X.qweight I32 [K, N/8], the rest alike, eight columns in the order 0 2 4 6 1 3 5 7: w = (q - z) s
+//   FP8   X.weight F8_E4M3 [N, K], X.weight_scale_inv [N/128, K/128] (rounded up) or X.weight_scale [1] or [N, 1]
+// Four-bit matrices become Q8_0, which holds them exactly (blocks of 32 share the group's scale); FP8 becomes F16.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "sdk/runtime/weight_expr.hpp"
+
+namespace nacelle::sdk {
+
+// nullopt where the file has `tensor` as it is, or nothing of it. Throws Failure where the parts do not fit.
+std::optional<WeightNode> resolve_packed(const std::string& tensor, const TensorLookup& lookup);
+
+inline bool is_packed(const WeightNode& node) noexcept { return node.kind >= kWeightGptq; }
+
+// Bytes [offset, offset + size) of the decoded matrix, whole blocks; `parts` are the bytes of the node's inputs.
+void read_packed(const WeightNode& node, const std::array<const std::byte*, 3>& parts, std::uint64_t offset,
+                 std::uint64_t size, std::byte* out);
+
+}  // namespace nacelle::sdk
