@@ -120,6 +120,20 @@ function typecheck(manifests) {
   }
 }
 
+const noProgram = program ? false : 'needs build/release/bin/nacelle';
+
+// What the program makes of each pool's settings; it refuses what it does not know.
+function taken(manifests) {
+  return manifests.filter((one) => one.kind === 'Deployment' && one.metadata.labels['nacelle.dev/pool']).map(({ spec }) => {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'nacelle-'));
+    writeFileSync(path.join(folder, 'config.yaml'), YAML.stringify(settings(manifests, spec.template.spec)));
+    const shown = spawnSync(program, ['config', '--format', 'json', '--config', path.join(folder, 'config.yaml')], { encoding: 'utf8' });
+    rmSync(folder, { recursive: true });
+    assert.equal(shown.status, 0, shown.stderr);
+    return Object.fromEntries(JSON.parse(shown.stdout).map(({ name, values }) => [name, values]));
+  });
+}
+
 const rendered = new Map(examples.map((name) => [name, render(name)]));
 
 for (const [name, manifests] of rendered) {
@@ -180,15 +194,7 @@ for (const [name, manifests] of rendered) {
     }
   });
 
-  test(`${name}: the server takes its settings`, { skip: program ? false : 'needs build/release/bin/nacelle' }, () => {
-    for (const { spec } of manifests.filter((one) => one.kind === 'Deployment' && one.metadata.labels['nacelle.dev/pool'])) {
-      const folder = mkdtempSync(path.join(os.tmpdir(), 'nacelle-'));
-      writeFileSync(path.join(folder, 'config.yaml'), YAML.stringify(settings(manifests, spec.template.spec)));
-      const shown = spawnSync(program, ['config', '--format', 'json', '--config', path.join(folder, 'config.yaml')], { encoding: 'utf8' });
-      rmSync(folder, { recursive: true });
-      assert.equal(shown.status, 0, shown.stderr);
-    }
-  });
+  test(`${name}: the server takes its settings`, { skip: noProgram }, () => taken(manifests));
 
   test(`${name}: as rendered before`, () => {
     const file = path.join(root, 'tests/deploy/golden', `${name}.yaml`);
@@ -237,6 +243,11 @@ for (const [backend, kind] of [['pools', 'Service'], ['picker', 'InferencePool']
   assert.deepEqual(route.spec.rules[0].backendRefs.map(({ name, weight }) => [name.split('-').pop(), weight]),
                    [['cuda', 1000], ['rocm', 396], ['intel', 63], ['cpu', 38]]);
   for (const one of route.spec.rules[0].backendRefs) assert.ok(one.kind === kind && exists(manifests, kind, one.name));
+});
+
+test('adapters', { skip: noProgram }, () => {
+  const [settings] = taken(render('laptop', '--set-json', 'lora=[{"name":"sql","path":"/models/sql.gguf"}]'));
+  assert.deepEqual(settings.lora, ['sql=/models/sql.gguf']);
 });
 
 test('every example of the folder is here', () => {
