@@ -7,7 +7,7 @@ import time
 
 import client
 import server
-from soak import PERSON, milliseconds, percentile
+from soak import PERSON, TIMED, milliseconds
 
 
 @contextlib.asynccontextmanager
@@ -20,26 +20,27 @@ async def target(options, *flags):
         yield one.url, "default", one
 
 
+def completion(model, prompt, output):
+    return {"model": model, "prompt": prompt, "max_tokens": output, "temperature": 0, "ignore_eos": True, "stream": True,
+            "stream_options": {"include_usage": True}}
+
+
 async def one_stream(url, model, options, dice, delay, answers):
     await asyncio.sleep(delay)
     for _ in range(options.requests):
         prompt = [dice.randrange(*options.ids) for _ in range(options.prompt)]
-        answers.append(await client.ask(url, "/v1/completions", {
-            "model": model, "prompt": prompt, "max_tokens": options.output, "temperature": 0, "ignore_eos": True,
-            "stream": True, "stream_options": {"include_usage": True}, "cache_prompt": False} if options.url else {
-            "model": model, "prompt": prompt, "max_tokens": options.output, "temperature": 0, "ignore_eos": True,
-            "stream": True, "stream_options": {"include_usage": True}}))
+        answers.append(await client.ask(url, "/v1/completions", completion(model, prompt, options.output)))
 
 
 async def rate(url, model, options, streams, start, alone):
-    """One row of the table. `alone`: seconds that a request took by itself, the span of random starts."""
+    """One row of the table. `alone`: seconds that a request took by itself, of which random starts span a quarter a stream."""
     dice = random.Random(f"{options.seed}-{streams}-{start}")
     lag = client.Lag()
     watch = asyncio.create_task(lag.watch())
     answers = []
     begin = time.perf_counter()
     await asyncio.gather(*(one_stream(url, model, options, random.Random(dice.random()),
-                                      dice.uniform(0, alone * streams) if start == "random" else 0, answers)
+                                      dice.uniform(0, alone * streams / 4) if start == "random" else 0, answers)
                            for _ in range(streams)))
     seconds = time.perf_counter() - begin
     watch.cancel()
@@ -85,9 +86,7 @@ async def prefix(options):
             times = []
             for _ in range(2):
                 question = [dice.randrange(*options.ids) for _ in range(8)]
-                answer = await client.ask(url, "/v1/completions", {
-                    "model": model, "prompt": system + question, "max_tokens": 4, "temperature": 0, "ignore_eos": True,
-                    "stream": True, "stream_options": {"include_usage": True}})
+                answer = await client.ask(url, "/v1/completions", completion(model, system + question, 4))
                 if not answer.finished():
                     raise RuntimeError(f"status {answer.status}: {answer.body[:300]}")
                 times.append(answer.tokens()[0] - answer.begin)
@@ -96,36 +95,35 @@ async def prefix(options):
     return {"prompt": length, "first_ms": round(first * 1000, 2), "second_ms": round(second * 1000, 2),
             "ratio": round(second / first, 4), "cached_tokens": [pair[2] for pair in pairs]}, [
         ("the prefix is found", all(pair[2] > 0.9 * length for pair in pairs)),
-        ("the second client's first token comes in a tenth of the first's time", second < first / 10)]
+        ("the second client's first token comes in a tenth of the first's time", second < first / 10, TIMED)]
 
 
 # Cases of overhead: what is asked. One stream: host time a token. Many: the server's CPU time outside the kernels.
+PEOPLE = {"type": "json_schema", "json_schema": {"name": "people", "strict": True, "schema": {
+    "type": "array", "items": PERSON, "minItems": 12}}}
 CASES = [
-    ("greedy", 1, {"temperature": 0}),
-    ("top_p and JSON schema", 1, {"temperature": 1.0, "top_p": 0.9, "response_format": {
-        "type": "json_schema", "json_schema": {"name": "people", "strict": True, "schema": {
-            "type": "array", "items": PERSON, "minItems": 12}}}}),
-    ("greedy", 64, {"temperature": 0}),
+    ("greedy", 1, {"temperature": 0, "ignore_eos": True}),
+    ("top_p and JSON schema", 1, {"temperature": 1.0, "top_p": 0.9, "response_format": PEOPLE}),
+    ("greedy", 64, {"temperature": 0, "ignore_eos": True}),
 ]
 
 
-async def talk(url, model, more, until, output):
+async def talk(url, options, more, until, output):
+    dice = random.Random(time.monotonic())
     while time.monotonic() < until:
-        body = {"model": model, "messages": [{"role": "user", "content": f"Hello {random.random()}"}], "stream": True,
-                "max_tokens": output, **more}
-        if "response_format" not in more:
-            body["ignore_eos"] = True
-        answer = await client.ask(url, "/v1/chat/completions", body)
+        prompt = [dice.randrange(*options.ids) for _ in range(16)]
+        answer = await client.ask(url, "/v1/completions", {**completion("default", prompt, output), "ignore_eos": False, **more})
         if not answer.finished():
             raise RuntimeError(f"status {answer.status}: {answer.body[:300]} {answer.events[-1:]}")
 
 
-async def overhead_case(one, name, streams, more, seconds):
-    await talk(one.url, "default", more, 0.0 + time.monotonic() + 0.01, 8)  # what is compiled once
+async def overhead_case(one, options, name, streams, more):
+    seconds, output = max(1, min(10, options.seconds / 10)), 200 if streams == 1 else options.output
+    await talk(one.url, options, more, time.monotonic() + 0.01, 8)  # what is compiled once
     await asyncio.sleep(0.05)
     metrics, cpu = await one.metrics(), one.cpu_by_thread()
     until = time.monotonic() + seconds
-    await asyncio.gather(*(talk(one.url, "default", more, until, 200) for _ in range(streams)))
+    await asyncio.gather(*(talk(one.url, options, more, until, output) for _ in range(streams)))
     after, cpu_after = await one.metrics(), one.cpu_by_thread()
     delta = {key: after[key] - metrics.get(key, 0) for key in after}
     spent = {thread: cpu_after[thread] - cpu.get(thread, 0) for thread in cpu_after}
@@ -148,12 +146,12 @@ async def overhead(options):
     rows = []
     async with server.started("--max-sequences", "64", "--no-speculation", *options.server_flag) as one:
         for name, streams, more in CASES:
-            rows.append(await overhead_case(one, name, streams, more, max(1, min(10, options.seconds / 10))))
+            rows.append(await overhead_case(one, options, name, streams, more))
     alone = [row for row in rows if row["streams"] == 1]
     many = [row for row in rows if row["streams"] > 1]
     return {"rows": rows}, [
-        ("the engine's host time a token is under 50 us at batch 1", all(row["engine_us_a_token"] < 50 for row in alone)),
+        ("the engine's host time a token is under 50 us at batch 1", all(row["engine_us_a_token"] < 50 for row in alone), TIMED),
         ("host and threads together are under 50 us at batch 1",
-         all(row["engine_us_a_token"] + row["other_threads_us_a_token"] < 50 for row in alone)),
+         all(row["engine_us_a_token"] + row["other_threads_us_a_token"] < 50 for row in alone), TIMED),
         ("with 64 streams the server's CPU time outside the kernels is under a tenth",
-         all(row["share_outside_kernels"] < 0.1 for row in many))]
+         all(row["share_outside_kernels"] < 0.1 for row in many), TIMED)]

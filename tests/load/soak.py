@@ -13,6 +13,7 @@ QUESTIONS = ["What is the capital of France?", "Hello!", "What is two plus two?"
 PERSON = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer"}},
           "required": ["name", "age"], "additionalProperties": False}
 MAX_BODY = 1_000_000
+TIMED = "timed"  # see run
 
 
 def chat(dice, **more):
@@ -112,7 +113,9 @@ def growth(samples):
 
 
 async def soak(options):
-    flags = ["--max-sequences", str(options.clients), "--max-body-bytes", str(MAX_BODY), *options.server_flag]
+    # Few blocks: their memory has been touched, and sequences have been preempted, before the first quarter is over.
+    flags = ["--max-sequences", str(options.clients), "--cache-tokens", str(options.clients * 96), "--max-body-bytes",
+             str(MAX_BODY), *options.server_flag]
     async with server.started(*flags) as one:
         lag = client.Lag()
         watch = asyncio.create_task(lag.watch())
@@ -147,7 +150,7 @@ async def soak(options):
         }, [
             ("every request ends with a whole answer or a clear error", not tally.wrong),
             ("no client waits for ever", not hung),
-            ("no stall over 1 s", tally.stall < 1.0),
+            ("no stall over 1 s", tally.stall < 1.0, TIMED),
             ("memory is flat", grown < max(2e6, 0.03 * memory[-1])),
             ("nothing is left behind", metrics["nacelle_num_requests_running"] == 0 and
              metrics["nacelle_num_requests_waiting"] == 0 and metrics["nacelle_kv_cache_usage_perc"] < 0.01),
