@@ -326,7 +326,8 @@ void Connection::record(const Request& request, const Incoming& incoming, int st
 
 ExchangePtr Connection::begin_exchange(Incoming& incoming) {
   auto exchange = std::make_shared<Exchange>(
-      std::move(incoming.request), [&io = context_.io](Exchange::Task task) { net::post(io, std::move(task)); },
+      std::move(incoming.request),
+      [&mailbox = context_.mailbox](Exchange::Task task) { mailbox.post(std::move(task)); },
       context_.options.max_unsent_bytes);
   exchange->on_output([self = weak_from_this()] {
     if (const auto alive = self.lock()) alive->wake_.cancel();
@@ -479,6 +480,25 @@ bool Connection::read_ahead() {
 }
 
 }  // namespace
+
+void Mailbox::post(std::function<void()> task) {
+  bool first = false;
+  {
+    const std::lock_guard lock(mutex_);
+    first = tasks_.empty();
+    tasks_.push_back(std::move(task));
+  }
+  if (first) net::post(io_, [this] { deliver(); });
+}
+
+void Mailbox::deliver() {
+  std::vector<std::function<void()>> tasks;
+  {
+    const std::lock_guard lock(mutex_);
+    tasks.swap(tasks_);
+  }
+  for (auto& task : tasks) std::exchange(task, nullptr)();
+}
 
 void serve_connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Site> site) {
   auto connection = std::make_shared<Connection>(std::move(socket), context, std::move(site));
