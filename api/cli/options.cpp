@@ -92,9 +92,10 @@ void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, c
 }
 
 void set_up(App& app, ServeOptions& o) {
-  app.add_option("--model", o.models,
-                 "[NAME=]PATH[,device=DEVICE] or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated; several of one name "
-                 "share its requests (default: the built-in demo model)");
+  app.add_option(
+      "--model", o.models,
+      "[NAME=]PATH[,device=DEVICE] or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated; several of one name "
+      "share its requests (default: the built-in demo model)");
   app.add_option("--lora", o.loras, "NAME=PATH[,model=MODEL]: an adapter that requests may name; may be repeated");
   app.add_option("--max-loras", o.model.max_loras,
                  "adapters that run at once (default: 4 with --lora, else none can be loaded)");

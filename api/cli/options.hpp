@@ -134,9 +134,9 @@ struct InspectOptions {
   std::string path;
 };
 
-using Options = std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions,
-                             TuneOptions, InspectOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions,
-                             PluginOptions>;
+using Options =
+    std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions, TuneOptions,
+                 InspectOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions, PluginOptions>;
 
 // A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
 // before the default. Prints help, the version or what is wrong, and then ends the process.
