@@ -28,7 +28,9 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     try {
       for (std::size_t i = 0; i < plan_.prompts.size() && !over_; ++i) submit(i);
     } catch (const Error& error) {
-      fail(http::to_api_error(error));
+      http::ApiError api = http::to_api_error(error);
+      if (api.param == "prompt") api.param = plan_.field;  // the engine's word for it
+      fail(api);
     }
   }
 
@@ -40,10 +42,9 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     request.client = exchange_->request().client;
     request.embed = true;
     if (!plan_.second_texts.empty()) request.second_text = plan_.second_texts[index];
-    ids_.push_back(
-        model_->submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
-          self->exchange_->post([self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); });
-        }));
+    ids_.push_back(model_->submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
+      self->exchange_->post([self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); });
+    }));
   }
 
   void handle(std::size_t index, GenerationEvent event) {

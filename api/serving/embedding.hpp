@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "api/http/exchange.hpp"
@@ -13,7 +14,8 @@ namespace nacelle::serving {
 struct EmbeddingPlan {
   std::vector<std::vector<TokenId>> prompts;
   std::vector<std::uint32_t> second_texts;  // where in each prompt the second of two texts begins; empty: none has two
-  bool normalize = true;  // to length 1
+  bool normalize = true;                    // to length 1
+  std::string field = "input";              // that the prompts came in
   // On the server's I/O thread: one vector a prompt, in their order.
   std::function<http::Response(const std::vector<std::vector<float>>& vectors, const Usage& usage)> respond;
 };

@@ -55,6 +55,7 @@ void embed(const openai::ServedModels& models, const http::ExchangePtr& exchange
   const EmbedBody body = parse_embed(exchange->request().body);
   openai::ServedModelPtr model = find_group(models, body.consumer_group);
   serving::EmbeddingPlan plan;
+  plan.field = "text";
   for (const std::string& text : body.texts) {
     plan.prompts.push_back(openai::encode_text(*model->model, text));
     openai::check_length(*model->model, plan.prompts.back().size(), "text");

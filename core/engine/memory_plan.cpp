@@ -15,6 +15,7 @@
 namespace nacelle {
 namespace {
 
+constexpr std::uint64_t kPadding = 4;  // rows of activations are padded, and some are kept in a second form
 constexpr double kOwnMemoryShare = 0.9, kSharedMemoryShare = 0.5;
 
 std::uint64_t extent_in(std::int64_t extent, const nacelle_bucket& bucket) {
@@ -30,26 +31,29 @@ std::uint64_t bytes_in(const nacelle_value& value, const nacelle_bucket& bucket)
   return bytes;
 }
 
-// The most that is alive at once as the operations run in their order, each value from its making to its last use.
-std::uint64_t peak_bytes(const sdk::GraphRecord& graph, const nacelle_bucket& bucket) {
+// What a plan holds: the most that is alive at once as the operations run in their order, each value from its making to
+// its last use; and what it hands out, which stays there for two steps.
+std::uint64_t plan_bytes(const sdk::GraphRecord& graph, const nacelle_bucket& bucket) {
   std::vector<std::size_t> last(graph.values.size(), 0);
   for (std::size_t i = 0; i < graph.ops.size(); ++i)
     for (const std::uint32_t input : graph.ops[i].inputs)
       if (input != NACELLE_NO_VALUE) last[input] = i;
-  for (std::size_t v = 0; v < graph.values.size(); ++v)
-    if (graph.values[v].output != NACELLE_OUTPUT_NONE) last[v] = graph.ops.size();
-  std::uint64_t alive = 0, peak = 0;
+  std::uint64_t alive = 0, peak = 0, kept = 0;
   std::vector<std::uint64_t> ends(graph.ops.size() + 1, 0);
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     for (const std::uint32_t output : graph.ops[i].outputs) {
       const std::uint64_t bytes = bytes_in(graph.values[output], bucket);
+      if (graph.values[output].output != NACELLE_OUTPUT_NONE) {
+        kept += 2 * bytes;
+        continue;
+      }
       alive += bytes;
       ends[std::max(last[output], i)] += bytes;
     }
     peak = std::max(peak, alive);
     alive -= ends[i];
   }
-  return peak;
+  return peak + peak / kPadding + kept;
 }
 
 // What crosses between host and device, twice: one step is written while another runs.
@@ -100,7 +104,7 @@ MemoryNeed estimate_need(const sdk::GraphRecord& graph, const DeviceModelOptions
   need.weights = sdk::stored_weight_bytes(graph);
   need.adapters = adapter_bytes(graph, options);
   for (const nacelle_bucket& bucket : make_buckets(options, graph.vocabulary))
-    need.work += peak_bytes(graph, bucket) + step_bytes(bucket, graph.vocabulary);
+    need.work += plan_bytes(graph, bucket) + step_bytes(bucket, graph.vocabulary);
   for (const nacelle_cache_group& group : graph.cache_groups)
     need.kv_per_token += group.layer_count * (row_bytes(options.key_type, group.key_width) +
                                               row_bytes(options.value_type, group.value_width));

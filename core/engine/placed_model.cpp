@@ -19,6 +19,17 @@ std::uint64_t rows_of(std::int64_t extent, const StepCounts& counts) {
                                              : counts.rows;
 }
 
+// What was planned belongs to the news that memory is out all the same.
+template <class Body>
+void with_arithmetic(const MemoryPlan& plan, std::uint64_t kv_tokens, Body&& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kResource) throw;
+    throw Error(ErrorKind::kResource, error.what() + ("; by its file the model " + plan.tell(kv_tokens)));
+  }
+}
+
 // A segment's part of the whole model's progress.
 std::function<void(std::uint64_t, std::uint64_t)> part_of(
     const std::function<void(std::uint64_t, std::uint64_t)>& whole, std::size_t index, std::size_t count) {
@@ -45,17 +56,15 @@ PlacedModel::PlacedModel(PluginHost& host, std::vector<PlacedSegment> segments, 
       const nacelle_value& value = *from.graph->view().values[link.to];
       loaded.staging.emplace_back(static_cast<std::size_t>(value.shape[1]) * options.max_rows);
     }
-    try {
+    with_arithmetic(plan, options.context, [&] {
       loaded.model = std::make_unique<DeviceModel>(host, from.device, std::move(from.graph), files, own);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kResource) throw;
-      throw Error(ErrorKind::kResource, error.what() + ("; by its file the model " + plan.tell(options.context)));
-    }
+    });
     segments_.push_back(std::move(loaded));
   }
   const std::uint32_t block_tokens = choose_block_tokens();
   const auto count = static_cast<std::uint32_t>(count_blocks(plan, block_tokens, options));
-  for (Loaded& segment : segments_) segment.model->start(block_tokens, count);
+  for (Loaded& segment : segments_)
+    with_arithmetic(plan, count * block_tokens, [&] { segment.model->start(block_tokens, count); });
   make_blocks(block_tokens, count);
 }
 

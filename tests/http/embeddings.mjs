@@ -40,7 +40,7 @@ test('many inputs, in text and in tokens, while a chat goes on', async () => {
 
 test('wrong fields are named', async () => {
   for (const [options, param] of [
-    [{ input: undefined }, 'input'], [{ input: [] }, 'input'], [{ input: [1, 99999] }, 'prompt'],
+    [{ input: undefined }, 'input'], [{ input: [] }, 'input'], [{ input: [1, 99999] }, 'input'],
     [{ dimensions: 64 }, 'dimensions'], [{ encoding_format: 'int8' }, 'encoding_format'], [{ pooling: 'mean' }, 'pooling'],
     [{ colour: 1 }, 'colour'], [{ input: 'word '.repeat(3000) }, 'input'],
   ]) {
