@@ -113,8 +113,9 @@ def growth(samples):
 
 
 async def soak(options):
-    # Few blocks: their memory has been touched, and sequences have been preempted, before the first quarter is over.
-    flags = ["--max-sequences", str(options.clients), "--cache-tokens", str(options.clients * 96), "--max-body-bytes",
+    # Blocks for all of them, as a preempted sequence waits longer than a second for its turn; their memory is touched, and
+    # the cache full of prefixes, before the first quarter is over.
+    flags = ["--max-sequences", str(options.clients), "--cache-tokens", str(options.clients * options.tokens_a_client), "--max-body-bytes",
              str(MAX_BODY), *options.server_flag]
     async with server.started(*flags) as one:
         lag = client.Lag()
