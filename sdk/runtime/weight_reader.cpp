@@ -185,8 +185,8 @@ void WeightReader::fill_mxfp4(const WeightNode& node, std::uint64_t offset, std:
   fill(node.inputs[0], first * kHalf, pairs.size(), pairs.data());
   fill(node.inputs[1], first, count, scales.data());
   const auto element = [&](std::uint64_t i) {
-    const auto pair = std::to_integer<unsigned>(pairs[i / 2]);
-    return i % 2 ? pair >> 4 : pair & 15;
+    const auto both = std::to_integer<unsigned>(pairs[i / 2]);
+    return i % 2 ? both >> 4 : both & 15;
   };
   for (std::uint64_t block = 0; block < count; ++block) {
     *out++ = scales[block];
