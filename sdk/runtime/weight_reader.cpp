@@ -179,8 +179,8 @@ void WeightReader::fill(const WeightNode& node, std::uint64_t offset, std::uint6
 
 // 32 elements: from two neighbours a byte to GGUF's order, where element i shares its byte with element i + 16.
 void WeightReader::fill_mxfp4(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out) {
-  constexpr std::uint64_t kHalf = 16, kBlock = 1 + kHalf;
-  const std::uint64_t first = offset / kBlock, count = size / kBlock;
+  constexpr std::uint64_t kHalf = 16, kBytes = 1 + kHalf;
+  const std::uint64_t first = offset / kBytes, count = size / kBytes;
   std::vector<std::byte> pairs(count * kHalf), scales(count);
   fill(node.inputs[0], first * kHalf, pairs.size(), pairs.data());
   fill(node.inputs[1], first, count, scales.data());
