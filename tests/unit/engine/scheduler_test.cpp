@@ -63,7 +63,7 @@ TEST_CASE("decoding sequences go first, a long prompt fills what is left of the 
 TEST_CASE("an encoder's texts are never cut: one that does not fit the step waits for the next, and is not overtaken") {
   KvBlocks blocks;
   blocks.block_tokens = kBlock;
-  Scheduler scheduler({8, 10, 0, true}, blocks);
+  Scheduler scheduler({.max_sequences = 8, .max_rows = 10, .whole_sequences = true}, blocks);
   for (const auto& [id, size] : {std::pair{1u, 6u}, {2u, 7u}, {3u, 2u}, {4u, 10u}})
     scheduler.add(make_sequence(id, blocks, size, 1));
   const auto next = [&] {
