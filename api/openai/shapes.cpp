@@ -118,8 +118,7 @@ class OpenAiShape final : public serving::Shape {
            !news.events[0].text.empty() && news.finish == FinishReason::kNone && logprobs_.empty();
   }
 
-  // All of it but the text is the same each time and is made once: with 64 streams making it was half of this thread's
-  // own work.
+  // All of it but the text is the same each time and is made once.
   std::string plain_piece(const Choice& news) {
     Frame& frame = frames_[news.index];
     if (frame.before.empty()) {
