@@ -228,6 +228,7 @@ Usage Generation::total_usage() const {
 // A lost device is no defect of the request: clients retry a 503.
 http::ApiError engine_error(const GenerationEvent& event) {
   if (event.error_kind == ErrorKind::kTimeout) return {504, event.error, "timeout", "timeout"};
+  if (event.error_kind == ErrorKind::kUnsupported) return {400, event.error, "", "unsupported"};
   const bool retry = event.error_kind == ErrorKind::kUnavailable;
   return {retry ? 503 : 500, event.error, "", retry ? "device_lost" : "engine_error"};
 }

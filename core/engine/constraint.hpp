@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/constrain/constraint.hpp"
 
 namespace nacelle {
@@ -39,7 +40,7 @@ class SequenceConstraint {
   bool accept(TokenId token) {
     ready_ = false;
     if (matcher_.error().empty() && matcher_.accept(token)) return true;
-    error_ = matcher_.error().empty() ? "the model chose a token that the grammar does not allow" : matcher_.error();
+    error_ = why_refused();
     return false;
   }
   // Only the end can follow.
@@ -47,13 +48,28 @@ class SequenceConstraint {
   // Tokens that come next whatever the model says; they are to be accepted one by one.
   std::vector<TokenId> forced() { return matcher_.forced(); }
   const std::string& error() const noexcept { return error_; }
+  // What error() is about: kUnsupported where this model cannot follow this grammar.
+  ErrorKind error_kind() const noexcept { return error_kind_; }
 
  private:
+  std::string why_refused() {
+    if (matcher_.error().empty() && matcher_.mask(std::span(masks_).first(words_)) && !any(masks_, words_))
+      error_kind_ = ErrorKind::kUnsupported;
+    if (!matcher_.error().empty()) return matcher_.error();
+    return error_kind_ == ErrorKind::kUnsupported ? "no token of the model can follow what it has written: its "
+                                                    "vocabulary cannot spell what the grammar asks for"
+                                                  : "the model chose a token that the grammar does not allow";
+  }
+  static bool any(std::span<const std::uint32_t> mask, std::size_t words) noexcept {
+    return std::any_of(mask.begin(), mask.begin() + static_cast<std::ptrdiff_t>(words),
+                       [](auto word) { return word != 0; });
+  }
   void write_mask(std::size_t nth) {
     masks_.resize(std::max(masks_.size(), (nth + 1) * words_));
     const auto mask = std::span(masks_).subspan(nth * words_, words_);
-    // Where the grammar cannot be followed the mask must not leave the device without a token; error() is set.
-    if (!matcher_.mask(mask)) std::fill(mask.begin(), mask.end(), 0xFFFFFFFFu);
+    // Where the grammar cannot be followed the mask must not leave the device without a token; accept() then refuses
+    // it.
+    if (!matcher_.mask(mask) || !any(mask, words_)) std::fill(mask.begin(), mask.end(), 0xFFFFFFFFu);
   }
 
   constrain::Matcher matcher_;
@@ -61,6 +77,7 @@ class SequenceConstraint {
   std::vector<std::uint32_t> masks_;
   bool ready_ = false;
   std::string error_;
+  ErrorKind error_kind_ = ErrorKind::kInternal;
 };
 
 }  // namespace nacelle

@@ -7,6 +7,7 @@
 #include <deque>
 #include <mutex>
 #include <random>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -18,6 +19,7 @@
 #include "core/engine/scheduler.hpp"
 #include "core/engine/service_rate.hpp"
 #include "core/engine/step.hpp"
+#include "core/engine/step_pace.hpp"
 #include "core/engine/timing.hpp"
 
 namespace nacelle {
@@ -49,6 +51,7 @@ class Engine::Loop {
   void fail_all(std::string error);
   void leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter, bool by_length = false);
   void remove_ended();
+  void note_pace(std::span<const Chunk> chunks, double seconds);
   void count_time(Clock::time_point begin, Clock::time_point guessed, Clock::time_point ready);
   void fail_late();
   void check(const GenerationRequest& request) const;
@@ -65,6 +68,7 @@ class Engine::Loop {
   EngineOptions options_;
   Scheduler scheduler_;
   Guesser guesser_;
+  StepPace pace_;
   DeviceRow logits_;  // of the step that ran last
   std::vector<bool> host_adjusted_;
   std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
@@ -288,6 +292,7 @@ void Engine::Loop::step() {
   const auto begin = Clock::now();
   guesser_.propose(scheduler_);
   const auto guessed = Clock::now();
+  scheduler_.limit_prompt_rows(pace_.prompt_rows());
   const std::vector<Chunk>& chunks = scheduler_.plan();
   if (chunks.empty()) return;
   device_.copy_blocks();
@@ -300,6 +305,7 @@ void Engine::Loop::step() {
   now_ = Clock::now();
   timing_.step_rows.add(counts.rows);
   guesser_.note_step(chunks, seconds_between(ready, now_));
+  note_pace(chunks, seconds_between(ready, now_));
 
   logits_.read(device_.plan(device_.size() - 1, plan));
   ended_.clear();
@@ -328,13 +334,24 @@ void Engine::Loop::step() {
   remove_ended();
 }
 
+void Engine::Loop::note_pace(std::span<const Chunk> chunks, double seconds) {
+  std::uint32_t prompt_rows = 0;
+  bool decoded = false;
+  for (const Chunk& chunk : chunks) {
+    if (chunk.count > 1) prompt_rows += chunk.count;
+    decoded |= chunk.count == 1;
+  }
+  pace_.note(prompt_rows, decoded, seconds);
+}
+
 // Those whose last event is out, and those whose grammar could not be followed.
 void Engine::Loop::remove_ended() {
   for (const auto& [id, reason] : ended_) {
     auto sequence = scheduler_.remove(id);
     if (reason == FinishReason::kError) {
       const std::string error = sequence->constraint->error();
-      fail(std::move(sequence), ErrorKind::kInternal, error);
+      const ErrorKind kind = sequence->constraint->error_kind();
+      fail(std::move(sequence), kind, error);
     } else {
       finish(std::move(sequence), reason);
     }

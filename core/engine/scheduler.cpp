@@ -59,6 +59,7 @@ const std::vector<Chunk>& Scheduler::plan() {
   slot_wanted_ = false;
   ++round_;
   plan_decodes();
+  if (!chunks_.empty() && !limits_.whole_sequences) budget_ = std::min(budget_, prompt_rows_);
   plan_prefills();
   return chunks_;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -51,6 +52,8 @@ class Scheduler {
     for (const auto& sequence : running_) body(*sequence);
     for (const auto& sequence : waiting_) body(*sequence);
   }
+  // Of the next plan: at most so many rows of prompts beside those that decode. Whole sequences are not held to it.
+  void limit_prompt_rows(std::uint32_t rows) noexcept { prompt_rows_ = rows; }
   // Those that the next plan will decode, but for what it preempts. Returns the rows that it may compute beside them.
   std::uint32_t list_decoding(std::vector<Sequence*>& decoding) const;
 
@@ -92,7 +95,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> running_;
   std::vector<std::unique_ptr<Sequence>> waiting_;  // in no order
   std::vector<Chunk> chunks_;
-  std::uint32_t budget_ = 0;
+  std::uint32_t budget_ = 0, prompt_rows_ = std::numeric_limits<std::uint32_t>::max();
   std::uint64_t round_ = 0, preemptions_ = 0, prefix_tokens_ = 0, cached_tokens_ = 0;
   bool door_closed_ = false;  // nobody is admitted any more in this step
   bool slot_wanted_ = false;  // nobody with an adapter is

@@ -82,6 +82,21 @@ TEST_CASE("a constrained answer is what its grammar allows, greedy or drawn, and
   }
 }
 
+TEST_CASE("a grammar that the model's vocabulary cannot spell ends the answer with an error that says so") {
+  const char* file = "models/tinystories-656k/tinystories-656k-f32.gguf";  // has no token for '/'
+  if (!have_shared(file)) return;
+  const auto host = make_host();
+  Engine engine(Model::load(*host, {.path = shared_dir() / file, .device = "cpu"}));
+  GenerationRequest request = greedy(engine.model().tokenizer().encode("Once", {}), 50);
+  request.grammar = engine.model().grammars().get({Spec::Kind::kRegex, "[a-z]{3}/[a-z]", {}, "regex"});
+  const Answer answer = generate(engine, request);
+  CHECK(answer.finish == FinishReason::kError);
+  CHECK(answer.error_kind == ErrorKind::kUnsupported);
+  CHECK(answer.error.find("its vocabulary cannot spell") != std::string::npos);
+  request.grammar = engine.model().grammars().get({Spec::Kind::kRegex, "[a-z]{3}", {}, "regex"});
+  CHECK(generate(engine, request).finish == FinishReason::kStop);
+}
+
 TEST_CASE("forced text takes no steps of its own") {
   ConstrainedDemo demo;
   const Spec spec{Spec::Kind::kChoice,

@@ -3,6 +3,7 @@
 
 #include "core/engine/scheduler.hpp"
 #include "core/engine/service_rate.hpp"
+#include "core/engine/step_pace.hpp"
 
 using namespace nacelle;
 using namespace std::chrono_literals;
@@ -49,6 +50,31 @@ TEST_CASE("a client with one request does not wait behind another's many") {
   for (RequestId id = 1; id <= 5; ++id) crowd.add(id, "many", 8);
   crowd.add(6, "one", 8);
   CHECK(crowd.run() == std::vector<RequestId>{1, 6, 2, 3, 4, 5});
+}
+
+TEST_CASE("beside sequences that decode a prompt is read in pieces that take no longer than a reader's patience") {
+  StepPace pace;
+  CHECK(pace.prompt_rows() > 1'000'000);  // nothing was measured yet
+  pace.note(512, false, 0.512);           // a millisecond a row
+  CHECK(pace.prompt_rows() == 50);
+  for (int i = 0; i < 100; ++i) pace.note(0, true, 0.08);
+  CHECK(pace.prompt_rows() == 80);  // as long as a step takes anyway
+  for (int i = 0; i < 100; ++i) pace.note(100, true, 0.08 + 1.0);
+  CHECK(pace.prompt_rows() == StepPace::kLeastRows);
+  for (int i = 0; i < 100; ++i) pace.note(100, true, 0.08 - 0.01);  // faster than without: noise
+  CHECK(pace.prompt_rows() > 1'000'000);
+
+  Crowd crowd({8, 64});
+  crowd.scheduler.limit_prompt_rows(5);
+  crowd.add(1, "a", 20);
+  CHECK(crowd.scheduler.plan()[0].count == 20);  // nobody decodes
+  Sequence& first = *crowd.scheduler.plan()[0].sequence;
+  first.computed = 19;
+  crowd.add(2, "a", 30);
+  const std::vector<Chunk>& chunks = crowd.scheduler.plan();
+  REQUIRE(chunks.size() == 2);
+  CHECK((chunks[0].sequence == &first && chunks[0].count == 1));
+  CHECK(chunks[1].count == 5);
 }
 
 TEST_CASE("a short prompt of another client overtakes a long one that is being read") {
