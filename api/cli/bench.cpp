@@ -173,10 +173,11 @@ std::shared_ptr<Model> load(const BenchOptions& options, PluginHost& host) {
   LoadOptions load;
   load.need_tokenizer = false;
   load.context = std::max(options.prompt + 1, answer) + 1;
-  load.max_sequences = most;
   // Room for the blocks' last, part-filled ones; and never less than the context, which --context may have raised.
   load.cache_tokens = std::max({load.context, options.model.context, most * (answer + 64)});
-  return load_model(host, options.model, options.path, std::move(load));
+  ModelFlags flags = options.model;
+  flags.max_sequences = std::max(flags.max_sequences, most);
+  return load_model(host, flags, options.path, std::move(load));
 }
 
 // Of what the engine did between two snapshots: microseconds of its own, beside the device's runs, a generated token.

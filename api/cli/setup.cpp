@@ -80,7 +80,7 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   options.split = flags.split;
   if (flags.context != 0) options.context = flags.context;
   if (flags.cache_tokens != 0) options.cache_tokens = flags.cache_tokens;
-  options.max_sequences = std::max(options.max_sequences, flags.max_sequences);
+  options.max_sequences = flags.max_sequences;
   options.max_batch_tokens = flags.batch_tokens;
   options.key_type = options.value_type = cache_type(flags.cache_type);
   options.pins = join(flags.kernels);

@@ -38,13 +38,18 @@ std::uint64_t plan_bytes(const sdk::GraphRecord& graph, const nacelle_bucket& bu
   for (std::size_t i = 0; i < graph.ops.size(); ++i)
     for (const std::uint32_t input : graph.ops[i].inputs)
       if (input != NACELLE_NO_VALUE) last[input] = i;
+  std::vector<std::uint32_t> copies(graph.values.size(), 0);  // of what is handed out, for two steps
+  for (std::size_t v = 0; v < graph.values.size(); ++v)
+    if (graph.values[v].output != NACELLE_OUTPUT_NONE) copies[v] = 2;
+  for (const sdk::OpRecord& op : graph.ops)  // of logits also what masks and penalties make of them
+    if (op.kind == NACELLE_OP_LOGITS_SELECT) copies[op.inputs[0]] = 4;
   std::uint64_t alive = 0, peak = 0, kept = 0;
   std::vector<std::uint64_t> ends(graph.ops.size() + 1, 0);
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     for (const std::uint32_t output : graph.ops[i].outputs) {
       const std::uint64_t bytes = bytes_in(graph.values[output], bucket);
-      if (graph.values[output].output != NACELLE_OUTPUT_NONE) {
-        kept += 2 * bytes;
+      if (copies[output]) {
+        kept += copies[output] * bytes;
         continue;
       }
       alive += bytes;
