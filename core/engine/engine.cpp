@@ -51,7 +51,6 @@ class Engine::Loop {
   void fail_all(std::string error);
   void leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter, bool by_length = false);
   void remove_ended();
-  void note_pace(std::span<const Chunk> chunks, double seconds);
   void count_time(Clock::time_point begin, Clock::time_point guessed, Clock::time_point ready);
   void fail_late();
   void check(const GenerationRequest& request) const;
@@ -117,8 +116,7 @@ Engine::Loop::~Loop() {
   thread_.join();
 }
 
-// ---- Called from any thread
-// --------------------------------------------------------------------------------------------
+// ---- Called from any thread ----------------------------------------
 
 void Engine::Loop::check(const GenerationRequest& request) const {
   const std::size_t vocabulary = model_.description().vocabulary;
@@ -243,8 +241,7 @@ Engine::Load Engine::Loop::load() const {
   return {alive_, rate_.pace(alive_ == 0, Clock::now())};
 }
 
-// ---- The loop's thread
-// -------------------------------------------------------------------------------------------------
+// ---- The loop's thread ----------------------------------------
 
 void Engine::Loop::main() {
   while (take_commands()) {
@@ -305,7 +302,7 @@ void Engine::Loop::step() {
   now_ = Clock::now();
   timing_.step_rows.add(counts.rows);
   guesser_.note_step(chunks, seconds_between(ready, now_));
-  note_pace(chunks, seconds_between(ready, now_));
+  pace_.note(counts.prompt_rows, counts.rows > counts.prompt_rows, seconds_between(ready, now_));
 
   logits_.read(device_.plan(device_.size() - 1, plan));
   ended_.clear();
@@ -334,24 +331,13 @@ void Engine::Loop::step() {
   remove_ended();
 }
 
-void Engine::Loop::note_pace(std::span<const Chunk> chunks, double seconds) {
-  std::uint32_t prompt_rows = 0;
-  bool decoded = false;
-  for (const Chunk& chunk : chunks) {
-    if (chunk.count > 1) prompt_rows += chunk.count;
-    decoded |= chunk.count == 1;
-  }
-  pace_.note(prompt_rows, decoded, seconds);
-}
-
 // Those whose last event is out, and those whose grammar could not be followed.
 void Engine::Loop::remove_ended() {
   for (const auto& [id, reason] : ended_) {
     auto sequence = scheduler_.remove(id);
     if (reason == FinishReason::kError) {
-      const std::string error = sequence->constraint->error();
-      const ErrorKind kind = sequence->constraint->error_kind();
-      fail(std::move(sequence), kind, error);
+      const SequenceConstraint& constraint = *sequence->constraint;
+      fail(std::move(sequence), constraint.error_kind(), constraint.error());
     } else {
       finish(std::move(sequence), reason);
     }
@@ -586,8 +572,7 @@ void Engine::Loop::fail_all(std::string error) {
   scheduler_.adapters().forget();
 }
 
-// ---- The public face
-// ---------------------------------------------------------------------------------------------------
+// ---- The public face ----------------------------------------
 
 Engine::Engine(std::shared_ptr<Model> model, EngineOptions options)
     : model_(std::move(model)), loop_(std::make_unique<Loop>(*model_, options)) {}

@@ -26,6 +26,7 @@ struct PlacedSegment {
 // True counts of a step.
 struct StepCounts {
   std::uint32_t rows = 0, sequences = 0, output_rows = 0;
+  std::uint32_t prompt_rows = 0;  // of chunks that are longer than a row
 };
 
 class MemoryPlan;

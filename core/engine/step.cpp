@@ -12,6 +12,7 @@ StepCounts count_step(std::span<const Chunk> chunks) {
   StepCounts counts;
   for (const Chunk& chunk : chunks) {
     counts.rows += chunk.rows();
+    if (chunk.count > 1) counts.prompt_rows += chunk.count;
     counts.sequences += 1;
     counts.output_rows += chunk.output_rows();
   }
