@@ -14,7 +14,7 @@ namespace nacelle {
 
 class SequenceConstraint {
  public:
-  explicit SequenceConstraint(std::shared_ptr<const constrain::Grammar> grammar)
+  explicit SequenceConstraint(const std::shared_ptr<const constrain::Grammar>& grammar)
       : matcher_(grammar), words_(grammar->vocabulary().words()), masks_(words_) {}
 
   // Brings the mask up to date; once a token, however often a step is written.
