@@ -60,6 +60,8 @@ test('metrics add up', async () => {
       return now.samples.get(`nacelle_request_failure_total{model_name="${model}",finished_reason="abort"}`) === 1 &&
         now.samples.get('nacelle_http_requests_total{method="POST",route="/v1/chat/completions",status="499"}') === 1 && now;
     });
+    const [, cache] = [...samples].find(([name]) => name.startsWith('nacelle_kv_cache_bytes{'));
+    assert.ok(cache > 0 && cache < 8 << 20, `room for two sequences of 1,024 tokens, not for the default 32: ${cache}`);
     const value = (name, labels = '') => {
       const key = `${name}{model_name="${model}"${labels}}`;
       assert.ok(samples.has(key), key);
