@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "sdk/runtime/graph_builder.hpp"
+
 namespace nacelle::sdk {
 namespace {
 
@@ -19,16 +21,7 @@ std::uint32_t append(GraphRecord& graph, const nacelle_value& value) {
   return static_cast<std::uint32_t>(graph.values.size() - 1);
 }
 
-std::uint32_t add_slots(GraphRecord& graph) {
-  auto value = make<nacelle_value>();
-  value.kind = NACELLE_VALUE_INPUT;
-  value.role = NACELLE_INPUT_ADAPTER_SLOTS;
-  value.weight = NACELLE_NO_VALUE;
-  value.type = NACELLE_TYPE_U32;
-  value.rank = 1;
-  value.shape[0] = NACELLE_DIM_ROWS;
-  return append(graph, value);
-}
+std::uint32_t add_slots(GraphRecord& graph) { return append(graph, input_value(NACELLE_INPUT_ADAPTER_SLOTS)); }
 
 }  // namespace
 

@@ -120,10 +120,7 @@ std::uint32_t GraphBuilder::add_value(const nacelle_value& value) {
   return static_cast<std::uint32_t>(record_.values.size() - 1);
 }
 
-std::uint32_t GraphBuilder::input(std::uint32_t role) {
-  if (role < NACELLE_INPUT_TOKENS || role > NACELLE_INPUT_TOKEN_TYPES)
-    refuse("input role " + std::to_string(role) + " is not known");
-  if (inputs_[role] != NACELLE_NO_VALUE) return inputs_[role];
+nacelle_value input_value(std::uint32_t role) {
   auto value = make<nacelle_value>();
   value.kind = NACELLE_VALUE_INPUT;
   value.role = role;
@@ -131,7 +128,14 @@ std::uint32_t GraphBuilder::input(std::uint32_t role) {
   value.type = NACELLE_TYPE_U32;
   value.rank = 1;
   value.shape[0] = role == NACELLE_INPUT_OUTPUT_ROWS ? NACELLE_DIM_OUTPUT_ROWS : NACELLE_DIM_ROWS;
-  return inputs_[role] = add_value(value);
+  return value;
+}
+
+std::uint32_t GraphBuilder::input(std::uint32_t role) {
+  if (role < NACELLE_INPUT_TOKENS || role > NACELLE_INPUT_TOKEN_TYPES)
+    refuse("input role " + std::to_string(role) + " is not known");
+  if (inputs_[role] != NACELLE_NO_VALUE) return inputs_[role];
+  return inputs_[role] = add_value(input_value(role));
 }
 
 std::uint32_t GraphBuilder::weight(const nacelle_weight_description& description) {

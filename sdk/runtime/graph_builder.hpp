@@ -16,6 +16,9 @@
 
 namespace nacelle::sdk {
 
+// What the engine gives for each row, or each output row: NACELLE_INPUT_*, which must be known.
+nacelle_value input_value(std::uint32_t role);
+
 // Serial; one builder a model. Nothing passed in through the table is kept.
 class GraphBuilder {
  public:
