@@ -46,7 +46,7 @@ const nacelle_op* Compiler::gate_of(const nacelle_op& matmul) const {
     const std::uint32_t value = gated->inputs[half];
     if (only_consumer(value) != gated) return nullptr;
     bool found = false;
-    for (std::uint32_t consumer : consumers_[matmul.inputs[0]]) {
+    for (std::uint32_t consumer : consumers(matmul.inputs[0])) {
       const nacelle_op& op = *graph_.ops[consumer];
       found = found || (op.kind == NACELLE_OP_MATMUL && op.outputs[0] == value &&
                         weights_.matrix(op.inputs[1]).variant == weights_.matrix(matmul.inputs[1]).variant);
@@ -64,7 +64,7 @@ std::vector<Compiler::MatmulOps> Compiler::gather_matmuls(std::uint32_t index) {
     done_[static_cast<std::uint32_t>(std::find(graph_.ops, graph_.ops + graph_.op_count, op) - graph_.ops)] = true;
   };
   std::vector<MatmulOps> found;
-  for (std::uint32_t consumer : consumers_[first.inputs[0]]) {
+  for (std::uint32_t consumer : consumers(first.inputs[0])) {
     const nacelle_op& op = *graph_.ops[consumer];
     if (done_[consumer] || op.kind != NACELLE_OP_MATMUL || weights_.matrix(op.inputs[1]).variant != variant) continue;
     MatmulOps ops{&op, nullptr, &op};
@@ -111,7 +111,7 @@ Place* Compiler::encode(std::uint32_t x, const MatmulVariant& variant) {
 std::vector<Compiler::Encoding> Compiler::plan_encodings(std::uint32_t value) {
   std::vector<Encoding> found;
   const Lead lead = lead_of(value);
-  for (const std::uint32_t consumer : consumers_[value]) {
+  for (const std::uint32_t consumer : consumers(value)) {
     const nacelle_op& op = *graph_.ops[consumer];
     if (op.kind != NACELLE_OP_MATMUL) continue;
     const MatmulVariant& variant = *weights_.matrix(op.inputs[1]).variant;
@@ -124,12 +124,10 @@ std::vector<Compiler::Encoding> Compiler::plan_encodings(std::uint32_t value) {
 }
 
 bool Compiler::is_only_encoded(std::uint32_t value) const {
-  return !is_kept(value) &&
-         std::all_of(consumers_[value].begin(), consumers_[value].end(), [&](std::uint32_t consumer) {
-           const nacelle_op& op = *graph_.ops[consumer];
-           return op.kind == NACELLE_OP_MATMUL &&
-                  encoded_.contains({value, weights_.matrix(op.inputs[1]).variant->encode});
-         });
+  return !is_kept(value) && std::all_of(consumers(value).begin(), consumers(value).end(), [&](std::uint32_t consumer) {
+    const nacelle_op& op = *graph_.ops[consumer];
+    return op.kind == NACELLE_OP_MATMUL && encoded_.contains({value, weights_.matrix(op.inputs[1]).variant->encode});
+  });
 }
 
 void Compiler::matmul(std::uint32_t index) {

@@ -176,7 +176,7 @@ Place* Compiler::sort_experts(std::uint32_t value, std::uint32_t expert_count) {
   const Lead lead = lead_of(value);
   begin_step();
   const Place* experts = read(value);
-  const std::uint64_t most_pairs = most_rows(lead) * experts->width;
+  const std::uint64_t most_pairs = std::uint64_t{most_rows(lead)} * experts->width;
   Place* place = make_place(Space::kArena, lead, Order::bytes(most_pairs, expert_count), 1);
   need_scratch(expert_count * sizeof(std::uint32_t));
   push_step(
@@ -201,7 +201,7 @@ Place* Compiler::gather_experts(const nacelle_op& op, Place* sorted, const Matmu
   const auto of = attributes<nacelle_moe_attributes>(op);
   const std::uint32_t x = op.inputs[0], used = of.used_count;
   const Lead lead = lead_of(x);
-  const std::uint64_t most_pairs = most_rows(lead) * used;
+  const std::uint64_t most_pairs = std::uint64_t{most_rows(lead)} * used;
   begin_rows(lead, true);
   const Place* from = read(x);
   keep_alive(sorted);
@@ -234,7 +234,7 @@ void Compiler::moe_matmul(std::uint32_t index) {
   const auto of = attributes<nacelle_moe_attributes>(first);
   const MatmulVariant& variant = *weights_.matrix(first.inputs[1]).variant;
   std::vector<const nacelle_op*> ops;
-  for (const std::uint32_t consumer : consumers_[first.inputs[0]]) {
+  for (const std::uint32_t consumer : consumers(first.inputs[0])) {
     const nacelle_op& op = *graph_.ops[consumer];
     if (done_[consumer] || op.kind != NACELLE_OP_MOE_MATMUL || op.inputs[2] != first.inputs[2] ||
         weights_.matrix(op.inputs[1]).variant != &variant ||

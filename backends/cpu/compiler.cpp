@@ -24,11 +24,10 @@ constexpr std::pair<std::uint32_t, const std::uint32_t * Frame::*> kInputs[] = {
 
 Compiler::Compiler(const CpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
                    const nacelle_output_layout& output)
-    : weights_(weights),
-      graph_(weights.graph()),
+    : GraphView("cpu", weights.graph(), bucket),
+      weights_(weights),
       vectors_(weights.vectors()),
       cache_(cache),
-      bucket_(bucket),
       output_(output) {}
 
 Program Compiler::compile() {
@@ -42,21 +41,9 @@ Program Compiler::compile() {
 
 void Compiler::analyse() {
   program_.values.assign(graph_.value_count, nullptr);
-  consumers_.resize(graph_.value_count);
   done_.assign(graph_.op_count, false);
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    const nacelle_op& op = *graph_.ops[i];
-    for (std::uint32_t k = 0; k < op.input_count; ++k)
-      if (op.inputs[k] != NACELLE_NO_VALUE) consumers_[op.inputs[k]].push_back(i);
-  }
-  for (std::uint32_t v = 0; v < graph_.value_count; ++v) {
-    const nacelle_value& value = *graph_.values[v];
-    if (value.kind == NACELLE_VALUE_BOUNDARY) write(v);  // by the host
-  }
-}
-
-const nacelle_op* Compiler::only_consumer(std::uint32_t value) const {
-  return consumers_[value].size() == 1 && !is_kept(value) ? graph_.ops[consumers_[value][0]] : nullptr;
+  for (std::uint32_t v = 0; v < graph_.value_count; ++v)
+    if (is_boundary(v)) write(v);  // by the host
 }
 
 void Compiler::emit(std::uint32_t index) {
@@ -85,8 +72,8 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_ADAPTER_MATMUL: return adapter_matmul(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:
-      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: operation " + std::to_string(index) + " of kind " +
-                                                    std::to_string(op.kind) + " has no kernel");
+      throw failure(NACELLE_UNIMPLEMENTED,
+                    "operation " + std::to_string(index) + " of kind " + std::to_string(op.kind) + " has no kernel");
   }
 }
 
@@ -128,45 +115,10 @@ void Compiler::flush_rows() {
 
 // ---- Places
 
-std::uint64_t Compiler::most_rows(Lead lead) const {
-  switch (lead) {
-    case Lead::kRows: return bucket_.rows;
-    case Lead::kOutputRows: return bucket_.output_rows;
-    default: return bucket_.sequences;
-  }
-}
-
-Lead Compiler::lead_of(std::uint32_t value) const {
-  switch (graph_.values[value]->shape[0]) {
-    case NACELLE_DIM_ROWS: return Lead::kRows;
-    case NACELLE_DIM_OUTPUT_ROWS: return Lead::kOutputRows;
-    case NACELLE_DIM_SEQUENCES: return Lead::kSequences;
-    default: throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: an activation has a fixed number of rows");
-  }
-}
-
-std::uint32_t Compiler::width_of(std::uint32_t value) const {
-  const nacelle_value& of = *graph_.values[value];
-  std::int64_t width = 1;
-  for (std::uint32_t i = 1; i < of.rank; ++i) {
-    if (of.shape[i] <= 0 || of.shape[i] > INT32_MAX / width)
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: an activation has no usable shape");
-    width *= of.shape[i];
-  }
-  return static_cast<std::uint32_t>(width);
-}
-
-bool Compiler::is_kept(std::uint32_t value) const {
-  const nacelle_value& of = *graph_.values[value];
-  if (of.output != NACELLE_OUTPUT_NONE || of.kind == NACELLE_VALUE_BOUNDARY) return true;
-  const auto selects = [&](std::uint32_t op) { return graph_.ops[op]->kind == NACELLE_OP_LOGITS_SELECT; };
-  return std::any_of(consumers_[value].begin(), consumers_[value].end(), selects);
-}
-
 Compiler::IndexArray Compiler::indices_of(std::uint32_t value) const {
   for (const auto& [role, array] : kInputs)
     if (graph_.values[value]->kind == NACELLE_VALUE_INPUT && graph_.values[value]->role == role) return array;
-  throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: indices must be an input of the step");
+  throw failure(NACELLE_UNIMPLEMENTED, "indices must be an input of the step");
 }
 
 Place* Compiler::make_place(Space space, Lead lead, std::uint64_t stride, std::uint64_t row_count) {
@@ -186,7 +138,7 @@ Place* Compiler::write(std::uint32_t value) {
 
 const Place* Compiler::read(std::uint32_t value) {
   if (value >= graph_.value_count || !program_.values[value])
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: an operation reads a value that is made after it");
+    throw failure(NACELLE_INVALID_ARGUMENT, "an operation reads a value that is made after it");
   return keep_alive(program_.values[value]);
 }
 

@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <map>
+#include <nacelle/graph_view.hpp>
 #include <span>
 #include <vector>
 
@@ -26,7 +27,7 @@ struct Program {
   const Place* embedding = nullptr;
 };
 
-class Compiler {
+class Compiler : private sdk::GraphView {
  public:
   Compiler(const CpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
            const nacelle_output_layout& output);
@@ -70,26 +71,12 @@ class Compiler {
   Place* make_place(Space space, Lead lead, std::uint64_t stride, std::uint64_t row_count);
   Place* temporary(Lead lead, std::uint64_t stride) { return make_place(Space::kArena, lead, stride, most_rows(lead)); }
   void need_scratch(std::uint64_t bytes) { program_.scratch_bytes = std::max(program_.scratch_bytes, bytes); }
-  std::uint64_t most_rows(Lead lead) const;
-  Lead lead_of(std::uint32_t value) const;
-  std::uint32_t width_of(std::uint32_t value) const;
-  bool is_kept(std::uint32_t value) const;
-  bool is_weight(std::uint32_t value) const { return graph_.values[value]->kind == NACELLE_VALUE_WEIGHT; }
   IndexArray indices_of(std::uint32_t value) const;
   void place_all();
 
   // ---- What the graph looks like
   void analyse();
-  // The only consumer of a value that nobody else sees, or nullptr.
-  const nacelle_op* only_consumer(std::uint32_t value) const;
   bool emitted(std::uint32_t value) const { return program_.values[value] != nullptr; }
-  template <class T>
-  static T attributes(const nacelle_op& op) {
-    return sdk::load(static_cast<const T*>(op.attributes));
-  }
-  static std::uint32_t input(const nacelle_op& op, std::uint32_t index) {
-    return index < op.input_count ? op.inputs[index] : NACELLE_NO_VALUE;
-  }
 
   // ---- Operations
   void emit(std::uint32_t index);
@@ -132,15 +119,12 @@ class Compiler {
   void push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, const Place* sorted, std::uint32_t used);
 
   const CpuWeights& weights_;
-  const nacelle_graph& graph_;
   const VectorKernels& vectors_;
   nacelle_cache_options cache_;
-  nacelle_bucket bucket_;
   nacelle_output_layout output_;
   Program program_;
-  std::vector<std::vector<std::uint32_t>> consumers_;  // operations that read a value
-  std::vector<bool> done_;                             // operations emitted with an earlier one
-  std::uint32_t epoch_ = 0;                            // steps so far: a place is born and dies between two of them
+  std::vector<bool> done_;   // operations emitted with an earlier one
+  std::uint32_t epoch_ = 0;  // steps so far: a place is born and dies between two of them
   Lead chain_lead_ = Lead::kRows;
   std::vector<RowFunction> chain_;
   std::map<std::pair<std::uint32_t, decltype(MatmulVariant::encode)>, Place*> encoded_;  // by value and encoding

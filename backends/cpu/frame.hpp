@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <nacelle/graph_view.hpp>
 
 #include "backends/cpu/kernels/kernels.hpp"
 
@@ -13,9 +14,7 @@ namespace nacelle::cpu {
 
 class CpuCache;
 
-// What a value has a row for.
-enum class Lead : std::uint32_t { kRows, kOutputRows, kSequences };
-inline constexpr std::uint32_t kLeads = 3;
+using sdk::Lead;
 
 // The arena is shared by all runs of a plan; what the host may read after a run lies in the slot's own memory.
 enum class Space : std::uint32_t { kArena, kSlot };
@@ -47,7 +46,7 @@ constexpr std::uint64_t own_blocks(const nacelle_bucket& bucket) {
 
 // Hot: filled at the start of a run, then only read.
 struct Frame {
-  std::uint32_t counts[kLeads];  // true rows of each lead
+  std::uint32_t counts[sdk::kLeads];  // true rows of each lead
   std::byte* spaces[2];
   const std::uint32_t *tokens, *positions, *row_sequences, *sequence_starts, *sequence_lengths, *output_rows,
       *adapter_slots, *token_types, *block_tables, *masks, *adjustment_starts;

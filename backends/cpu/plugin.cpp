@@ -46,16 +46,12 @@ class CpuDevice final : public sdk::Device {
   CpuDevice(const sdk::Host& host, IsaSet isa) : host_(host), isa_(isa) {}
 
   bool supports(const nacelle_graph& graph, const nacelle_op& op) const noexcept override {
-    return cpu::supports(graph, op);
+    return sdk::takes_op(graph, op, op_bounds());
   }
   std::unique_ptr<sdk::Weights> prepare(const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
                                         const nacelle_weight_source& source,
                                         const nacelle_prepare_options& options) override {
-    for (std::uint32_t i = 0; i < graph.op_count; ++i)
-      if (!cpu::supports(graph, *graph.ops[i]))
-        throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: operation " + std::to_string(i) + " of kind " +
-                                                      std::to_string(graph.ops[i]->kind) +
-                                                      " has inputs or attributes without a kernel");
+    sdk::check_graph("cpu", graph, op_bounds());
     return std::make_unique<CpuWeights>(host_, isa_, graph, buckets, source, options);
   }
 

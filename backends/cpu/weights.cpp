@@ -7,6 +7,7 @@
 #include <nacelle/build_id.hpp>
 #include <nacelle/half.hpp>
 #include <nacelle/types.hpp>
+#include <nacelle/weight_rows.hpp>
 #include <utility>
 
 #include "backends/cpu/cache.hpp"
@@ -17,66 +18,7 @@ namespace {
 
 // Read at a time: large enough that each thread fills huge pages of its own. Two that fill one both pay for clearing
 // it.
-constexpr std::uint64_t kChunkBytes = 8 << 20;                  // a thread
-constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // of a weight; keeps products from overflowing
-
-struct Extent {
-  std::uint64_t rows = 1, columns = 1;
-};
-
-// A weight as [product of all extents but the last, last extent].
-Extent extent_of(const nacelle_value& value, std::string_view name) {
-  Extent extent;
-  for (std::uint32_t i = 0; i < value.rank; ++i) {
-    const std::int64_t n = value.shape[i];
-    if (n <= 0 || static_cast<std::uint64_t>(n) > kMaxElements / (extent.rows * extent.columns))
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
-    (i + 1 == value.rank ? extent.columns : extent.rows) *= static_cast<std::uint64_t>(n);
-  }
-  return extent;
-}
-
-// Rows of a weight from the source, released when this goes out of scope.
-class SourceRows {
- public:
-  SourceRows(const sdk::Host& host, const nacelle_weight_source& source, std::uint32_t weight, std::string_view name,
-             std::uint64_t begin, std::uint64_t count, nacelle_type type, std::uint64_t columns)
-      : source_(source), weight_(weight), begin_(begin), count_(count) {
-    nacelle_error* error = nullptr;
-    const nacelle_status status = source.read(source.context, weight, begin, count, &rows_, &error);
-    if (status != NACELLE_OK) rethrow(host, status, error, name);
-    if (rows_.type != type || rows_.row_bytes < row_bytes(type, columns)) {
-      source.release(source.context, weight, begin, count);
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
-                         "weight " + std::string(name) + ": the rows are not of the type that the graph says");
-    }
-  }
-  ~SourceRows() { source_.release(source_.context, weight_, begin_, count_); }
-  SourceRows(const SourceRows&) = delete;
-  SourceRows& operator=(const SourceRows&) = delete;
-
-  const std::uint8_t* row(std::uint64_t index) const {
-    return static_cast<const std::uint8_t*>(rows_.data) + index * rows_.row_bytes;
-  }
-  std::uint64_t row_bytes_apart() const { return rows_.row_bytes; }
-
- private:
-  [[noreturn]] static void rethrow(const sdk::Host& host, nacelle_status status, nacelle_error* error,
-                                   std::string_view name) {
-    std::string message = "reading weight " + std::string(name) + " failed";
-    if (error) {
-      const nacelle_host* table = host.table();
-      message = std::string(sdk::view(table->error_message(table->context, error)));
-      table->error_destroy(table->context, error);
-    }
-    throw sdk::Failure(status, message);
-  }
-
-  const nacelle_weight_source& source_;
-  std::uint32_t weight_;
-  std::uint64_t begin_, count_;
-  nacelle_weight_rows rows_{};
-};
+constexpr std::uint64_t kChunkBytes = 8 << 20;  // a thread
 
 float float_element(nacelle_type type, const std::uint8_t* p) {
   std::uint32_t bits = 0;
@@ -103,17 +45,6 @@ class PackedForm {
   nacelle_packed_form form_;
 };
 
-// Which weights are used as matrices.
-std::vector<bool> matrix_weights(const nacelle_graph& graph) {
-  std::vector<bool> is_matrix(graph.weight_count);
-  for (std::uint32_t i = 0; i < graph.op_count; ++i) {
-    const nacelle_op& op = *graph.ops[i];
-    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING || op.kind == NACELLE_OP_MOE_MATMUL)
-      is_matrix[graph.values[op.inputs[1]]->weight] = true;
-  }
-  return is_matrix;
-}
-
 }  // namespace
 
 CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& graph,
@@ -128,12 +59,12 @@ CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& g
       memory_(graph.weight_count),
       vectors_(graph.weight_count) {
   for (auto& matrices : matrices_) matrices.resize(graph.weight_count);
-  const std::vector<bool> is_matrix = matrix_weights(graph);
+  const std::vector<sdk::WeightUse> uses = sdk::weight_uses(graph);
   for (std::uint32_t w = 0; w < graph.weight_count; ++w)
-    if (is_matrix[w]) lay_out_matrix(w);
+    if (uses[w] != sdk::WeightUse::kVector) lay_out_matrix(w);
   const bool found = find_matrices(source);
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
-    if (!is_matrix[w])
+    if (uses[w] == sdk::WeightUse::kVector)
       load_vector(source, w);
     else if (!found)
       load_matrix(source, w);
@@ -157,9 +88,9 @@ void CpuWeights::apply_selection() {
 }
 
 void CpuWeights::lay_out_matrix(std::uint32_t weight) {
-  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const std::string_view name = sdk::weight_name(graph_, weight);
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
-  const Extent extent = extent_of(value, name);
+  const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   if (!packable(value.type) || extent.columns % type_info(value.type)->block_elements)
     throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: weight " + std::string(name) + " is stored in a type or width " +
                                                   "that has no kernel; expected f32, f16, bf16, q8_0 or q4_0");
@@ -209,17 +140,15 @@ void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
 
 void CpuWeights::load_rows(const nacelle_weight_source& source, std::uint32_t weight, std::uint64_t expert) {
   const PackedMatrix& matrix = matrices_[0][weight];
-  const std::string_view name = sdk::view(graph_.weights[weight]->name);
   auto* packed = memory_[weight].as<std::uint8_t>(expert * matrix.groups() * matrix.group_bytes);
   const std::uint64_t per_group = row_bytes(matrix.type, matrix.columns) * kGroupRows;
   const std::uint64_t step = std::max<std::uint64_t>(1, kChunkBytes * host_.team_size() / per_group) * kGroupRows;
   for (std::uint64_t begin = 0; begin < matrix.rows; begin += step) {
     const std::uint64_t count = std::min(step, matrix.rows - begin);
-    const SourceRows rows(host_, source, weight, name, expert * matrix.rows + begin, count, matrix.type,
-                          matrix.columns);
+    const sdk::WeightRows rows(host_, graph_, source, weight, expert * matrix.rows + begin, count);
     host_.parallel_for(packed_groups(count), 1, [&](std::uint64_t first, std::uint64_t last) {
       for (std::uint64_t g = first; g < last; ++g)
-        pack_group(matrix.type, rows.row(g * kGroupRows), rows.row_bytes_apart(),
+        pack_group(matrix.type, rows.row(g * kGroupRows), rows.stride(),
                    static_cast<std::uint32_t>(std::min<std::uint64_t>(kGroupRows, count - g * kGroupRows)),
                    matrix.columns, packed + (begin / kGroupRows + g) * matrix.group_bytes);
     });
@@ -227,9 +156,9 @@ void CpuWeights::load_rows(const nacelle_weight_source& source, std::uint32_t we
 }
 
 void CpuWeights::load_vector(const nacelle_weight_source& source, std::uint32_t weight) {
-  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const std::string_view name = sdk::weight_name(graph_, weight);
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
-  const Extent extent = extent_of(value, name);
+  const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   if (value.type != NACELLE_TYPE_F32 && value.type != NACELLE_TYPE_F16 && value.type != NACELLE_TYPE_BF16)
     throw sdk::Failure(NACELLE_UNIMPLEMENTED,
                        "cpu: weight " + std::string(name) + " is used as a vector; expected f32, f16 or bf16");
@@ -237,7 +166,7 @@ void CpuWeights::load_vector(const nacelle_weight_source& source, std::uint32_t 
   out.resize((extent.rows * extent.columns + kGroupRows - 1) / kGroupRows * kGroupRows);
   bytes_ += out.size() * sizeof(float);
   const std::uint64_t element = row_bytes(value.type, 1);
-  const SourceRows rows(host_, source, weight, name, 0, extent.rows, value.type, extent.columns);
+  const sdk::WeightRows rows(host_, graph_, source, weight, 0, extent.rows);
   for (std::uint64_t r = 0; r < extent.rows; ++r)
     for (std::uint64_t k = 0; k < extent.columns; ++k)
       out[r * extent.columns + k] = float_element(value.type, rows.row(r) + k * element);

@@ -53,17 +53,6 @@ void check_model(const nacelle_graph& graph) {
                                                     ") has inputs or attributes that this backend does not take");
 }
 
-// The source's error as an exception of ours.
-[[noreturn]] void rethrow(const sdk::Host& host, nacelle_status status, nacelle_error* error, std::string_view name) {
-  std::string message = "reading weight " + std::string(name) + " failed";
-  if (error) {
-    const nacelle_host* table = host.table();
-    message = std::string(sdk::view(table->error_message(table->context, error)));
-    table->error_destroy(table->context, error);
-  }
-  throw sdk::Failure(status, message);
-}
-
 }  // namespace
 
 ReferenceWeights::ReferenceWeights(const sdk::Host& host, const nacelle_graph& graph,
@@ -102,7 +91,7 @@ void ReferenceWeights::load_weight(const nacelle_weight_source& source, std::uin
     nacelle_weight_rows rows{};
     nacelle_error* error = nullptr;
     const nacelle_status status = source.read(source.context, weight, begin, count, &rows, &error);
-    if (status != NACELLE_OK) rethrow(host_, status, error, name);
+    if (status != NACELLE_OK) throw host_.failure(status, error, "reading weight " + std::string(name) + " failed");
     if (!is_readable(rows.type)) refuse_type(name, rows.type);
     if (matrix.width % type_info(rows.type)->block_elements || rows.row_bytes < row_bytes(rows.type, matrix.width))
       throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + ": a row of " +

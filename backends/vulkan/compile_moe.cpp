@@ -29,7 +29,7 @@ void Compiler::moe_matmul(const nacelle_op& op) {
   Ref experts = read(op.inputs[2]), pairs = absolute(0);
   const std::uint32_t experts_stride = experts.place->stride;
   const Lead lead = x.place->lead;
-  const std::uint64_t most = most_rows(lead) * of.used_count;
+  const std::uint64_t most = std::uint64_t{most_rows(lead)} * of.used_count;
   const bool grouped = most > kFewPairs;
   Grid grid{panels * of.used_count, lead};
   if (grouped) {

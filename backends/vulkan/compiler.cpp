@@ -31,11 +31,10 @@ bool is_tracked(const Ref& ref) {
 
 Compiler::Compiler(const VulkanWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
                    const nacelle_step_layout& step, const nacelle_output_layout& output)
-    : weights_(weights),
+    : GraphView("vulkan", weights.graph(), bucket),
+      weights_(weights),
       device_(weights.device()),
-      graph_(weights.graph()),
       cache_(cache),
-      bucket_(bucket),
       step_(step),
       output_(output) {}
 
@@ -50,20 +49,10 @@ Program Compiler::compile() {
 
 void Compiler::analyse() {
   program_.values.assign(graph_.value_count, nullptr);
-  consumers_.resize(graph_.value_count);
   done_.assign(graph_.op_count, false);
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    const nacelle_op& op = *graph_.ops[i];
-    for (std::uint32_t k = 0; k < op.input_count; ++k)
-      if (op.inputs[k] != NACELLE_NO_VALUE) consumers_[op.inputs[k]].push_back(i);
-  }
   for (std::uint32_t v = 0; v < graph_.value_count; ++v)
-    if (graph_.values[v]->kind == NACELLE_VALUE_BOUNDARY)  // the host writes it
+    if (is_boundary(v))  // the host writes it
       program_.values[v] = make_place(Space::kSlot, lead_of(v), width_of(v));
-}
-
-const nacelle_op* Compiler::only_consumer(std::uint32_t value) const {
-  return consumers_[value].size() == 1 && !is_kept(value) ? graph_.ops[consumers_[value][0]] : nullptr;
 }
 
 void Compiler::finish(const nacelle_op* op) {
@@ -96,8 +85,8 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_ADAPTER_MATMUL: return adapter(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:
-      throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: operation " + std::to_string(index) + " of kind " +
-                                                    std::to_string(op.kind) + " has no shader");
+      throw failure(NACELLE_UNIMPLEMENTED,
+                    "operation " + std::to_string(index) + " of kind " + std::to_string(op.kind) + " has no shader");
   }
 }
 
@@ -146,41 +135,6 @@ Grid Compiler::columns_grid(std::uint32_t width, Lead lead, std::uint32_t per_th
 
 // ---- Places
 
-std::uint64_t Compiler::most_rows(Lead lead) const {
-  switch (lead) {
-    case Lead::kRows: return bucket_.rows;
-    case Lead::kOutputRows: return bucket_.output_rows;
-    default: return bucket_.sequences;
-  }
-}
-
-Lead Compiler::lead_of(std::uint32_t value) const {
-  switch (graph_.values[value]->shape[0]) {
-    case NACELLE_DIM_ROWS: return Lead::kRows;
-    case NACELLE_DIM_OUTPUT_ROWS: return Lead::kOutputRows;
-    case NACELLE_DIM_SEQUENCES: return Lead::kSequences;
-    default: throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: an activation has a fixed number of rows");
-  }
-}
-
-std::uint32_t Compiler::width_of(std::uint32_t value) const {
-  const nacelle_value& of = *graph_.values[value];
-  std::int64_t width = 1;
-  for (std::uint32_t i = 1; i < of.rank; ++i) {
-    if (of.shape[i] <= 0 || of.shape[i] > INT32_MAX / width)
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "vulkan: an activation has no usable shape");
-    width *= of.shape[i];
-  }
-  return static_cast<std::uint32_t>(width);
-}
-
-bool Compiler::is_kept(std::uint32_t value) const {
-  const nacelle_value& of = *graph_.values[value];
-  if (of.output != NACELLE_OUTPUT_NONE || of.kind == NACELLE_VALUE_BOUNDARY) return true;
-  const auto selects = [&](std::uint32_t op) { return graph_.ops[op]->kind == NACELLE_OP_LOGITS_SELECT; };
-  return std::any_of(consumers_[value].begin(), consumers_[value].end(), selects);
-}
-
 Ref Compiler::indices_of(std::uint32_t value) const {
   const nacelle_value& of = *graph_.values[value];
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_TOKENS) return step(step_.tokens);
@@ -188,15 +142,15 @@ Ref Compiler::indices_of(std::uint32_t value) const {
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_OUTPUT_ROWS) return step(step_.output_rows);
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_ADAPTER_SLOTS) return step(step_.adapter_slots);
   if (of.kind == NACELLE_VALUE_INPUT && of.role == NACELLE_INPUT_TOKEN_TYPES) return step(step_.token_types);
-  throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: indices must be an input of the step");
+  throw failure(NACELLE_UNIMPLEMENTED, "indices must be an input of the step");
 }
 
 // Shaders count elements with 32 bits.
 Place* Compiler::make_place(Space space, Lead lead, std::uint32_t width) {
   const std::uint64_t stride = round_up(width, 4), elements = stride * std::max<std::uint64_t>(most_rows(lead), 1);
   if (elements > UINT32_MAX)
-    throw sdk::Failure(NACELLE_OUT_OF_MEMORY, "vulkan: a value of " + std::to_string(most_rows(lead)) + " rows of " +
-                                                  std::to_string(width) + " is too large; use a smaller batch");
+    throw failure(NACELLE_OUT_OF_MEMORY, "a value of " + std::to_string(most_rows(lead)) + " rows of " +
+                                             std::to_string(width) + " is too large; use a smaller batch");
   program_.places.push_back({space, lead, width, static_cast<std::uint32_t>(stride), elements * sizeof(float)});
   return &program_.places.back();
 }
@@ -208,7 +162,7 @@ Ref Compiler::write(std::uint32_t value) {
 
 Ref Compiler::read(std::uint32_t value) {
   if (value >= graph_.value_count || !program_.values[value])
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "vulkan: an operation reads a value that is made after it");
+    throw failure(NACELLE_INVALID_ARGUMENT, "an operation reads a value that is made after it");
   return from(program_.values[value]);
 }
 

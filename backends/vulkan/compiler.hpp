@@ -5,6 +5,7 @@
 #include <bit>
 #include <initializer_list>
 #include <map>
+#include <nacelle/graph_view.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,7 +16,7 @@
 
 namespace nacelle::vulkan {
 
-class Compiler {
+class Compiler : private sdk::GraphView {
  public:
   Compiler(const VulkanWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
            const nacelle_step_layout& step, const nacelle_output_layout& output);
@@ -46,27 +47,13 @@ class Compiler {
   Ref counts(Lead lead) const { return step(step_.header + 4 * header_word(lead)); }
   Place* place_of(std::uint32_t value) const { return program_.values[value]; }
   Place* make_place(Space space, Lead lead, std::uint32_t width);
-  std::uint64_t most_rows(Lead lead) const;
-  Lead lead_of(std::uint32_t value) const;
-  std::uint32_t width_of(std::uint32_t value) const;
-  bool is_kept(std::uint32_t value) const;
-  bool is_weight(std::uint32_t value) const { return graph_.values[value]->kind == NACELLE_VALUE_WEIGHT; }
   Ref indices_of(std::uint32_t value) const;
   bool needs_barrier(const Dispatch& dispatch) const;
   void place_all();
 
   // ---- What the graph looks like
   void analyse();
-  // The only consumer of a value that nobody else sees, or nullptr.
-  const nacelle_op* only_consumer(std::uint32_t value) const;
   void finish(const nacelle_op* op);
-  template <class T>
-  static T attributes(const nacelle_op& op) {
-    return sdk::load(static_cast<const T*>(op.attributes));
-  }
-  static std::uint32_t input(const nacelle_op& op, std::uint32_t index) {
-    return index < op.input_count ? op.inputs[index] : NACELLE_NO_VALUE;
-  }
 
   // ---- Operations
   void emit(std::uint32_t index);
@@ -94,13 +81,10 @@ class Compiler {
 
   const VulkanWeights& weights_;
   VulkanDevice& device_;
-  const nacelle_graph& graph_;
   nacelle_cache_options cache_;
-  nacelle_bucket bucket_;
   nacelle_step_layout step_;
   nacelle_output_layout output_;
   Program program_;
-  std::vector<std::vector<std::uint32_t>> consumers_;          // operations that read a value
   std::vector<bool> done_;                                     // operations emitted with an earlier one
   std::map<std::pair<std::uint32_t, bool>, Place*> encoded_;   // by value; true: for nibbles
   std::map<const Place*, std::pair<Place*, Place*>> grouped_;  // by experts: their pairs and tiles

@@ -117,13 +117,13 @@ void VulkanDevice::try_int8() {
 }
 
 bool VulkanDevice::supports(const nacelle_graph& graph, const nacelle_op& op) const noexcept {
-  return vulkan::supports(graph, op);
+  return sdk::takes_op(graph, op, op_bounds());
 }
 
 std::unique_ptr<sdk::Weights> VulkanDevice::prepare(const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
                                                     const nacelle_weight_source& source,
                                                     const nacelle_prepare_options& options) {
-  check_graph(graph);
+  sdk::check_graph("vulkan", graph, op_bounds());
   auto weights = std::make_unique<VulkanWeights>(host_, *this, graph, buckets, source, options);
   validation().check();
   return weights;

@@ -96,7 +96,7 @@ void put_block(const Column& column, Format format, const BlockFormat& of, const
 
 }  // namespace
 
-bool is_packable(nacelle_type type) {
+bool is_packable(nacelle_type type) noexcept {
   return block_format(type) || type == NACELLE_TYPE_F32 || type == NACELLE_TYPE_F16 || type == NACELLE_TYPE_BF16;
 }
 

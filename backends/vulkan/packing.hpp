@@ -15,7 +15,7 @@ constexpr std::uint32_t kPanelColumns = 32;
 constexpr std::uint32_t kBlockElements = 32;
 
 // True for the types that matrices may be stored in.
-bool is_packable(nacelle_type type);
+bool is_packable(nacelle_type type) noexcept;
 // Of a packable type.
 Format format_of(nacelle_type type);
 // "q8_0": the end of a shader's name.

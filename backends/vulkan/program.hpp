@@ -5,14 +5,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <nacelle/graph_view.hpp>
 #include <vector>
 
 #include "backends/vulkan/pipelines.hpp"
 
 namespace nacelle::vulkan {
 
-// What a step's counts say how many there are of.
-enum class Lead : std::uint32_t { kRows, kSequences, kOutputRows };
+using sdk::Lead;
 // The word of nacelle_step_header that counts them.
 constexpr std::uint32_t header_word(Lead lead) { return 1 + static_cast<std::uint32_t>(lead); }
 

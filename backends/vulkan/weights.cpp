@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nacelle/block_formats.hpp>
 #include <nacelle/types.hpp>
+#include <nacelle/weight_rows.hpp>
 
 #include "backends/vulkan/cache.hpp"
 #include "backends/vulkan/plan.hpp"
@@ -12,76 +13,8 @@
 namespace nacelle::vulkan {
 namespace {
 
-constexpr std::uint64_t kChunkBytes = 4 << 20;                  // read at a time
-constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // of a weight; keeps products from overflowing
-constexpr std::uint64_t kSliceBlocks = 8;                       // a slice of K has whole headers
-
-struct Extent {
-  std::uint64_t rows = 1, columns = 1;
-};
-
-// A weight as [product of all extents but the last, last extent].
-Extent extent_of(const nacelle_value& value, std::string_view name) {
-  Extent extent;
-  for (std::uint32_t i = 0; i < value.rank; ++i) {
-    const std::int64_t n = value.shape[i];
-    if (n <= 0 || static_cast<std::uint64_t>(n) > kMaxElements / (extent.rows * extent.columns))
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
-    (i + 1 == value.rank ? extent.columns : extent.rows) *= static_cast<std::uint64_t>(n);
-  }
-  return extent;
-}
-
-// Rows of a weight from the source, released when this goes out of scope.
-class SourceRows {
- public:
-  SourceRows(const sdk::Host& host, const nacelle_weight_source& source, std::uint32_t weight, std::string_view name,
-             std::uint64_t begin, std::uint64_t count, nacelle_type type, std::uint64_t columns)
-      : source_(source), weight_(weight), begin_(begin), count_(count) {
-    nacelle_error* error = nullptr;
-    const nacelle_status status = source.read(source.context, weight, begin, count, &rows_, &error);
-    if (status != NACELLE_OK) rethrow(host, status, error, name);
-    if (rows_.type == type && rows_.row_bytes >= nacelle::row_bytes(type, columns)) return;
-    source.release(source.context, weight, begin, count);
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
-                       "weight " + std::string(name) + ": the rows are not of the type that the graph says");
-  }
-  ~SourceRows() { source_.release(source_.context, weight_, begin_, count_); }
-  SourceRows(const SourceRows&) = delete;
-  SourceRows& operator=(const SourceRows&) = delete;
-
-  const std::uint8_t* row(std::uint64_t index) const {
-    return static_cast<const std::uint8_t*>(rows_.data) + index * rows_.row_bytes;
-  }
-  std::uint64_t row_bytes() const { return rows_.row_bytes; }
-
- private:
-  [[noreturn]] static void rethrow(const sdk::Host& host, nacelle_status status, nacelle_error* error,
-                                   std::string_view name) {
-    std::string message = "reading weight " + std::string(name) + " failed";
-    if (error) {
-      const nacelle_host* table = host.table();
-      message = std::string(sdk::view(table->error_message(table->context, error)));
-      table->error_destroy(table->context, error);
-    }
-    throw sdk::Failure(status, message);
-  }
-
-  const nacelle_weight_source& source_;
-  std::uint32_t weight_;
-  std::uint64_t begin_, count_;
-  nacelle_weight_rows rows_{};
-};
-
-std::vector<bool> matrix_weights(const nacelle_graph& graph) {
-  std::vector<bool> is_matrix(graph.weight_count);
-  for (std::uint32_t i = 0; i < graph.op_count; ++i) {
-    const nacelle_op& op = *graph.ops[i];
-    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING || op.kind == NACELLE_OP_MOE_MATMUL)
-      is_matrix[graph.values[op.inputs[1]]->weight] = true;
-  }
-  return is_matrix;
-}
+constexpr std::uint64_t kChunkBytes = 4 << 20;  // read at a time
+constexpr std::uint64_t kSliceBlocks = 8;       // a slice of K has whole headers
 
 }  // namespace
 
@@ -99,9 +32,9 @@ VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const 
     most_rows_ = std::max(most_rows_, bucket.rows);
     most_outputs_ = std::max(most_outputs_, bucket.output_rows);
   }
-  const std::vector<bool> is_matrix = matrix_weights(graph);
+  const std::vector<sdk::WeightUse> uses = sdk::weight_uses(graph);
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
-    if (is_matrix[w])
+    if (uses[w] != sdk::WeightUse::kVector)
       load_matrix(source, w);
     else
       load_vector(source, w);
@@ -114,9 +47,9 @@ VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const 
 }
 
 void VulkanWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
-  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const std::string_view name = sdk::weight_name(graph_, weight);
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
-  const Extent extent = extent_of(value, name);
+  const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   if (extent.rows > UINT32_MAX || extent.columns > UINT32_MAX)
     throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: weight " + std::string(name) + " is too large");
   PackedMatrix& matrix = matrices_[weight];
@@ -139,7 +72,7 @@ void VulkanWeights::load_matrix(const nacelle_weight_source& source, std::uint32
   for (std::uint64_t panel = 0; panel < shape.panels; panel += at_once) {
     const std::uint64_t panels = std::min(at_once, shape.panels - panel), first_row = panel * kPanelColumns;
     const std::uint64_t rows = std::min(panels * kPanelColumns, shape.rows - first_row);
-    const SourceRows stored(host_, source, weight, name, first_row, rows, value.type, shape.columns);
+    const sdk::WeightRows stored(host_, graph_, source, weight, first_row, rows);
     std::uint32_t* to[3];
     for (std::uint32_t i = 0; i < 3; ++i) {
       if (!direct) packed[i].resize(panels * planes[i]);
@@ -147,7 +80,7 @@ void VulkanWeights::load_matrix(const nacelle_weight_source& source, std::uint32
     }
     host_.parallel_for(panels, 1, [&](std::uint64_t begin, std::uint64_t end) {
       for (std::uint64_t p = begin; p < end; ++p)
-        pack_panel(shape, value.type, stored.row(p * kPanelColumns), stored.row_bytes(),
+        pack_panel(shape, value.type, stored.row(p * kPanelColumns), stored.stride(),
                    static_cast<std::uint32_t>(std::min<std::uint64_t>(kPanelColumns, rows - p * kPanelColumns)),
                    {to[0] + p * planes[0], to[1] + p * planes[1], to[2] + p * planes[2]});
     });
@@ -157,12 +90,11 @@ void VulkanWeights::load_matrix(const nacelle_weight_source& source, std::uint32
 }
 
 void VulkanWeights::load_vector(const nacelle_weight_source& source, std::uint32_t weight) {
-  const std::string_view name = sdk::view(graph_.weights[weight]->name);
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
-  const Extent extent = extent_of(value, name);
+  const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   std::vector<float>& elements = vectors_[weight];
   elements.resize(extent.rows * extent.columns);
-  const SourceRows stored(host_, source, weight, name, 0, extent.rows, value.type, extent.columns);
+  const sdk::WeightRows stored(host_, graph_, source, weight, 0, extent.rows);
   for (std::uint64_t row = 0; row < extent.rows; ++row)
     decode_row(value.type, stored.row(row), extent.columns, elements.data() + row * extent.columns);
   Piece& memory = vector_memory_[weight];

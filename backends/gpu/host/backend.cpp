@@ -17,16 +17,12 @@ class GpuDevice final : public sdk::Device {
   explicit GpuDevice(std::shared_ptr<OpenDevice> device) : device_(std::move(device)) {}
 
   bool supports(const nacelle_graph& graph, const nacelle_op& op) const noexcept override {
-    return gpu::supports(graph, op);
+    return sdk::takes_op(graph, op, op_bounds());
   }
   std::unique_ptr<sdk::Weights> prepare(const nacelle_graph& graph, std::span<const nacelle_bucket> buckets,
                                         const nacelle_weight_source& source,
                                         const nacelle_prepare_options& options) override {
-    for (std::uint32_t i = 0; i < graph.op_count; ++i)
-      if (!gpu::supports(graph, *graph.ops[i]))
-        throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": operation " + std::to_string(i) + " of kind " +
-                                                      std::to_string(graph.ops[i]->kind) +
-                                                      " has inputs or attributes without a kernel");
+    sdk::check_graph(device_->backend, graph, op_bounds());
     return std::make_unique<GpuWeights>(device_, graph, buckets, source, options);
   }
   std::unique_ptr<sdk::Stream> create_stream() override { return std::make_unique<GpuStream>(device_); }

@@ -134,12 +134,10 @@ void Compiler::attention(const nacelle_op& op) {
 void Compiler::logits_select(const nacelle_op& op) {
   const std::uint32_t width = width_of(op.inputs[0]);
   if (width != graph_.vocabulary)
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
-                       weights_.device().backend + ": the logits are not as wide as the graph's vocabulary");
+    throw failure(NACELLE_INVALID_ARGUMENT, "the logits are not as wide as the graph's vocabulary");
   if (bucket_.candidates > kMaxCandidates)
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT, weights_.device().backend + ": a plan selects at most " +
-                                                     std::to_string(kMaxCandidates) + " candidates, not " +
-                                                     std::to_string(bucket_.candidates));
+    throw failure(NACELLE_INVALID_ARGUMENT, "a plan selects at most " + std::to_string(kMaxCandidates) +
+                                                " candidates, not " + std::to_string(bucket_.candidates));
   const std::uint32_t outputs = bucket_.output_rows, stretches = divide_up(width, kStretch);
   const Place* logits = program_.logits = read(op.inputs[0]);
   Place* adjusted = make_place(true, Lead::kOutputRows, width, outputs);

@@ -55,7 +55,7 @@ void Compiler::matmul(std::uint32_t index) {
     if (!is_weight(other) && program_.values[other]) {
       last = next;
       residual = other;
-      done_[consumers_[op.outputs[0]][0]] = true;
+      done_[consumers(op.outputs[0])[0]] = true;
     }
   }
   const Place* encoded = matrix.tensor ? encode(op.inputs[0], matrix) : nullptr;

@@ -8,25 +8,17 @@
 namespace nacelle::gpu {
 Compiler::Compiler(const GpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
                    const nacelle_step_layout& step, const nacelle_output_layout& output)
-    : weights_(weights),
-      graph_(weights.graph()),
+    : GraphView(weights.device().backend, weights.graph(), bucket),
+      weights_(weights),
       cache_(cache),
-      bucket_(bucket),
       step_(step),
       output_(output),
-      consumers_(graph_.value_count),
-      done_(graph_.op_count),
-      kept_(sdk::kept_values(graph_)) {}
+      done_(graph_.op_count) {}
 
 Program Compiler::compile() {
   program_.values.assign(graph_.value_count, nullptr);
-  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    const nacelle_op& op = *graph_.ops[i];
-    for (std::uint32_t k = 0; k < op.input_count; ++k)
-      if (op.inputs[k] != NACELLE_NO_VALUE) consumers_[op.inputs[k]].push_back(i);
-  }
   for (std::uint32_t v = 0; v < graph_.value_count; ++v)
-    if (graph_.values[v]->kind == NACELLE_VALUE_BOUNDARY) write(v);  // by the host
+    if (is_boundary(v)) write(v);  // by the host
   for (std::uint32_t i = 0; i < graph_.op_count; ++i)
     if (!done_[i]) emit(i);
   for (std::uint32_t v = 0; v < graph_.value_count; ++v)
@@ -61,40 +53,14 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_ADAPTER_MATMUL: return adapter(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:
-      throw sdk::Failure(NACELLE_UNIMPLEMENTED, weights_.device().backend + ": operation " + std::to_string(index) +
-                                                    " of kind " + std::to_string(op.kind) + " has no kernel");
+      throw failure(NACELLE_UNIMPLEMENTED,
+                    "operation " + std::to_string(index) + " of kind " + std::to_string(op.kind) + " has no kernel");
   }
 }
 
 // ---- Steps and places
 
 void Compiler::push(Step step) { program_.steps.push_back(std::move(step)); }
-
-std::uint32_t Compiler::most_rows(Lead lead) const {
-  return lead == Lead::kRows ? bucket_.rows : lead == Lead::kOutputRows ? bucket_.output_rows : bucket_.sequences;
-}
-
-Lead Compiler::lead_of(std::uint32_t value) const {
-  switch (graph_.values[value]->shape[0]) {
-    case NACELLE_DIM_ROWS: return Lead::kRows;
-    case NACELLE_DIM_OUTPUT_ROWS: return Lead::kOutputRows;
-    case NACELLE_DIM_SEQUENCES: return Lead::kSequences;
-    default:
-      throw sdk::Failure(NACELLE_UNIMPLEMENTED,
-                         weights_.device().backend + ": an activation has a fixed number of rows");
-  }
-}
-
-std::uint32_t Compiler::width_of(std::uint32_t value) const {
-  const nacelle_value& of = *graph_.values[value];
-  std::int64_t width = 1;
-  for (std::uint32_t i = 1; i < of.rank; ++i) {
-    if (of.shape[i] <= 0 || of.shape[i] > (1 << 24) / width)
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, weights_.device().backend + ": an activation has no usable shape");
-    width *= of.shape[i];
-  }
-  return static_cast<std::uint32_t>(width);
-}
 
 std::uint64_t Compiler::count_offset(Lead lead) const {
   switch (lead) {
@@ -113,11 +79,7 @@ std::uint64_t Compiler::index_offset(std::uint32_t value) const {
       case NACELLE_INPUT_TOKEN_TYPES: return step_.token_types;
       default: break;
     }
-  throw sdk::Failure(NACELLE_UNIMPLEMENTED, weights_.device().backend + ": indices must be an input of the step");
-}
-
-const nacelle_op* Compiler::only_consumer(std::uint32_t value) const {
-  return consumers_[value].size() == 1 && !kept_[value] ? graph_.ops[consumers_[value][0]] : nullptr;
+  throw failure(NACELLE_UNIMPLEMENTED, "indices must be an input of the step");
 }
 
 // Rows start on 16 bytes, so that kernels read four elements at once.
@@ -139,7 +101,7 @@ Place* Compiler::temporary(Lead lead, std::uint64_t bytes_a_row) {
 
 Place* Compiler::write(std::uint32_t value) {
   const Lead lead = lead_of(value);
-  return program_.values[value] = make_place(kept_[value], lead, width_of(value), most_rows(lead));
+  return program_.values[value] = make_place(is_kept(value), lead, width_of(value), most_rows(lead));
 }
 
 const Place* Compiler::touch(Place* place) {
@@ -149,8 +111,7 @@ const Place* Compiler::touch(Place* place) {
 
 const Place* Compiler::read(std::uint32_t value) {
   if (value >= graph_.value_count || !program_.values[value])
-    throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
-                       weights_.device().backend + ": an operation reads a value that is made after it");
+    throw failure(NACELLE_INVALID_ARGUMENT, "an operation reads a value that is made after it");
   return touch(program_.values[value]);
 }
 

@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <nacelle/graph_view.hpp>
 #include <nacelle/backend.hpp>
 #include <nacelle/value_placement.hpp>
 #include <vector>
@@ -18,7 +19,7 @@ namespace nacelle::gpu {
 constexpr std::uint32_t kRowThreads = 256;  // of a block, in kernels on rows
 constexpr std::uint32_t divide_up(std::uint32_t n, std::uint32_t by) { return (n + by - 1) / by; }
 
-enum class Lead { kRows, kOutputRows, kSequences };
+using sdk::Lead;
 
 // Memory of a plan, in the arena that all slots share or in a slot's own.
 struct Place {
@@ -50,7 +51,7 @@ struct Program {
   const Place* adjusted = nullptr;  // logits after mask, adjustments and temperature
 };
 
-class Compiler {
+class Compiler : private sdk::GraphView {
  public:
   Compiler(const GpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
            const nacelle_step_layout& step, const nacelle_output_layout& output);
@@ -66,22 +67,10 @@ class Compiler {
   Place* write(std::uint32_t value);
   Place* make_place(bool in_slot, Lead lead, std::uint32_t width, std::uint64_t row_count);
   Place* temporary(Lead lead, std::uint64_t bytes_a_row);
-  const Place* touch(Place* place);  // used by the step that is pushed next
-  std::uint32_t most_rows(Lead lead) const;
-  Lead lead_of(std::uint32_t value) const;
-  std::uint32_t width_of(std::uint32_t value) const;
+  const Place* touch(Place* place);                       // used by the step that is pushed next
   std::uint64_t count_offset(Lead lead) const;            // of the true count, in the step block
   std::uint64_t index_offset(std::uint32_t value) const;  // of a step input's array
-  bool is_weight(std::uint32_t value) const { return graph_.values[value]->kind == NACELLE_VALUE_WEIGHT; }
-  const nacelle_op* only_consumer(std::uint32_t value) const;
   void place_all();
-  template <class T>
-  static T attributes(const nacelle_op& op) {
-    return sdk::load(static_cast<const T*>(op.attributes));
-  }
-  static std::uint32_t input(const nacelle_op& op, std::uint32_t index) {
-    return index < op.input_count ? op.inputs[index] : NACELLE_NO_VALUE;
-  }
 
   // ---- Operations
   void emit(std::uint32_t index);
@@ -108,15 +97,11 @@ class Compiler {
   void embedding_output(std::uint32_t value);
 
   const GpuWeights& weights_;
-  const nacelle_graph& graph_;
   nacelle_cache_options cache_;
-  nacelle_bucket bucket_;
   nacelle_step_layout step_;
   nacelle_output_layout output_;
   Program program_;
-  std::vector<std::vector<std::uint32_t>> consumers_;         // operations that read a value
   std::vector<bool> done_;                                    // operations emitted with an earlier one
-  std::vector<bool> kept_;                                    // values that the host may read or write
   std::map<std::pair<std::uint32_t, bool>, Place*> encoded_;  // by value; true: bf16
   std::vector<std::pair<const RopeFrequencies*, Place*>> rope_tables_;
 };

@@ -1,11 +1,10 @@
 // Which operations the GPU backends take.
 #pragma once
 
-#include <nacelle/graph.h>
+#include <nacelle/op_support.hpp>
 
 namespace nacelle::gpu {
 
-// True where an operation's kind, inputs and attributes have a kernel. Any thread.
-bool supports(const nacelle_graph& graph, const nacelle_op& op) noexcept;
+sdk::OpBounds op_bounds() noexcept;
 
 }  // namespace nacelle::gpu

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nacelle/block_formats.hpp>
 #include <nacelle/types.hpp>
+#include <nacelle/weight_rows.hpp>
 
 #include "backends/gpu/host/cache.hpp"
 #include "backends/gpu/host/plan.hpp"
@@ -16,75 +17,8 @@
 namespace nacelle::gpu {
 namespace {
 
-constexpr std::uint64_t kChunkBytes = 8 << 20;                  // packed at a time
-constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;  // of a weight; keeps products from overflowing
-constexpr std::uint32_t kPanelMultiple = 2;                     // a warp of the largest tile takes two panels
-
-struct Extent {
-  std::uint64_t rows = 1, columns = 1;
-};
-
-// A weight as [product of all extents but the last, last extent].
-Extent extent_of(const nacelle_value& value, std::string_view name) {
-  Extent extent;
-  for (std::uint32_t i = 0; i < value.rank; ++i) {
-    const std::int64_t n = value.shape[i];
-    if (n <= 0 || static_cast<std::uint64_t>(n) > kMaxElements / (extent.rows * extent.columns))
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "weight " + std::string(name) + " has no usable shape");
-    (i + 1 == value.rank ? extent.columns : extent.rows) *= static_cast<std::uint64_t>(n);
-  }
-  return extent;
-}
-
-// Rows of a weight from the source, released when this goes out of scope.
-class SourceRows {
- public:
-  SourceRows(const sdk::Host& host, const nacelle_weight_source& source, std::uint32_t weight, std::string_view name,
-             std::uint64_t begin, std::uint64_t count, nacelle_type type, std::uint64_t columns)
-      : source_(source), weight_(weight), begin_(begin), count_(count) {
-    nacelle_error* error = nullptr;
-    const nacelle_status status = source.read(source.context, weight, begin, count, &rows_, &error);
-    if (status != NACELLE_OK) {
-      std::string message = "reading weight " + std::string(name) + " failed";
-      if (error) {
-        message = std::string(sdk::view(host.table()->error_message(host.table()->context, error)));
-        host.table()->error_destroy(host.table()->context, error);
-      }
-      throw sdk::Failure(status, message);
-    }
-    if (rows_.type != type || rows_.row_bytes < row_bytes(type, columns)) {
-      source.release(source.context, weight, begin, count);
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
-                         "weight " + std::string(name) + ": the rows are not of the type that the graph says");
-    }
-  }
-  ~SourceRows() { source_.release(source_.context, weight_, begin_, count_); }
-  SourceRows(const SourceRows&) = delete;
-  SourceRows& operator=(const SourceRows&) = delete;
-
-  const std::uint8_t* row(std::uint64_t index) const {
-    return static_cast<const std::uint8_t*>(rows_.data) + index * rows_.row_bytes;
-  }
-
- private:
-  const nacelle_weight_source& source_;
-  std::uint32_t weight_;
-  std::uint64_t begin_, count_;
-  nacelle_weight_rows rows_{};
-};
-
-enum class Use { kVector, kMatrix, kExperts };
-
-std::vector<Use> uses_of(const nacelle_graph& graph) {
-  std::vector<Use> uses(graph.weight_count, Use::kVector);
-  for (std::uint32_t i = 0; i < graph.op_count; ++i) {
-    const nacelle_op& op = *graph.ops[i];
-    if (op.kind == NACELLE_OP_MATMUL || op.kind == NACELLE_OP_EMBEDDING)
-      uses[graph.values[op.inputs[1]]->weight] = Use::kMatrix;
-    if (op.kind == NACELLE_OP_MOE_MATMUL) uses[graph.values[op.inputs[1]]->weight] = Use::kExperts;
-  }
-  return uses;
-}
+constexpr std::uint64_t kChunkBytes = 8 << 20;  // packed at a time
+constexpr std::uint32_t kPanelMultiple = 2;     // a warp of the largest tile takes two panels
 
 }  // namespace
 
@@ -107,12 +41,12 @@ GpuWeights::GpuWeights(std::shared_ptr<OpenDevice> device, const nacelle_graph& 
     context_length = std::max(context_length, bucket.context);
     most_outputs_ = std::max(most_outputs_, bucket.output_rows);
   }
-  const std::vector<Use> uses = uses_of(graph);
+  const std::vector<sdk::WeightUse> uses = sdk::weight_uses(graph);
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
-    if (uses[w] == Use::kVector)
+    if (uses[w] == sdk::WeightUse::kVector)
       load_vector(source, w);
     else
-      load_matrix(source, w, uses[w] == Use::kExperts);
+      load_matrix(source, w, uses[w] == sdk::WeightUse::kExperts);
     if (source.progress && source.progress(source.context, w + 1, graph.weight_count) == NACELLE_CANCELLED)
       throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
   }
@@ -135,9 +69,9 @@ Memory GpuWeights::upload(const void* data, std::uint64_t bytes) {
 }
 
 void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight, bool experts) {
-  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const std::string_view name = sdk::weight_name(graph_, weight);
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
-  const Extent extent = extent_of(value, name);
+  const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   const Format* format = find_format(value.type);
   if (!format || extent.columns % type_info(value.type)->block_elements || extent.rows > UINT32_MAX)
     throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": weight " + std::string(name) +
@@ -175,7 +109,7 @@ void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
     const std::uint64_t begin = within * kPanelRows,
                         end = std::min<std::uint64_t>(begin + count * kPanelRows, matrix.outputs);
     const std::uint64_t rows_here = end > begin ? end - begin : 0;
-    const auto pack = [&](const SourceRows* rows) {
+    const auto pack = [&](const sdk::WeightRows* rows) {
       device_->host.parallel_for(count, 1, [&](std::uint64_t from, std::uint64_t to) {
         for (std::uint64_t p = from; p < to; ++p) {
           const std::uint8_t* pointers[kPanelRows];
@@ -188,8 +122,7 @@ void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
       });
     };
     if (rows_here) {
-      const SourceRows rows(device_->host, source, weight, name, expert * matrix.outputs + begin, rows_here, value.type,
-                            extent.columns);
+      const sdk::WeightRows rows(device_->host, graph_, source, weight, expert * matrix.outputs + begin, rows_here);
       pack(&rows);
     } else {
       pack(nullptr);
@@ -212,15 +145,15 @@ void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t 
 }
 
 void GpuWeights::load_vector(const nacelle_weight_source& source, std::uint32_t weight) {
-  const std::string_view name = sdk::view(graph_.weights[weight]->name);
+  const std::string_view name = sdk::weight_name(graph_, weight);
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
-  const Extent extent = extent_of(value, name);
+  const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   if (value.type != NACELLE_TYPE_F32 && value.type != NACELLE_TYPE_F16 && value.type != NACELLE_TYPE_BF16)
     throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": weight " + std::string(name) +
                                                   " is used as a vector; expected f32, f16 or bf16");
   std::vector<float>& out = host_vectors_[weight];
   out.resize(extent.rows * extent.columns);
-  const SourceRows rows(device_->host, source, weight, name, 0, extent.rows, value.type, extent.columns);
+  const sdk::WeightRows rows(device_->host, graph_, source, weight, 0, extent.rows);
   for (std::uint64_t r = 0; r < extent.rows; ++r)
     decode_row(value.type, rows.row(r), extent.columns, out.data() + r * extent.columns);
   vectors_[weight] = upload(out.data(), out.size() * sizeof(float));

@@ -120,6 +120,15 @@ class Host {
     return table_->tuning_put(table_->context, view(key), value.data(), value.size()) == NACELLE_OK;
   }
 
+  // What a function of the host reported, as an exception of ours; `error` is destroyed. `otherwise` is its text where
+  // the host gave none.
+  Failure failure(nacelle_status status, nacelle_error* error, std::string otherwise) const {
+    if (!error) return {status, std::move(otherwise)};
+    std::string message(view(table_->error_message(table_->context, error)));
+    table_->error_destroy(table_->context, error);
+    return {status, std::move(message)};
+  }
+
   std::uint32_t team_size() const { return table_->team_size(table_->context); }
 
   // Runs `body(member)` once on every thread of the pool. `body` must not throw.

@@ -1,0 +1,168 @@
+// Which operations a backend takes, for backend authors: the kinds, types and sizes that most kernels ask of their
+// inputs beyond what every graph promises. A backend states its bounds and answers nacelle_device's `supports` with
+// takes_op.
+#pragma once
+
+#include <nacelle/graph.h>
+
+#include <cstdint>
+#include <nacelle/experts.hpp>
+#include <nacelle/plugin.hpp>
+#include <nacelle/rope.hpp>
+#include <nacelle/types.hpp>
+#include <string>
+
+namespace nacelle::sdk {
+
+// What a backend's kernels can do.
+struct OpBounds {
+  bool (*packs)(nacelle_type type) noexcept;  // element types of matrices
+  std::uint32_t widest_head = UINT32_MAX;     // elements of a key or a value
+  std::uint32_t most_experts = UINT32_MAX;
+  std::uint32_t widest_window = UINT32_MAX;  // of attention, in tokens
+};
+
+// The questions that takes_op asks of inputs; nullptr stands for an input that is absent.
+class OpInputs {
+ public:
+  OpInputs(const nacelle_graph& graph, const nacelle_op& op) : graph_(graph), op_(op) {}
+
+  const nacelle_value* at(std::uint32_t index) const noexcept {
+    if (index >= op_.input_count || op_.inputs[index] >= graph_.value_count) return nullptr;
+    return graph_.values[op_.inputs[index]];
+  }
+  bool is_absent(std::uint32_t index) const noexcept { return !at(index); }
+  // An array of the step, such as its tokens.
+  bool is_indices(std::uint32_t index) const noexcept { return at(index) && at(index)->kind == NACELLE_VALUE_INPUT; }
+  bool is_positions(std::uint32_t index) const noexcept {
+    return is_indices(index) && at(index)->role == NACELLE_INPUT_POSITIONS;
+  }
+  bool is_activation(std::uint32_t index) const noexcept {
+    return is_rows(index) && at(index)->type == NACELLE_TYPE_F32;
+  }
+  // Experts that were chosen for rows.
+  bool is_choice(std::uint32_t index) const noexcept { return is_rows(index) && at(index)->type == NACELLE_TYPE_U32; }
+  // A weight that is read whole, or absent.
+  bool is_optional_vector(std::uint32_t index) const noexcept {
+    const nacelle_value* value = at(index);
+    return !value ||
+           (value->kind == NACELLE_VALUE_WEIGHT &&
+            (value->type == NACELLE_TYPE_F32 || value->type == NACELLE_TYPE_F16 || value->type == NACELLE_TYPE_BF16));
+  }
+  // Of rank 2; those of experts have rank 3. Rows are whole blocks of a type that the backend packs.
+  bool is_matrix(std::uint32_t index, const OpBounds& bounds, std::uint32_t rank = 2) const noexcept {
+    const nacelle_value* value = at(index);
+    if (!value || value->kind != NACELLE_VALUE_WEIGHT || value->rank != rank || !bounds.packs(value->type))
+      return false;
+    const std::int64_t columns = value->shape[rank - 1];
+    return columns > 0 && columns % type_info(value->type)->block_elements == 0;
+  }
+  bool are_activations() const noexcept {
+    for (std::uint32_t i = 0; i < op_.input_count; ++i)
+      if (!is_activation(i)) return false;
+    return op_.input_count > 0;
+  }
+
+ private:
+  bool is_rows(std::uint32_t index) const noexcept {
+    const nacelle_value* value = at(index);
+    return value && (value->kind == NACELLE_VALUE_INTERMEDIATE || value->kind == NACELLE_VALUE_BOUNDARY) &&
+           value->shape[0] < 0;
+  }
+
+  const nacelle_graph& graph_;
+  const nacelle_op& op_;
+};
+
+namespace detail {
+
+// A layer's keys and values fit the cache group that the operation names.
+inline bool fits_cache(const nacelle_graph& graph, const nacelle_attention_attributes& of, bool has_values) noexcept {
+  if (of.cache_group == NACELLE_NO_CACHE) return true;
+  if (of.cache_group >= graph.cache_group_count) return false;
+  const nacelle_cache_group& group = *graph.cache_groups[of.cache_group];
+  return group.kind == NACELLE_CACHE_PAGED && of.cache_layer < group.layer_count &&
+         (group.value_width == 0) == !has_values && group.key_width == std::uint64_t{of.kv_head_count} * of.key_width &&
+         (!has_values || group.value_width == std::uint64_t{of.kv_head_count} * of.value_width);
+}
+
+inline bool takes_attention(const nacelle_graph& graph, const nacelle_op& op, const OpBounds& bounds) noexcept {
+  const auto of = load(static_cast<const nacelle_attention_attributes*>(op.attributes));
+  if (!of.kv_head_count || !of.head_count || of.head_count % of.kv_head_count || !of.key_width || !of.value_width ||
+      of.key_width > bounds.widest_head || of.value_width > bounds.widest_head || of.window > bounds.widest_window)
+    return false;
+  const OpInputs inputs(graph, op);
+  if (!inputs.is_activation(0) || !inputs.is_activation(1)) return false;
+  if (!inputs.is_optional_vector(3) || !inputs.is_optional_vector(4)) return false;
+  const bool has_values = !inputs.is_absent(2);  // else they are the head of the keys
+  if (has_values ? !inputs.is_activation(2) : of.value_width > of.key_width) return false;
+  return fits_cache(graph, of, has_values);
+}
+
+inline bool takes_experts(const nacelle_graph& graph, const nacelle_op& op, const OpBounds& bounds) noexcept {
+  const auto of = load(static_cast<const nacelle_moe_attributes*>(op.attributes));
+  const OpInputs inputs(graph, op);
+  if (!experts_are_valid(of) || of.expert_count > bounds.most_experts || !inputs.is_activation(0)) return false;
+  switch (op.kind) {
+    case NACELLE_OP_MOE_ROUTE: return routing_is_valid(of) && inputs.is_optional_vector(1);
+    case NACELLE_OP_MOE_MATMUL:
+      return inputs.is_matrix(1, bounds, 3) && inputs.at(1)->shape[0] == of.expert_count && inputs.is_choice(2) &&
+             inputs.is_optional_vector(3);
+    default: return inputs.is_activation(1);
+  }
+}
+
+}  // namespace detail
+
+// Whether a backend with these bounds takes the operation, with its inputs and attributes. Any thread.
+inline bool takes_op(const nacelle_graph& graph, const nacelle_op& op, const OpBounds& bounds) noexcept {
+  const OpInputs inputs(graph, op);
+  switch (op.kind) {
+    case NACELLE_OP_EMBEDDING: return inputs.is_indices(0) && inputs.is_matrix(1, bounds);
+    case NACELLE_OP_MATMUL:
+      return inputs.is_activation(0) && inputs.is_matrix(1, bounds) && inputs.is_optional_vector(2);
+    case NACELLE_OP_RMS_NORM:
+    case NACELLE_OP_LAYER_NORM:
+      return inputs.is_activation(0) && inputs.is_optional_vector(1) && inputs.is_optional_vector(2);
+    case NACELLE_OP_ROPE:
+      return rope_is_valid(load(static_cast<const nacelle_rope_attributes*>(op.attributes))) &&
+             inputs.is_activation(0) && inputs.is_positions(1) && inputs.is_optional_vector(2) &&
+             inputs.is_optional_vector(3);
+    case NACELLE_OP_ATTENTION: return detail::takes_attention(graph, op, bounds);
+    case NACELLE_OP_ADD:
+    case NACELLE_OP_MUL:
+      return inputs.is_activation(0) && !inputs.is_absent(1) &&
+             (inputs.is_activation(1) || inputs.is_optional_vector(1));
+    case NACELLE_OP_GATHER: return inputs.is_activation(0) && inputs.is_indices(1);
+    case NACELLE_OP_MOE_ROUTE:
+    case NACELLE_OP_MOE_MATMUL:
+    case NACELLE_OP_MOE_COMBINE: return detail::takes_experts(graph, op, bounds);
+    case NACELLE_OP_ADAPTER_MATMUL: return inputs.is_activation(0) && inputs.is_activation(1) && inputs.is_indices(2);
+    case NACELLE_OP_UNARY:
+    case NACELLE_OP_GATED:
+    case NACELLE_OP_SOFTMAX:
+    case NACELLE_OP_SCALE:
+    case NACELLE_OP_SPLIT:
+    case NACELLE_OP_CONCAT:
+    case NACELLE_OP_POOL:
+    case NACELLE_OP_NORMALISE:
+    case NACELLE_OP_LOGITS_SELECT: return inputs.are_activations();
+    default: return false;
+  }
+}
+
+// Throws Failure that names the first cache group or operation that a backend with these bounds does not take.
+inline void check_graph(const std::string& backend, const nacelle_graph& graph, const OpBounds& bounds) {
+  for (std::uint32_t g = 0; g < graph.cache_group_count; ++g)
+    if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED)
+      throw Failure(NACELLE_UNIMPLEMENTED, backend + ": cache group " + std::to_string(g) + " is of kind " +
+                                               std::to_string(graph.cache_groups[g]->kind) +
+                                               " (2: state, 3: cross); only paged groups (1) are supported");
+  for (std::uint32_t i = 0; i < graph.op_count; ++i)
+    if (!takes_op(graph, *graph.ops[i], bounds))
+      throw Failure(NACELLE_UNIMPLEMENTED, backend + ": operation " + std::to_string(i) + " of kind " +
+                                               std::to_string(graph.ops[i]->kind) +
+                                               " has inputs or attributes without a kernel");
+}
+
+}  // namespace nacelle::sdk
