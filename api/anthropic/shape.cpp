@@ -12,7 +12,7 @@ using openai::Json;
 using openai::to_text;
 using serving::Choice;
 
-std::string event(const char* type, Json members) {
+std::string event(const char* type, const Json& members) {
   Json json = {{"type", type}};
   json.update(members);
   return std::string("event: ") + type + "\ndata: " + to_text(json) + "\n\n";

@@ -99,6 +99,7 @@ Generated generate(Engine& engine, GenerationRequest request, const std::functio
 
 std::vector<Generated> generate_all(Engine& engine, std::vector<GenerationRequest> requests) {
   std::vector<Pending> pending;
+  pending.reserve(requests.size());
   for (GenerationRequest& request : requests) pending.push_back(submit(engine, std::move(request)));
   std::vector<Generated> results;
   for (const Pending& one : pending) {

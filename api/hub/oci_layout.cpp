@@ -62,7 +62,7 @@ JsonNode manifest_of(const fs::path& folder, std::string& digest) {
 
 // A layer's name in the model: its title, or one by its type.
 std::string name_of(const JsonNode& layer) {
-  const std::string title = text(layer.find("annotations"), "org.opencontainers.image.title");
+  std::string title = text(layer.find("annotations"), "org.opencontainers.image.title");
   if (!title.empty()) return title;
   return text(&layer, "mediaType").find("gguf") != std::string::npos ? "model.gguf" : "";
 }

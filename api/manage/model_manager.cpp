@@ -48,7 +48,7 @@ void ModelManager::load(LoadSpec spec, Done done) {
   add({std::move(name), "loading", run, std::move(done)});
 }
 
-void ModelManager::unload(std::string name, std::chrono::milliseconds limit, Done done) {
+void ModelManager::unload(const std::string& name, std::chrono::milliseconds limit, Done done) {
   const auto run = [this, name, limit] {
     std::vector<ServedModelPtr> readers = models_.remove_group(name);
     for (ServedModelPtr& reader : readers) retire(std::move(reader), limit);
@@ -56,7 +56,7 @@ void ModelManager::unload(std::string name, std::chrono::milliseconds limit, Don
   add({name, "unloading", run, std::move(done)});
 }
 
-void ModelManager::unload_reader(std::string reader, std::chrono::milliseconds limit, Done done) {
+void ModelManager::unload_reader(const std::string& reader, std::chrono::milliseconds limit, Done done) {
   add({reader, "unloading", [this, reader, limit] { retire(models_.remove_reader(reader), limit); }, std::move(done)});
 }
 
@@ -89,7 +89,7 @@ void ModelManager::load_adapter(AdapterSpec spec, Done done) {
   add({std::move(name), "loading", [this, spec = std::move(spec)] { add_adapter(models_, spec); }, std::move(done)});
 }
 
-void ModelManager::unload_adapter(std::string name, Done done) {
+void ModelManager::unload_adapter(const std::string& name, Done done) {
   add({name, "unloading", [this, name] { models_.remove_adapter(name); }, std::move(done)});
 }
 

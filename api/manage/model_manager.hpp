@@ -72,8 +72,8 @@ class ModelManager {
   void load(LoadSpec spec, Done done);
   // From the moment it begins no new request finds the model, with all its readers, or the one reader; those it has are
   // finished, or cut after `limit`. Then its memory is given back. kNotFound where there is none.
-  void unload(std::string name, std::chrono::milliseconds limit, Done done);
-  void unload_reader(std::string reader, std::chrono::milliseconds limit, Done done);
+  void unload(const std::string& name, std::chrono::milliseconds limit, Done done);
+  void unload_reader(const std::string& reader, std::chrono::milliseconds limit, Done done);
   // To other devices: loads the model a second time there, puts it in the first one's place and unloads that, so that
   // every request finds one of them. Needs memory for both; where it fails the first one stays. To another group: at
   // once, without its adapters.
@@ -82,7 +82,7 @@ class ModelManager {
   // model, else as Model::load_adapter does.
   void load_adapter(AdapterSpec spec, Done done);
   // No new request finds it; those it has are finished. kNotFound where there is none.
-  void unload_adapter(std::string name, Done done);
+  void unload_adapter(const std::string& name, Done done);
 
   // [any thread]
   std::vector<Change> changes() const;

@@ -34,7 +34,7 @@ class Quoting {
       if (context.contains(part)) visit_strings(context[part], [&](std::string& text) { mark(text); });
   }
 
-  RenderedChat read(std::string text) const {
+  RenderedChat read(const std::string& text) const {
     RenderedChat rendered;
     std::size_t done = 0;
     for (std::size_t at; !mark_.empty() && (at = text.find(mark_, done)) != std::string::npos;

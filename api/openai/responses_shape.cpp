@@ -62,7 +62,7 @@ class ResponsesShape final : public serving::Shape {
   }
 
  private:
-  std::string event(const char* type, Json members) {
+  std::string event(const char* type, const Json& members) {
     Json json = {{"type", type}, {"sequence_number", sequence_++}};
     json.update(members);
     return std::string("event: ") + type + "\ndata: " + to_text(json) + "\n\n";

@@ -55,9 +55,9 @@ std::size_t least_wait(const std::vector<ServedModelPtr>& readers) {
 
 }  // namespace
 
-ServedModel::ServedModel(std::shared_ptr<Model> loaded, EngineOptions options, Place at)
+ServedModel::ServedModel(const std::shared_ptr<Model>& loaded, const EngineOptions& options, Place at)
     : model(loaded),
-      keeps(std::make_shared<Engine>(loaded, std::move(options))),
+      keeps(std::make_shared<Engine>(loaded, options)),
       engine(*keeps),
       group(at.group.empty() ? loaded->name() : std::move(at.group)),
       reader(std::move(at.reader)),

@@ -21,7 +21,7 @@ struct ServedModel {
     std::string reader = {};  // unique in the server; empty: made of the group's name
     std::string source = {};  // the path that it was loaded from, as whoever asked for it wrote it; empty: built in
   };
-  ServedModel(std::shared_ptr<Model> loaded, EngineOptions options, Place at);
+  ServedModel(const std::shared_ptr<Model>& loaded, const EngineOptions& options, Place at);
   // The same reader under another name, or with an adapter, which then is the name.
   ServedModel(const ServedModel& reader, std::string group);
   ServedModel(const ServedModel& reader, AdapterPtr loaded);

@@ -49,7 +49,7 @@ std::tm RenderLimits::local_clock() {
   return local;
 }
 
-ChatTemplate::ChatTemplate(std::string source) {
+ChatTemplate::ChatTemplate(const std::string& source) {
   auto parsed = std::make_unique<Parsed>();
   parsed->source = jinja::normalize_source(source);
   try {

@@ -26,7 +26,7 @@ struct RenderLimits {
 class ChatTemplate {
  public:
   // Throws Error(kInvalidArgument) that quotes the template's line (number and text) and says what was expected.
-  explicit ChatTemplate(std::string source);
+  explicit ChatTemplate(const std::string& source);
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;

@@ -148,7 +148,7 @@ Value pop_key(Call& call) {
 
 Value setdefault(Call& call) {
   if (const Value* found = call.heap.find(*call.self.dict(), call[0])) return *found;
-  const Value fallback = call.has(1) ? call[1] : Value(None{});
+  Value fallback = call.has(1) ? call[1] : Value(None{});
   call.heap.set(*call.self.dict(), call[0], fallback);
   return fallback;
 }

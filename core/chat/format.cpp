@@ -101,7 +101,7 @@ std::string number_text(const Value& value, const Field& field) {
 bool is_integer_type(char type) { return type != 0 && std::string_view("dixXob").find(type) != std::string_view::npos; }
 bool is_real_type(char type) { return type != 0 && std::string_view("fFeg%").find(type) != std::string_view::npos; }
 
-std::string format_field(const Value& value, Field field, Heap& heap, char text_align) {
+std::string format_field(const Value& value, const Field& field, Heap& heap, char text_align) {
   if (is_integer_type(field.type) && value.is(Value::Kind::kFloat)) {
     throw TemplateError(std::string("format '") + field.type + "' needs an integer, not a float");
   }
@@ -362,7 +362,7 @@ std::string format_time(const std::string& format, const std::tm& time) {
                                             "July",    "August",   "September", "October", "November", "December"};
   const std::string day = kDays[static_cast<unsigned>(time.tm_wday) % 7];
   const std::string month = kMonths[static_cast<unsigned>(time.tm_mon) % 12];
-  const auto c_library = [&](std::string directive) {
+  const auto c_library = [&](const std::string& directive) {
     char buffer[64];
     return std::string(buffer, std::strftime(buffer, sizeof buffer, directive.c_str(), &time));
   };

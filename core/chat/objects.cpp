@@ -33,7 +33,7 @@ Value loop_changed(Call& call) {
 
 Value cycler_next(Call& call) {
   auto& cycler = *static_cast<Cycler*>(call.self.object());
-  const Value current = cycler.items[cycler.index];
+  Value current = cycler.items[cycler.index];
   cycler.index = (cycler.index + 1) % cycler.items.size();
   return current;
 }

@@ -190,7 +190,7 @@ bool read_integer(std::string_view text, int base, std::int64_t& integer) {
 
 Value to_integer(Call& call) {
   if (call.self.is_undefined()) refuse_undefined(call.self);
-  const Value fallback = call.has(0) ? call[0] : Value(std::int64_t{0});
+  Value fallback = call.has(0) ? call[0] : Value(std::int64_t{0});
   const std::int64_t base = call.integer(1, 10);
   if (base < 2 || base > 36) call.refuse("needs a base from 2 to 36");
   if (call.self.is_integral()) return call.self.integer();

@@ -171,6 +171,7 @@ void sort_keyed(std::vector<Keyed>& items, bool descending, Heap& heap) {
 
 std::vector<Value> values_of(std::vector<Keyed>& items) {
   std::vector<Value> out;
+  out.reserve(items.size());
   for (Keyed& item : items) out.push_back(std::move(item.value));
   return out;
 }

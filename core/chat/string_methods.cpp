@@ -119,6 +119,7 @@ Value replace_text(Call& call) {
 Value texts(const std::vector<std::string_view>& pieces, Heap& heap) {
   std::vector<Value> out;
   heap.check_room(pieces.size(), sizeof(Value) + sizeof(Text));
+  out.reserve(pieces.size());
   for (std::string_view piece : pieces) out.push_back(heap.text(std::string(piece)));
   heap.spend(pieces.size() / 4);
   return heap.list(std::move(out));

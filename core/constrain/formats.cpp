@@ -57,7 +57,7 @@ std::string authority() {
 std::string segments(std::string_view what) {
   const std::string pchar = "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})";
   const std::string no_colon = "([A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})";
-  const std::string more = "(/" + pchar + "*)*";
+  std::string more = "(/" + pchar + "*)*";
   if (what == "rootless") return pchar + "+" + more;
   if (what == "no scheme") return no_colon + "+" + more;
   if (what == "absolute") return "/(" + pchar + "+" + more + ")?";

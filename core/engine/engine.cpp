@@ -28,7 +28,7 @@ using Clock = std::chrono::steady_clock;
 
 class Engine::Loop {
  public:
-  Loop(Model& model, EngineOptions options);
+  Loop(Model& model, const EngineOptions& options);
   ~Loop();
   RequestId submit(GenerationRequest request, EventSink sink);
   void cancel(RequestId id);
@@ -90,7 +90,7 @@ class Engine::Loop {
   std::thread thread_;
 };
 
-Engine::Loop::Loop(Model& model, EngineOptions options)
+Engine::Loop::Loop(Model& model, const EngineOptions& options)
     : model_(model),
       device_(model.device()),
       options_(options),
@@ -574,7 +574,7 @@ void Engine::Loop::fail_all(std::string error) {
 
 // ---- The public face ----------------------------------------
 
-Engine::Engine(std::shared_ptr<Model> model, EngineOptions options)
+Engine::Engine(std::shared_ptr<Model> model, const EngineOptions& options)
     : model_(std::move(model)), loop_(std::make_unique<Loop>(*model_, options)) {}
 Engine::~Engine() = default;
 RequestId Engine::submit(GenerationRequest request, EventSink sink) {

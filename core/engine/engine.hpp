@@ -55,7 +55,7 @@ using RequestId = std::uint64_t;
 class Engine {
  public:
   // Starts the thread. The model is shared with whoever inspects it.
-  explicit Engine(std::shared_ptr<Model> model, EngineOptions options = {});
+  explicit Engine(std::shared_ptr<Model> model, const EngineOptions& options = {});
   // Cancels what still runs and joins.
   ~Engine();
 

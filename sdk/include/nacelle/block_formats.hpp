@@ -196,7 +196,8 @@ inline void decode_row(nacelle_type type, const std::uint8_t* blocks, std::uint6
   for (; elements >= format->elements; elements -= format->elements, blocks += bytes) {
     take_apart(type, blocks, parts);
     for (std::uint32_t first = 0; first < format->elements; first += sub, out += sub) {
-      const float scale = parts.scale * parts.scales[first / sub], min = parts.min * parts.mins[first / sub];
+      const std::uint32_t part = first / sub;
+      const float scale = parts.scale * parts.scales[part], min = parts.min * parts.mins[part];
       for (std::uint32_t i = 0; i < sub; ++i) {
         const int code = parts.codes[first + i];
         out[i] = scale * static_cast<float>(format->codebook ? format->codebook[code] : code - format->offset) - min;
