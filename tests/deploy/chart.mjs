@@ -42,7 +42,7 @@ test('values and schema have the same keys', () => {
   const schema = JSON.parse(readFileSync(path.join(chart, 'values.schema.json')));
   const compare = (values, node, at) => {
     if (node.$ref) node = schema.$defs[node.$ref.split('/').pop()];
-    if (!node.properties) return;
+    if (!node.properties || node.propertyNames) return;  // the server's settings have a list of their own
     assert.equal(node.additionalProperties, false, `${at} is not strict`);
     const known = Object.keys(node.properties).filter((key) => key !== 'global');
     assert.deepEqual(Object.keys(values).toSorted(), known.toSorted(), at);
@@ -54,6 +54,20 @@ test('values and schema have the same keys', () => {
   delete schema.properties.defaults.properties.resources;
   delete schema.properties.picker.properties.resources;
   compare(values, schema, 'values');
+});
+
+test('NOTES.txt says what there is and what comes next', () => {
+  const notes = (name) => {
+    const { status, stdout, stderr } = spawnSync(helm, ['install', 'nacelle', chart, '--namespace', 'llm', '--dry-run=client', '-f', path.join(chart, 'examples', `${name}.yaml`)], { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    return stdout.slice(stdout.indexOf('\nNOTES:\n'));
+  };
+  const laptop = notes('laptop');
+  for (const part of ['1 pool behind one address', 'cpu: cpu, 1 pod, the demo model', 'helm test -n llm nacelle --logs', 'curl http://127.0.0.1:8080/v1/chat/completions']) assert.ok(laptop.includes(part), part + laptop);
+  assert.ok(!laptop.includes('KEY'));
+  const airgapped = notes('airgapped');
+  for (const part of ['3 pools', 'gpu: nvidia, 1 pod, /model/chat-q8_0.gguf', 'curl -k https://', '"Authorization: Bearer $KEY"', 'with the text of a key']) assert.ok(airgapped.includes(part), part + airgapped);
+  assert.match(notes('amd'), /amd: amd, 0 to 3 pods, hf:/);
 });
 
 for (const [flags, message] of [

@@ -2,87 +2,16 @@
 // probes, preStop and grace period are carried out, and no request may be lost. Clients learn of a change of the Service's pods
 // up to `lag` seconds late, as through kube-proxy and gateways.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { program, render, require } from './chart_render.mjs';
+import { program, render } from './chart_render.mjs';
+import { Pod, podOf, sleep } from './pod.mjs';
 
-const YAML = require('yaml');
-const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 const lag = 2;
 const flags = ['--set', 'probes.periodSeconds=1', '--set', 'drain.preStopSeconds=3', '--set', 'drain.seconds=20'];
-
-const freePort = () => new Promise((resolve) => {
-  const listener = net.createServer().listen(0, '127.0.0.1', () => { const { port } = listener.address(); listener.close(() => resolve(port)); });
-});
-
-// What a kubelet does with a pod: starts it, asks its probes, and ends it.
-class Pod {
-  static number = 0;
-  constructor(manifests, folder) {
-    const { spec } = manifests.find(({ kind }) => kind === 'Deployment').spec.template;
-    this.name = `pod-${Pod.number++}`;
-    this.container = spec.containers[0];
-    this.grace = spec.terminationGracePeriodSeconds;
-    this.config = YAML.parse(manifests.find(({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === spec.volumes.find(({ name }) => name === 'config').configMap.name).data['config.yaml']);
-    this.folder = path.join(folder, this.name);
-    mkdirSync(this.folder);
-    this.ready = false;
-    this.failures = [];
-  }
-
-  async start() {
-    this.port = await freePort();
-    const file = path.join(this.folder, 'config.yaml');
-    writeFileSync(file, YAML.stringify({ ...this.config, host: '127.0.0.1', port: this.port }));
-    const args = this.container.args.map((arg) => arg === '/etc/nacelle/config/config.yaml' ? file : arg);
-    const env = Object.fromEntries(this.container.env.map(({ name, value }) => [name, value.replace(/^\/(models|tmp)/, `${this.folder}/$1`)]));
-    this.process = spawn(program, args, { env: { PATH: '', ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
-    this.log = '';
-    this.process.stderr.on('data', (data) => { this.log += data; });
-    this.exited = new Promise((resolve) => this.process.on('exit', (code, signal) => resolve({ code, signal })));
-    const startup = this.container.startupProbe;
-    for (let tries = 0; !await this.probe(startup); ++tries) {
-      assert.ok(tries < startup.failureThreshold, `${this.name} does not start: ${this.log}`);
-      await sleep(startup.periodSeconds / 10);
-    }
-    this.ready = true;
-    this.watch();
-  }
-
-  probe({ httpGet, timeoutSeconds }) {
-    return new Promise((resolve) => {
-      const request = http.get({ host: '127.0.0.1', port: this.port, path: httpGet.path, timeout: 1000 * timeoutSeconds, agent: false }, (response) => {
-        response.resume();
-        resolve(response.statusCode >= 200 && response.statusCode < 400);
-      });
-      request.on('timeout', () => request.destroy()).on('error', () => resolve(false));
-    });
-  }
-
-  async watch() {
-    while (!this.ending) {
-      await sleep(this.container.livenessProbe.periodSeconds);
-      if (!this.ending && !await this.probe(this.container.livenessProbe)) this.failures.push('liveness');
-      if (!this.ending && !await this.probe(this.container.readinessProbe)) this.failures.push('readiness');
-    }
-  }
-
-  // preStop counts into the grace period, as it does there.
-  async end({ preStop = this.container.lifecycle.preStop.sleep.seconds } = {}) {
-    this.ending = true;
-    const killed = sleep(this.grace).then(() => 'killed');
-    await sleep(preStop);
-    this.process.kill('SIGTERM');
-    const how = await Promise.race([this.exited, killed]);
-    if (how === 'killed') { this.process.kill('SIGKILL'); await this.exited; }
-    return how;
-  }
-}
 
 class Service {
   pods = [];
@@ -136,7 +65,7 @@ async function rollout(options) {
   const service = new Service();
   const pods = [];
   const start = async () => {
-    const pod = new Pod(manifests, folder);
+    const pod = new Pod(manifests, podOf(manifests, 'Deployment'), folder);
     pods.push(pod);
     await pod.start();
     service.add(pod);
@@ -159,7 +88,7 @@ async function rollout(options) {
     await traffic.done;
     return { traffic, how, failures: pods.flatMap((pod) => pod.failures), grace: pods[0].grace };
   } finally {
-    for (const pod of pods) { pod.ending = true; pod.process.kill('SIGKILL'); await pod.exited; }
+    for (const pod of pods) await pod.kill();
     rmSync(folder, { recursive: true });
   }
 }

@@ -6,9 +6,8 @@ import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export const require = createRequire(path.join(process.env.NACELLE_NPM, 'package.json'));
-
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+export const require = createRequire(path.join(process.env.NACELLE_NPM ?? root, 'package.json'));
 export const shared = process.env.NACELLE_SHARED ?? path.join(root, '../shared');
 
 // Data beside the checkout: absent, a test is skipped with a line that says so; in CI it fails instead.

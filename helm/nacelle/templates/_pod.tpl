@@ -1,11 +1,32 @@
 {{/* The pod of a pool: the server's, and the tuning Job's beside it. */}}
 
+{{/* Variables of every container that is ours: a proxy or an authority of the cluster's own concerns the fetching, too. */}}
 {{- define "nacelle.env" -}}
-- {name: HOME, value: /tmp}
-- {name: HF_HOME, value: /models}
-- {name: XDG_CACHE_HOME, value: /models/tuning/{{ .pool.nodeType | default .pool.name }}}
+env:
+  - {name: HOME, value: /tmp}
+  - {name: HF_HOME, value: /models}
+  - {name: XDG_CACHE_HOME, value: /models/tuning/{{ .pool.nodeType | default .pool.name }}}
 {{- with .pool.model.hf.endpoint }}
-- {name: HF_ENDPOINT, value: {{ . | quote }}}
+  - {name: HF_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
+{{- if and .offline (include "nacelle.isFetched" .pool) }}
+  - {name: HF_HUB_OFFLINE, value: "1"}
+{{- end }}
+{{- if not .offline }}
+{{- with .pool.model.hf.tokenSecret }}
+{{- if .name }}
+  - name: HF_TOKEN
+    valueFrom:
+      secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .pool.extraEnv }}
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- with .pool.extraEnvFrom }}
+envFrom:
+{{ toYaml . | indent 2 }}
 {{- end }}
 {{- end }}
 
@@ -77,18 +98,13 @@
     - --sha256
     - {{ .pool.model.http.sha256 | quote }}
     {{- end }}
-  env:
-    {{- include "nacelle.env" . | nindent 4 }}
-    {{- with .pool.model.hf.tokenSecret }}
-    {{- if .name }}
-    - name: HF_TOKEN
-      valueFrom:
-        secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
-    {{- end }}
-    {{- end }}
+  {{- include "nacelle.env" . | nindent 2 }}
   volumeMounts:
     - {name: models, mountPath: /models}
     - {name: tmp, mountPath: /tmp}
+    {{- with .pool.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   resources:
     requests: {cpu: 100m, memory: 64Mi}
     limits: {memory: 512Mi}
