@@ -134,7 +134,7 @@ async function ask(url) {
 
 const device = vendor === 'cpu' ? 'cpu' : settings.Env.find((one) => one.startsWith('NACELLE_DEVICE=')).split('=')[1];
 const devices = JSON.parse(await output(['devices', '--json']));
-const isHere = devices.some(({ name }) => name.split(':')[0] === device);
+const isHere = devices.some(({ backend, status }) => backend === device && status === 'available');
 
 test('without its device it says so and ends', { skip: isHere ? `${device} is here` : false }, async () => {
   const server = run(settings.Cmd);
