@@ -53,6 +53,14 @@ bool has_calls(const AnswerEvents& events) noexcept {
                      [](const AnswerEvent& event) { return event.kind == AnswerEvent::Kind::kCall; });
 }
 
+void ReasoningCount::add(std::size_t tokens, const AnswerEvents& events, bool last) noexcept {
+  held_ += tokens;
+  if (events.empty() && !last) return;
+  if (!events.empty() && events.front().kind == AnswerEvent::Kind::kReasoning)
+    reasoning_ += static_cast<std::uint32_t>(held_);
+  held_ = 0;
+}
+
 std::vector<ToolCall> calls_of(const AnswerEvents& events) {
   std::vector<ToolCall> calls;
   for (const AnswerEvent& event : events) {

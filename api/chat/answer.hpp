@@ -1,6 +1,8 @@
 // What a model's text says: content, reasoning and calls of tools, told apart while the text comes.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -44,6 +46,19 @@ void add(AnswerEvents& out, AnswerEvent::Kind kind, std::string_view text);
 // The texts of one kind, joined.
 std::string joined(const AnswerEvents& events, AnswerEvent::Kind kind);
 bool has_calls(const AnswerEvents& events) noexcept;
+
+// How many tokens of an answer were reasoning: a token counts as what its text became, and those that a parser held
+// back count as what came of them.
+class ReasoningCount {
+ public:
+  // `tokens` came, `events` with them; `last`: no more will.
+  void add(std::size_t tokens, const AnswerEvents& events, bool last) noexcept;
+  std::uint32_t tokens() const noexcept { return reasoning_; }
+
+ private:
+  std::size_t held_ = 0;
+  std::uint32_t reasoning_ = 0;
+};
 
 struct ToolCall {
   std::string id, name, arguments;

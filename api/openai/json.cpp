@@ -2,6 +2,7 @@
 // win.
 #include "api/openai/json.hpp"
 
+#include <algorithm>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -85,6 +86,16 @@ class Builder final : public nlohmann::json_sax<Json> {
 }  // namespace
 
 Json parse_json(std::string_view text) { return Builder().build(text); }
+
+std::string json_string(std::string_view text) {
+  const auto plain = [](char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; };
+  if (!std::all_of(text.begin(), text.end(), plain)) return to_text(Json(text));
+  std::string result;
+  result.reserve(text.size() + 2);
+  result += '"';
+  result += text;
+  return result += '"';
+}
 
 std::string to_text(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
 

@@ -15,6 +15,8 @@ Json parse_json(std::string_view text);
 
 // Bytes that are not UTF-8 become U+FFFD.
 std::string to_text(const Json& value);
+// The same of a string, without making a value of it.
+std::string json_string(std::string_view text);
 
 bool is_utf8(std::string_view bytes);
 Json byte_list(std::string_view bytes);

@@ -175,7 +175,7 @@ class ResponsesShape final : public serving::Shape {
     json["usage"] = {{"input_tokens", usage_.prompt_tokens},
                      {"input_tokens_details", {{"cached_tokens", usage_.cached_tokens}, {"cache_write_tokens", 0}}},
                      {"output_tokens", usage_.completion_tokens},
-                     {"output_tokens_details", {{"reasoning_tokens", 0}}},
+                     {"output_tokens_details", {{"reasoning_tokens", usage_.reasoning_tokens}}},
                      {"total_tokens", usage_.prompt_tokens + usage_.completion_tokens}};
     return json;
   }

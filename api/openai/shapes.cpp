@@ -129,7 +129,7 @@ class OpenAiShape final : public serving::Shape {
       const std::size_t at = whole.find('"' + mark + '"');
       frame = {whole.substr(0, at), whole.substr(at + mark.size() + 2)};
     }
-    return frame.before + to_text(Json(news.events[0].text)) + frame.after;
+    return frame.before + json_string(news.events[0].text) + frame.after;
   }
 
   // A call's id and name come once, its arguments in pieces that are told by its index.
@@ -180,7 +180,8 @@ Json usage_json(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
           {"completion_tokens", usage.completion_tokens},
           {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}},
+          {"completion_tokens_details", {{"reasoning_tokens", usage.reasoning_tokens}}}};
 }
 
 AnswerHead make_head(const ServedModel& model, const GenerationBody& body, bool chat) {

@@ -26,6 +26,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool finished = false;
     double logprob = 0;  // of the tokens, in sum
     chat::AnswerParserPtr parser;
+    chat::ReasoningCount reasoning;
     std::size_t calls = 0;
     Choice whole;  // grows where the answer is not streamed
   };
@@ -98,6 +99,8 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
     event.finish = FinishReason::kStop;
   }
   for (const TokenLogprob& token : event.logprobs) choice.logprob += token.logprob;
+  choice.reasoning.add(event.ids.size(), events, event.finish != FinishReason::kNone);
+  event.usage.reasoning_tokens = choice.reasoning.tokens();
   choice.whole.usage = event.usage;
   choice.whole.finish = event.finish;
   choice.whole.stop = event.stop;
@@ -216,6 +219,7 @@ Usage Generation::total_usage() const {
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const Usage& usage = choices_[i].whole.usage;
     total.completion_tokens += usage.completion_tokens;
+    total.reasoning_tokens += usage.reasoning_tokens;
     if (i % plan_.best_of != 0) continue;
     total.prompt_tokens += static_cast<std::uint32_t>(plan_.prompts[i / plan_.best_of].size());
     total.cached_tokens += usage.cached_tokens;

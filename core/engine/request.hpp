@@ -73,7 +73,8 @@ struct TokenLogprob {
 struct Usage {
   std::uint32_t prompt_tokens = 0;
   std::uint32_t completion_tokens = 0;
-  std::uint32_t cached_tokens = 0;  // prompt tokens whose KV was found in the prefix cache
+  std::uint32_t cached_tokens = 0;     // prompt tokens whose KV was found in the prefix cache
+  std::uint32_t reasoning_tokens = 0;  // of the completion; the API's to fill in, as it reads the text
 };
 
 // One piece of an answer. Text is whole code points; it may be empty while a stop string or a code point is incomplete.

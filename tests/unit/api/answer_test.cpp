@@ -204,6 +204,26 @@ TEST_CASE("reasoning is split off") {
         "(I call.)f<{}>");
 }
 
+TEST_CASE("tokens of the reasoning are counted, with those that a parser holds back") {
+  AnswerFormat format;
+  format.think = find_think_tags("... </think> ...");
+  const AnswerParserPtr parser = make_parser(format);
+  ReasoningCount count;
+  const std::vector<std::string> tokens = {"<", "think", ">", "Well", ",", " so", ".", "</", "think>", "Yes", "."};
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    AnswerEvents events;
+    parser->push(tokens[i], events);
+    if (i + 1 == tokens.size()) parser->finish(events);
+    count.add(1, events, i + 1 == tokens.size());
+  }
+  CHECK(count.tokens() == 7);  // the tag that opens, and four words: what closes is held and comes with the content
+
+  ReasoningCount none;
+  none.add(3, {{AnswerEvent::Kind::kContent, "Hi"}}, false);
+  none.add(1, {}, true);
+  CHECK(none.tokens() == 0);
+}
+
 TEST_CASE("arguments come as they are written") {
   const AnswerParserPtr parser = make_parser({dialect("hermes"), nullptr, false, kTools, ""});
   AnswerEvents events;

@@ -96,7 +96,7 @@ TEST_CASE("a response, whole and as events") {
                                           CHECK(events == kEverything);
                                         });
   };
-  const Json whole = Json::parse(make()->whole({choice_with(kEverything, FinishReason::kStop)}, {5, 7, 2}).body);
+  const Json whole = Json::parse(make()->whole({choice_with(kEverything, FinishReason::kStop)}, {5, 7, 2, 3}).body);
   CHECK(Json::parse(kept) == whole);
   CHECK(whole["status"] == "completed");
   CHECK(whole["store"] == true);
@@ -107,6 +107,7 @@ TEST_CASE("a response, whole and as events") {
   CHECK(whole["output"][2]["arguments"] == R"({"a": 1})");
   CHECK(whole["output"][3]["call_id"] == "id_2");
   CHECK(whole["usage"]["total_tokens"] == 12);
+  CHECK(whole["usage"]["output_tokens_details"]["reasoning_tokens"] == 3);
 
   const auto shape = make();
   const std::vector<Json> events = data_of(streamed(*shape, kEverything, FinishReason::kStop));

@@ -33,15 +33,18 @@ std::vector<Json> events_of(const std::string& stream) {
 }  // namespace
 
 TEST_CASE("a whole chat answer") {
-  const Json json = Json::parse(
-      shape_for(true, false)->whole({choice_of({{Kind::kContent, "Hi \xff"}}, FinishReason::kStop)}, {3, 2, 1}).body);
+  const Json json =
+      Json::parse(shape_for(true, false)
+                      ->whole({choice_of({{Kind::kContent, "Hi \xff"}}, FinishReason::kStop)}, {3, 2, 1, 2})
+                      .body);
   CHECK(json == Json::parse(R"({"id": "id-1", "object": "chat.completion", "created": 1700000000, "model": "m",
       "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi )"
                             "\xef\xbf\xbd"
                             R"(", "refusal": null},
                    "logprobs": null, "finish_reason": "stop"}],
       "system_fingerprint": "fp_1",
-      "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}}})"));
+      "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1},
+      "completion_tokens_details": {"reasoning_tokens": 2}}})"));
 }
 
 TEST_CASE("calls and reasoning of a whole chat answer") {
