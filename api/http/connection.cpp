@@ -24,6 +24,7 @@
 
 #include "api/http/wire.hpp"
 #include "core/base/log.hpp"
+#include "core/base/turn.hpp"
 
 namespace nacelle::http {
 namespace {
@@ -133,6 +134,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   net::awaitable<bool> send_answer(Exchange& exchange, bool keep_alive, unsigned version);
   net::awaitable<bool> send_stream(Exchange& exchange, Framing framing);
   net::awaitable<void> wait_for_output();
+  void note_output();
+  bool send_straight();
+  std::string framed(std::string text) const;
   net::awaitable<bool> ready(Transfer::Result what);
   net::awaitable<bool> send(std::string_view bytes);
   net::awaitable<void> linger();
@@ -155,6 +159,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ServerContext& context_;
   std::shared_ptr<const Site> site_;
   ExchangePtr current_;
+  Framing framing_ = Framing::kLength;  // of the stream under way
+  bool straight_ = false;               // the stream waits for output, and nothing is unsent
+  std::string unsent_;                  // of it, framed: what the socket did not take
 };
 
 net::awaitable<void> Connection::run() {
@@ -330,7 +337,7 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
       [&mailbox = context_.mailbox](Exchange::Task task) { mailbox.post(std::move(task)); },
       context_.options.max_unsent_bytes);
   exchange->on_output([self = weak_from_this()] {
-    if (const auto alive = self.lock()) alive->wake_.cancel();
+    if (const auto alive = self.lock()) alive->note_output();
   });
   const Route* route = incoming.route;
   if (route && route->where == Where::kWorker) {
@@ -389,21 +396,43 @@ net::awaitable<bool> Connection::send_answer(Exchange& exchange, bool keep_alive
 }
 
 net::awaitable<bool> Connection::send_stream(Exchange& exchange, Framing framing) {
+  framing_ = framing;
   while (!exchange.cancelled()) {
     const bool last = exchange.finished();
-    std::string text = exchange.take();
-    if (framing == Framing::kChunked) {
-      if (!text.empty()) text = chunk(text);
-      if (last) text += kLastChunk;
-    }
+    std::string text = std::exchange(unsent_, {});
+    text += framed(exchange.take());
+    if (last && framing == Framing::kChunked) text += kLastChunk;
     if (!text.empty() && !co_await send(text)) {
       exchange.cancel();
       co_return false;
     }
     if (last) co_return true;
-    if (text.empty()) co_await wait_for_output();
+    if (!text.empty()) continue;
+    straight_ = true;
+    co_await wait_for_output();
   }
   co_return false;
+}
+
+std::string Connection::framed(std::string text) const {
+  return text.empty() || framing_ != Framing::kChunked ? std::move(text) : chunk(text);
+}
+
+void Connection::note_output() {
+  if (straight_ && send_straight()) return;
+  straight_ = false;
+  wake_.cancel();
+}
+
+// Most pieces of a stream find the coroutine waiting and the socket ready: they go out from here, without a turn of the
+// loop. False where the coroutine must see to it.
+bool Connection::send_straight() {
+  if (current_->finished() || current_->cancelled()) return false;
+  unsent_ = framed(current_->take());
+  if (unsent_.empty()) return true;
+  const Transfer transfer = transport_->write(unsent_.data(), unsent_.size());
+  if (transfer.result == Transfer::Result::kDone) unsent_.erase(0, transfer.bytes);
+  return unsent_.empty();
 }
 
 // Nothing can be missed: output is announced on this thread, so only while the coroutine waits.
@@ -488,7 +517,7 @@ void Mailbox::post(std::function<void()> task) {
     first = tasks_.empty();
     tasks_.push_back(std::move(task));
   }
-  if (first) net::post(io_, [this] { deliver(); });
+  if (first) Turn::at_end([this] { net::post(io_, [this] { deliver(); }); });
 }
 
 void Mailbox::deliver() {

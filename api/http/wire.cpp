@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdio>
 #include <ctime>
 #include <iterator>
 
@@ -92,11 +91,11 @@ std::string closing_answer(const Response& response, HeaderOptions options) {
 }
 
 std::string chunk(std::string_view data) {
-  std::array<char, 20> size{};
-  const int length = std::snprintf(size.data(), size.size(), "%zx\r\n", data.size());
+  std::array<char, 16> size{};
+  const char* end = std::to_chars(size.data(), size.data() + size.size(), data.size(), 16).ptr;
   std::string text;
-  text.reserve(static_cast<std::size_t>(length) + data.size() + 2);
-  text.append(size.data(), static_cast<std::size_t>(length)).append(data).append("\r\n");
+  text.reserve(size.size() + data.size() + 4);
+  text.append(size.data(), static_cast<std::size_t>(end - size.data())).append("\r\n").append(data).append("\r\n");
   return text;
 }
 

@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
-#include <random>
 #include <span>
 #include <thread>
 #include <unordered_map>
@@ -14,6 +13,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/base/turn.hpp"
 #include "core/engine/guesser.hpp"
 #include "core/engine/placed_model.hpp"
 #include "core/engine/scheduler.hpp"
@@ -159,9 +159,7 @@ std::unique_ptr<Sequence> Engine::Loop::make_sequence(RequestId id, GenerationRe
   const std::uint32_t room = model_.context() - static_cast<std::uint32_t>(request.prompt.size());
   const std::uint32_t answer = request.max_tokens == 0 ? room : std::min(room, request.max_tokens);
   const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + answer;
-  const std::uint64_t seed = request.sampling.seed
-                                 ? *request.sampling.seed
-                                 : (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
+  const std::uint64_t seed = request.sampling.seed.value_or(random_seed());
   return std::make_unique<Sequence>(id, std::move(request), std::move(sink), device_.blocks(),
                                     model_.has_tokenizer() ? &model_.tokenizer() : nullptr, seed, limit);
 }
@@ -300,6 +298,7 @@ void Engine::Loop::step() {
   const auto ready = Clock::now();
   device_.run(plan, counts);
   now_ = Clock::now();
+  const Turn turn;  // the sinks' readers wake when all events are out
   timing_.step_rows.add(counts.rows);
   guesser_.note_step(chunks, seconds_between(ready, now_));
   pace_.note(counts.prompt_rows, counts.rows > counts.prompt_rows, seconds_between(ready, now_));

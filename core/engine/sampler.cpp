@@ -1,6 +1,8 @@
 // The sampler's stages. Probabilities are taken in double from logits relative to the row's logsumexp.
 #include "core/engine/sampler.hpp"
 
+#include <sys/random.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -44,17 +46,23 @@ std::uint64_t sort_key(float logit, std::size_t id) {
   return std::uint64_t{~rising} << 32 | id;
 }
 
-// Token ids of the `count` largest entries, largest first, equal ones by smaller id.
-std::vector<TokenId> largest(std::span<const float> logits, std::size_t count) {
-  std::vector<std::uint64_t> keys(logits.size());
-  for (std::size_t id = 0; id < logits.size(); ++id) keys[id] = sort_key(logits[id], id);
-  count = std::min(count, keys.size());
-  const auto end = keys.begin() + static_cast<std::ptrdiff_t>(count);
-  if (end != keys.end()) std::nth_element(keys.begin(), end, keys.end());
-  std::sort(keys.begin(), end);
-  std::vector<TokenId> ids(count);
-  for (std::size_t i = 0; i < count; ++i) ids[i] = static_cast<TokenId>(keys[i] & 0xffffffffu);
-  return ids;
+TokenId id_of(std::uint64_t key) { return static_cast<TokenId>(key & 0xffffffffu); }
+
+// Sort keys of the `count` largest entries, largest first, equal ones by smaller id; what is -infinity, as most of a
+// masked row, is left out. Returns how many entries there were to choose from. `keys` keeps its memory: a row's worth
+// of fresh pages costs more than the search.
+std::size_t largest(std::span<const float> logits, std::size_t count, std::vector<std::uint64_t>& keys) {
+  keys.clear();
+  keys.reserve(logits.size());
+  for (std::size_t id = 0; id < logits.size(); ++id)
+    if (logits[id] != -std::numeric_limits<float>::infinity()) keys.push_back(sort_key(logits[id], id));
+  const std::size_t possible = keys.size();
+  if (count < possible) {
+    std::nth_element(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(count), keys.end());
+    keys.resize(count);
+  }
+  std::sort(keys.begin(), keys.end());
+  return possible;
 }
 
 void check_range(const char* name, double value, double low, double high) {
@@ -83,6 +91,15 @@ void check_sampling(const SamplingParams& params, std::size_t vocabulary) {
                   "logit_bias");
     check_range("logit_bias", bias, -100, 100);
   }
+}
+
+// Not std::random_device: to make one asks the CPU what it is, which under a hypervisor costs more than a whole step of
+// the demo model.
+std::uint64_t random_seed() noexcept {
+  std::uint64_t seed = 0;
+  [[maybe_unused]] const auto bytes =
+      ::getrandom(&seed, sizeof seed, 0);  // so few bytes come whole, or the kernel has none
+  return seed;
 }
 
 // ---- Adjustments
@@ -146,10 +163,9 @@ TokenId Sampler::choose(LogitsRow& row, std::uint64_t index) {
 // Replaces the candidates by the `count` best of the whole row.
 void Sampler::extend(LogitsRow& row, std::size_t count) {
   const auto logits = row.whole_adjusted();
+  complete_ = largest(logits, count, row.keys) <= count;
   candidates_.clear();
-  for (const TokenId id : largest(logits, count)) candidates_.push_back({id, logits[static_cast<std::size_t>(id)]});
-  complete_ = candidates_.size() == logits.size();
-  drop_impossible();
+  for (const std::uint64_t key : row.keys) candidates_.push_back({id_of(key), logits[key & 0xffffffffu]});
 }
 
 // Tokens that a mask forbids: behind the first of them there are no others.
@@ -262,7 +278,8 @@ TokenLogprob Sampler::logprob(LogitsRow& row, TokenId chosen, std::uint32_t alte
   const auto logits = row.whole_raw();
   const auto at = [&](TokenId id) { return logits[static_cast<std::size_t>(id)] - row.logsumexp_raw(); };
   result.logprob = at(chosen);
-  for (const TokenId id : largest(logits, alternatives)) result.top.emplace_back(id, at(id));
+  largest(logits, alternatives, row.keys);
+  for (const std::uint64_t key : row.keys) result.top.emplace_back(id_of(key), at(id_of(key)));
   return result;
 }
 

@@ -30,6 +30,8 @@ class LogitsRow {
   // The whole row, [vocabulary]; valid until the next call of either.
   virtual std::span<const float> whole_adjusted() = 0;
   virtual std::span<const float> whole_raw() = 0;
+
+  std::vector<std::uint64_t> keys;  // memory for the sampler, which sorts whole rows by them
 };
 
 // The sparse changes of a sequence's logits, kept up to date token by token so that a step only copies them.
@@ -57,6 +59,9 @@ void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask);
 
 // Throws Error(kInvalidArgument) whose param names the field that is out of range.
 void check_sampling(const SamplingParams& params, std::size_t vocabulary);
+
+// For requests that name none.
+std::uint64_t random_seed() noexcept;
 
 class Sampler {
  public:
