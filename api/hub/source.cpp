@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kGguf = ".gguf";
 constexpr std::size_t kSplitSuffix = std::string_view("-00001-of-00002").size();
+constexpr std::string_view kFirstPart = "-00001-of-";
 
 bool is_name(std::string_view text) {
   return !text.empty() && text.size() <= 96 && text[0] != '.' && text[0] != '-' &&
@@ -66,7 +67,8 @@ std::vector<std::string> gguf_models(const std::vector<std::string>& names) {
   std::vector<std::string> models;
   for (const std::string& name : names) {
     if (!lower(name).ends_with(kGguf)) continue;
-    if (split_count(name) == 0 || split_parts(name).front() == name) models.push_back(name);
+    const std::size_t stem = name.size() - std::min(name.size(), kGguf.size() + kSplitSuffix);
+    if (split_count(name) == 0 || name.compare(stem, kFirstPart.size(), kFirstPart) == 0) models.push_back(name);
   }
   return models;
 }
