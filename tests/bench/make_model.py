@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Writes a GGUF of a real model's shape with random weights, for benchmarks: speed depends on shapes, not on values.
 
-    make_model.py SHAPE TYPE OUT.gguf      e.g. make_model.py llama-3.2-1b q4_k_m /tmp/1b.gguf
+    make_model.py SHAPE TYPE OUT.gguf [VOCABULARY]     e.g. make_model.py llama-3.2-1b q4_k_m /tmp/1b.gguf
 
-Needs numpy. The vocabulary is made up (one token an id), so that other programs load the file too.
+Needs numpy. The vocabulary is made up (one token an id), so that other programs load the file too; or VOCABULARY is a
+folder with a real one's encoder.json and vocab.bpe, where grammars are to be followed.
 """
+import json
+import pathlib
 import struct
 import sys
 
@@ -29,6 +32,7 @@ FORMATS = {  # ggml's id, elements and bytes of a block; where its f16 scale and
 # What llama.cpp's quantiser takes where a row is no multiple of 256.
 FALLBACKS = {"q2_k": "iq4_nl", "q3_k": "iq4_nl", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0", "iq4_xs": "iq4_nl"}
 TYPES = [*FORMATS, "q4_k_m"]
+PEAK = 6.0
 rng = np.random.default_rng(1)
 
 
@@ -67,7 +71,24 @@ def text(value):
     return struct.pack("<Q", len(data)) + data
 
 
-def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary):
+def made_up(vocabulary):
+    """(pre-tokenizer, tokens, types, merges, first and last id of a text): one merge joins two of the tokens."""
+    names = {2: "t", 3: "0"}
+    return "gpt-2", [names.get(i, f"t{i}") for i in range(vocabulary)], np.ones(vocabulary, np.int32), ["t 0"], (0, 1)
+
+
+def real(vocabulary, folder):
+    """The same, of Llama 3's form; ids behind the folder's are control tokens."""
+    tokens = [f"<|special_{i}|>" for i in range(vocabulary)]
+    types = np.full(vocabulary, 3, np.int32)
+    for token, i in json.loads((folder / "encoder.json").read_text()).items():
+        tokens[i], types[i] = token, 1
+    merges = (folder / "vocab.bpe").read_text().split("\n")[1:]
+    ends = int(np.argmax(types == 3))  # those of Llama 3: the first two behind the words
+    return "llama-bpe", tokens, types, [merge for merge in merges if merge], (ends, ends + 1)
+
+
+def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, folder):
     pairs = []
     def add(key, kind, data):
         pairs.append(text(key) + struct.pack("<I", kind) + data)
@@ -83,19 +104,21 @@ def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary):
     add(f"{arch}.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5))
     add(f"{arch}.rope.freq_base", 6, struct.pack("<f", 500000.0))
     add("tokenizer.ggml.model", 8, text("gpt2"))
-    add("tokenizer.ggml.pre", 8, text("gpt-2"))
-    names = {2: "t", 3: "0"}  # what the one merge joins
-    tokens = b"".join(text(names.get(i, f"t{i}")) for i in range(vocabulary))
-    add("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, vocabulary) + tokens)
-    add("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, vocabulary) + np.ones(vocabulary, np.int32).tobytes())
-    add("tokenizer.ggml.merges", 9, struct.pack("<IQ", 8, 1) + text("t 0"))
-    u32("tokenizer.ggml.bos_token_id", 0)
-    u32("tokenizer.ggml.eos_token_id", 1)
+    pre, tokens, types, merges, ends = real(vocabulary, folder) if folder else made_up(vocabulary)
+    def texts(key, values):
+        add(key, 9, struct.pack("<IQ", 8, len(values)) + b"".join(text(value) for value in values))
+    add("tokenizer.ggml.pre", 8, text(pre))
+    texts("tokenizer.ggml.tokens", tokens)
+    add("tokenizer.ggml.token_type", 9, struct.pack("<IQ", 5, vocabulary) + types.tobytes())
+    texts("tokenizer.ggml.merges", merges)
+    u32("tokenizer.ggml.bos_token_id", ends[0])
+    u32("tokenizer.ggml.eos_token_id", ends[1])
     return pairs
 
 
 def main():
     shape, kind, path = sys.argv[1:4]
+    folder = pathlib.Path(sys.argv[4]) if len(sys.argv) > 4 else None
     if shape not in SHAPES or kind not in TYPES:
         sys.exit(f"shapes: {', '.join(SHAPES)}; types: {', '.join(TYPES)}")
     arch, layers, width, ffn, heads, kv_heads, head, vocabulary, tied, biases = SHAPES[shape]
@@ -119,7 +142,7 @@ def main():
         if biases:
             for name, rows in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
                 add(f"blk.{layer}.attn_{name}.bias", 1, rows * head)
-    pairs = metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary)
+    pairs = metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, folder)
     infos, offset = b"", 0
     for name, rows, columns, element in tensors:
         ggml_id, per_block, block_bytes = FORMATS[element][:3]
@@ -131,7 +154,10 @@ def main():
     with open(path, "wb") as file:
         file.write(head_bytes + b"\0" * (-len(head_bytes) % 32))
         for name, rows, columns, element in tensors:
-            data = np.ones(columns, np.float32).tobytes() if "norm" in name else tensor_bytes(element, rows, columns)
+            if "norm" in name:  # logits as peaked as a trained model's: few tokens share most of the probability
+                data = np.full(columns, PEAK if name == "output_norm.weight" else 1, np.float32).tobytes()
+            else:
+                data = tensor_bytes(element, rows, columns)
             file.write(data + b"\0" * (-len(data) % 32))
 
 

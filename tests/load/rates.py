@@ -17,7 +17,7 @@ async def target(options, *flags):
         yield client.parse(options.url), options.model, None
         return
     async with server.started(*flags, *options.server_flag) as one:
-        yield one.url, "default", one
+        yield one.url, options.model, one
 
 
 def completion(model, prompt, output):
@@ -122,8 +122,9 @@ async def overhead_case(one, options, name, streams, more):
     await talk(one.url, options, more, time.monotonic() + 0.01, 8)  # what is compiled once
     await asyncio.sleep(0.05)
     metrics, cpu = await one.metrics(), one.cpu_by_thread()
-    until = time.monotonic() + seconds
-    await asyncio.gather(*(talk(one.url, options, more, until, output) for _ in range(streams)))
+    begin = time.monotonic()
+    await asyncio.gather(*(talk(one.url, options, more, begin + seconds, output) for _ in range(streams)))
+    passed = time.monotonic() - begin
     after, cpu_after = await one.metrics(), one.cpu_by_thread()
     delta = {key: after[key] - metrics.get(key, 0) for key in after}
     spent = {thread: cpu_after[thread] - cpu.get(thread, 0) for thread in cpu_after}
@@ -138,6 +139,8 @@ async def overhead_case(one, options, name, streams, more):
             "speculated_tokens": delta["nacelle_spec_decode_num_accepted_tokens_total"],
             **{f"{phase}_us_a_token": round(value / tokens * 1e6, 2) for phase, value in phases.items()},
             "engine_us_a_token": round((phases["plan"] + phases["sample"]) / tokens * 1e6, 2),
+            # Also what a woken thread took from the engine: with one stream all that is not kernels.
+            "beside_device_us_a_step": round((passed - phases["device"]) / delta["nacelle_engine_steps_total"] * 1e6, 2),
             "other_threads_us_a_token": round(others / tokens * 1e6, 2),
             "cpu_s": round(sum(spent.values()), 2), "share_outside_kernels": round(host / sum(spent.values()), 4)}
 
