@@ -119,7 +119,7 @@ async def talk(url, options, more, until, output):
 
 async def overhead_case(one, options, name, streams, more):
     seconds, output = max(1, min(10, options.seconds / 10)), 200 if streams == 1 else options.output
-    await talk(one.url, options, more, time.monotonic() + 0.01, 8)  # what is compiled once
+    await talk(one.url, options, more, time.monotonic() + 0.01, output)  # what is compiled and learnt once: masks of a schema
     await asyncio.sleep(0.05)
     metrics, cpu = await one.metrics(), one.cpu_by_thread()
     begin = time.monotonic()
