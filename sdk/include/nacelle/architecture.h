@@ -29,7 +29,7 @@ typedef struct nacelle_model_config {
   /* Arrays: `count` gets the length; up to `capacity` items are copied. Numbers convert; a scalar is one item. */
   nacelle_status (*get_numbers)(void* context, nacelle_string key, double* values, uint64_t capacity, uint64_t* count);
   nacelle_status (*get_item_string)(void* context, nacelle_string key, uint64_t index, nacelle_string* value);
-  /* The stored shape of a tensor, outermost first. */
+  /* The stored shape of a tensor, outermost first; `shape` has room for NACELLE_MAX_RANK extents. */
   nacelle_status (*get_tensor)(void* context, nacelle_string name, nacelle_type* type, uint32_t* rank, int64_t* shape);
 } nacelle_model_config;
 NACELLE_LAST_FIELD(nacelle_model_config, get_tensor, 96);

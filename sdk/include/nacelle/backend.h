@@ -310,6 +310,7 @@ typedef struct nacelle_backend_api {
   nacelle_status (*device_count)(uint32_t* count, nacelle_string* reason, nacelle_error** error);
   nacelle_status (*device_info)(uint32_t index, nacelle_device_info* info, nacelle_error** error);
   nacelle_status (*device_open)(uint32_t index, nacelle_device** device, nacelle_error** error);
+  /* [init per device] After all that was made on it. */
   void (*device_close)(nacelle_device* device);
 
   /* [any] NACELLE_OK, or NACELLE_UNIMPLEMENTED: the host then tries the operation's decomposition. */
@@ -320,7 +321,7 @@ typedef struct nacelle_backend_api {
   nacelle_status (*prepare)(nacelle_device* device, const nacelle_graph* graph, const nacelle_bucket* const* buckets,
                             uint32_t bucket_count, const nacelle_weight_source* source,
                             const nacelle_prepare_options* options, nacelle_weights** weights, nacelle_error** error);
-  void (*weights_destroy)(nacelle_weights* weights);
+  void (*weights_destroy)(nacelle_weights* weights); /* [init per device], as are all that destroy */
   /* [any] Bytes that the packed weights hold on the device. */
   uint64_t (*weights_bytes)(const nacelle_weights* weights);
 
@@ -331,7 +332,7 @@ typedef struct nacelle_backend_api {
   nacelle_status (*cache_create)(nacelle_weights* weights, const nacelle_cache_options* options, nacelle_cache** cache,
                                  nacelle_error** error);
   void (*cache_destroy)(nacelle_cache* cache);
-  /* [stream] Copies whole blocks inside a group, all layers, in order. */
+  /* [stream] Copies whole blocks inside a group, all layers. */
   nacelle_status (*copy_blocks)(nacelle_cache* cache, nacelle_stream* stream, uint32_t group,
                                 const nacelle_block_copy* pairs, uint32_t count);
 
@@ -352,17 +353,18 @@ typedef struct nacelle_backend_api {
    * runs again. */
   nacelle_status (*read_logits)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t row,
                                 uint32_t adjusted, float* logits);
-  /* [stream] A boundary value of a split model, all rows, f32, to and from host memory. */
+  /* [stream] A boundary value of a split model, all rows, f32, to and from host memory, whole when the call returns. */
   nacelle_status (*read_value)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t value, float* data,
                                uint64_t count);
   nacelle_status (*write_value)(nacelle_plan* plan, nacelle_stream* stream, uint32_t slot, uint32_t value,
                                 const float* data, uint64_t count);
+  /* [any] */
   nacelle_status (*plan_statistics)(nacelle_plan* plan, nacelle_plan_statistics* statistics);
 
   /* [init per device] Streams are in order. A device without queues may run everything inside the call. */
   nacelle_status (*stream_create)(nacelle_device* device, nacelle_stream** stream, nacelle_error** error);
   void (*stream_destroy)(nacelle_stream* stream);
-  nacelle_status (*stream_synchronize)(nacelle_stream* stream);
+  nacelle_status (*stream_synchronize)(nacelle_stream* stream); /* [stream] blocks until all that was queued is done */
   nacelle_status (*event_create)(nacelle_device* device, nacelle_event** event, nacelle_error** error);
   void (*event_destroy)(nacelle_event* event);
   nacelle_status (*event_record)(nacelle_event* event, nacelle_stream* stream); /* [stream] */

@@ -185,6 +185,7 @@ typedef struct nacelle_embedding_attributes {
   float scale; /* every element is multiplied by it; 1 for most models */
   float padding;
 } nacelle_embedding_attributes;
+NACELLE_LAST_FIELD(nacelle_embedding_attributes, padding, 20);
 
 typedef struct nacelle_norm_attributes { /* RMS_NORM, LAYER_NORM */
   NACELLE_STRUCT_HEADER;
@@ -193,6 +194,7 @@ typedef struct nacelle_norm_attributes { /* RMS_NORM, LAYER_NORM */
   uint32_t group;      /* columns normalised together; 0: the whole row. A head's width for q/k norm */
   uint32_t padding;
 } nacelle_norm_attributes;
+NACELLE_LAST_FIELD(nacelle_norm_attributes, padding, 28);
 
 enum { NACELLE_ROPE_HALF = 1, NACELLE_ROPE_INTERLEAVED = 2 }; /* pairs (i, i+d/2), or (2i, 2i+1) */
 enum {
@@ -216,6 +218,7 @@ typedef struct nacelle_rope_attributes {
   float attention_factor;    /* multiplies cos and sin; 0: as the scaling's paper says, else 1 for most; see rope.hpp */
   uint32_t original_context; /* llama3, yarn, longrope: the length the model was first trained for */
 } nacelle_rope_attributes;
+NACELLE_LAST_FIELD(nacelle_rope_attributes, original_context, 60);
 
 typedef struct nacelle_attention_attributes {
   NACELLE_STRUCT_HEADER;
@@ -232,6 +235,7 @@ typedef struct nacelle_attention_attributes {
   float alibi_bias;       /* largest ALiBi bias (8 for MPT); 0: none */
   uint32_t padding;
 } nacelle_attention_attributes;
+NACELLE_LAST_FIELD(nacelle_attention_attributes, padding, 60);
 
 enum {
   NACELLE_ACT_SILU = 1,
@@ -250,6 +254,7 @@ typedef struct nacelle_activation_attributes { /* UNARY, GATED */
   float alpha;         /* GATED with SILU: gate * sigmoid(alpha * gate); 1 for most */
   float up_offset;     /* GATED: added to up after the clamp; 0 for most */
 } nacelle_activation_attributes;
+NACELLE_LAST_FIELD(nacelle_activation_attributes, up_offset, 28);
 
 typedef struct nacelle_scale_attributes {
   NACELLE_STRUCT_HEADER;
@@ -257,6 +262,7 @@ typedef struct nacelle_scale_attributes {
   float soft_cap; /* after scale and shift; 0: none */
   float padding;
 } nacelle_scale_attributes;
+NACELLE_LAST_FIELD(nacelle_scale_attributes, padding, 28);
 
 enum { NACELLE_POOL_MEAN = 1, NACELLE_POOL_FIRST = 2, NACELLE_POOL_LAST = 3 };
 
@@ -265,6 +271,7 @@ typedef struct nacelle_pool_attributes {
   uint32_t pooling; /* NACELLE_POOL_* */
   uint32_t padding;
 } nacelle_pool_attributes;
+NACELLE_LAST_FIELD(nacelle_pool_attributes, padding, 20);
 
 enum { NACELLE_ROUTE_SOFTMAX_THEN_TOP = 1, NACELLE_ROUTE_TOP_THEN_SOFTMAX = 2, NACELLE_ROUTE_SIGMOID = 3 };
 
@@ -279,12 +286,14 @@ typedef struct nacelle_moe_attributes { /* MOE_ROUTE, MOE_MATMUL, MOE_COMBINE */
   uint32_t group_used;
   uint32_t x_per_expert; /* MOE_MATMUL: x has a slice of K columns for each of the k experts */
 } nacelle_moe_attributes;
+NACELLE_LAST_FIELD(nacelle_moe_attributes, x_per_expert, 44);
 
 typedef struct nacelle_adapter_attributes {
   NACELLE_STRUCT_HEADER;
   uint32_t target; /* value id of the weight that the adapter changes */
   uint32_t padding;
 } nacelle_adapter_attributes;
+NACELLE_LAST_FIELD(nacelle_adapter_attributes, padding, 20);
 
 typedef struct nacelle_op {
   NACELLE_STRUCT_HEADER;

@@ -6,15 +6,22 @@
  * (architecture.h).
  *
  * Rules that hold for every declaration of this SDK:
- *   Structs   begin with NACELLE_STRUCT_HEADER and only ever grow at their end. The writer of a struct sets struct_size
- * to what it knows; the reader tests NACELLE_HAS before it reads a field that was added later. Structs marked "hot" are
- * read once a token: they have no header and are versioned by the table they belong to. Enums     travel as uint32_t
- * and are range-checked by whoever receives them. Status    every fallible function returns nacelle_status. Where it
- * takes a nacelle_error**, the pointer may be NULL; on failure it receives an error made by host->error_create, which
- * then belongs to the caller. Failure   a failed call transfers nothing and leaves its outputs as they were. No
- * exception, longjmp or abort crosses. Pointers  are [borrowed] for the call unless marked [kept: until X] or
- * [transferred]. Threads   [any] any thread, concurrently; [stream] serial per stream; [init] serial per plugin. A
- * plugin starts no compute threads of its own: it is given the host's team (team_run, parallel_for).
+ *
+ * - Structs begin with NACELLE_STRUCT_HEADER and only ever grow at their end. The writer of a struct sets
+ *   struct_size to what it knows; the reader tests NACELLE_HAS before it reads a field that was added later. Structs
+ *   marked "hot" are read once a token: they have no header and are versioned by the table they belong to.
+ *   `reserved` and `padding` are written as 0 and not read: a later minor may give them a meaning.
+ * - Enums and flags travel as uint32_t and are range-checked by whoever receives them. A host sends a plugin no
+ *   value, flag or operation that is newer than the plugin's minor, but for what `supports` may say no to.
+ * - Status: every fallible function returns nacelle_status; one that the caller does not know counts as
+ *   NACELLE_INTERNAL. Where it takes a nacelle_error**, the pointer may be NULL; on failure it receives an error
+ *   made by host->error_create, which then belongs to the caller.
+ * - Failure: a failed call transfers nothing and leaves its outputs as they were. No exception, longjmp or abort
+ *   crosses.
+ * - Pointers are [borrowed] for the call unless marked [kept: until X] or [transferred].
+ * - Threads: [any] any thread, concurrently; [stream] serial per stream; [init] serial per plugin; [init per device]
+ *   serial per device, while steps of other models may run on it. A plugin starts no compute threads of its own: it
+ *   is given the host's team (team_run, parallel_for).
  */
 #ifndef NACELLE_PLUGIN_H
 #define NACELLE_PLUGIN_H
@@ -39,7 +46,9 @@ extern "C" {
 
 /* ---- Basics -------------------------------------------------------------------------------------------------- */
 
-/* A chain of optional structs that later versions may hang on any struct. Unknown ids are skipped. */
+/* A chain of optional structs that later versions may hang on any struct. Unknown ids are skipped. Ids are given in
+ * these headers (there is none yet); those with the top bit set are for agreements between a host and a plugin of one
+ * maker. */
 typedef struct nacelle_extension {
   uint32_t id;
   uint32_t struct_size;
