@@ -12,10 +12,11 @@ struct AbiVersion {
   std::uint32_t major = 0, minor = 0;
 };
 
-// Of this SDK, and the oldest minor that it still serves.
+// Of this SDK, and the oldest minor that it still serves: from 1.0 on all of the major.
 inline constexpr AbiVersion kBackendAbi = {NACELLE_BACKEND_ABI_MAJOR, NACELLE_BACKEND_ABI_MINOR};
 inline constexpr AbiVersion kArchitectureAbi = {NACELLE_ARCHITECTURE_ABI_MAJOR, NACELLE_ARCHITECTURE_ABI_MINOR};
-inline constexpr std::uint32_t kBackendFloor = 1, kArchitectureFloor = 1;
+inline constexpr std::uint32_t kBackendFloor = kBackendAbi.major == 0 ? kBackendAbi.minor : 0;
+inline constexpr std::uint32_t kArchitectureFloor = kArchitectureAbi.major == 0 ? kArchitectureAbi.minor : 0;
 
 // Empty when a host of version `host` that still serves minors from `floor` on takes the plugin; else why not, with
 // both versions: "built against backend ABI 0.2, this host takes 0.1 only". Major 0 promises nothing: the minor must

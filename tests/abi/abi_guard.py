@@ -98,7 +98,7 @@ BENDS = [
     ("backend.h", "} nacelle_tune_report;", "  uint64_t more;\n} nacelle_tune_report;", False),
     ("backend.h", "} nacelle_backend_api;", "  nacelle_status (*more)(nacelle_device* device);\n} nacelle_backend_api;", False),
     ("graph.h", "NACELLE_OP_LOGITS_SELECT = 22,", "NACELLE_OP_LOGITS_SELECT = 22,\n  NACELLE_OP_MORE = 23,", False),
-    ("plugin.h", "#define NACELLE_BACKEND_ABI_MINOR 1u", "#define NACELLE_BACKEND_ABI_MINOR 2u", False),
+    ("plugin.h", "#define NACELLE_BACKEND_ABI_MINOR ", "#define NACELLE_BACKEND_ABI_MINOR 9", False),
 ]
 
 

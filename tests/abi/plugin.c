@@ -2,6 +2,7 @@
  * Plain C11, so it also shows that the headers need no C++. */
 #include <nacelle/architecture.h>
 #include <nacelle/backend.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifndef TEST_KIND
@@ -10,11 +11,14 @@
 #ifndef TEST_NAME
 #define TEST_NAME "good"
 #endif
+/* Of the plugin's kind. */
+#define OF_KIND(part) \
+  (TEST_KIND == NACELLE_PLUGIN_BACKEND ? NACELLE_BACKEND_ABI_##part : NACELLE_ARCHITECTURE_ABI_##part)
 #ifndef TEST_MAJOR
-#define TEST_MAJOR 0
+#define TEST_MAJOR OF_KIND(MAJOR)
 #endif
 #ifndef TEST_MINOR
-#define TEST_MINOR 1
+#define TEST_MINOR OF_KIND(MINOR)
 #endif
 #ifndef TEST_PLATFORM
 #define TEST_PLATFORM NACELLE_PLATFORM
@@ -161,6 +165,9 @@ NACELLE_EXPORT nacelle_status nacelle_plugin_query(const nacelle_host* services,
 #endif
 #ifdef NEEDS_DRIVER
   if (nacelle_absent_driver_call()) return NACELLE_INTERNAL;
+#endif
+#ifdef CRASH
+  abort();
 #endif
   if (ANSWER_STATUS != NACELLE_OK) {
     if (error) *error = host->error_create(host->context, ANSWER_STATUS, text("the query has no wish to answer"));
