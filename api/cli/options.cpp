@@ -70,6 +70,10 @@ void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-b
   app.add_option("--cache-type", flags.cache_type, "f32, f16, bf16, q8_0 or q4_0, for keys and values");
   app.add_option("--max-sequences", flags.max_sequences, "sequences that run at once")->capture_default_str();
   app.add_option("--batch-tokens", flags.batch_tokens, "token budget of a step")->capture_default_str();
+  app.add_option("--numerics", flags.numerics,
+                 "stable: a row has the same bits in every batch; fastest: a GPU may use its vendor's library, which "
+                 "does not promise that")
+      ->capture_default_str();
   app.add_option("--kernel", flags.kernels, "OP.TYPE=VARIANT, as in matmul.q8_0=NAME: run this one; may be repeated");
   app.add_option("--packed-cache", flags.packed_cache,
                  "a folder: keep packed weights there, about the model's size, for faster starts (default: none)");

@@ -34,6 +34,7 @@ struct ModelFlags {
   std::uint32_t max_sequences = 32;
   std::uint32_t batch_tokens = 512;
   std::string cache_type;            // f32, f16, bf16, q8_0, q4_0
+  std::string numerics = "stable";   // or fastest
   std::vector<std::string> kernels;  // OP.TYPE=VARIANT
   std::chrono::nanoseconds tune_budget{0};
   std::filesystem::path packed_cache;

@@ -28,6 +28,12 @@ nacelle_type cache_type(const std::string& name) {
               "cache-type");
 }
 
+std::uint32_t numerics(const std::string& name) {
+  if (name == "stable") return NACELLE_NUMERICS_STABLE;
+  if (name == "fastest") return NACELLE_NUMERICS_FASTEST;
+  throw Error(ErrorKind::kInvalidArgument, "--numerics must be stable or fastest, not '" + name + "'", "numerics");
+}
+
 // A wrong --isa-cap is refused whatever the command is about: left to the backend, it would only take the device away.
 void check_isa_cap(const PluginHost& host, const std::string& cap) {
   constexpr std::string_view kSetting = "backend.cpu.isa: ";
@@ -83,6 +89,7 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   options.max_sequences = flags.max_sequences;
   options.max_batch_tokens = flags.batch_tokens;
   options.key_type = options.value_type = cache_type(flags.cache_type);
+  options.numerics = numerics(flags.numerics);
   options.pins = join(flags.kernels);
   options.tune_budget = flags.tune_budget;
   options.packed_cache = flags.packed_cache;

@@ -77,7 +77,7 @@ void DeviceModel::check_hot(nacelle_status status, const char* what) {
 void DeviceModel::prepare(const ModelFiles& files, const DeviceModelOptions& options) {
   WeightSourceAdapter source(*host_->services(), *graph_, files, packed_, options.progress);
   auto prepare_options = sdk::make<nacelle_prepare_options>();
-  prepare_options.numerics = NACELLE_NUMERICS_STABLE;
+  prepare_options.numerics = options.numerics;
   prepare_options.pins = sdk::view(options.pins);
   prepare_options.max_adapters = options.max_adapters;
   prepare_options.max_rank = options.max_adapter_rank;

@@ -42,6 +42,7 @@ struct DeviceModelOptions {
   std::uint32_t max_adapter_rank = 0;
   nacelle_type key_type = NACELLE_TYPE_F16;
   nacelle_type value_type = NACELLE_TYPE_F16;
+  std::uint32_t numerics = NACELLE_NUMERICS_STABLE;
   std::string pins;                         // as nacelle_prepare_options.pins
   std::chrono::nanoseconds tune_budget{0};  // 0: kernels are chosen by the tuning cache or by static cost
   bool tune_again = false;                  // what has a verdict is measured too

@@ -110,6 +110,7 @@ DeviceModelOptions device_options(const LoadOptions& options) {
   own.max_adapter_rank = options.max_adapter_rank;
   own.key_type = options.key_type;
   own.value_type = options.value_type;
+  own.numerics = options.numerics;
   own.pins = options.pins;
   own.tune_budget = options.tune_budget;
   own.tune_again = options.tune_again;

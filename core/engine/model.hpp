@@ -39,6 +39,7 @@ struct LoadOptions {
   std::uint32_t max_adapters = 0;  // low-rank adapters that run at once; 0: none can be loaded
   std::uint32_t max_adapter_rank = 16;
   bool need_tokenizer = true;               // false: a file without one loads too (bench)
+  std::uint32_t numerics = 0;               // NACELLE_NUMERICS_*
   std::string pins = {};                    // "matmul.q8_0=VARIANT;...": kernels that must run
   std::chrono::nanoseconds tune_budget{0};  // spent on measuring kernels before the model serves
   bool tune_again = false;                  // also those that the tuning cache has a verdict for
