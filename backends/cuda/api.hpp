@@ -6,6 +6,13 @@
 
 #include "backends/cuda/kernels.hpp"
 #include "backends/gpu/host/runtime.hpp"
+#if __has_include(<cublasLt.h>)
+#include <cublasLt.h>
+static_assert(nacelle::gpu::kCublasLt.compute_f32 == CUBLAS_COMPUTE_32F &&
+              nacelle::gpu::kCublasLt.transpose_a == CUBLASLT_MATMUL_DESC_TRANSA &&
+              nacelle::gpu::kCublasLt.transposed == CUBLAS_OP_T && CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES == 1 &&
+              CUDA_R_32F == 0 && CUDA_R_16F == 2 && CUDA_R_16BF == 14);
+#endif
 
 namespace nacelle::gpu {
 
@@ -35,6 +42,8 @@ struct CudaApi {
       default: return false;
     }
   }
+
+  static const BlasDialect& blas_dialect() { return kCublasLt; }
 
   Error set_device(int index) { return cudaSetDevice(index); }
   Error prepare_kernels(int) { return cudaFree(nullptr); }  // makes the context; kernels load at their first launch

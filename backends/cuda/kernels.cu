@@ -1,6 +1,6 @@
 // The kernels of backends/gpu for CUDA, and the table that leads from a kernel's name to its function.
 #include "backends/cuda/kernels.hpp"
-#include "backends/gpu/kernels/attention.hpp"
+#include "backends/gpu/kernels/attention_tensor.hpp"
 #include "backends/gpu/kernels/matmul.hpp"
 #include "backends/gpu/kernels/moe.hpp"
 #include "backends/gpu/kernels/select.hpp"

@@ -84,6 +84,8 @@ struct HipApi {
     }
   }
 
+  static const BlasDialect& blas_dialect() { return kHipblasLt; }
+
   Error set_device(int index) { return hip.hipSetDevice(index); }
   Error prepare_kernels(int) {
     Error error = hip.hipModuleLoadData(&module, nacelle_rocm_kernels);

@@ -1,5 +1,5 @@
 // The kernels of backends/gpu for HIP, each under its plain name, in a code object that the plugin carries along.
-#include "backends/gpu/kernels/attention.hpp"
+#include "backends/gpu/kernels/attention_tensor.hpp"
 #include "backends/gpu/kernels/list.hpp"
 #include "backends/gpu/kernels/matmul.hpp"
 #include "backends/gpu/kernels/moe.hpp"

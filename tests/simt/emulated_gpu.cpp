@@ -1,6 +1,7 @@
 // A GPU plugin without a GPU: backends/gpu as it is, over a runtime that runs its kernels in the emulator. It exists
 // for tests and is never installed. Device 0 has tensor cores, device 1 is without. Settings, of
-// backend.emulated_gpu: memory (bytes), lose_after (submissions until the device is lost), sabotage ("barrier
+// backend.emulated_gpu: memory (bytes), lose_after (submissions until the device is lost), blas (the library that
+// numerics fastest takes), sabotage ("barrier
 // rows.hpp:28", "lanes matmul.hpp:65": what a test breaks in the kernels, see Sabotage).
 #include <algorithm>
 #include <atomic>
@@ -31,6 +32,7 @@ constexpr std::uint64_t kAlignment = 256;
 
 struct Settings {
   std::uint64_t memory, lose_after;
+  std::string blas;  // "cublaslt:FILE" or "hipblaslt:FILE"
   simt::emulation::Sabotage sabotage;
 };
 
@@ -102,6 +104,18 @@ class EmulatedContext final : public Context {
     });
   }
 
+  const Blas* blas(std::string& reason) override {
+    const std::size_t colon = settings_.blas.find(':');
+    if (settings_.blas.empty()) reason = "an emulated GPU has no vendor";
+    if (!blas_ && colon != std::string::npos)
+      blas_ = Blas::open(settings_.blas.starts_with("cu") ? kCublasLt : kHipblasLt, settings_.blas.substr(colon + 1),
+                         reason);
+    return blas_.get();
+  }
+  nacelle_status multiply(Queue* queue, const BlasProduct& product) noexcept override {
+    return submit(queue, [this, product] { return blas_->multiply(product, nullptr); });
+  }
+
   void begin_capture(Queue* queue) override { queue->capturing = true; }
   Graph* end_capture(Queue* queue) override {
     queue->capturing = false;
@@ -145,6 +159,7 @@ class EmulatedContext final : public Context {
   std::uint64_t used_ = 0, launches_ = 0;
   std::vector<std::pair<void*, std::uint64_t>> sizes_;
   bool lost_ = false;
+  std::unique_ptr<Blas> blas_;
 };
 
 class EmulatedRuntime final : public Runtime {
@@ -171,6 +186,7 @@ class EmulatedRuntime final : public Runtime {
   }
   Settings settings() const {
     return {number("memory", 4ull << 30), number("lose_after", ~0ull),
+            host_.config("backend.emulated_gpu.blas").value_or(""),
             read_sabotage(host_.config("backend.emulated_gpu.sabotage").value_or(""))};
   }
   sdk::Host host_;

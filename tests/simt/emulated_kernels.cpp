@@ -5,7 +5,7 @@
 
 #include "tests/simt/emulator.hpp"
 //
-#include "backends/gpu/kernels/attention.hpp"
+#include "backends/gpu/kernels/attention_tensor.hpp"
 #include "backends/gpu/kernels/matmul.hpp"
 #include "backends/gpu/kernels/moe.hpp"
 #include "backends/gpu/kernels/select.hpp"

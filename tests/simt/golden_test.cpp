@@ -1,10 +1,15 @@
 // Whole models on the emulated GPU, through host and engine: the ids that llama.cpp gave for the same files, on a
 // device with tensor cores and on one without.
+#include <dlfcn.h>
+
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "sdk/conformance/bounds.hpp"
+#include "tests/golden/last_logits.hpp"
 #include "tests/shared_data.hpp"
 #include "tests/support/engine_fixture.hpp"
 
@@ -73,4 +78,44 @@ TEST_CASE("the demo model in Q8_0 on an emulated GPU: a golden answer") {
     CHECK(ids == expected);
     break;
   }
+}
+
+namespace {
+
+const std::filesystem::path kDemo = source_dir() / "models/demo/nacelle-demo-q8_0.gguf";
+
+std::uint64_t vendor_products() {
+  void* library = dlopen(NACELLE_FAKE_BLAS, RTLD_NOW);
+  REQUIRE(library);
+  return reinterpret_cast<std::uint64_t (*)()>(dlsym(library, "nacelle_fake_blas_products"))();
+}
+
+// The logits behind a prompt of 80 tokens read at once, on the device without tensor cores.
+std::vector<float> long_prompt(std::uint32_t numerics, const std::string& blas) {
+  const auto host = emulated_host({{"blas", blas}});
+  LoadOptions options{.path = kDemo, .device = "emulated_gpu:1", .context = 128, .max_batch_tokens = 128};
+  options.numerics = numerics;
+  return last_logits(*Model::load(*host, options), {random_prompt(80, 1, 2048)}, 80)[0];
+}
+
+}  // namespace
+
+TEST_CASE("numerics fastest: a vendor's library takes long products, and without it the model runs all the same") {
+  const std::vector<float> expected = long_prompt(NACELLE_NUMERICS_STABLE, "cublaslt:" NACELLE_FAKE_BLAS);
+  CHECK(vendor_products() == 0);
+  for (const std::string dialect : {"cublaslt:", "hipblaslt:"}) {
+    INFO(dialect);
+    const std::uint64_t before = vendor_products();
+    const std::vector<float> logits = long_prompt(NACELLE_NUMERICS_FASTEST, dialect + NACELLE_FAKE_BLAS);
+    CHECK(vendor_products() > before);
+    CHECK(logits != expected);  // activations went through 16 bits
+    CHECK(conformance::within(conformance::difference(expected, logits), {2e-5, 3e-2}));
+  }
+  const std::uint64_t used = vendor_products();
+  CHECK(long_prompt(NACELLE_NUMERICS_FASTEST, "cublaslt:/nowhere/libcublasLt.so") == expected);
+  CHECK(long_prompt(NACELLE_NUMERICS_FASTEST, "cublaslt:libm.so.6") == expected);
+  setenv("NACELLE_FAKE_BLAS_VERSION", "599", 1);
+  CHECK(long_prompt(NACELLE_NUMERICS_FASTEST, "hipblaslt:" NACELLE_FAKE_BLAS) == expected);
+  unsetenv("NACELLE_FAKE_BLAS_VERSION");
+  CHECK(vendor_products() == used);
 }

@@ -89,6 +89,24 @@ std::vector<Trial> trials() {
   splits.set_result(splits.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
   splits.steps = {{{0, 0, 1}}, {{0, 1, 290}}};
   all.push_back({"attention.hpp", std::move(splits), {}, 1});
+  // On tensor cores: two tiles of keys by a block a split, then by a block for all splits.
+  for (const nacelle_type type : {NACELLE_TYPE_F16, NACELLE_TYPE_BF16})
+    for (const std::vector<std::vector<Span>>& steps :
+         {std::vector<std::vector<Span>>{{{0, 0, 60}}, {{0, 60, 60}}}, {{{0, 0, 1}}, {{0, 1, 290}}}}) {
+      Case tensor("attention tensor");
+      attributes.head_count = 6;
+      attributes.kv_head_count = 2;
+      attributes.key_width = 24;
+      attributes.value_width = 16;
+      attributes.cache_group = tensor.cache_group(2 * 24, 2 * 16);
+      tensor.context = 600;
+      tensor.block_tokens = 16;
+      tensor.key_type = tensor.value_type = type;
+      const std::uint32_t wide = tensor.rows(6 * 24, 1), keys = tensor.rows(2 * 24, 2), values = tensor.rows(2 * 16, 3);
+      tensor.set_result(tensor.op(NACELLE_OP_ATTENTION, {wide, keys, values}, sdk::Attributes(attributes))[0]);
+      tensor.steps = steps;
+      all.push_back({"attention_tensor.hpp", std::move(tensor), {}, 1});
+    }
   for (Case& of : products())
     if (of.name == "products Q4_K") all.push_back({"matmul.hpp", std::move(of), {}, 1});
   return all;

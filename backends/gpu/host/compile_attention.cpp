@@ -2,39 +2,16 @@
 #include <algorithm>
 
 #include "backends/gpu/host/compiler.hpp"
+#include "backends/gpu/host/variants.hpp"
 
 namespace nacelle::gpu {
 namespace {
 
 // As in kernels/attention.hpp and kernels/select.hpp.
-constexpr std::uint32_t kSplitTokens = 256, kQueries = 8, kAttentionThreads = 128;
+constexpr std::uint32_t kSplitTokens = 256, kAttentionThreads = 128;
 constexpr std::uint32_t kStretch = 2048, kMaxCandidates = 256, kSelectThreads = 256;
+constexpr std::uint32_t kFewRows = 64;                 // up to here splits are worth a block each on tensor cores
 constexpr std::uint64_t kMaxPartialBytes = 256 << 20;  // beyond, blocks walk their splits
-
-struct AttentionKernels {
-  nacelle_type type;  // of keys and values; INVALID: any
-  std::uint32_t width;
-  Kernel split, walk;
-};
-constexpr AttentionKernels kAttention[] = {
-    {NACELLE_TYPE_F32, 128, Kernel::k_attention_f32_128_split, Kernel::k_attention_f32_128_walk},
-    {NACELLE_TYPE_F16, 128, Kernel::k_attention_f16_128_split, Kernel::k_attention_f16_128_walk},
-    {NACELLE_TYPE_BF16, 128, Kernel::k_attention_bf16_128_split, Kernel::k_attention_bf16_128_walk},
-    {NACELLE_TYPE_INVALID, 128, Kernel::k_attention_any_128_split, Kernel::k_attention_any_128_walk},
-    {NACELLE_TYPE_INVALID, 256, Kernel::k_attention_any_256_split, Kernel::k_attention_any_256_walk},
-};
-constexpr AttentionKernels kOwnAttention = {NACELLE_TYPE_INVALID, 256, Kernel::k_attention_own_256_walk,
-                                            Kernel::k_attention_own_256_walk};
-
-const AttentionKernels& choose_attention(const nacelle_attention_attributes& of, nacelle_type keys,
-                                         nacelle_type values) {
-  const std::uint32_t width = std::max(of.key_width, of.value_width);
-  for (const AttentionKernels& kernels : kAttention)
-    if (width <= kernels.width &&
-        (kernels.type == NACELLE_TYPE_INVALID || (kernels.type == keys && kernels.type == values)))
-      return kernels;
-  return kAttention[4];
-}
 
 }  // namespace
 
@@ -85,18 +62,23 @@ void Compiler::attention(const nacelle_op& op) {
   base.sinks = weights_.vector(input(op, 3));
   base.bias = weights_.vector(input(op, 4));
   if (base.bias) base.bias_reach = static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[1] / 2);
-  const std::uint32_t group = of.head_count / of.kv_head_count;
-  // A step with a row a sequence gives each row a block of its own; else rows of a sequence share the keys they load.
-  base.tile_rows = bucket_.rows > bucket_.sequences ? std::max(1u, kQueries / group) : 1;
   base.splits = cached ? divide_up(bucket_.context, kSplitTokens) : 1;
+  const AttentionVariant& variant =
+      cached ? choose_attention(of, cache_.key_type,
+                                graph_.cache_groups[of.cache_group]->value_width ? cache_.value_type : cache_.key_type,
+                                weights_.device().properties)
+             : own_rows_attention();
+  const std::uint32_t group = of.head_count / of.kv_head_count, together = std::min(group, variant.heads);
   const std::uint64_t partial_bytes =
       std::uint64_t{4} * of.head_count * base.splits * (of.value_width + 2);  // of a row
-  const bool split =
-      base.tile_rows == 1 && base.splits > 1 && cached && partial_bytes * bucket_.rows <= kMaxPartialBytes;
-  const AttentionKernels& kernels =
-      cached ? choose_attention(of, cache_.key_type,
-                                graph_.cache_groups[of.cache_group]->value_width ? cache_.value_type : cache_.key_type)
-             : kOwnAttention;
+  // A step with a row a sequence gives each row a block of its own; else rows of a sequence share the keys they load.
+  const auto rows_of = [&](std::uint32_t queries) {
+    return bucket_.rows > bucket_.sequences ? std::max(1u, queries / together) : 1;
+  };
+  const bool few = variant.tensor ? bucket_.rows <= std::max(bucket_.sequences, kFewRows)
+                                  : rows_of(variant.walk_queries) == 1 && base.splits > 1;
+  const bool split = cached && few && partial_bytes * bucket_.rows <= kMaxPartialBytes;
+  base.tile_rows = rows_of(split ? variant.split_queries : variant.walk_queries);
   Place* partial = split ? temporary(Lead::kRows, partial_bytes) : nullptr;
   const Place* q = read(op.inputs[0]);
   const Place* k = cached ? nullptr : read(op.inputs[1]);
@@ -118,10 +100,10 @@ void Compiler::attention(const nacelle_op& op) {
     arguments.sequence_count = at.in_step<std::uint32_t>(sequences);
     return arguments;
   };
-  const Grid grid{split ? base.splits : 1, of.kv_head_count * divide_up(group, kQueries),
+  const Grid grid{split ? base.splits : 1, of.kv_head_count * divide_up(group, variant.heads),
                   divide_up(bucket_.rows, base.tile_rows)};
-  push([=](const Addresses& at) {
-    return Launch::of(split ? kernels.split : kernels.walk, grid, kAttentionThreads, arguments_at(at));
+  push([=, kernel = split ? variant.split : variant.walk](const Addresses& at) {
+    return Launch::of(kernel, grid, kAttentionThreads, arguments_at(at));
   });
   if (!split) return;
   touch(partial);

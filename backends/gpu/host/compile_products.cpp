@@ -40,45 +40,124 @@ const Place* Compiler::encode(std::uint32_t value, const PackedMatrix& matrix) {
   return touch(to);
 }
 
+// A matrix product with what it takes along.
+struct Compiler::Product {
+  const nacelle_op& op;
+  const PackedMatrix& matrix;
+  Lead lead;
+  std::uint32_t rows, result, residual;  // values; the residual may be NACELLE_NO_VALUE
+
+  // All that does not lie in a plan's memory.
+  MatmulArguments constant(const float* bias) const {
+    MatmulArguments arguments{};
+    arguments.weights = matrix.packed;
+    arguments.bias = bias;
+    return arguments;
+  }
+};
+
+namespace {
+
+void add_residual(MatmulArguments& to, const Place* added, const Addresses& at) {
+  if (!added) return;
+  to.residual = at.rows(*added).data;
+  to.residual_stride = added->stride;
+}
+
+}  // namespace
+
 // The bias belongs to the product; an addition behind it, of a value that is already there, is taken along.
 void Compiler::matmul(std::uint32_t index) {
   const nacelle_op& op = *graph_.ops[index];
-  const PackedMatrix& matrix = weights_.matrix(op.inputs[1]);
   const Lead lead = lead_of(op.inputs[0]);
-  const std::uint32_t rows = most_rows(lead);
-  const MatmulVariant variant = choose_matmul(*matrix.format, matrix.tensor, rows);
-  const nacelle_op* last = &op;
-  std::uint32_t residual = NACELLE_NO_VALUE;
+  Product of{op, weights_.matrix(op.inputs[1]), lead, most_rows(lead), op.outputs[0], NACELLE_NO_VALUE};
   const nacelle_op* next = only_consumer(op.outputs[0]);
   if (next && next->kind == NACELLE_OP_ADD && next->inputs[0] != next->inputs[1]) {
     const std::uint32_t other = next->inputs[0] == op.outputs[0] ? next->inputs[1] : next->inputs[0];
     if (!is_weight(other) && program_.values[other]) {
-      last = next;
-      residual = other;
+      of.result = next->outputs[0];
+      of.residual = other;
       done_[consumers(op.outputs[0])[0]] = true;
     }
   }
-  const Place* encoded = matrix.tensor ? encode(op.inputs[0], matrix) : nullptr;
-  const Place* x = encoded ? program_.values[op.inputs[0]] : read(op.inputs[0]);
-  const Place* added = residual == NACELLE_NO_VALUE ? nullptr : read(residual);
-  const Place* out = write(last->outputs[0]);
-  const EncodedLayout layout(x->width, rows);
-  const Grid grid{divide_up(matrix.packed.panels, variant.panels), divide_up(rows, variant.rows), 1};
+  if (!vendor_product(of)) own_product(of);
+}
+
+void Compiler::own_product(const Product& of) {
+  const PackedMatrix& matrix = of.matrix;
+  const MatmulVariant variant = choose_matmul(*matrix.format, matrix.tensor, of.rows);
+  const Place* encoded = matrix.tensor ? encode(of.op.inputs[0], matrix) : nullptr;
+  const Place* x = encoded ? program_.values[of.op.inputs[0]] : read(of.op.inputs[0]);
+  const Place* added = of.residual == NACELLE_NO_VALUE ? nullptr : read(of.residual);
+  const Place* out = write(of.result);
+  const EncodedLayout layout(x->width, of.rows);
+  const Grid grid{divide_up(matrix.packed.panels, variant.panels), divide_up(of.rows, variant.rows), 1};
   const std::uint32_t threads = variant.warp_per_slice ? 32 * matrix.packed.slices : 128;
-  push([=, &matrix, bias = weights_.vector(input(op, 2)), count = count_offset(lead)](const Addresses& at) {
-    MatmulArguments arguments{};
-    arguments.weights = matrix.packed;
+  push([=, base = of.constant(weights_.vector(input(of.op, 2))), count = count_offset(of.lead)](const Addresses& at) {
+    MatmulArguments arguments = base;
     arguments.x = at.rows(*x);
     if (encoded) arguments.encoded = layout.at(at.at(*encoded));
     arguments.out = at.rows(*out);
-    arguments.bias = bias;
-    if (added) {
-      arguments.residual = at.rows(*added).data;
-      arguments.residual_stride = added->stride;
-    }
+    add_residual(arguments, added, at);
     arguments.count = at.in_step<std::uint32_t>(count);
     return Launch::of(variant.kernel, grid, threads, arguments);
   });
+}
+
+// By the vendor's library: the weights unpacked to 16 bits, the product, then scales, bias and residual. False where
+// it may not be used or cannot.
+bool Compiler::vendor_product(const Product& of) {
+  const PackedMatrix& matrix = of.matrix;
+  const Blas* blas = weights_.vendor_products();
+  if (!blas || !takes_vendor_product(*matrix.format, matrix.packed, weights_.device().properties, of.rows))
+    return false;
+  const std::uint32_t columns = matrix.packed.columns, outputs = matrix.packed.rows;
+  const std::uint32_t weight_stride = divide_up(columns, 32) * 32;
+  const std::uint32_t out_stride = divide_up(outputs, 4) * 4;
+  const EncodedLayout layout(columns, of.rows);
+  BlasProduct shape{};
+  shape.rows = of.rows;
+  shape.outputs = outputs;
+  shape.columns = columns;
+  shape.weight_stride = weight_stride;
+  shape.x_stride = layout.stride;
+  shape.y_stride = out_stride;
+  shape.bfloat16 = matrix.format->bfloat16;
+  if (!blas->supports(shape)) return false;
+
+  const Place* encoded = encode(of.op.inputs[0], matrix);
+  Place* unpacked = make_place(false, of.lead, weight_stride / 2, std::uint64_t{matrix.packed.panels} * 16);
+  Place* workspace = make_place(false, of.lead, kBlasWorkspace / 4, 1);
+  const MatmulArguments base = of.constant(weights_.vector(input(of.op, 2)));
+  push([=, kernel = matrix.format->unpack,
+        grid = Grid{matrix.packed.panels, divide_up(matrix.packed.tiles, 8), 1}](const Addresses& at) {
+    const UnpackArguments arguments{base.weights, reinterpret_cast<std::uint16_t*>(at.at(*unpacked)), weight_stride};
+    return Launch::of(kernel, grid, 256, arguments);
+  });
+  touch(unpacked);
+  touch(workspace);
+  encode(of.op.inputs[0], matrix);  // read once more
+  Place* out = write(of.result);
+  push_product([=](const Addresses& at) {
+    BlasProduct product = shape;
+    product.weights = at.at(*unpacked);
+    product.x = layout.at(at.at(*encoded)).data;
+    product.y = at.rows(*out).data;
+    product.workspace = at.at(*workspace);
+    return product;
+  });
+  encode(of.op.inputs[0], matrix);
+  const Place* added = of.residual == NACELLE_NO_VALUE ? nullptr : read(of.residual);
+  touch(out);
+  push([=, grid = Grid{divide_up(outputs, 256), of.rows, 1}, count = count_offset(of.lead)](const Addresses& at) {
+    MatmulArguments arguments = base;
+    arguments.encoded = layout.at(at.at(*encoded));
+    arguments.out = at.rows(*out);
+    add_residual(arguments, added, at);
+    arguments.count = at.in_step<std::uint32_t>(count);
+    return Launch::of(Kernel::k_matmul_finish, grid, 256, arguments);
+  });
+  return true;
 }
 
 void Compiler::moe_route(const nacelle_op& op) {

@@ -60,7 +60,16 @@ void Compiler::emit(std::uint32_t index) {
 
 // ---- Steps and places
 
-void Compiler::push(Step step) { program_.steps.push_back(std::move(step)); }
+void Compiler::push(Step step) {
+  program_.steps.emplace_back([step = std::move(step)](Context& context, Queue* queue, const Addresses& at) {
+    return context.launch(queue, step(at));
+  });
+}
+void Compiler::push_product(std::function<BlasProduct(const Addresses&)> product) {
+  program_.steps.emplace_back([product = std::move(product)](Context& context, Queue* queue, const Addresses& at) {
+    return context.multiply(queue, product(at));
+  });
+}
 
 std::uint64_t Compiler::count_offset(Lead lead) const {
   switch (lead) {

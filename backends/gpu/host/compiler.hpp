@@ -43,7 +43,7 @@ struct Addresses {
 };
 
 struct Program {
-  std::vector<std::function<Launch(const Addresses&)>> steps;
+  std::vector<std::function<nacelle_status(Context&, Queue*, const Addresses&)>> steps;
   std::deque<Place> places;    // addresses are kept by the steps
   std::vector<Place*> values;  // by value id; nullptr where a value was fused away or is no activation
   std::uint64_t arena_bytes = 0, slot_bytes = 0;
@@ -63,6 +63,7 @@ class Compiler : private sdk::GraphView {
 
   // ---- Steps and places (compiler.cpp)
   void push(Step step);
+  void push_product(std::function<BlasProduct(const Addresses&)> product);
   const Place* read(std::uint32_t value);
   Place* write(std::uint32_t value);
   Place* make_place(bool in_slot, Lead lead, std::uint32_t width, std::uint64_t row_count);
@@ -86,6 +87,9 @@ class Compiler : private sdk::GraphView {
   void copy(Kernel kernel, const Place* x, const Place* out, std::uint32_t from, std::uint32_t to, std::uint32_t width);
   // compile_products.cpp
   void matmul(std::uint32_t index);
+  struct Product;
+  void own_product(const Product& of);
+  bool vendor_product(const Product& of);
   void moe_route(const nacelle_op& op);
   void moe_matmul(const nacelle_op& op);
   void moe_combine(const nacelle_op& op);

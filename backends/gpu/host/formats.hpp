@@ -21,7 +21,7 @@ struct Format {
   std::uint32_t scale_bytes;   // of a row's 32 columns
   std::uint32_t super_bytes;   // of a row's 256 columns
   bool bfloat16;               // how activations are encoded for the tensor cores
-  Kernel embedding, plain_one, plain_few, tensor_few, tensor_many, moe;
+  Kernel embedding, plain_one, plain_few, tensor_few, tensor_many, moe, unpack;
 };
 
 // The format that weights of `type` are packed in; nullptr for a type that has none.

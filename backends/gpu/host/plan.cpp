@@ -75,7 +75,7 @@ void GpuPlan::capture(Slot& slot, Queue* queue) {
   nacelle_status status = context.copy(queue, slot.step.data(), slot.step.size(), slot.host_step.data(),
                                        slot.step.size(), slot.step.size(), 1, Direction::kToDevice);
   for (const auto& step : program_.steps)
-    if (status == NACELLE_OK) status = context.launch(queue, step(at));
+    if (status == NACELLE_OK) status = step(context, queue, at);
   if (status == NACELLE_OK)
     status = context.copy(queue, slot.host_output.data(), slot.output.size(), slot.output.data(), slot.output.size(),
                           slot.output.size(), 1, Direction::kToHost);

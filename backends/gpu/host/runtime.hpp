@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "backends/gpu/host/blas.hpp"
 #include "backends/gpu/kernels/list.hpp"
 
 namespace nacelle::gpu {
@@ -78,6 +79,10 @@ class Context {
                               std::uint64_t from_stride, std::uint64_t bytes, std::uint64_t rows,
                               Direction direction) noexcept = 0;
   virtual nacelle_status launch(Queue* queue, const Launch& launch) noexcept = 0;
+
+  // The vendor's library of products, opened at the first call; nullptr with the reason where it cannot be used.
+  virtual const Blas* blas(std::string& reason) = 0;
+  virtual nacelle_status multiply(Queue* queue, const BlasProduct& product) noexcept = 0;
 
   // What is queued between begin and end is recorded instead, and runs as one submission.
   virtual void begin_capture(Queue* queue) = 0;

@@ -2,7 +2,7 @@
 // one line a function is all that a vendor adds; see backends/cuda/api.hpp. Needed of it, beside the functions used
 // below:
 //   types    Error, Stream, Graph, GraphExec, Event
-//   answers  name_of(Error), is_lost(Error), is_memory(Error), is_pending(Error); Error 0 is success
+//   answers  name_of(Error), is_lost(Error), is_memory(Error), is_pending(Error); Error 0 is success; blas_dialect()
 #pragma once
 
 #include <atomic>
@@ -62,6 +62,18 @@ class VendorContext final : public Context {
   nacelle_status launch(Queue* queue, const Launch& launch) noexcept override {
     count(queue);
     return status(on_device([&] { return api_->launch(launch, stream(queue)); }));
+  }
+
+  const Blas* blas(std::string& reason) override {
+    if (!blas_ && blas_reason_.empty() && api_->set_device(index_) == Error{})
+      blas_ = Blas::open(Api::blas_dialect(), "", blas_reason_);
+    reason = blas_reason_;
+    return blas_.get();
+  }
+  nacelle_status multiply(Queue* queue, const BlasProduct& product) noexcept override {
+    count(queue);
+    if (const nacelle_status selected = status(api_->set_device(index_)); selected != NACELLE_OK) return selected;
+    return blas_->multiply(product, stream(queue));
   }
 
   void begin_capture(Queue* queue) override {
@@ -142,6 +154,8 @@ class VendorContext final : public Context {
   std::string vendor_;
   int index_;
   Queue* captured_ = nullptr;
+  std::unique_ptr<Blas> blas_;
+  std::string blas_reason_;
   std::atomic<bool> lost_{false};
 };
 

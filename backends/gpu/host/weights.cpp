@@ -52,6 +52,19 @@ GpuWeights::GpuWeights(std::shared_ptr<OpenDevice> device, const nacelle_graph& 
   }
   make_ropes(context_length);
   make_adapters();
+  find_vendor_products();
+}
+
+void GpuWeights::find_vendor_products() {
+  vendor_.wanted = options_.numerics == NACELLE_NUMERICS_FASTEST;
+  if (!vendor_.wanted) return;
+  vendor_.blas = context().blas(vendor_.reason);
+  if (vendor_.blas)
+    device_->host.log(NACELLE_LOG_INFO, device_->backend + ": numerics fastest: long products by " +
+                                            vendor_.blas->name() + "; a token's bits may depend on what else runs");
+  else
+    device_->host.log(NACELLE_LOG_WARNING,
+                      device_->backend + ": numerics fastest: own kernels run, because " + vendor_.reason);
 }
 
 void GpuWeights::copy_in(void* to, const void* from, std::uint64_t bytes) {
@@ -249,6 +262,8 @@ std::unique_ptr<sdk::Cache> GpuWeights::create_cache(const nacelle_cache_options
 
 std::unique_ptr<sdk::Plan> GpuWeights::compile(const nacelle_cache_options& options, const nacelle_bucket& bucket,
                                                nacelle_step_layout& step, nacelle_output_layout& output) {
+  key_type_ = options.key_type;
+  value_type_ = options.value_type;
   auto plan = std::make_unique<GpuPlan>(*this, options, bucket);
   step = plan->step_layout();
   output = plan->output_layout();
@@ -258,7 +273,14 @@ std::unique_ptr<sdk::Plan> GpuWeights::compile(const nacelle_cache_options& opti
 void GpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const {
   for (const PackedMatrix& matrix : matrices_)
     if (matrix.format)
-      visit_matmul_variants(*matrix.format, matrix.outputs, matrix.packed.columns, device_->properties, visit);
+      visit_matmul_variants(*matrix.format, matrix.packed, matrix.outputs, device_->properties, vendor_, visit);
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    if (graph_.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
+    const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph_.ops[i]->attributes));
+    if (of.cache_group == NACELLE_NO_CACHE || key_type_ == NACELLE_TYPE_INVALID) continue;
+    const bool aliased = !graph_.cache_groups[of.cache_group]->value_width;
+    visit_attention_variants(of, key_type_, aliased ? key_type_ : value_type_, device_->properties, visit);
+  }
 }
 
 }  // namespace nacelle::gpu

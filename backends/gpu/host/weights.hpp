@@ -12,6 +12,7 @@
 
 #include "backends/gpu/host/packing.hpp"
 #include "backends/gpu/host/runtime.hpp"
+#include "backends/gpu/host/variants.hpp"
 
 namespace nacelle::gpu {
 
@@ -63,6 +64,8 @@ class GpuWeights final : public sdk::Weights {
   const RopeFrequencies& rope(const nacelle_op* op) const { return ropes_.at(op); }
   // The entries of a weight's adapters by slot, on the device; nullptr without adapters.
   const AdapterEntry* adapters(std::uint32_t value) const;
+  // The vendor's library; nullptr where it may not be used or is not there.
+  const Blas* vendor_products() const { return vendor_.blas; }
   std::uint32_t adapter_slots() const { return options_.max_adapters; }
 
  private:
@@ -75,6 +78,7 @@ class GpuWeights final : public sdk::Weights {
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_ropes(std::uint32_t context);
   void make_adapters();
+  void find_vendor_products();
   Memory upload(const void* data, std::uint64_t bytes);
   void copy_in(void* to, const void* from, std::uint64_t bytes);
 
@@ -83,9 +87,11 @@ class GpuWeights final : public sdk::Weights {
   nacelle_prepare_options options_;
   std::uint32_t most_outputs_ = 0;
   std::uint64_t bytes_ = 0;
-  Queue* queue_ = nullptr;                        // while loading
-  std::vector<PackedMatrix> matrices_;            // by weight
-  std::vector<Memory> vectors_;                   // by weight
+  VendorState vendor_;
+  nacelle_type key_type_ = NACELLE_TYPE_INVALID, value_type_ = NACELLE_TYPE_INVALID;  // of the latest plan's cache
+  Queue* queue_ = nullptr;                                                            // while loading
+  std::vector<PackedMatrix> matrices_;                                                // by weight
+  std::vector<Memory> vectors_;                                                       // by weight
   std::vector<std::vector<float>> host_vectors_;  // by weight: factors of rope tables are read by the host
   std::map<const nacelle_op*, RopeFrequencies> ropes_;
   std::map<std::uint32_t, AdapterTable> adapters_;  // by target value

@@ -63,6 +63,13 @@ struct MatmulArguments {
   Count count;
 };
 
+// A matrix as rows of 16-bit elements, for a vendor's library.
+struct UnpackArguments {
+  PackedWeights weights;
+  std::uint16_t* out;  // [panels * 16][stride]
+  std::uint32_t stride;
+};
+
 struct NormArguments {
   Rows x, out;
   const float* weight;  // [group], or nullptr

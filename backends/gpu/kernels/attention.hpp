@@ -206,6 +206,43 @@ SIMT_DEVICE std::uint64_t partial_of(const AttentionArguments& a, std::uint32_t 
   return ((static_cast<std::uint64_t>(row) * a.heads + head) * a.splits + split) * (a.value_width + 2);
 }
 
+// First key that any of the rows [row, row + rows) sees, and one past the last.
+SIMT_DEVICE void visible_keys(const AttentionArguments& a, std::uint32_t row, std::uint32_t rows, std::uint32_t& first,
+                              std::uint32_t& keys) {
+  if (a.cache.base == nullptr) return;  // positions are not places there
+  std::uint32_t earliest = 0xffffffffu, latest = 0;
+  for (std::uint32_t r = row; r < row + rows; ++r) {
+    earliest = a.positions[r] < earliest ? a.positions[r] : earliest;
+    latest = a.positions[r] > latest ? a.positions[r] : latest;
+  }
+  if (a.window && earliest >= a.window) first = earliest - a.window + 1;
+  if (a.causal && latest + 1 < keys) keys = latest + 1;
+}
+
+// The query heads of a block: up to `most` of those that share a key head.
+struct HeadGroup {
+  std::uint32_t kv_head, first, count;
+};
+SIMT_DEVICE HeadGroup head_group(const AttentionArguments& a, std::uint32_t most) {
+  const std::uint32_t group = a.heads / a.kv_heads, groups = (group + most - 1) / most;
+  const std::uint32_t kv_head = simt::block_y() / groups, part = simt::block_y() % groups * most;
+  return {kv_head, kv_head * group + part, group - part < most ? group - part : most};
+}
+
+// Calls of(row, rows, sequence) for the block's rows: a tile of them may hold the end of one sequence and the start of
+// others.
+template <class Of>
+SIMT_DEVICE void for_each_sequence(const AttentionArguments& a, Of&& of) {
+  const std::uint32_t rows = *a.count, first = simt::block_z() * a.tile_rows;
+  const std::uint32_t last = first + a.tile_rows < rows ? first + a.tile_rows : rows;
+  for (std::uint32_t row = first; row < last;) {
+    const std::uint32_t sequence = a.row_sequences[row], sequence_end = a.sequence_starts[sequence + 1];
+    const std::uint32_t end = sequence_end > row && sequence_end < last ? sequence_end : last;
+    of(row, end - row, sequence);
+    row = end;
+  }
+}
+
 // One block: the queries of some rows of one sequence and some heads of one key head, over splits [first, first +
 // count). kWidth bounds the widths of keys and values; a thread mixes the value columns thread, thread + 128, ...
 template <class Keys, std::uint32_t kWidth, bool kManySplits>
@@ -326,22 +363,10 @@ struct AttentionBlock {
     }
   }
 
-  // First key that any of the rows [row, row + count) sees, and one past the last.
-  SIMT_DEVICE void bounds(std::uint32_t row, std::uint32_t rows, std::uint32_t& first, std::uint32_t& keys) const {
-    if (a.cache.base == nullptr) return;  // positions are not places there
-    std::uint32_t earliest = 0xffffffffu, latest = 0;
-    for (std::uint32_t r = row; r < row + rows; ++r) {
-      earliest = a.positions[r] < earliest ? a.positions[r] : earliest;
-      latest = a.positions[r] > latest ? a.positions[r] : latest;
-    }
-    if (a.window && earliest >= a.window) first = earliest - a.window + 1;
-    if (a.causal && latest + 1 < keys) keys = latest + 1;
-  }
-
   SIMT_DEVICE void run(std::uint32_t row, std::uint32_t rows, std::uint32_t sequence) const {
     const std::uint32_t count = rows * heads;
     std::uint32_t keys = Keys::count(a, sequence), first = 0;
-    bounds(row, rows, first, keys);
+    visible_keys(a, row, rows, first, keys);
     load_queries(row, count);
     Mix mixed;
     if (kManySplits) {
@@ -383,35 +408,18 @@ struct AttentionBlock {
 template <class Keys, std::uint32_t kWidth, bool kManySplits>
 SIMT_KERNEL(kAttentionThreads)
 attention(const AttentionArguments a) {
-  const std::uint32_t rows = *a.count, first_row = simt::block_z() * a.tile_rows;
-  if (first_row >= rows) return;
+  if (simt::block_z() * a.tile_rows >= *a.count) return;
   SIMT_SHARED(float, queries, kQueries* kWidth);
   SIMT_SHARED(float, tile, kTileTokens*(kWidth + 1));
   SIMT_SHARED(float, weights, kQueries* kTileTokens);
   SIMT_SHARED(float, peaks, kQueries);
   SIMT_SHARED(float, sums, kQueries);
   SIMT_SHARED(float, factors, 2 * kQueries);
-  const std::uint32_t group = a.heads / a.kv_heads, groups = (group + kQueries - 1) / kQueries;
-  const std::uint32_t kv_head = simt::block_y() / groups, part = simt::block_y() % groups * kQueries;
-  const AttentionBlock<Keys, kWidth, kManySplits> block{a,
-                                                        queries,
-                                                        tile,
-                                                        weights,
-                                                        peaks,
-                                                        sums,
-                                                        factors,
-                                                        kv_head,
-                                                        kv_head * group + part,
-                                                        group - part < kQueries ? group - part : kQueries};
-  // A tile of rows may hold the end of one sequence and the start of others.
-  const std::uint32_t last = first_row + a.tile_rows < rows ? first_row + a.tile_rows : rows;
-  for (std::uint32_t row = first_row; row < last;) {
-    const std::uint32_t sequence = a.row_sequences[row];
-    const std::uint32_t sequence_end = a.sequence_starts[sequence + 1];
-    const std::uint32_t end = sequence_end > row && sequence_end < last ? sequence_end : last;
-    block.run(row, end - row, sequence);
-    row = end;
-  }
+  const HeadGroup group = head_group(a, kQueries);
+  const AttentionBlock<Keys, kWidth, kManySplits> block{a,    queries, tile,          weights,     peaks,
+                                                        sums, factors, group.kv_head, group.first, group.count};
+  for_each_sequence(
+      a, [&](std::uint32_t row, std::uint32_t rows, std::uint32_t sequence) { block.run(row, rows, sequence); });
 }
 
 // Grid: heads, rows. Folds the splits of a row in order.

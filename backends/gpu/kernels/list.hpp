@@ -16,6 +16,7 @@
   KERNEL(moe_matmul_##name, MoeMatmulArguments, (moe_matmul<Weights>))
 
 #define NACELLE_GPU_TENSOR_FORMAT(KERNEL, name, Weights)                                         \
+  KERNEL(unpack_##name, UnpackArguments, (unpack<Weights>))                                      \
   KERNEL(matmul_##name##_tensor_8, MatmulArguments, (matmul_tensor_few<Weights>))                \
   KERNEL(matmul_##name##_tensor_64, MatmulArguments, (matmul_tensor_many<Weights, 2, 8>))
 
@@ -39,6 +40,7 @@
   NACELLE_GPU_TENSOR_FORMAT(KERNEL, q4_k, Q4KWeights)                                            \
   NACELLE_GPU_TENSOR_FORMAT(KERNEL, q6_k, Q6KWeights)                                            \
   NACELLE_GPU_TENSOR_FORMAT(KERNEL, any, AnyWeights)                                             \
+  KERNEL(matmul_finish, MatmulArguments, (matmul_finish))                                        \
   KERNEL(encode_rows, EncodeArguments, (encode_rows))                                            \
   KERNEL(rms_norm, NormArguments, (rms_norm))                                                    \
   KERNEL(layer_norm, NormArguments, (layer_norm))                                                \
@@ -61,6 +63,10 @@
   NACELLE_GPU_ATTENTION(KERNEL, any, CachedKeys<0>, 128)                                         \
   NACELLE_GPU_ATTENTION(KERNEL, any, CachedKeys<0>, 256)                                         \
   KERNEL(attention_own_256_walk, AttentionArguments, (attention<OwnKeys, 256, false>))           \
+  KERNEL(attention_f16_tensor_split, AttentionArguments, (attention_tensor<false, true>))        \
+  KERNEL(attention_f16_tensor_walk, AttentionArguments, (attention_tensor<false, false>))        \
+  KERNEL(attention_bf16_tensor_split, AttentionArguments, (attention_tensor<true, true>))        \
+  KERNEL(attention_bf16_tensor_walk, AttentionArguments, (attention_tensor<true, false>))        \
   KERNEL(attention_fold, AttentionArguments, (attention_fold))                                   \
   KERNEL(select_adjust, SelectArguments, (select_adjust))                                        \
   KERNEL(select_stretch, SelectArguments, (select_stretch))                                      \

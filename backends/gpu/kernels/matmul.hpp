@@ -296,4 +296,35 @@ matmul_plain(const MatmulArguments a) {
   }
 }
 
+// ---- What a vendor's library needs around its product
+
+// Grid: panels, groups of 8 tiles; a warp a tile.
+template <class Weights>
+SIMT_KERNEL(256)
+unpack(const UnpackArguments a) {
+  const std::uint32_t panel = simt::block_x(), tile = simt::block_y() * 8 + simt::warp();
+  if (tile >= a.weights.tiles) return;
+  typename Weights::Fragment fragment;
+  Weights::load(a.weights, panel, tile, fragment);
+  const std::uint32_t g = simt::lane() / 4, t = simt::lane() % 4;
+  SIMT_UNROLL for (std::uint32_t half = 0; half < Weights::kColumns / 16; ++half) {
+    float values[8];
+    widen<Weights>(a.weights, fragment, panel, tile, half, values);
+    SIMT_UNROLL for (std::uint32_t i = 0; i < 8; ++i) {
+      const std::uint32_t row = panel * kPanel + g + i / 4 * 8,
+                          column = tile * Weights::kColumns + half * 16 + t * 4 + i % 4;
+      a.out[static_cast<std::uint64_t>(row) * a.stride + column] =
+          Weights::kBfloat ? simt::float_to_bfloat16(values[i]) : simt::float_to_half(values[i]);
+    }
+  }
+}
+
+// Grid: groups of 256 outputs, rows. What the library leaves to do, in place.
+SIMT_KERNEL(256) matmul_finish(const MatmulArguments a) {
+  const std::uint32_t row = simt::block_y(), column = simt::block_x() * 256 + simt::thread();
+  if (row >= *a.count || column >= a.weights.rows) return;
+  const float product = a.out.data[static_cast<std::uint64_t>(row) * a.out.stride + column];
+  write_result(a, row, column, product * a.encoded.scales[row]);
+}
+
 }  // namespace nacelle::gpu
