@@ -65,6 +65,11 @@ void VulkanDevice::create_device() {
   auto features12 = vk<VkPhysicalDeviceVulkan12Features>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES);
   features12.pNext = &features13;
   features12.bufferDeviceAddress = features12.timelineSemaphore = features12.subgroupBroadcastDynamicId = VK_TRUE;
+  MatrixFeatures matrix;
+  if (physical_.matrix.m) {
+    matrix.cooperative_matrix = features12.shaderFloat16 = features12.vulkanMemoryModel = VK_TRUE;
+    features13.pNext = &matrix;
+  }
   auto features = vk<VkPhysicalDeviceFeatures2>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2);
   features.pNext = &features12;
   features.features.shaderInt64 = VK_TRUE;
@@ -72,6 +77,10 @@ void VulkanDevice::create_device() {
   info.pNext = &features;
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
+  if (physical_.matrix.m) {
+    info.enabledExtensionCount = 1;
+    info.ppEnabledExtensionNames = &kCooperativeMatrix;
+  }
   check(instance_.api().vkCreateDevice(physical_.handle, &info, nullptr, &device_), "opening the device");
   load_functions();
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backends/vulkan/api.hpp"
+#include "backends/vulkan/cooperative_matrix.hpp"
 
 namespace nacelle::vulkan {
 
@@ -40,6 +41,8 @@ struct PhysicalDevice {
   VkPhysicalDeviceVulkan13Properties properties13{};
   bool has_budget = false;         // VK_EXT_memory_budget
   bool has_int8_products = false;  // shaderIntegerDotProduct; whether in hardware, properties13 says
+  MatrixTile matrix;               // of cooperative matrices
+  std::string matrix_reason;       // why there are none
   std::uint32_t queue_family = 0;
   std::uint32_t kind = NACELLE_DEVICE_GPU;
   std::uint32_t subgroup = 0;  // the size that all shaders run with

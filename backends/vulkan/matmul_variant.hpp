@@ -15,12 +15,17 @@ struct MatmulVariant {
   std::uint32_t slices;        // of K side by side
   std::uint32_t shared_lanes;  // that share loads of activations; 0: none
   bool integer = false;        // activations of encode_rows.comp
+  bool matrix = false;         // cooperative matrices
 
   std::string name(Format format) const;
 };
 
 // True where the device multiplies int8 in hardware and the format has a shader for it; the kind of all its products.
 bool multiplies_int8(const VulkanDevice& device, Format format);
+
+// True where products of many rows in this format may run on cooperative matrices, if numerics allow: the device has
+// them, and the driver takes the shader. Else, where it refuses, one line in the log.
+bool multiplies_matrices(VulkanDevice& device, Format format);
 
 // For steps of at most `rows` rows.
 MatmulVariant choose_matmul(const VulkanDevice& device, std::uint64_t rows, const PackedMatrix& matrix);

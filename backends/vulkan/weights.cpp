@@ -8,6 +8,7 @@
 #include <nacelle/weight_rows.hpp>
 
 #include "backends/vulkan/cache.hpp"
+#include "backends/vulkan/matmul_variant.hpp"
 #include "backends/vulkan/plan.hpp"
 
 namespace nacelle::vulkan {
@@ -24,6 +25,7 @@ VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const 
     : host_(host),
       device_(device),
       graph_(graph),
+      fastest_(options.numerics == NACELLE_NUMERICS_FASTEST),
       matrices_(graph.weight_count),
       vectors_(graph.weight_count),
       vector_memory_(graph.weight_count) {
@@ -55,6 +57,7 @@ void VulkanWeights::load_matrix(const nacelle_weight_source& source, std::uint32
   PackedMatrix& matrix = matrices_[weight];
   matrix.shape = PackedShape(format_of(value.type), extent.rows, extent.columns);
   const PackedShape& shape = matrix.shape;
+  matrix.any_bits = fastest_ && multiplies_matrices(device_, shape.format);
   const std::uint64_t eighths = (shape.blocks + kSliceBlocks - 1) / kSliceBlocks;
   const std::uint64_t slices = std::min<std::uint64_t>(device_.profile().most_slices, eighths);
   matrix.slice_blocks = static_cast<std::uint32_t>((eighths + slices - 1) / slices * kSliceBlocks);

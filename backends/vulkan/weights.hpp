@@ -18,6 +18,7 @@ struct PackedMatrix {
   PackedShape shape;
   // K is summed in slices of whole headers, as many whatever the rows of a step.
   std::uint32_t slices = 1, slice_blocks = 0;
+  bool any_bits = false;  // long products on cooperative matrices: numerics fastest
   Piece memory;
 
   std::uint64_t codes() const { return memory.address(); }
@@ -67,6 +68,8 @@ class VulkanWeights final : public sdk::Weights {
 
  private:
   void load_matrix(const nacelle_weight_source& source, std::uint32_t weight);
+  using KernelVisit = std::function<void(const nacelle_kernel_info&)>;
+  void visit_matrix_shader(const std::string& pattern, const PackedMatrix& matrix, const KernelVisit& visit) const;
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_rope_tables();
   void make_attention_biases();
@@ -76,6 +79,7 @@ class VulkanWeights final : public sdk::Weights {
   VulkanDevice& device_;
   const nacelle_graph& graph_;
   std::uint64_t bytes_ = 0;
+  bool fastest_;  // numerics
   std::uint32_t most_context_ = 1, most_rows_ = 1, most_outputs_ = 1;
   std::vector<PackedMatrix> matrices_;  // by weight; without memory where it is a vector
   std::vector<std::vector<float>> vectors_;
