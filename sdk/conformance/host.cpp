@@ -1,5 +1,7 @@
 #include "sdk/conformance/host.hpp"
 
+#include <nacelle/backend.h>
+
 #include <algorithm>
 #include <atomic>
 #include <barrier>
@@ -23,6 +25,7 @@ namespace {
 struct State {
   std::mutex team_mutex, log_mutex;
   std::atomic<unsigned> team_size{1};
+  std::uint32_t numerics = NACELLE_NUMERICS_STABLE;
   std::atomic<std::uint64_t> allocated{0};
   std::atomic<std::int64_t> errors{0};
   std::string logged_error;
@@ -150,6 +153,8 @@ const nacelle_host* conformance_host() {
 
 void set_config(const std::string& key, const std::string& value) { state().config[key] = value; }
 void set_team_size(unsigned threads) { state().team_size = threads; }
+void set_numerics(std::uint32_t numerics) { state().numerics = numerics; }
+std::uint32_t numerics() { return state().numerics; }
 std::uint64_t allocated_bytes() { return state().allocated; }
 std::int64_t live_errors() { return state().errors; }
 

@@ -16,6 +16,9 @@ const nacelle_host* conformance_host();
 void set_config(const std::string& key, const std::string& value);
 // Threads of every later team_run. Not while one is under way.
 void set_team_size(unsigned threads);
+// NACELLE_NUMERICS_* that models are prepared with; stable unless set.
+void set_numerics(std::uint32_t numerics);
+std::uint32_t numerics();
 // Bytes that plugins hold now.
 std::uint64_t allocated_bytes();
 // Errors that were made and not destroyed.

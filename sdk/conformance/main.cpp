@@ -48,6 +48,7 @@ all holds, 1 when something does not, 2 when nothing could be checked.
   --device N         the device's index in the plugin; 0 by default
   --models FILE      test models of an architecture; by default those that were built into it
   --reference PATH   the reference backend; by default ../lib/nacelle/plugins/libnacelle_backend_reference.so
+  --numerics fastest results alone, of a backend that may use whatever is fastest; by default `stable`
   --config KEY=VALUE a setting that the plugin may ask its host for; may be repeated
   --heap-slack BYTES what the vendor's driver may keep each time a model is loaded and dropped; 0 by default
   --verdict FILE     where the verdict goes; `none`: nowhere
@@ -117,6 +118,13 @@ Options parse(int count, char** arguments) {
       options.one_process = true;
     } else if (argument == "--reference") {
       options.reference = value();
+    } else if (argument == "--numerics") {
+      if (const std::string name = value(); name == "fastest") {
+        set_numerics(NACELLE_NUMERICS_FASTEST);
+        options.check = "results";
+      } else if (name != "stable") {
+        refuse("--numerics " + name + ": expected stable or fastest");
+      }
     } else if (argument == "--config") {
       const std::string setting = value();
       const std::size_t equals = setting.find('=');

@@ -160,6 +160,7 @@ void Session::prepare() {
   auto options = sdk::make<nacelle_prepare_options>();
   options.max_adapters = case_.adapters.empty() ? 0 : 2;
   options.max_rank = 8;
+  options.numerics = numerics();
   std::vector<const nacelle_bucket*> pointers;
   for (const nacelle_bucket& bucket : buckets_) pointers.push_back(&bucket);
   nacelle_error* error = nullptr;
