@@ -31,8 +31,8 @@ std::uint32_t share_of(const MatrixProperties& of, std::uint32_t subgroup) {
 
 }  // namespace
 
-MatrixTile find_matrix_tile(PFN_vkGetInstanceProcAddr functions, VkInstance instance, VkPhysicalDevice device,
-                            const std::vector<VkExtensionProperties>& extensions,
+MatrixTile find_matrix_tile(PFN_vkGetInstanceProcAddr functions, const InstanceFunctions& api, VkInstance instance,
+                            VkPhysicalDevice device, const std::vector<VkExtensionProperties>& extensions,
                             const VkPhysicalDeviceProperties& properties,
                             const VkPhysicalDeviceVulkan12Features& features12, std::uint32_t subgroup,
                             std::string& reason) {
@@ -41,8 +41,12 @@ MatrixTile find_matrix_tile(PFN_vkGetInstanceProcAddr functions, VkInstance inst
   });
   const auto list =
       reinterpret_cast<GetMatrixProperties>(functions(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
+  MatrixFeatures feature;
+  auto features = vk<VkPhysicalDeviceFeatures2>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2);
+  features.pNext = &feature;
+  if (offered) api.vkGetPhysicalDeviceFeatures2(device, &features);
   std::uint32_t count = 0;
-  if (!offered || !list || list(device, &count, nullptr) != VK_SUCCESS) {
+  if (!feature.cooperative_matrix || !list || list(device, &count, nullptr) != VK_SUCCESS) {
     reason = "the driver has no cooperative matrices (VK_KHR_cooperative_matrix)";
     return {};
   }

@@ -27,8 +27,8 @@ struct MatrixTile {
 constexpr std::uint32_t kMatrixThreads = 128, kMatrixSide = 64;  // as the shader has them
 
 // The first shape that fits, or none with the reason. `functions` finds functions of the instance.
-MatrixTile find_matrix_tile(PFN_vkGetInstanceProcAddr functions, VkInstance instance, VkPhysicalDevice device,
-                            const std::vector<VkExtensionProperties>& extensions,
+MatrixTile find_matrix_tile(PFN_vkGetInstanceProcAddr functions, const InstanceFunctions& api, VkInstance instance,
+                            VkPhysicalDevice device, const std::vector<VkExtensionProperties>& extensions,
                             const VkPhysicalDeviceProperties& properties,
                             const VkPhysicalDeviceVulkan12Features& features12, std::uint32_t subgroup,
                             std::string& reason);

@@ -274,8 +274,8 @@ PhysicalDevice Instance::describe(VkPhysicalDevice handle) const {
   api_.vkEnumerateDeviceExtensionProperties(handle, nullptr, &count, nullptr);
   std::vector<VkExtensionProperties> extensions(count);
   api_.vkEnumerateDeviceExtensionProperties(handle, nullptr, &count, extensions.data());
-  device.matrix = find_matrix_tile(get_, instance_, handle, extensions, device.properties, features12, device.subgroup,
-                                   device.matrix_reason);
+  device.matrix = find_matrix_tile(get_, api_, instance_, handle, extensions, device.properties, features12,
+                                   device.subgroup, device.matrix_reason);
   for (const VkExtensionProperties& extension : extensions)
     device.has_budget |= std::strcmp(extension.extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) == 0;
   return device;

@@ -4,8 +4,12 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 const uint kStretch = 2048;  // columns; backends/vulkan/compile_select.cpp knows it too
+// What one invocation writes and another reads.
+layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer SharedFloats { float at[]; };
+
 layout(push_constant) uniform Push {
-  Floats raw, adjusted;
+  Floats raw;
+  SharedFloats adjusted;
   Words header, masks;  // masks are looked at where the header says that they are filled
   Floats temperatures;
   Words starts, changes;  // adjustments: token, repetition, bias

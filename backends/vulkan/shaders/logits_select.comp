@@ -4,11 +4,15 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+// What one invocation writes and another reads.
+layout(buffer_reference, std430, buffer_reference_align = 4) coherent buffer SharedWords { uint at[]; };
+
 layout(push_constant) uniform Push {
   Floats raw, adjusted, summaries;
   Words ids;  // of the output block, like the next three
   Floats out_adjusted, out_raw, logsumexp;
-  Words best, found;  // found: [row][candidates]
+  Words best;
+  SharedWords found;  // [row][candidates]
   uint vocabulary, raw_stride, adjusted_stride, candidates, stretches;
 };
 
@@ -55,6 +59,10 @@ void logsumexps(uint row) {
   }
 }
 
+// A candidate that was found. Always a token: mesa 26's llvmpipe reads what a loop body reads, and what that leads to, even
+// where no invocation is in the loop and nothing was found.
+uint candidate(uint at) { return min(found.at[at], vocabulary - 1); }
+
 bool is_better(uint row_at, uint a, uint b) {
   const uint x = order_of(row_at + a), y = order_of(row_at + b);
   return x > y || (x == y && a < b);
@@ -90,9 +98,9 @@ void main() {
   for (uint i = lane; i < candidates; i += kThreads) {
     uint id = 0xffffffffu, place = i;
     if (i < k) {
-      id = found.at[list + i];
+      id = candidate(list + i);
       place = 0;
-      for (uint j = 0; j < k; ++j) place += is_better(row_at, found.at[list + j], id) ? 1 : 0;
+      for (uint j = 0; j < k; ++j) place += is_better(row_at, candidate(list + j), id) ? 1 : 0;
     }
     ids.at[list + place] = id;
     out_adjusted.at[list + place] = i < k ? adjusted.at[row_at + id] : kNever;
