@@ -52,6 +52,8 @@ test('size, and nothing that is not needed', () => {
   if (limit) assert.ok(bytes < limit * 1e6, `${limit} MB at most`);
   const programs = names.filter((name) => /(^|\/)s?bin\//.test(name));
   assert.deepEqual(programs, ['usr/bin/nacelle'], 'no shell, no compiler');
+  // Opened by name at run time, in part by other libraries, so no linker misses them.
+  for (const library of { vulkan: ['libvulkan.so.1'], rocm: ['libamdhip64.so.5', 'libamd_comgr.so.2'] }[vendor] ?? []) assert.ok(names.some((name) => name.endsWith(`/${library}`)), library);
   for (const folder of ['models', 'tmp']) assert.ok(statSync(path.join(root, folder)).uid === 65532, folder);
   assert.ok(statSync(path.join(root, 'usr/lib/nacelle/plugins')).uid === 0);
   assert.ok(existsSync(path.join(root, 'etc/ssl/certs/ca-certificates.crt')));
