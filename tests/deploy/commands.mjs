@@ -41,7 +41,7 @@ test('a model of the hub, measured once, served by two pods; the test pod asks',
     'model.source': 'hf', 'model.name': 'chat', 'model.hf.repository': 'org/one', 'model.hf.file': 'Q8_0', 'model.hf.endpoint': hub.url,
     'model.hf.tokenSecret.name': 'hub-token', 'tuning.job': true, 'tuning.budget': '500ms', 'cache.type': 'perPool', 'cache.packedWeights': true,
     'auth.secret': 'nacelle-keys', 'auth.testSecret': 'nacelle-test-key',
-    'pools[0].server': { 'max-sequences': 8, threads: 2, 'isa-cap': 'avx2', 'plugin-config': { 'some.key': 'x' }, 'pin-threads': false },
+    'pools[0].server': { 'max-sequences': 8, threads: 2, numerics: 'stable', 'isa-cap': 'avx2', 'plugin-config': { 'some.key': 'x' }, 'pin-threads': false },
   }));
   const files = { 'hub-token': { token: 'hf_secret' }, 'nacelle-keys': { keys: `${line}\n` }, 'nacelle-test-key': { key } };
   const models = path.join(folder, 'claim');
