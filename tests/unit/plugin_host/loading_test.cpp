@@ -41,9 +41,9 @@ TEST_CASE("a broken plugin is refused with its reason") {
     const char *plugin, *kind, *name, *reason;
     PluginStatus status = PluginStatus::kRefused;
   };
-  const std::string other_major = "built against architecture ABI " + to_string({kAbi.major + 1, kAbi.minor});
+  const std::string other_major = "built against architecture ABI " + sdk::to_string({kAbi.major + 1, kAbi.minor});
   const std::string other_answer =
-      "its manifest says ABI " + to_string(kAbi) + ", its query says " + to_string({kAbi.major, kAbi.minor + 2});
+      "its manifest says ABI " + to_string(kAbi) + ", its query says " + sdk::to_string({kAbi.major, kAbi.minor + 2});
   const Row rows[] = {
       {"wrong_major", "architecture", "good", other_major.c_str()},
       {"wrong_sanitizer", "architecture", "good", "built with sanitizer memory, this host with"},
@@ -86,7 +86,7 @@ TEST_CASE("a plugin of a newer minor is taken from 1.0 on") {
   folder.add("new_minor");
   const PluginRecord record = folder.only();
   INFO(record.reason);
-  CHECK(record.abi == to_string({kAbi.major, kAbi.minor + 1}));
+  CHECK(record.abi == sdk::to_string({kAbi.major, kAbi.minor + 1}));
   if (kAbi.major > 0) {
     CHECK(record.status == PluginStatus::kLoaded);
   } else {
