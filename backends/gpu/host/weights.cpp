@@ -8,6 +8,7 @@
 #include <nacelle/block_formats.hpp>
 #include <nacelle/types.hpp>
 #include <nacelle/weight_rows.hpp>
+#include <set>
 
 #include "backends/gpu/host/cache.hpp"
 #include "backends/gpu/host/plan.hpp"
@@ -270,7 +271,14 @@ std::unique_ptr<sdk::Plan> GpuWeights::compile(const nacelle_cache_options& opti
   return plan;
 }
 
-void GpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const {
+void GpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_info&)>& each) const {
+  std::set<std::string> shown;  // layers are alike
+  const auto visit = [&](const nacelle_kernel_info& info) {
+    std::string key;
+    for (const nacelle_string& part : {info.op, info.pattern, info.variant, info.rows})
+      key += std::string(sdk::view(part)) + "|";
+    if (shown.insert(key).second) each(info);
+  };
   for (const PackedMatrix& matrix : matrices_)
     if (matrix.format)
       visit_matmul_variants(*matrix.format, matrix.packed, matrix.outputs, device_->properties, vendor_, visit);
