@@ -10,6 +10,7 @@ using T = Draft<ChatBody>;
 
 struct ChatDraft : T {
   chat::ToolChoice tool_choice;
+  Json functions_as_tools;
 };
 
 void set_chosen_function(ChatDraft& draft, const std::string& name, const Json& value) {
@@ -36,6 +37,24 @@ void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& valu
   read_fields<ChatDraft>(draft, value, fields, name + ".");
   if (!value.contains("function")) refuse_missing(name + ".function");
   draft.tool_choice.kind = Kind::kNamed;
+}
+
+// The deprecated form: "none", "auto" or {"name": ...}.
+void set_function_call(ChatDraft& draft, const std::string& name, const Json& value) {
+  if (value == "none" || value == "auto") return set_tool_choice(draft, name, value);
+  if (!value.is_object()) refuse_value(name, "none, auto or an object that names a function", value);
+  set_chosen_function(draft, name, value);
+  draft.tool_choice.kind = chat::ToolChoice::Kind::kNamed;
+}
+
+// `functions`, where there are some, as tools of which one at most is called.
+void take_functions(ChatDraft& draft) {
+  if (draft.functions_as_tools.is_null()) return;
+  if (!draft.prompt.tools.is_null())
+    refuse_value("functions", "absent where there are tools", draft.functions_as_tools);
+  draft.prompt.tools = std::move(draft.functions_as_tools);
+  draft.prompt.parallel_calls = false;
+  draft.functions = true;
 }
 
 Fields<ChatDraft> chat_fields() {
@@ -69,8 +88,9 @@ Fields<ChatDraft> chat_fields() {
       only<D>("prompt_cache_retention", {}),
       only<D>("prompt_cache_options", {}),
       only<D>("moderation", {}),
-      only<D>("functions", {}),
-      only<D>("function_call", {}),
+      custom<D>("functions",
+                [](D& d, const std::string&, const Json& v) { d.functions_as_tools = tools_of_functions(v); }),
+      custom<D>("function_call", set_function_call),
   };
   fields.insert(fields.end(), std::begin(more), std::end(more));
   return fields;
@@ -84,7 +104,8 @@ ChatBody parse_chat(std::string_view body) {
   ChatDraft draft;
   read_fields<ChatDraft>(draft, to_object("body", json), fields);
   if (draft.prompt.messages.is_null()) refuse_missing("messages");
-  apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice");
+  take_functions(draft);
+  apply_tool_choice(draft.prompt, draft.tool_choice, draft.functions ? "function_call" : "tool_choice");
   if (draft.top_logprobs && !draft.logprobs) {
     refuse_value("top_logprobs", "absent where 'logprobs' is not true", *draft.top_logprobs);
   }

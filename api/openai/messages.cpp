@@ -18,7 +18,7 @@ struct Role {
 
 constexpr Role kRoles[] = {
     {"system", "system", false},      {"developer", "system", false}, {"user", "user", false},
-    {"assistant", "assistant", true}, {"tool", "tool", false},
+    {"assistant", "assistant", true}, {"tool", "tool", false},        {"function", "tool", false},
 };
 
 // A string, or a list of text parts.
@@ -59,6 +59,21 @@ void set_function(Call& call, const std::string& name, const Json& value) {
   read_fields<Call>(call, to_object(name, value), fields, name + ".");
 }
 
+Json call_json(const Call& call) {
+  Json result = {{"type", "function"},
+                 {"function", {{"name", *call.function}, {"arguments", parsed_arguments(call.arguments)}}}};
+  if (call.id) result["id"] = *call.id;
+  return result;
+}
+
+// The deprecated form of a call.
+Json to_function_call(const std::string& name, const Json& value) {
+  Call call;
+  set_function(call, name, value);
+  if (!call.function) refuse_missing(name + ".name");
+  return Json::array({call_json(call)});
+}
+
 Json to_tool_calls(const std::string& name, const Json& value) {
   static const Fields<Call> fields = {
       string<Call>("id", [](Call& c, const std::string& v) { c.id = v; }), only<Call>("type", {"function"}),
@@ -71,10 +86,7 @@ Json to_tool_calls(const std::string& name, const Json& value) {
     Call call;
     read_fields<Call>(call, to_object(path, item), fields, path + ".");
     if (!call.function) refuse_missing(path + ".function.name");
-    Json result = {{"type", "function"},
-                   {"function", {{"name", *call.function}, {"arguments", parsed_arguments(call.arguments)}}}};
-    if (call.id) result["id"] = *call.id;
-    calls.push_back(std::move(result));
+    calls.push_back(call_json(call));
   }
   return calls;
 }
@@ -95,10 +107,11 @@ const Fields<Message>& message_fields() {
       string<M>("tool_call_id", [](M& m, const std::string& v) { m.tool_call_id = v; }),
       custom<M>("tool_calls",
                 [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_tool_calls(name, v); }),
+      custom<M>("function_call",
+                [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_function_call(name, v); }),
       // Null in our answers, and so in what clients send back.
       only<M>("refusal", {}),
       only<M>("audio", {}),
-      only<M>("function_call", {}),
       only<M>("annotations", {Json::array()}),
       {"parsed", [](M&, const std::string&, const Json&) {}},  // the openai client's own copy of the content
   };
@@ -112,7 +125,7 @@ Json normalise(const std::string& path, const Json& value) {
   const auto role =
       std::find_if(std::begin(kRoles), std::end(kRoles), [&](const Role& r) { return r.name == message.role; });
   if (role == std::end(kRoles)) {
-    refuse_value(path + ".role", "system, developer, user, assistant or tool", Json(message.role));
+    refuse_value(path + ".role", "system, developer, user, assistant, tool or function", Json(message.role));
   }
   const bool calls = !message.tool_calls.is_null() && !message.tool_calls.empty();
   if (!message.content && !(role->may_lack_content && calls)) refuse_missing(path + ".content");
@@ -160,27 +173,42 @@ Json normalise_messages(const Json& messages) {
   return result;
 }
 
+namespace {
+
+struct CheckedTool {};
+
+void check_function(CheckedTool& tool, const std::string& name, const Json& value) {
+  static const Fields<CheckedTool> fields = {
+      string<CheckedTool>("name", [](CheckedTool&, const std::string&) {}),
+      string<CheckedTool>("description", [](CheckedTool&, const std::string&) {}),
+      custom<CheckedTool>("parameters", [](CheckedTool&, const std::string& n, const Json& v) { to_object(n, v); }),
+      no_effect<CheckedTool>("strict",
+                             Json::value_t::boolean),  // a forced call keeps to its schema anyway: docs/api.md
+  };
+  read_fields<CheckedTool>(tool, to_object(name, value), fields, name + ".");
+  if (!value.contains("name")) refuse_missing(name + ".name");
+}
+
+}  // namespace
+
+Json tools_of_functions(const Json& functions) {
+  Json tools = Json::array();
+  for (const Json& item : to_array("functions", functions)) {
+    CheckedTool tool;
+    check_function(tool, "functions[" + std::to_string(tools.size()) + "]", item);
+    tools.push_back({{"type", "function"}, {"function", item}});
+  }
+  return tools.empty() ? Json(nullptr) : tools;
+}
+
 Json check_tools(const Json& tools) {
-  struct Tool {};
-  static const Fields<Tool> function_fields = {
-      string<Tool>("name", [](Tool&, const std::string&) {}),
-      string<Tool>("description", [](Tool&, const std::string&) {}),
-      custom<Tool>("parameters", [](Tool&, const std::string& name, const Json& v) { to_object(name, v); }),
-      only<Tool>("strict", {false}),
-  };
-  static const Fields<Tool> fields = {
-      only<Tool>("type", {"function"}),
-      custom<Tool>("function",
-                   [](Tool& tool, const std::string& name, const Json& v) {
-                     read_fields<Tool>(tool, to_object(name, v), function_fields, name + ".");
-                     if (!v.contains("name")) refuse_missing(name + ".name");
-                   }),
-  };
+  static const Fields<CheckedTool> fields = {only<CheckedTool>("type", {"function"}),
+                                             custom<CheckedTool>("function", check_function)};
   std::size_t index = 0;
   for (const Json& item : to_array("tools", tools)) {
     const std::string path = "tools[" + std::to_string(index++) + "]";
-    Tool tool;
-    read_fields<Tool>(tool, to_object(path, item), fields, path + ".");
+    CheckedTool tool;
+    read_fields<CheckedTool>(tool, to_object(path, item), fields, path + ".");
     for (const char* name : {"type", "function"}) {
       if (!item.contains(name)) refuse_missing(path + "." + name);
     }

@@ -41,6 +41,7 @@ struct GenerationBody {
 
 struct ChatBody : GenerationBody {
   ChatPrompt prompt;
+  bool functions = false;  // `tools` came as the deprecated `functions`: the answer has "function_call"
 };
 
 struct CompletionBody : GenerationBody {
@@ -65,7 +66,7 @@ struct DetokenizeBody {
 
 // Each throws RequestError(400) that names the field: unknown, missing, of another type, out of range, or not supported
 // yet. Nothing is ignored but what OpenAI defines as without effect on the answer. Not supported yet: images and audio,
-// the deprecated functions, and echo together with logprobs.
+// and echo together with logprobs.
 ChatBody parse_chat(std::string_view body);
 CompletionBody parse_completion(std::string_view body);
 TokenizeBody parse_tokenize(std::string_view body);
@@ -75,6 +76,8 @@ DetokenizeBody parse_detokenize(std::string_view body);
 // and the arguments of tool calls, which are JSON in a string, become objects.
 Json normalise_messages(const Json& messages);
 Json check_tools(const Json& tools);
+// The deprecated form of `tools`: what stands behind "function" in each.
+Json tools_of_functions(const Json& functions);
 
 // The arguments of a call, JSON in a string, as the object that templates want; what is no object stays a string.
 Json parsed_arguments(const Json& arguments);

@@ -146,6 +146,7 @@ void set_tools(R& draft, const std::string& name, const Json& value) {
     if (tool["type"] != "function") refuse_unsupported(path + ".type", describe(tool["type"]));
     struct Tool {
       Json function = Json::object();
+      bool strict = false;
     } parsed;
     static const Fields<Tool> fields = {
         only<Tool>("type", {"function"}),
@@ -155,14 +156,14 @@ void set_tools(R& draft, const std::string& name, const Json& value) {
                      [](Tool& t, const std::string& n, const Json& v) { t.function["description"] = to_string(n, v); }),
         custom<Tool>("parameters",
                      [](Tool& t, const std::string& n, const Json& v) { t.function["parameters"] = to_object(n, v); }),
-        only<Tool>("strict", {false}),
+        custom<Tool>("strict", [](Tool& t, const std::string& n, const Json& v) { t.strict = to_boolean(n, v); }),
     };
     read_fields<Tool>(parsed, tool, fields, path + ".");
     if (!parsed.function.contains("name")) refuse_missing(path + ".name");
     Json repeated = {{"type", "function"}};
     repeated.update(parsed.function);
     if (!repeated.contains("parameters")) repeated["parameters"] = nullptr;
-    repeated["strict"] = false;
+    repeated["strict"] = parsed.strict;
     draft.tools.push_back(std::move(repeated));
     tools.push_back({{"type", "function"}, {"function", std::move(parsed.function)}});
   }

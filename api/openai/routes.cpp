@@ -32,7 +32,8 @@ void chat(const ServedModels& models, const http::ExchangePtr& exchange) {
   ServedModelPtr model = models.find(body.model);
   PreparedChat prepared = prepare_chat(*model->model, body.prompt);
   check_length(*model->model, prepared.tokens.size(), "messages");
-  serving::GenerationPlan plan = make_plan(*model, body, true, {.head = {}, .choices = body.n, .echoes = {}});
+  serving::GenerationPlan plan =
+      make_plan(*model, body, true, {.head = {}, .choices = body.n, .echoes = {}, .functions = body.functions});
   compile_constraint(*model->model, prepared.constraint ? prepared.constraint : body.constraint, plan.request);
   plan.request.shown_special = std::move(prepared.shown_special);
   plan.format = std::move(prepared.format);

@@ -14,11 +14,14 @@ namespace {
 using chat::AnswerEvent;
 using serving::Choice;
 
+constexpr const char* kFunctionCall = "function_call";
+
 std::string event(const std::string& json) { return "data: " + json + "\n\n"; }
 
-Json finish_json(FinishReason reason, bool calls) {
+// `called`: what a call is told under.
+Json finish_json(FinishReason reason, bool calls, const char* called) {
   if (reason == FinishReason::kNone) return nullptr;
-  return reason == FinishReason::kStop && calls ? "tool_calls" : to_string(reason);
+  return reason == FinishReason::kStop && calls ? called : to_string(reason);
 }
 
 Json envelope(const AnswerHead& head, Json choices) {
@@ -41,7 +44,13 @@ Json choice_json(std::uint32_t index, const char* name, Json content, Json logpr
           {"finish_reason", std::move(finish)}};
 }
 
-Json message_json(const Choice& choice) {
+// Under its name, "tool_calls" or the deprecated "function_call", which has room for one.
+void add_calls(Json& message, Json calls, const char* called) {
+  if (calls.empty()) return;
+  message[called] = std::string_view(called) == kFunctionCall ? std::move(calls.front()["function"]) : std::move(calls);
+}
+
+Json message_json(const Choice& choice, const char* called) {
   std::string text = chat::joined(choice.events, AnswerEvent::Kind::kContent);
   const std::string reasoning = chat::joined(choice.events, AnswerEvent::Kind::kReasoning);
   Json message = {{"role", "assistant"}, {"content", nullptr}, {"refusal", nullptr}};
@@ -53,7 +62,7 @@ Json message_json(const Choice& choice) {
   }
   if (!text.empty() || calls.empty()) message["content"] = std::move(text);
   if (!reasoning.empty()) message["reasoning_content"] = reasoning;
-  if (!calls.empty()) message["tool_calls"] = std::move(calls);
+  add_calls(message, std::move(calls), called);
   return message;
 }
 
@@ -73,9 +82,10 @@ class OpenAiShape final : public serving::Shape {
   http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {
     Json list = Json::array();
     for (const Choice& choice : choices) {
-      Json content = head_.chat ? message_json(choice) : Json(chat::joined(choice.events, AnswerEvent::Kind::kContent));
+      Json content =
+          head_.chat ? message_json(choice, called_) : Json(chat::joined(choice.events, AnswerEvent::Kind::kContent));
       list.push_back(choice_json(choice.index, head_.chat ? "message" : "text", std::move(content), logprobs(choice),
-                                 finish_json(choice.finish, chat::has_calls(choice.events))));
+                                 finish_json(choice.finish, chat::has_calls(choice.events), called_)));
     }
     Json json = envelope(head_, std::move(list));
     json["usage"] = usage_json(usage);
@@ -96,7 +106,7 @@ class OpenAiShape final : public serving::Shape {
     if (is_plain(news)) return plain_piece(news);
     Json content = head_.chat ? delta(news) : Json(chat::joined(news.events, AnswerEvent::Kind::kContent));
     return chunk(choice_json(news.index, head_.chat ? "delta" : "text", std::move(content), logprobs(news),
-                             finish_json(news.finish, calls_[news.index] > 0)));
+                             finish_json(news.finish, calls_[news.index] > 0, called_)));
   }
 
   std::string close(const Usage& usage) override {
@@ -153,7 +163,7 @@ class OpenAiShape final : public serving::Shape {
         calls.push_back({{"index", count - 1}, {"function", {{"arguments", one.text}}}});
       }
     }
-    if (!calls.empty()) result["tool_calls"] = std::move(calls);
+    add_calls(result, std::move(calls), called_);
     return result;
   }
 
@@ -166,6 +176,7 @@ class OpenAiShape final : public serving::Shape {
 
   const ShapeOptions options_;
   const AnswerHead& head_;
+  const char* const called_ = options_.functions ? kFunctionCall : "tool_calls";
   std::vector<std::uint32_t> calls_;   // begun, by choice
   std::vector<LogprobList> logprobs_;  // by choice; empty: not asked for
   struct Frame {

@@ -24,6 +24,7 @@ struct ShapeOptions {
   std::uint32_t choices = 1;           // to all prompts together
   std::vector<std::string> echoes;     // see GenerationPlan
   std::uint32_t choices_a_prompt = 1;  // to find a choice's echo
+  bool functions = false;              // a call is told in the deprecated form
 };
 
 // `tokenizer` must outlive the shape; it may be null where no logprobs are asked for.

@@ -69,7 +69,9 @@ class Tally:
         self.ends = collections.defaultdict(collections.Counter)
         self.wrong = []
         self.gaps, self.first_tokens = [], []
+        self.begin = time.perf_counter()
         self.stall = 0.0  # the longest gap, less what this program itself was late
+        self.stalls = []  # (seconds since the begin, gap, behaviour) of those over half a second
         self.tokens = 0
 
     def add(self, name, answer, is_right):
@@ -87,8 +89,11 @@ class Tally:
         self.first_tokens.append(times[0] - answer.begin)
         for before, after in zip(times, times[1:]):
             self.gaps.append(after - before)
-            if after - before > self.stall:
-                self.stall = max(self.stall, after - before - self.lag.within(before, after))
+            if after - before > min(0.5, self.stall):
+                stall = after - before - self.lag.within(before, after)
+                self.stall = max(self.stall, stall)
+                if stall > 0.5:
+                    self.stalls.append((round(before - self.begin, 2), round(stall, 2), name))
 
 
 def percentile(values, share):
@@ -144,7 +149,7 @@ async def soak(options):
             "output_tokens_per_second": round(tally.tokens / options.seconds, 1),
             "first_token_ms": milliseconds(tally.first_tokens, 0.5, 0.99),
             "inter_token_ms": milliseconds(tally.gaps, 0.5, 0.99, 0.999, 1),
-            "longest_stall_ms": round(tally.stall * 1000, 1), "own_lag_ms": round(lag.worst * 1000, 1),
+            "longest_stall_ms": round(tally.stall * 1000, 1), "stalls": sorted(tally.stalls)[:20], "own_lag_ms": round(lag.worst * 1000, 1),
             "memory_mb": [round(b / 1e6, 1) for b in memory[::max(1, len(memory) // 12)]],
             "memory_growth_mb": round(grown / 1e6, 2),
             "preemptions": metrics["nacelle_num_preemptions_total"], "wrong": tally.wrong,

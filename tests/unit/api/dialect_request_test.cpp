@@ -122,7 +122,7 @@ TEST_CASE("what the responses API lacks is named") {
   CHECK(param(R"("include": ["reasoning.encrypted_content"])") == "include");
   CHECK(param(R"("text": {"format": {"type": "json_schema"}})") == "text.format.json_schema.schema");
   CHECK(param(R"("text": {"format": {"type": "xml"}})") == "text.format.type");
-  CHECK(param(R"("tools": [{"type": "function", "name": "f", "strict": true}])") == "tools[0].strict");
+  CHECK(param(R"("tools": [{"type": "function", "name": "f", "strict": 1}])") == "tools[0].strict");
   CHECK(param(R"("tools": [{"type": "mcp"}])") == "tools[0].type");
   CHECK(param(R"("tool_choice": {"type": "function", "name": "f"})") == "tools");
   CHECK(param(R"("truncation": "auto")") == "truncation");

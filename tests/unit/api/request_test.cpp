@@ -102,6 +102,22 @@ TEST_CASE("choices among tools") {
   CHECK(choice("\"none\"").tools.is_null());
 }
 
+TEST_CASE("the deprecated functions are tools of which one is called") {
+  const ChatBody body = parse_chat(
+      R"({"messages": [{"role": "user", "content": "Hi"},
+          {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"a\": 1}"}},
+          {"role": "function", "name": "f", "content": "2"}],
+          "functions": [{"name": "f", "parameters": {"type": "object"}}], "function_call": {"name": "f"}})");
+  CHECK(body.functions);
+  CHECK(to_text(body.prompt.tools) ==
+        R"([{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}])");
+  CHECK(body.prompt.tool_choice.name == "f");
+  CHECK_FALSE(body.prompt.parallel_calls);
+  CHECK(to_text(body.prompt.messages[1]["tool_calls"]) ==
+        R"([{"type":"function","function":{"name":"f","arguments":{"a":1}}}])");
+  CHECK(to_text(body.prompt.messages[2]) == R"({"role":"tool","content":"2","name":"f"})");
+}
+
 TEST_CASE("a wrong field of a chat is named") {
   struct Case {
     const char* members;
@@ -154,7 +170,11 @@ TEST_CASE("a wrong field of a chat is named") {
        "tool_choice", "invalid_value"},
       {R"("response_format": {})", "response_format.type", "missing_required_parameter"},
       {R"("parallel_tool_calls": 1)", "parallel_tool_calls", "invalid_value"},
-      {R"("functions": [])", "functions", "unsupported_parameter"},
+      {R"("functions": [{"description": "x"}])", "functions[0].name", "missing_required_parameter"},
+      {R"("functions": [{"name": "f"}], "function_call": {"name": "g"})", "function_call", "invalid_value"},
+      {R"("functions": [{"name": "f"}], "tools": [{"type": "function", "function": {"name": "f"}}])", "functions",
+       "invalid_value"},
+      {R"("function_call": "required")", "function_call", "invalid_value"},
       {R"("modalities": ["text", "audio"])", "modalities", "unsupported_parameter"},
       {R"("chat_template_kwargs": {"messages": []})", "chat_template_kwargs.messages", "unknown_parameter"},
       {R"("echo": true)", "echo", "unknown_parameter"},

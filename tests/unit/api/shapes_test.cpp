@@ -47,6 +47,26 @@ TEST_CASE("a whole chat answer") {
       "completion_tokens_details": {"reasoning_tokens": 2}}})"));
 }
 
+TEST_CASE("a call in the deprecated form, whole and streamed") {
+  const auto shape = [](bool stream) {
+    ShapeOptions options{{true, stream, false, "id-1", "m", "fp_1", 1700000000}, false, 1, {}, 1, true};
+    return make_shape(std::move(options), nullptr);
+  };
+  const AnswerEvents call = {{Kind::kCall, "f", "call_1"}, {Kind::kArguments, "{\"a\""}};
+  const Json whole = Json::parse(shape(false)->whole({choice_of(call, FinishReason::kStop)}, {}).body)["choices"][0];
+  CHECK(whole["finish_reason"] == "function_call");
+  CHECK(to_text(whole["message"]["function_call"]) == R"({"name":"f","arguments":"{\"a\""})");
+  CHECK_FALSE(whole["message"].contains("tool_calls"));
+  const auto stream = shape(true);
+  const auto piece = [&](AnswerEvents events, FinishReason finish) {
+    return events_of(stream->piece(choice_of(std::move(events), finish))).at(0)["choices"][0];
+  };
+  CHECK(to_text(piece(call, FinishReason::kNone)["delta"]) == R"({"function_call":{"name":"f","arguments":"{\"a\""}})");
+  const Json last = piece({{Kind::kArguments, ": 1}"}}, FinishReason::kStop);
+  CHECK(to_text(last["delta"]) == R"({"function_call":{"arguments":": 1}"}})");
+  CHECK(last["finish_reason"] == "function_call");
+}
+
 TEST_CASE("calls and reasoning of a whole chat answer") {
   const AnswerEvents events = {{Kind::kReasoning, "Hm."},
                                {Kind::kCall, "f", "call_1"},
