@@ -67,7 +67,8 @@ void add_attention_benchmarks(const Machine& machine) {
     const char* name;
     std::uint32_t type;
   };
-  for (const Type& of : {Type{"f16", NACELLE_TYPE_F16}, Type{"q8_0", NACELLE_TYPE_Q8_0}})
+  for (const Type& of : {Type{"f16", NACELLE_TYPE_F16}, Type{"bf16", NACELLE_TYPE_BF16},
+                         Type{"q8_0", NACELLE_TYPE_Q8_0}, Type{"q4_0", NACELLE_TYPE_Q4_0}})
     for (const std::uint32_t queries : {1u, 4u, 8u}) {
       const std::string name = std::string("attention/") + of.name + "/" + std::to_string(queries) + "_queries_a_head";
       benchmark::RegisterBenchmark(name.c_str(), [&machine, type = of.type, queries](benchmark::State& state) {

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
                                                             giga(machine.ceilings.f32_ops) + " GFLOP/s");
   add_matmul_benchmarks(machine);
   add_attention_benchmarks(machine);
+  add_vector_benchmarks(machine);
   benchmark::RunSpecifiedBenchmarks();
   services.stop();
 }

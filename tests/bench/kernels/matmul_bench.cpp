@@ -1,5 +1,5 @@
-// Every matmul variant that runs here, at one row and at a prompt's 512. For one row the weights are larger than the
-// caches, as in decoding.
+// Every matmul variant that runs here: at one row and at 16, whose weights are larger than the caches, as in decoding;
+// and at a prompt's 512, of a layer's usual width and of the longest rows that real models have.
 #include <algorithm>
 #include <cstring>
 #include <nacelle/types.hpp>
@@ -17,7 +17,7 @@ namespace {
 struct Shape {
   std::uint32_t rows, n, k;
 };
-constexpr Shape kShapes[] = {{1, 32768, 2048}, {512, 2048, 2048}};
+constexpr Shape kShapes[] = {{1, 32768, 2048}, {16, 32768, 2048}, {512, 2048, 2048}, {512, 768, 8192}};
 constexpr std::uint32_t kRows = 48;  // that take a stretch of columns together, as in the backend
 
 // Packed weights; scales and floats stay near 1, so that nothing is subnormal.
