@@ -15,25 +15,35 @@ enum class Extra {
   kHalfSums,   // i16: minus the sums of columns 0-15 and 16-31, to be multiplied by their mins
 };
 
-// 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127. Sets the sums of its kSums parts.
+// Blocks that are encoded together: what is known of each is found in one vector.
+constexpr std::uint32_t kTogether = 4;
+
+// `count` blocks of 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127. Sets the
+// scales, and the sums of the kSums parts of each block as whole numbers.
 template <int kSums>
-inline float quantise_block(const float* x, std::int8_t* values, std::int32_t (&sums)[kSums]) {
+inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* values, float (&scales)[kLanes],
+                            float (&sums)[kSums][kLanes]) {
   constexpr std::uint32_t kPart = kQuantBlock / kSums;
-  F largest = zero();
-  for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes) largest = max(largest, abs(load(x + i)));
-  const float peak = highest(largest);
+  F largest[kTogether] = {}, totals[kSums][kTogether] = {};
+  for (std::uint32_t b = 0; b < count; ++b)
+    for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes)
+      largest[b] = max(largest[b], abs(load(x + b * kQuantBlock + i)));
+  const F peaks = highest_of_each(largest);
   // Below this the reciprocal overflows; such a block is zero for every purpose.
-  const float inverse = peak > 1e-30f ? 127.0f / peak : 0.0f;
-  for (std::uint32_t part = 0; part < kSums; ++part) {
-    F total = zero();  // whole numbers: exact in any order
-    for (std::uint32_t i = part * kPart; i < (part + 1) * kPart; i += kLanes) {
-      const F whole = round(mul(load(x + i), set(inverse)));
-      store_i8(values + i, whole);
-      total = add(total, whole);
-    }
-    sums[part] = static_cast<std::int32_t>(sum(total));
+  const F least = set(1e-30f);
+  float inverses[kLanes];
+  store(inverses, less(least, peaks, div(set(127.0f), peaks), zero()));
+  store(scales, less(least, peaks, div(peaks, set(127.0f)), zero()));
+  for (std::uint32_t b = 0; b < count; ++b, x += kQuantBlock, values += kQuantBlock) {
+    const F inverse = set(inverses[b]);
+    for (std::uint32_t part = 0; part < kSums; ++part)
+      for (std::uint32_t i = part * kPart; i < (part + 1) * kPart; i += kLanes) {
+        const F whole = round(mul(load(x + i), inverse));
+        store_i8(values + i, whole);
+        totals[part][b] = add(totals[part][b], whole);  // whole numbers: exact in any order
+      }
   }
-  return peak > 1e-30f ? peak / 127.0f : 0.0f;
+  for (int part = 0; part < kSums; ++part) store(sums[part], sum_of_each(totals[part]));
 }
 
 template <Extra kExtra, std::int32_t kOffset>
@@ -43,15 +53,23 @@ void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std
   auto* values = reinterpret_cast<std::int8_t*>(row);
   auto* scales = reinterpret_cast<float*>(row + columns);
   auto* extra = reinterpret_cast<std::int32_t*>(scales + blocks);
-  for (std::uint32_t b = begin; b < end; ++b) {
-    std::int32_t sums[kSums];
-    scales[b] = quantise_block(x + (b - begin) * kQuantBlock, values + b * kQuantBlock, sums);
-    if constexpr (kExtra == Extra::kStart) extra[b] = -kOffset * sums[0];
-    if constexpr (kExtra == Extra::kTail) reinterpret_cast<float*>(extra)[b] = -scales[b] * static_cast<float>(sums[0]);
-    if constexpr (kExtra == Extra::kHalfSums) extra[b] = (-sums[0] & 0xffff) | -sums[1] * 65536;
-    if constexpr (kExtra == Extra::kHalfStart) {
-      extra[2 * b] = -kOffset * sums[0];
-      extra[2 * b + 1] = -kOffset * sums[1];
+  for (std::uint32_t first = begin; first < end; first += kTogether, x += kTogether * kQuantBlock) {
+    float found_scales[kLanes], found_sums[kSums][kLanes];
+    const std::uint32_t count = end - first < kTogether ? end - first : kTogether;
+    quantise_blocks(x, count, values + first * kQuantBlock, found_scales, found_sums);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::uint32_t b = first + i;
+      std::int32_t sums[kSums];
+      for (int part = 0; part < kSums; ++part) sums[part] = static_cast<std::int32_t>(found_sums[part][i]);
+      scales[b] = found_scales[i];
+      if constexpr (kExtra == Extra::kStart) extra[b] = -kOffset * sums[0];
+      if constexpr (kExtra == Extra::kTail)
+        reinterpret_cast<float*>(extra)[b] = -scales[b] * static_cast<float>(sums[0]);
+      if constexpr (kExtra == Extra::kHalfSums) extra[b] = (-sums[0] & 0xffff) | -sums[1] * 65536;
+      if constexpr (kExtra == Extra::kHalfStart) {
+        extra[2 * b] = -kOffset * sums[0];
+        extra[2 * b + 1] = -kOffset * sums[1];
+      }
     }
   }
 }

@@ -49,6 +49,17 @@ inline float highest(F a) {
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
+// Lane i < 4: of x[i].
+template <class Join>
+inline F join_each(const F (&x)[4], Join join) {
+  const F a = join(_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1]));
+  const F b = join(_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));
+  const __m256d c = _mm256_castps_pd(a), d = _mm256_castps_pd(b);
+  const F y = join(_mm256_castpd_ps(_mm256_unpacklo_pd(c, d)), _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)));
+  return join(y, _mm256_permute2f128_ps(y, y, 1));
+}
+inline F sum_of_each(const F (&x)[4]) { return join_each(x, add); }
+inline F highest_of_each(const F (&x)[4]) { return join_each(x, max); }
 inline std::uint32_t at_least(F a, F b) {
   return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
 }

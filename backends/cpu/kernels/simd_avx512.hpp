@@ -40,6 +40,18 @@ inline F less(F a, F b, F x, F y) { return _mm512_mask_mov_ps(y, _mm512_cmp_ps_m
 inline F scale_pow2(F a, F n) { return _mm512_scalef_ps(a, n); }
 inline float sum(F a) { return _mm512_reduce_add_ps(a); }
 inline float highest(F a) { return _mm512_reduce_max_ps(a); }
+// Lane i < 4: of x[i].
+template <class Join>
+inline F join_each(const F (&x)[4], Join join) {
+  const F a = join(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
+  const F b = join(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
+  const __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
+  F y = join(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+  y = join(y, _mm512_shuffle_f32x4(y, y, 0x4e));
+  return join(y, _mm512_shuffle_f32x4(y, y, 0xb1));
+}
+inline F sum_of_each(const F (&x)[4]) { return join_each(x, add); }
+inline F highest_of_each(const F (&x)[4]) { return join_each(x, max); }
 // Bit i: a[i] >= b[i]
 inline std::uint32_t at_least(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 // Lane i: bit i of `bits` ? a : b

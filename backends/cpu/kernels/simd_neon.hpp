@@ -50,6 +50,9 @@ inline F scale_pow2(F a, F n) {
 }
 inline float sum(F a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 inline float highest(F a) { return vmaxnmvq_f32(a); }
+// Lane i: of x[i].
+inline F sum_of_each(const F (&x)[4]) { return F{sum(x[0]), sum(x[1]), sum(x[2]), sum(x[3])}; }
+inline F highest_of_each(const F (&x)[4]) { return F{highest(x[0]), highest(x[1]), highest(x[2]), highest(x[3])}; }
 inline std::uint32_t at_least(F a, F b) {
   static constexpr std::uint32_t kBit[] = {1, 2, 4, 8};
   return vaddvq_u32(vandq_u32(vcgeq_f32(a, b), vld1q_u32(kBit)));

@@ -53,6 +53,9 @@ inline float highest(F a) {
   const float x = a[0] > a[1] ? a[0] : a[1], y = a[2] > a[3] ? a[2] : a[3];
   return x > y ? x : y;
 }
+// Lane i: of x[i].
+inline F sum_of_each(const F (&x)[4]) { return F{sum(x[0]), sum(x[1]), sum(x[2]), sum(x[3])}; }
+inline F highest_of_each(const F (&x)[4]) { return F{highest(x[0]), highest(x[1]), highest(x[2]), highest(x[3])}; }
 inline std::uint32_t at_least(F a, F b) {
   const I yes = a >= b;
   return static_cast<std::uint32_t>(-yes[0] - 2 * yes[1] - 4 * yes[2] - 8 * yes[3]);
