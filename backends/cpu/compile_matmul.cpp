@@ -13,17 +13,17 @@ struct Tiling {
   std::uint32_t row_blocks;
 };
 
-// Groups of a tile are even, so that it holds whole blocks of kQuantBlock columns.
+// Groups of a tile that is encoded as it is made are even, so that it holds whole blocks of kQuantBlock columns.
 constexpr std::uint32_t even_groups(std::uint32_t groups) { return (groups + 1) / 2 * 2; }
 static_assert(2 * kGroupRows == kQuantBlock && kMostGroups % 2 == 0);
 
-Tiling tile(std::uint32_t rows, std::uint32_t groups, const MatmulVariant& variant) {
+Tiling tile(std::uint32_t rows, std::uint32_t groups, const MatmulVariant& variant, bool encodes) {
   if (rows <= kFewRows) return {even_groups(std::clamp(groups / 64, kFewGroups, kMostGroups)), rows, 1};
   const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   const std::uint32_t size = (rows + blocks - 1) / blocks;
   const std::uint32_t even =
       std::min(kRowBlock, (size + variant.tile_rows - 1) / variant.tile_rows * variant.tile_rows);
-  const std::uint32_t most = variant.tile_groups % 2 ? 2 * variant.tile_groups : variant.tile_groups;
+  const std::uint32_t most = encodes && variant.tile_groups % 2 ? 2 * variant.tile_groups : variant.tile_groups;
   return {std::min(most, kMostGroups), even, (rows + even - 1) / even};
 }
 
@@ -181,6 +181,8 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
   for (const MatmulPart& part : parts) total += part.weights->groups();
   const MatmulVariant& variant = *parts[0].weights->variant;
   need_scratch(2 * kScratchFloats * sizeof(float));
+  const bool encodes =
+      std::any_of(parts.begin(), parts.end(), [](const MatmulPart& part) { return !part.encodings.empty(); });
   const auto count_units = [parts](const Tiling& tiling) {
     std::uint64_t units = 0;
     for (const MatmulPart& part : parts) units += (part.weights->groups() + tiling.groups - 1) / tiling.groups;
@@ -228,13 +230,14 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
       [=, &variant](const Frame& frame, std::uint32_t threads) -> Work {
         const std::uint32_t rows = frame.count(lead);
         if (rows == 0) return {0, 1};
-        const std::uint64_t units = count_units(tile(rows, total, variant));
-        return {units, std::max<std::uint64_t>(1, units / (threads * 16))};
+        const std::uint64_t units = count_units(tile(rows, total, variant, encodes));
+        // A unit of many rows takes so long that claiming it costs nothing.
+        return {units, rows > kFewRows ? 1 : std::max<std::uint64_t>(1, units / (threads * 16))};
       },
       [=, &variant, parts = std::move(parts)](const Frame& frame, std::uint64_t begin, std::uint64_t end,
                                               std::byte* scratch) {
         const std::uint32_t rows = frame.count(lead);
-        const Tiling tiling = tile(rows, total, variant);
+        const Tiling tiling = tile(rows, total, variant, encodes);
         std::uint64_t first = 0;  // unit of the part at hand
         for (const MatmulPart& part : parts) {
           const std::uint32_t groups = part.weights->groups();

@@ -268,12 +268,11 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
     for (; vector < vectors; ++vector) quant_tile<kType, 1, 1>(call, 0, 1, vector);
     return;
   }
-  for (; vector + kVectors <= vectors; vector += kVectors) quant_panels<kType, kRows, kVectors>(call, vector);
+  // What is left of vectors in threes goes in pairs: four are two pairs.
+  for (; vector + kVectors <= vectors && (kVectors != 3 || vectors - vector != 4); vector += kVectors)
+    quant_panels<kType, kRows, kVectors>(call, vector);
   if constexpr (kVectors == 3)
-    if (vectors - vector == 2) {
-      quant_panels<kType, kRows, 2>(call, vector);
-      return;
-    }
+    for (; vector + 2 <= vectors; vector += 2) quant_panels<kType, kRows, 2>(call, vector);
   for (; vector < vectors; ++vector) quant_panels<kType, kRows, 1>(call, vector);
 }
 
