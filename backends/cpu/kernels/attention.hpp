@@ -20,12 +20,13 @@ inline std::uint32_t tile_tokens(const KvView& kv) {
   return kv.block_tokens < kTileTokens ? kv.block_tokens : kTileTokens;
 }
 
-// scores[q][tile * 16 + lane] = scale * query q . key, for kTiles tiles; `next`: those that will be read after them,
-// fetched meanwhile, since no processor guesses where the next block lies.
+// scores[q][tile * 16 + lane] = scale * query q . key, for kTiles tiles; `next`: what will be read after them, as many
+// bytes a tile, fetched meanwhile, since no processor guesses where the next block lies.
 template <class Key, int kQueries, int kTiles>
 inline void score_tiles(const AttentionCall& call, std::uint32_t query, const std::uint8_t* const (&keys)[kTiles],
                         const std::uint8_t* const (&next)[kTiles], float* const (&scores)[kTiles]) {
   const std::uint64_t column_bytes = call.kv.key_tile_bytes / call.kv.key_width;
+  const std::uint32_t line_columns = column_bytes >= 64 ? 1 : column_bytes >= 16 ? 2 : 4;  // no fewer than fill a line
   F sums[kQueries][kTiles * kTileVectors];
   const float* q[kQueries];
 #pragma GCC unroll 8
@@ -35,7 +36,8 @@ inline void score_tiles(const AttentionCall& call, std::uint32_t query, const st
   }
   for (std::uint32_t d = 0; d < call.kv.key_width; ++d) {
     F lanes[kTiles * kTileVectors];
-    for (int t = 0; t < kTiles; ++t) __builtin_prefetch(next[t] + d * column_bytes);
+    if (d % line_columns == 0)
+      for (int t = 0; t < kTiles; ++t) __builtin_prefetch(next[t] + d * column_bytes);
 #pragma GCC unroll 16
     for (int v = 0; v < kTiles * kTileVectors; ++v)
       lanes[v] = Key::key(keys[v / kTileVectors], call.kv.key_width, d, v % kTileVectors);
@@ -62,8 +64,9 @@ inline std::uint32_t score_some(const AttentionCall& call, std::uint32_t query, 
     float* to[kTiles];
     for (std::uint32_t t = 0; t < kTiles; ++t) {
       const std::uint32_t at = token + t * step, after = at + kTiles * step;
+      const std::uint32_t value = range.begin + t * step < range.end ? range.begin + t * step : range.begin;
       keys[t] = key_tile(call.kv, at);
-      next[t] = after < range.end ? key_tile(call.kv, after) : keys[t];
+      next[t] = after < range.end ? key_tile(call.kv, after) : value_row(call.kv, value);
       to[t] = scores + (at - range.start);
     }
     score_tiles<Key, kQueries, kTiles>(call, query, keys, next, to);
@@ -153,9 +156,10 @@ inline void blend_columns(const AttentionCall& call, std::uint32_t query, const 
     const std::uint32_t block_end = (token / call.kv.block_tokens + 1) * call.kv.block_tokens;
     const std::uint32_t last = block_end < range.end ? block_end : range.end;
     const std::uint8_t* row = value_row(call.kv, token);
-    const std::uint8_t* next = last < range.end ? value_row(call.kv, last) : row;
+    const std::uint8_t* next = last < range.end ? value_row(call.kv, last) : key_tile(call.kv, range.next);
     for (; token < last; ++token, row += call.kv.value_row_bytes, next += call.kv.value_row_bytes) {
-      for (std::uint64_t at = 0; at < call.kv.value_row_bytes; at += 64) __builtin_prefetch(next + at);
+      if (column == 0)
+        for (std::uint64_t at = 0; at < call.kv.value_row_bytes; at += 64) __builtin_prefetch(next + at);
       F lanes[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) lanes[v] = Value::value(row, call.kv.value_width, column + v * kLanes);
@@ -232,7 +236,8 @@ void attend(const AttentionCall& call) {
   }
   for (std::uint32_t start = begin / kSplitTokens * kSplitTokens; start < end; start += kSplitTokens) {
     const std::uint32_t stop = start + kSplitTokens < end ? start + kSplitTokens : end;
-    const TokenRange range{start, begin > start ? begin : start, stop};
+    const std::uint32_t first = begin > start ? begin : start;
+    const TokenRange range{start, first, stop, stop < end ? stop : first};
     call.keys->score(call, range, scores);
     LogitSummary summary[kMaxQueries];
     for (std::uint32_t q = 0; q < call.query_count; ++q)

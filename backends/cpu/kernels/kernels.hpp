@@ -115,9 +115,9 @@ constexpr std::uint64_t attention_scratch(std::uint32_t value_width) {
   return kMaxQueries * (kSplitTokens + kTileTokens + 2 * padded(value_width));
 }
 
-// Tokens [begin, end) of the split that starts at `start`.
+// Tokens [begin, end) of the split that starts at `start`. `next`: the first one that is read after them, or `begin`.
 struct TokenRange {
-  std::uint32_t start, begin, end;
+  std::uint32_t start, begin, end, next;
 };
 
 // What depends on the type of the keys. `score` writes scale * q.k at scores[query * stride + token - start].
