@@ -9,8 +9,8 @@ namespace nacelle::cpu {
 namespace {
 
 const MatmulVariant kMatmul[] = {
-    {"bf16a_bf16_gemm_8x48c2_avx512bf16", 2, NACELLE_TYPE_BF16, Isa::kAvx512Bf16, 7, "bf16a-vdpbf16ps",
-     Activation::kBf16, kBf16Rows, kBf16Groups, encode_bf16, multiply_bf16},
+    {"bf16a_bf16_gemm_8x48c2_avx512bf16", 3, NACELLE_TYPE_BF16, Isa::kAvx512Bf16, 7, "bf16a-vdpbf16ps",
+     Activation::kBf16, kBf16Rows, kBf16Groups, encode_rounding, multiply_bf16},
 };
 
 }  // namespace

@@ -1,5 +1,8 @@
 // Matmul by BF16 weights with vdpbf16ps: activations rounded to bf16, products of a column pair added in f32, in order.
 // Packed group: [K / 2][16 rows][2].
+//
+// Of many rows a tile walks a stretch of columns at a time, short enough that its weights stay in L2 for all rows; sums
+// wait in the output meanwhile.
 #pragma once
 
 #include <nacelle/graph.h>
@@ -9,16 +12,32 @@
 namespace nacelle::cpu {
 namespace {
 
+// As encode_bf16, but subnormals become zero, as which vdpbf16ps takes them.
+inline void encode_rounding(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end,
+                            std::uint8_t* row) {
+  const std::uint32_t last = end * kQuantBlock < columns ? end * kQuantBlock : columns;
+  for (std::uint32_t i = begin * kQuantBlock; i < last; i += kLanes, x += kLanes) {
+    const auto values = (__m256i)_mm512_cvtneps_pbh(load_some(x, last - i < kLanes ? last - i : kLanes));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + i * 2), values);
+  }
+}
+
+// Column pairs that share a stretch.
+struct Stretch {
+  std::uint32_t begin, end;
+};
+
 template <int kRows, int kGroups>
-inline void bf16_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t group) {
+inline void bf16_tile(const MatmulCall& call, const Stretch& pairs, std::uint32_t row, std::uint32_t group) {
   const std::uint8_t* w = call.weights + group * call.group_bytes;
   const std::uint8_t* x = call.x + row * call.x_stride;
+  float* out = call.out + row * call.out_stride + group * kGroupRows;
   F sums[kRows][kGroups];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
-    for (int g = 0; g < kGroups; ++g) sums[r][g] = zero();
-  const std::uint32_t pairs = (call.columns + 1) / 2;
-  for (std::uint32_t k = 0; k < pairs; ++k) {
+    for (int g = 0; g < kGroups; ++g)
+      sums[r][g] = pairs.begin == 0 ? zero() : load(out + r * call.out_stride + g * kGroupRows);
+  for (std::uint32_t k = pairs.begin; k < pairs.end; ++k) {
     __m512i weights[kGroups];
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
@@ -35,27 +54,35 @@ inline void bf16_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t g
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
-    for (int g = 0; g < kGroups; ++g)
-      store(call.out + (row + r) * call.out_stride + (group + g) * kGroupRows, sums[r][g]);
+    for (int g = 0; g < kGroups; ++g) store(out + r * call.out_stride + g * kGroupRows, sums[r][g]);
 }
 
 constexpr int kBf16Rows = 8, kBf16Groups = 3;
+constexpr std::uint32_t kStretchPairs = 1024;  // 192 KiB of kBf16Groups
 
 // Rows in tiles of kRows, then what is left.
 template <int kRows, int kGroups>
-inline void bf16_rows(const MatmulCall& call, std::uint32_t row, std::uint32_t group) {
-  for (; row + kRows <= call.rows; row += kRows) bf16_tile<kRows, kGroups>(call, row, group);
+inline void bf16_rows(const MatmulCall& call, const Stretch& pairs, std::uint32_t row, std::uint32_t group) {
+  for (; row + kRows <= call.rows; row += kRows) bf16_tile<kRows, kGroups>(call, pairs, row, group);
   if constexpr (kRows > 1)
-    if (row < call.rows) bf16_rows<kRows - 1, kGroups>(call, row, group);
+    if (row < call.rows) bf16_rows<kRows - 1, kGroups>(call, pairs, row, group);
+}
+
+template <int kGroups>
+inline void bf16_groups(const MatmulCall& call, std::uint32_t group) {
+  const std::uint32_t pairs = (call.columns + 1) / 2, most = call.rows > kBf16Rows ? kStretchPairs : pairs;
+  for (std::uint32_t begin = 0; begin < pairs; begin += most)
+    bf16_rows<kBf16Rows, kGroups>(call, {begin, begin + most < pairs ? begin + most : pairs}, 0, group);
 }
 
 inline void multiply_bf16(const MatmulCall& call, std::uint32_t groups) {
   std::uint32_t group = 0;
   // A lone row takes eight groups: that many accumulators hide the latency of vdpbf16ps.
   if (call.rows == 1)
-    for (; group + 8 <= groups; group += 8) bf16_tile<1, 8>(call, 0, group);
-  for (; group + kBf16Groups <= groups; group += kBf16Groups) bf16_rows<kBf16Rows, kBf16Groups>(call, 0, group);
-  for (; group < groups; ++group) bf16_rows<kBf16Rows, 1>(call, 0, group);
+    for (; group + 8 <= groups; group += 8) bf16_tile<1, 8>(call, {0, (call.columns + 1) / 2}, 0, group);
+  for (; group + kBf16Groups <= groups; group += kBf16Groups) bf16_groups<kBf16Groups>(call, group);
+  for (; group + 2 <= groups; group += 2) bf16_groups<2>(call, group);
+  for (; group < groups; ++group) bf16_groups<1>(call, group);
 }
 
 }  // namespace
