@@ -15,7 +15,7 @@
 namespace nacelle {
 namespace {
 
-constexpr std::uint64_t kPadding = 4;  // rows of activations are padded, and some are kept in a second form
+constexpr std::uint64_t kPadding = 8;  // rows of activations are padded, and some are kept in a second form
 constexpr double kOwnMemoryShare = 0.9, kSharedMemoryShare = 0.5;
 
 std::uint64_t extent_in(std::int64_t extent, const nacelle_bucket& bucket) {
@@ -40,7 +40,8 @@ std::uint64_t plan_bytes(const sdk::GraphRecord& graph, const nacelle_bucket& bu
       if (input != NACELLE_NO_VALUE) last[input] = i;
   std::vector<std::uint32_t> copies(graph.values.size(), 0);  // of what is handed out, for two steps
   for (std::size_t v = 0; v < graph.values.size(); ++v)
-    if (graph.values[v].output != NACELLE_OUTPUT_NONE) copies[v] = 2;
+    if (graph.values[v].output != NACELLE_OUTPUT_NONE)  // an embedding also lies in the output blocks
+      copies[v] = graph.values[v].output == NACELLE_OUTPUT_EMBEDDING ? 4 : 2;
   for (const sdk::OpRecord& op : graph.ops)  // of logits also what masks and penalties make of them
     if (op.kind == NACELLE_OP_LOGITS_SELECT) copies[op.inputs[0]] = 4;
   std::uint64_t alive = 0, peak = 0, kept = 0;
@@ -142,6 +143,11 @@ std::uint64_t MemoryPlan::tokens_that_fit() const {
   for (const auto& [name, memory] : memories_)
     if (memory.need.kv_per_token) tokens = std::min(tokens, kv_share(name) / memory.need.kv_per_token);
   return tokens;
+}
+
+bool MemoryPlan::fits(std::uint64_t kv_tokens) const {
+  return std::all_of(memories_.begin(), memories_.end(),
+                     [&](const auto& entry) { return entry.second.total(kv_tokens) <= entry.second.budget.free(); });
 }
 
 void MemoryPlan::check(std::uint64_t kv_tokens) const {

@@ -33,6 +33,12 @@ struct PlacedSegment;
 // All memories of one model, as they are before it is loaded.
 class MemoryPlan {
  public:
+  struct Memory {
+    MemoryBudget budget;
+    MemoryNeed need;
+    std::uint64_t total(std::uint64_t kv_tokens) const { return need.fixed() + need.kv_per_token * kv_tokens; }
+    std::string tell(std::uint64_t kv_tokens) const;
+  };
   // `what`: the model, as messages call it.
   MemoryPlan(const PluginHost& host, std::string what, const std::vector<PlacedSegment>& segments,
              const DeviceModelOptions& options);
@@ -52,14 +58,10 @@ class MemoryPlan {
   // be used (cgroup ...)"; of the tightest memory.
   std::string tell(std::uint64_t kv_tokens) const;
   void log(std::uint64_t kv_tokens) const;
+  bool fits(std::uint64_t kv_tokens) const;
+  const std::map<std::string, Memory>& memories() const noexcept { return memories_; }
 
  private:
-  struct Memory {
-    MemoryBudget budget;
-    MemoryNeed need;
-    std::uint64_t total(std::uint64_t kv_tokens) const { return need.fixed() + need.kv_per_token * kv_tokens; }
-    std::string tell(std::uint64_t kv_tokens) const;
-  };
   std::string what_;
   std::map<std::string, Memory> memories_;
 };

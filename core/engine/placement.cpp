@@ -157,24 +157,6 @@ DeviceRecord fastest(PluginHost& host, const std::vector<DeviceRecord>& candidat
   return candidates[*best];
 }
 
-// How many of the last layers fit `device`, with the head and what follows them.
-std::uint32_t layers_that_fit(const DeviceRecord& device, const sdk::GraphRecord& graph, const ModelFiles& files,
-                              const DeviceModelOptions& options, std::uint32_t context) {
-  const auto budget = static_cast<std::uint64_t>(static_cast<double>(device.memory_free) * kMemoryShare);
-  const auto takes = [&](const sdk::GraphRecord& part) {
-    const MemoryNeed need = estimate_need(part, options);
-    return need.fixed() + need.kv_per_token * context;
-  };
-  if (takes(graph) <= budget) return graph.layer_count;
-  std::uint32_t fits = 0;
-  for (std::uint32_t first = graph.layer_count - 1; first > 0; --first) {
-    const std::uint32_t ends[] = {first, graph.layer_count};
-    if (takes(cut(graph, ends, files)[1].record) > budget) break;
-    fits = graph.layer_count - first;
-  }
-  return fits;
-}
-
 void tell_spill(PluginHost& host, const DeviceRecord& device, const DeviceRecord& cpu, std::uint32_t fits,
                 const sdk::GraphRecord& graph, const ModelFiles& files, const DeviceModelOptions& options) {
   const std::uint32_t spilled = graph.layer_count - fits;
@@ -209,6 +191,23 @@ std::vector<PlacedLayers> place_on(PluginHost& host, const DeviceRecord& device,
 }
 
 }  // namespace
+
+std::uint32_t layers_that_fit(const DeviceRecord& device, const sdk::GraphRecord& graph, const ModelFiles& files,
+                              const DeviceModelOptions& options, std::uint32_t context) {
+  const auto budget = static_cast<std::uint64_t>(static_cast<double>(device.memory_free) * kMemoryShare);
+  const auto takes = [&](const sdk::GraphRecord& part) {
+    const MemoryNeed need = estimate_need(part, options);
+    return need.fixed() + need.kv_per_token * context;
+  };
+  if (takes(graph) <= budget) return graph.layer_count;
+  std::uint32_t fits = 0;
+  for (std::uint32_t first = graph.layer_count - 1; first > 0; --first) {
+    const std::uint32_t ends[] = {first, graph.layer_count};
+    if (takes(cut(graph, ends, files)[1].record) > budget) break;
+    fits = graph.layer_count - first;
+  }
+  return fits;
+}
 
 std::vector<PlacedLayers> parse_split(const PluginHost& host, std::string_view text, std::uint32_t layer_count) {
   std::vector<PlacedLayers> parts;

@@ -38,6 +38,10 @@ std::vector<PlacedLayers> place_model(PluginHost& host, const sdk::GraphRecord& 
                                       std::string_view device, std::string_view split,
                                       const DeviceModelOptions& options);
 
+// How many of the last layers fit `device` beside KV for `context` tokens, with the head and what follows them.
+std::uint32_t layers_that_fit(const DeviceRecord& device, const sdk::GraphRecord& graph, const ModelFiles& files,
+                              const DeviceModelOptions& options, std::uint32_t context);
+
 // Cuts the graph and fits each segment to its device: what the device does not support is in parts. Throws
 // Error(kUnsupported) that names the operation and the device.
 std::vector<PlacedSegment> cut_model(PluginHost& host, const std::vector<PlacedLayers>& placement,

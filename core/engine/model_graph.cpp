@@ -1,0 +1,173 @@
+#include "core/engine/model_graph.hpp"
+
+#include <algorithm>
+#include <nacelle/plugin.hpp>
+#include <nacelle/types.hpp>
+
+#include "core/base/error.hpp"
+#include "core/base/log.hpp"
+#include "core/plugin_host/model_config.hpp"
+#include "sdk/runtime/adapters.hpp"
+#include "sdk/runtime/graph_builder.hpp"
+
+namespace nacelle {
+namespace {
+
+const PluginRecord& find_architecture(PluginHost& host, const ModelFiles& files, const nacelle_model_config& config) {
+  std::string known;
+  for (const PluginRecord& plugin : host.plugins()) {
+    if (!plugin.architecture) continue;
+    if (plugin.architecture->match(&config) == NACELLE_OK) return plugin;
+    known += (known.empty() ? "" : ", ") + plugin.name;
+  }
+  throw Error(ErrorKind::kUnsupported,
+              files.path().string() + ": no plugin knows the architecture '" + files.architecture() +
+                  "'; loaded architecture plugins: " + (known.empty() ? "none" : known),
+              "model");
+}
+
+// The architecture's graph with the selection of tokens behind it, and with adapters where they may be loaded.
+sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const ModelFiles& files,
+                             const nacelle_model_config& config, bool adapters) {
+  sdk::GraphBuilder builder(
+      [&files](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
+        const TensorInfo* tensor = files.tensor(name);
+        if (!tensor || tensor->shape.size() > NACELLE_MAX_RANK) return false;
+        *type = tensor->type;
+        *rank = static_cast<std::uint32_t>(tensor->shape.size());
+        std::copy(tensor->shape.begin(), tensor->shape.end(), shape);
+        return true;
+      });
+  nacelle_error* error = nullptr;
+  const nacelle_status status = plugin.architecture->build(&config, builder.table(), &error);
+  if (builder.failed() && error)
+    host.services()->error_destroy(host.services()->context, std::exchange(error, nullptr));
+  if (builder.failed()) throw Error(ErrorKind::kCorrupt, files.path().string() + ": " + builder.error());
+  check(host.services(), status, error, files.path().string() + ": " + plugin.name);
+  try {
+    builder.add_logits_select();
+    builder.add_embedding();
+    sdk::GraphRecord graph = builder.build()->record();
+    if (adapters && sdk::add_adapters(graph) == 0)
+      throw Error(ErrorKind::kUnsupported, files.path().string() + ": no weight of it can take an adapter",
+                  "max-loras");
+    return graph;
+  } catch (const sdk::Failure& failure) {
+    throw Error(ErrorKind::kCorrupt, files.path().string() + ": " + plugin.name + ": " + failure.what());
+  }
+}
+
+// Quantized checkpoints that the host decodes (sdk/runtime/packed_weights.hpp), or that their architecture does
+// (mxfp4). All others are refused by name.
+void check_quantization(const ModelFiles& files) {
+  const std::string block = "quantization_config.";
+  const auto text = [&](const char* key) {
+    const ConfigValue* value = files.config(block + key);
+    const auto* found = value ? std::get_if<std::string_view>(value) : nullptr;
+    return found ? std::string(*found) : std::string();
+  };
+  const auto refuse = [&](const char* key, const std::string& what) {
+    throw Error(ErrorKind::kUnsupported, (files.path() / "config.json").string() + ": '" + block + key + "' " + what,
+                "model");
+  };
+  const std::string method = text("quant_method");
+  if (files.format() == ModelFormat::kGguf || method == "mxfp4") return;
+  if (method.empty() && !files.config(block + "bits")) return;
+  if (method != "gptq" && method != "awq" && method != "fp8")
+    refuse("quant_method", "is '" + method + "', expected gptq, awq, fp8 or mxfp4");
+  if (const ConfigValue* bits = files.config(block + "bits"))
+    if (const auto* count = std::get_if<std::int64_t>(bits); !count || *count != 4)
+      refuse("bits", "is not 4, which is all that is read of " + method);
+  if (const ConfigValue* order = files.config(block + "desc_act"))
+    if (const bool* on = std::get_if<bool>(order); on && *on) refuse("desc_act", "is true, which is not supported");
+  if (method == "gptq" && text("checkpoint_format") == "gptq_v2")
+    refuse("checkpoint_format", "is 'gptq_v2', expected gptq");
+  if (method == "awq" && !text("version").empty() && text("version") != "gemm")
+    refuse("version", "is '" + text("version") + "', expected gemm");
+}
+
+bool is_all_f32(const ModelFiles& files) {
+  const auto tensors = files.tensors();
+  return std::all_of(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.type == NACELLE_TYPE_F32; });
+}
+
+}  // namespace
+
+ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters) {
+  check_quantization(files);
+  const ModelConfigAdapter config(files);
+  const PluginRecord& plugin = find_architecture(host, files, *config.table());
+  ModelGraph model;
+  model.architecture = plugin.name;
+  model.description = sdk::make<nacelle_model_description>();
+  nacelle_error* error = nullptr;
+  const nacelle_status status = plugin.architecture->describe(config.table(), &model.description, &error);
+  check(host.services(), status, error, files.path().string() + ": " + plugin.name);
+  model.graph = build_graph(host, plugin, files, *config.table(), adapters);
+  return model;
+}
+
+void settle_options(LoadOptions& options, const ModelFiles& files, const nacelle_model_description& description) {
+  const nacelle_type kv_type = is_all_f32(files) ? NACELLE_TYPE_F32 : NACELLE_TYPE_F16;
+  if (options.key_type == NACELLE_TYPE_INVALID) options.key_type = kv_type;
+  if (options.value_type == NACELLE_TYPE_INVALID) options.value_type = kv_type;
+  if (description.kind != NACELLE_MODEL_DECODER)  // a text is computed in one step
+    options.max_batch_tokens =
+        std::max(options.max_batch_tokens, options.context ? options.context : description.context_length);
+  options.max_sequences = std::min(options.max_sequences, options.max_batch_tokens);
+}
+
+DeviceModelOptions device_options(const LoadOptions& options) {
+  DeviceModelOptions own;
+  own.context = options.context;
+  own.max_sequences = options.max_sequences;
+  own.max_rows = options.max_batch_tokens;
+  own.max_guesses = kMaxGuesses;
+  own.cache_tokens = options.cache_tokens;
+  own.max_adapters = options.max_adapters;
+  own.max_adapter_rank = options.max_adapter_rank;
+  own.key_type = options.key_type;
+  own.value_type = options.value_type;
+  own.numerics = options.numerics;
+  own.pins = options.pins;
+  own.tune_budget = options.tune_budget;
+  own.tune_again = options.tune_again;
+  own.packed_cache = options.packed_cache;
+  own.progress = options.progress;
+  own.tune_progress = options.tune_progress;
+  return own;
+}
+
+std::uint32_t default_context(const PluginHost& host, std::uint32_t own, const std::vector<PlacedSegment>& segments,
+                              DeviceModelOptions options, const ModelFiles& files) {
+  options.context = own;
+  const MemoryPlan plan(host, files.path().string(), segments, options);
+  const std::uint64_t fits = plan.tokens_that_fit();
+  if (fits >= own) return own;
+  const auto context = static_cast<std::uint32_t>(std::max<std::uint64_t>(fits / 256 * 256, std::min(own, 256u)));
+  log::warning("{}: the model's context of {} tokens {}; loading with {} (set --context)", files.path().string(), own,
+               plan.tell(own), context);
+  return context;
+}
+
+Forecast forecast(PluginHost& host, const ModelFiles& files, const ModelGraph& model,
+                  const std::vector<PlacedLayers>& placement, LoadOptions options) {
+  settle_options(options, files, model.description);
+  const auto segments = cut_model(host, placement, model.graph, files);
+  if (options.context == 0)
+    options.context = default_context(host, model.description.context_length, segments, device_options(options), files);
+  Forecast result = {.options = options,
+                     .placement = {},
+                     .plan = MemoryPlan(host, files.path().string(), segments, device_options(options))};
+  for (const PlacedLayers& part : placement) result.placement.push_back({part.device.name, part.layers});
+  result.kv_least = options.cache_tokens ? options.cache_tokens : options.context;
+  result.kv_wanted = options.cache_tokens ? options.cache_tokens
+                                          : std::uint64_t{options.context} * std::max(1u, options.max_sequences);
+  result.kv_tokens = std::max(result.kv_least, std::min(result.kv_wanted, result.plan.tokens_that_fit()));
+  const DeviceRecord& device = placement.front().device;
+  if (placement.size() == 1 && device.kind == NACELLE_DEVICE_GPU)
+    result.layers_on_gpu = layers_that_fit(device, model.graph, files, device_options(options), options.context);
+  return result;
+}
+
+}  // namespace nacelle
