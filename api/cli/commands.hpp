@@ -14,6 +14,7 @@ int run_command(const DevicesOptions& options);
 int run_command(const KernelsOptions& options);
 int run_command(const TuneOptions& options);
 int run_command(const InspectOptions& options);
+int run_command(const EvalOptions& options);
 int run_command(const KeyOptions& options);
 int run_command(const PullOptions& options);
 int run_command(const HealthOptions& options);

@@ -7,6 +7,7 @@
 
 #include "api/cli/commands.hpp"
 #include "api/cli/demo_model.hpp"
+#include "api/cli/fit.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
 #include "core/plugin_host/model_config.hpp"
@@ -146,7 +147,16 @@ int run_command(const InspectOptions& options) {
   const DemoModelFile demo;
   const bool built_in = options.path.empty();
   const auto files = ModelFiles::open(built_in ? demo.path() : std::filesystem::path(options.path));
-  const Json json = inspect(*host, *files, built_in ? kDemoModelName : files->stem());
+  const std::string name = built_in ? kDemoModelName : files->stem();
+  if (options.fit) {
+    const Json fit = fit_model(*host, *files, options.model);
+    if (options.host.json)
+      print_json({{"name", name}, {"fit", fit}});
+    else
+      print_fit(fit);
+    return fits_anywhere(fit) ? 0 : exit_code(ErrorKind::kResource);
+  }
+  const Json json = inspect(*host, *files, name);
   if (options.host.json) {
     print_json(json);
   } else {

@@ -17,6 +17,9 @@ namespace {
 
 using CLI::App;
 
+constexpr const char* kCacheTypeHelp =
+    "of keys and values: f32, f16, bf16, q8_0 or q4_0; or k=TYPE,v=TYPE (default: f32 for an F32 model, else f16)";
+
 void add_log_flags(App& app, std::string& level, std::string& format) {
   app.add_option("--log-level", level, "trace, debug, info, warning, error or off")->capture_default_str();
   app.add_option("--log-format", format, "text or json")->capture_default_str();
@@ -61,20 +64,33 @@ void add_duration(App& app, const char* name, std::chrono::nanoseconds& value, c
       name, [&value](const std::string& text) { value = parse_duration(text); }, help);
 }
 
-// `budget` names the flag of the tuning budget.
-void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-budget") {
+void add_placement(App& app, ModelFlags& flags) {
   auto* device = app.add_option("--device", flags.device, "BACKEND or BACKEND:INDEX (default: the fastest usable one)");
   app.add_option("--split", flags.split, "layers by device, in order: cpu:0=4,vulkan:0=8")->excludes(device);
+}
+
+// What decides how much memory a model takes.
+void add_sizes(App& app, ModelFlags& flags) {
   app.add_option("--context", flags.context, "tokens of the longest sequence (default: the model's, as memory allows)");
   app.add_option("--cache-tokens", flags.cache_tokens, "KV tokens of all sequences together (default: from memory)");
-  app.add_option("--cache-type", flags.cache_type, "f32, f16, bf16, q8_0 or q4_0, for keys and values");
+  app.add_option("--cache-type", flags.cache_type, kCacheTypeHelp);
   app.add_option("--max-sequences", flags.max_sequences, "sequences that run at once")->capture_default_str();
   app.add_option("--batch-tokens", flags.batch_tokens, "token budget of a step")->capture_default_str();
+}
+
+void add_kernels(App& app, ModelFlags& flags) {
   app.add_option("--numerics", flags.numerics,
                  "stable: a row has the same bits in every batch; fastest: a GPU may use its vendor's library, which "
                  "does not promise that")
       ->capture_default_str();
   app.add_option("--kernel", flags.kernels, "OP.TYPE=VARIANT, as in matmul.q8_0=NAME: run this one; may be repeated");
+}
+
+// `budget` names the flag of the tuning budget.
+void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-budget") {
+  add_placement(app, flags);
+  add_sizes(app, flags);
+  add_kernels(app, flags);
   app.add_option("--packed-cache", flags.packed_cache,
                  "a folder: keep packed weights there, about the model's size, for faster starts (default: none)");
   add_model_cache(app, flags.model_cache);
@@ -197,6 +213,25 @@ void set_up(App& app, TuneOptions& o) {
 
 void set_up(App& app, InspectOptions& o) {
   app.add_option("FILE", o.path, "a GGUF file, a split's first part, or a Hugging Face folder");
+  app.add_flag("--fit", o.fit, "whether it fits each device as the following say, what it takes, and else what would");
+  add_placement(app, o.model);
+  add_sizes(app, o.model);
+  add_host_flags(app, o.host, true);
+}
+
+void set_up(App& app, EvalOptions& o) {
+  app.add_option("MODEL", o.models, "as for `run --model`; several make a table")->required();
+  app.add_option("--text", o.text, "a file to read")->required();
+  app.add_option("--base", o.base, "the model before it was quantised: what KL divergence and agreement are against");
+  app.add_option("--context", o.window, "tokens of a window, whose second half is scored")->capture_default_str();
+  app.add_option("--windows", o.windows, "how many of the text's to read (default: all)");
+  app.add_flag("--special", o.special, "read <|im_end|> and the like in the text as the tokens that they spell");
+  app.add_option("--kv", o.kv,
+                 std::string("evaluate each MODEL with this KV cache; may be repeated; ") + kCacheTypeHelp);
+  app.add_option("--svg", o.svg, "a file: draw size against loss there");
+  add_placement(app, o.model);
+  add_kernels(app, o.model);
+  add_model_cache(app, o.model.model_cache);
   add_host_flags(app, o.host, true);
 }
 
@@ -287,6 +322,7 @@ Options parse_options(int argc, char** argv) {
       add_command<TuneOptions>(root, "tune",
                                "measure the kernels of a model on this machine, and remember the fastest"),
       add_command<InspectOptions>(root, "inspect", "show what is in a model file and what it takes in memory"),
+      add_command<EvalOptions>(root, "eval", "perplexity of models on a text, and what quantisation cost them"),
       add_command<ConfigOptions>(root, "config", "print the settings of `serve` as they count, and their sources"),
       add_command<KeyOptions>(root, "key", "make API keys"),
       add_command<PullOptions>(root, "pull", "fetch a model from a hub or a URL, and print where it lies"),

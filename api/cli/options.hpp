@@ -33,7 +33,7 @@ struct ModelFlags {
   std::uint32_t cache_tokens = 0;
   std::uint32_t max_sequences = 32;
   std::uint32_t batch_tokens = 512;
-  std::string cache_type;            // f32, f16, bf16, q8_0, q4_0
+  std::string cache_type;            // see cache_types() in setup.hpp
   std::string numerics = "stable";   // or fastest
   std::vector<std::string> kernels;  // OP.TYPE=VARIANT
   std::chrono::nanoseconds tune_budget{0};
@@ -132,12 +132,22 @@ struct TuneOptions {
 };
 struct InspectOptions {
   HostFlags host;
+  ModelFlags model;
   std::string path;
+  bool fit = false;
+};
+struct EvalOptions {
+  HostFlags host;
+  ModelFlags model;
+  std::vector<std::string> models, kv;
+  std::string text, base, svg;
+  std::uint32_t window = 512, windows = 0;  // tokens; 0: all
+  bool special = false;
 };
 
 using Options =
     std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions, TuneOptions,
-                 InspectOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions, PluginOptions>;
+                 InspectOptions, EvalOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions, PluginOptions>;
 
 // A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
 // before the default. Prints help, the version or what is wrong, and then ends the process.

@@ -1,6 +1,8 @@
 #include "api/cli/setup.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "api/cli/demo_model.hpp"
@@ -16,17 +18,9 @@ struct CacheType {
   nacelle_type type;
 };
 constexpr CacheType kCacheTypes[] = {
-    {"", NACELLE_TYPE_INVALID},  {"f32", NACELLE_TYPE_F32},   {"f16", NACELLE_TYPE_F16},
-    {"bf16", NACELLE_TYPE_BF16}, {"q8_0", NACELLE_TYPE_Q8_0}, {"q4_0", NACELLE_TYPE_Q4_0},
+    {"f32", NACELLE_TYPE_F32},   {"f16", NACELLE_TYPE_F16},   {"bf16", NACELLE_TYPE_BF16},
+    {"q8_0", NACELLE_TYPE_Q8_0}, {"q4_0", NACELLE_TYPE_Q4_0},
 };
-
-nacelle_type cache_type(const std::string& name) {
-  for (const CacheType& type : kCacheTypes) {
-    if (type.name == name) return type.type;
-  }
-  throw Error(ErrorKind::kInvalidArgument, "--cache-type must be f32, f16, bf16, q8_0 or q4_0, not '" + name + "'",
-              "cache-type");
-}
 
 std::uint32_t numerics(const std::string& name) {
   if (name == "stable") return NACELLE_NUMERICS_STABLE;
@@ -54,7 +48,46 @@ std::string join(const std::vector<std::string>& pins) {
   return text;
 }
 
+// nothing for what is no such type
+std::optional<nacelle_type> find_cache_type(std::string_view name) {
+  for (const CacheType& type : kCacheTypes)
+    if (type.name == name) return type.type;
+  return std::nullopt;
+}
+
 }  // namespace
+
+CacheTypes parse_cache_types(const std::string& text, const char* flag) {
+  CacheTypes types;
+  const auto refuse = [&] {
+    throw Error(
+        ErrorKind::kInvalidArgument,
+        std::string("--") + flag + " must be f32, f16, bf16, q8_0, q4_0 or k=TYPE,v=TYPE of these, not '" + text + "'",
+        flag);
+  };
+  if (text.empty()) return types;
+  if (const auto both = find_cache_type(text)) return {*both, *both};
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::size_t comma = std::min(rest.find(','), rest.size());
+    const std::string_view part = rest.substr(0, comma);
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    const auto type = find_cache_type(part.substr(std::min<std::size_t>(2, part.size())));
+    nacelle_type* of = part.starts_with("k=") ? &types.key : part.starts_with("v=") ? &types.value : nullptr;
+    if (!of || !type || *of != NACELLE_TYPE_INVALID) refuse();
+    *of = *type;
+  }
+  return types;
+}
+
+std::string to_string(const CacheTypes& types) {
+  const auto name = [](nacelle_type wanted) {
+    const auto* found = std::find_if(std::begin(kCacheTypes), std::end(kCacheTypes),
+                                     [&](const CacheType& type) { return type.type == wanted; });
+    return std::string(found == std::end(kCacheTypes) ? "" : found->name);
+  };
+  if (types.key == types.value) return name(types.key);
+  return "k=" + name(types.key) + ",v=" + name(types.value);
+}
 
 std::unique_ptr<PluginHost> make_host(const HostFlags& flags) {
   log::configure(log::parse_level(flags.log_level), log::parse_format(flags.log_format));
@@ -88,7 +121,9 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   if (flags.cache_tokens != 0) options.cache_tokens = flags.cache_tokens;
   options.max_sequences = flags.max_sequences;
   options.max_batch_tokens = flags.batch_tokens;
-  options.key_type = options.value_type = cache_type(flags.cache_type);
+  const CacheTypes types = parse_cache_types(flags.cache_type);
+  options.key_type = types.key;
+  options.value_type = types.value;
   options.numerics = numerics(flags.numerics);
   options.pins = join(flags.kernels);
   options.tune_budget = flags.tune_budget;

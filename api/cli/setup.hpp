@@ -10,6 +10,15 @@
 
 namespace nacelle::cli {
 
+// INVALID: as the model would have it.
+struct CacheTypes {
+  nacelle_type key = NACELLE_TYPE_INVALID, value = NACELLE_TYPE_INVALID;
+};
+// "q8_0", "k=q8_0,v=q4_0", "v=q4_0" or nothing. Throws Error(kInvalidArgument) that names `flag`.
+CacheTypes parse_cache_types(const std::string& text, const char* flag = "cache-type");
+// The same text back.
+std::string to_string(const CacheTypes& types);
+
 // Sets the log up as well.
 std::unique_ptr<PluginHost> make_host(const HostFlags& flags);
 

@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "core/compress/eval.hpp"
 #include "core/plugin_host/model_config.hpp"
 #include "tests/golden/last_logits.hpp"
 #include "tests/unit/architectures/plugin.hpp"
@@ -60,6 +61,15 @@ double decoder_difference(const std::shared_ptr<Model>& model, const nlohmann::j
   double worst = 0;
   for (std::size_t i = 0; i < logits.size(); ++i) worst = std::max(worst, difference(logits[i], golden["logits"][i]));
   return worst;
+}
+
+// Of the longest prompt as one window, relative.
+double perplexity_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden) {
+  EvalText text;
+  text.tokens = golden["prompts"].back().get<std::vector<TokenId>>();
+  text.window = static_cast<std::uint32_t>(text.tokens.size());
+  const double expected = golden["perplexity"];
+  return std::abs(evaluate(*model, nullptr, text).perplexity().value / expected - 1);
 }
 
 // Of an encoder's vectors, or a ranker's scores, all texts at once.
@@ -122,6 +132,8 @@ TEST_CASE("every family gives what its NumPy forward pass gives, from both file 
           const double worst =
               golden.contains("encoder") ? encoder_difference(model, golden) : decoder_difference(model, golden);
           CHECK(worst <= tolerance(golden, device));
+          if (golden.contains("perplexity"))  // a loss is off by some logits' worth
+            CHECK(perplexity_difference(model, golden) <= 10 * tolerance(golden, device));
           if (std::getenv("NACELLE_FAMILIES_REPORT"))
             std::printf("%-20s %-10s %-9s %.1e\n", family.filename().c_str(), file, device.c_str(), worst);
         } catch (const Error& failure) {

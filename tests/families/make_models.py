@@ -48,15 +48,24 @@ def encoder_golden(model, wide):
             "vectors": [[float(f"{x:.8g}") for x in vector] for vector in vectors]}
 
 
+def perplexity(rows, tokens):
+    """Of the second half of one window, as `nacelle eval` has it."""
+    first = len(tokens) // 2
+    scored = rows[first:-1] - rows[first:-1].max(axis=1, keepdims=True)
+    losses = np.log(np.exp(scored).sum(axis=1)) - scored[np.arange(len(scored)), tokens[first + 1:]]
+    return float(np.exp(losses.mean()))
+
+
 def golden(model):
     wide = {name: tensor.astype(np.float64) for name, tensor in model.weights.items()}
     if model.encoder:
         return encoder_golden(model, wide)
     random = np.random.default_rng(7)
     prompts = [random.integers(3, lab.VOCABULARY, size=n).tolist() for n in LENGTHS]
-    logits = [model.forward(model.config, wide, prompt)[-1] for prompt in prompts]
+    rows = [model.forward(model.config, wide, prompt) for prompt in prompts]
     return {"context": model.context, "tolerance": model.tolerance, "prompts": prompts,
-            "logits": [[float(f"{x:.8g}") for x in row] for row in logits],
+            "logits": [[float(f"{x:.8g}") for x in row[-1]] for row in rows],
+            "perplexity": perplexity(rows[-1], prompts[-1]),
             "llama_cpp": model.reads_like_llama_cpp, "llama_cpp_tolerance": model.llama_cpp_tolerance}
 
 
