@@ -17,12 +17,13 @@ std::uint64_t embedding_width(const nacelle_graph& graph) {
   return 0;
 }
 
-// Rows of the smallest embedding table; 0 where there is none.
+// Rows of the smallest table that tokens are looked up in; 0 where there is none.
 std::uint32_t table_rows(const VulkanWeights& weights) {
   const nacelle_graph& graph = weights.graph();
   std::uint64_t rows = 0;
   for (std::uint32_t i = 0; i < graph.op_count; ++i)
-    if (graph.ops[i]->kind == NACELLE_OP_EMBEDDING) {
+    if (graph.ops[i]->kind == NACELLE_OP_EMBEDDING &&
+        graph.values[graph.ops[i]->inputs[0]]->role == NACELLE_INPUT_TOKENS) {
       const std::uint64_t own = weights.matrix(graph.ops[i]->inputs[1]).shape.rows;
       rows = rows ? std::min(rows, own) : own;
     }
