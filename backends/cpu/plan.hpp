@@ -1,6 +1,7 @@
 // A compiled bucket: the program, its memory, and one entry of the host's thread team a step.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <nacelle/backend.hpp>
 #include <span>
@@ -70,7 +71,7 @@ class CpuPlan final : public sdk::Plan {
   std::vector<RowTiles> tile_views_;
   CpuCache* cache_ = nullptr;
   Frame frame_{};
-  std::uint32_t allocations_ = 0;  // in the latest run
+  std::atomic<std::uint32_t> allocations_{0};  // in the latest run; statistics() is any thread's
 };
 
 }  // namespace nacelle::cpu

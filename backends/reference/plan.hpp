@@ -1,6 +1,7 @@
 // A plan is the graph itself, interpreted operation by operation, with all memory set aside beforehand.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <nacelle/backend.hpp>
 #include <nacelle/value_placement.hpp>
@@ -64,7 +65,7 @@ class ReferencePlan final : public sdk::Plan {
   std::vector<OpFunction> functions_;  // of each operation
   std::vector<Slot> slots_;
   Frame frame_;
-  std::uint32_t allocations_ = 0;  // in the latest run
+  std::atomic<std::uint32_t> allocations_{0};  // in the latest run; statistics() is any thread's
 };
 
 }  // namespace nacelle::reference

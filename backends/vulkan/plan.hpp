@@ -2,6 +2,7 @@
 // many workgroups each dispatch has, and submits once.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <nacelle/backend.hpp>
 #include <span>
@@ -67,7 +68,7 @@ class VulkanPlan final : public sdk::Plan {
   Piece best_;  // where there is no cache to keep the best tokens in
   std::vector<Slot> slots_;
   VulkanCache* cache_ = nullptr;
-  std::uint32_t submits_ = 0, allocations_ = 0;  // of the latest run
+  std::atomic<std::uint32_t> submits_{0}, allocations_{0};  // of the latest run; statistics() is any thread's
 };
 
 }  // namespace nacelle::vulkan

@@ -61,7 +61,7 @@ class GpuPlan final : public sdk::Plan {
   Memory arena_;
   std::vector<Slot> slots_;
   GpuCache* cache_ = nullptr;
-  std::uint32_t allocations_ = 0, submissions_ = 0;  // of the latest run
+  std::atomic<std::uint32_t> allocations_{0}, submissions_{0};  // of the latest run; statistics() is any thread's
 };
 
 }  // namespace nacelle::gpu
