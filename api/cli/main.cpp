@@ -1,13 +1,17 @@
 // nacelle: parses the command line, runs the command, turns a failure into one line and an exit code.
 #include <cstdio>
+#include <cstring>
 #include <exception>
 
 #include "api/cli/commands.hpp"
 #include "core/base/error.hpp"
+#include "core/plugin_host/isolation/child.hpp"
 
 int main(int argc, char** argv) {
   using namespace nacelle;
   try {
+    // Not a command for people: how --isolate starts this program anew.
+    if (argc == 2 && std::strcmp(argv[1], isolation::kChildArgument) == 0) return isolation::serve_plugin();
     return std::visit([](const auto& options) { return cli::run_command(options); }, cli::parse_options(argc, argv));
   } catch (const Error& error) {
     std::fprintf(stderr, "nacelle: %s\n", error.what());

@@ -44,6 +44,13 @@ void add_host_flags(App& app, HostFlags& flags, bool json) {
   app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
   app.add_option("--plugin-config", flags.plugin_settings, "KEY=VALUE, a setting that plugins can read");
   app.add_option("--isa-cap", flags.isa_cap, "CPU kernels of this level or below: portable, avx2, avx512vnni, ...");
+  app.add_option(
+      "--isolate", flags.isolated,
+      "a backend whose plugin runs in a process of its own, and is started again when that dies; may be repeated");
+  app.add_option("--isolate-timeout", flags.isolate_timeout,
+                 "seconds after which a step of an isolated plugin counts as hung; loading may take ten times that")
+      ->capture_default_str()
+      ->check(CLI::Range(1u, 86400u));
   add_log_flags(app, flags.log_level, flags.log_format);
 }
 

@@ -25,6 +25,8 @@ struct HostFlags {
   std::vector<std::string> allowed_sha256;
   std::vector<std::string> plugin_settings;  // KEY=VALUE
   std::string isa_cap;                       // backend.cpu.isa
+  std::vector<std::string> isolated;         // backends that run in a process of their own
+  std::uint32_t isolate_timeout = 120;       // seconds of a step there
 };
 
 struct ModelFlags {

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "api/cli/commands.hpp"
@@ -10,6 +11,7 @@
 #include "api/cli/shutdown.hpp"
 #include "api/http/wire.hpp"
 #include "api/manage/keys.hpp"
+#include "api/manage/recovery.hpp"
 #include "api/sites.hpp"
 #include "core/base/log.hpp"
 
@@ -89,9 +91,14 @@ openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host
     engine.speculation.draft = load_draft(options, flags, host, *loaded);
     engine.speculation.max_guesses = options.draft_tokens;
   }
-  return std::make_shared<openai::ServedModel>(
-      std::move(loaded), std::move(engine),
-      openai::ServedModel::Place{.group = spec.name, .reader = spec.reader, .source = spec.path});
+  return std::make_shared<openai::ServedModel>(std::move(loaded), std::move(engine),
+                                               openai::ServedModel::Place{.group = spec.name,
+                                                                          .reader = spec.reader,
+                                                                          .source = spec.path,
+                                                                          .device = spec.device,
+                                                                          .split = spec.split,
+                                                                          .context = spec.context,
+                                                                          .max_sequences = spec.max_sequences});
 }
 
 void load_models(const ServeOptions& options, PluginHost& host, ServedModels& models) {
@@ -204,9 +211,12 @@ int run_command(const ServeOptions& options) {
   if (!options.http.tls_certificate.empty()) signal.on_hangup([&server] { server.reload_tls(); });
   signal.arm();
   models.set_state(ServedModels::State::kReady);
+  std::optional<manage::Recovery> recovery;
+  if (!options.host.isolated.empty()) recovery.emplace(models, manager);
   print_ready(options.address, port, !options.http.tls_certificate.empty());
 
   log::info("signal {}: finishing what runs, {} s at most", signal.wait(), options.drain_seconds);
+  recovery.reset();
   const bool drained = drain(models, server, std::chrono::seconds(options.drain_seconds));
   signal.on_hangup({});
   if (!drained) log::warning("answers still ran after {} s and were cut", options.drain_seconds);

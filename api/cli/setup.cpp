@@ -106,6 +106,8 @@ std::unique_ptr<PluginHost> make_host(const HostFlags& flags) {
     }
     options.config[setting.substr(0, equals)] = setting.substr(equals + 1);
   }
+  options.isolated = flags.isolated;
+  options.isolation_limit = std::chrono::seconds(flags.isolate_timeout);
   if (!flags.isa_cap.empty()) options.config["backend.cpu.isa"] = flags.isa_cap;
   auto host = std::make_unique<PluginHost>(std::move(options));
   if (!flags.isa_cap.empty()) check_isa_cap(*host, flags.isa_cap);

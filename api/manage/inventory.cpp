@@ -83,6 +83,7 @@ Json to_json(const std::vector<PluginRecord>& plugins) {
                     {"version", plugin.version},
                     {"status", to_string(plugin.status)},
                     {"conformance", plugin.verdict},
+                    {"isolated", plugin.losses != nullptr},
                     {"reason", plugin.reason}});
   }
   return json;

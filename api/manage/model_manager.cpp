@@ -84,6 +84,24 @@ void ModelManager::move(MoveSpec spec, std::chrono::milliseconds limit, Done don
   add({std::move(name), "moving", run, std::move(done)});
 }
 
+void ModelManager::recover(std::string reader, Done done) {
+  const auto run = [this, reader] {
+    ServedModelPtr lost = models_.find_reader(reader);
+    if (!lost->engine.can_recover()) return;
+    const openai::ServedModel::Place& asked = lost->asked;
+    const LoadSpec spec{.name = lost->group,
+                        .path = lost->source,
+                        .device = asked.device,
+                        .split = asked.split,
+                        .context = asked.context,
+                        .max_sequences = asked.max_sequences};
+    lost.reset();
+    retire(models_.replace(reader, load_(spec)), std::chrono::milliseconds(0));
+    log::info("{}: loaded again, after the process of its plugin had died", reader);
+  };
+  add({std::move(reader), "reloading", run, std::move(done)});
+}
+
 void ModelManager::load_adapter(AdapterSpec spec, Done done) {
   std::string name = spec.name;
   add({std::move(name), "loading", [this, spec = std::move(spec)] { add_adapter(models_, spec); }, std::move(done)});

@@ -43,7 +43,7 @@ struct AdapterSpec {
 // A model that is not served yet or any more, or whose last change failed.
 struct Change {
   std::string name;
-  std::string state;  // "waiting", "loading", "unloading", "moving", "failed"
+  std::string state;  // "waiting", "loading", "reloading", "unloading", "moving", "failed"
   std::string error;  // of "failed"
 };
 
@@ -78,6 +78,9 @@ class ModelManager {
   // every request finds one of them. Needs memory for both; where it fails the first one stays. To another group: at
   // once, without its adapters.
   void move(MoveSpec spec, std::chrono::milliseconds limit, Done done);
+  // In place of a reader that lost its device and can recover (Engine::can_recover) the same model is loaded again,
+  // with its adapters. Nothing is done where there is nothing to recover any more.
+  void recover(std::string reader, Done done);
   // Reads an adapter for a model. Fails with kInvalidArgument where the name is taken, kNotFound where there is no such
   // model, else as Model::load_adapter does.
   void load_adapter(AdapterSpec spec, Done done);

@@ -181,6 +181,14 @@ void add_devices(Families& families, const PluginHost& host, const std::vector<o
   }
 }
 
+void add_isolated(Families& families, const PluginHost& host) {
+  for (const PluginRecord& plugin : host.plugins()) {
+    if (!plugin.losses) continue;
+    families.add("nacelle_plugin_process_deaths_total", kCounter, "Deaths of an isolated plugin's process.",
+                 {{"plugin", plugin.name}}, static_cast<double>(plugin.losses->load()));
+  }
+}
+
 // The names and meanings that every Prometheus client has.
 void add_process(Families& families) {
   std::ifstream statm("/proc/self/statm");
@@ -244,6 +252,7 @@ std::string Metrics::text() const {
   std::set<std::string> names;
   for (const auto& model : models) add_model(families, *model, names.insert(model->name()).second);
   add_devices(families, state_->host, models);
+  add_isolated(families, state_->host);
   if (const http::Server* server = state_->server) {
     families.add("nacelle_http_connections", kGauge, "Open connections.", {},
                  static_cast<double>(server->connections()));

@@ -59,9 +59,10 @@ ServedModel::ServedModel(const std::shared_ptr<Model>& loaded, const EngineOptio
     : model(loaded),
       keeps(std::make_shared<Engine>(loaded, options)),
       engine(*keeps),
-      group(at.group.empty() ? loaded->name() : std::move(at.group)),
-      reader(std::move(at.reader)),
-      source(std::move(at.source)),
+      group(at.group.empty() ? loaded->name() : at.group),
+      reader(at.reader),
+      source(at.source),
+      asked(std::move(at)),
       created(std::time(nullptr)),
       fingerprint(fingerprint_of(*loaded)),
       used(steady_now()) {}
@@ -73,6 +74,7 @@ ServedModel::ServedModel(const ServedModel& of, std::string name)
       group(std::move(name)),
       reader(of.reader),
       source(of.source),
+      asked(of.asked),
       created(of.created),
       fingerprint(of.fingerprint),
       used(of.used.load()) {}
@@ -85,6 +87,7 @@ ServedModel::ServedModel(const ServedModel& of, AdapterPtr loaded)
       group(of.group),
       reader(of.reader),
       source(adapter->path.string()),
+      asked(of.asked),
       created(std::time(nullptr)),
       fingerprint(fingerprint_of(*model, adapter.get())),
       used(steady_now()) {}

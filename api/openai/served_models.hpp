@@ -20,6 +20,9 @@ struct ServedModel {
     std::string group = {};   // the name that requests ask for; empty: the model's
     std::string reader = {};  // unique in the server; empty: made of the group's name
     std::string source = {};  // the path that it was loaded from, as whoever asked for it wrote it; empty: built in
+    // What else was asked for, so that it can be loaded again; empty and 0: the server's own flags.
+    std::string device = {}, split = {};
+    std::uint32_t context = 0, max_sequences = 0;
   };
   ServedModel(const std::shared_ptr<Model>& loaded, const EngineOptions& options, Place at);
   // The same reader under another name, or with an adapter, which then is the name.
@@ -33,6 +36,7 @@ struct ServedModel {
   const std::string group;   // of an adapter: its model's
   std::string reader;        // set by ServedModels::add where it was empty
   const std::string source;
+  const Place asked;
   const std::int64_t created;      // Unix seconds
   const std::string fingerprint;   // "fp_...": of the program, the model, its placement and the adapter
   std::atomic<std::int64_t> used;  // when a request found it last: the steady clock's nanoseconds

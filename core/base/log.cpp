@@ -117,6 +117,9 @@ void configure(Level level, Format format) {
   logger().set_format(format);
 }
 
+Level level() noexcept { return logger().level.load(std::memory_order_relaxed); }
+Format format() noexcept { return logger().format.load(std::memory_order_relaxed); }
+
 bool enabled(Level level) noexcept { return level >= logger().level.load(std::memory_order_relaxed); }
 
 namespace {

@@ -21,6 +21,10 @@ Format parse_format(std::string_view name);
 // Until this is called: info, text.
 void configure(Level level, Format format);
 
+// As configured.
+Level level() noexcept;
+Format format() noexcept;
+
 bool enabled(Level level) noexcept;
 // `component` names the plugin that speaks; empty for the host itself. Control characters are escaped: a message cannot
 // forge a second line. Never throws.

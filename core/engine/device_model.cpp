@@ -45,6 +45,7 @@ DeviceModel::DeviceModel(PluginHost& host, const DeviceRecord& device, std::uniq
       packed_(options.packed_cache, host, device.backend, *graph_, files),
       key_type_(options.key_type),
       value_type_(options.value_type) {
+  losses_ = losses();
   try {
     call("open the device", [&](nacelle_error** error) { return api_->device_open(record_.index, &device_, error); });
     call("create a stream", [&](nacelle_error** error) { return api_->stream_create(device_, &stream_, error); });

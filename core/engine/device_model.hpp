@@ -74,8 +74,10 @@ class DeviceModel {
   // Of the device, now.
   std::uint64_t memory_free() const;
 
-  // True once the backend has said that the device is gone; nothing can be run any more.
-  bool lost() const noexcept { return lost_; }
+  // True once the backend has said that the device is gone, or its process has died; nothing can be run any more.
+  bool lost() const noexcept { return lost_ || losses() != losses_; }
+  // Whether loading the model again on this device may do, although it was lost: another process takes its place.
+  bool recoverable() const noexcept { return record_.losses; }
 
   std::vector<Plan>& plans() noexcept { return plans_; }
   const std::vector<Plan>& plans() const noexcept { return plans_; }
@@ -127,6 +129,7 @@ class DeviceModel {
     return true;
   }
   void check_hot(nacelle_status status, const char* what);
+  std::uint64_t losses() const noexcept { return record_.losses ? record_.losses->load() : 0; }
 
   PluginHost* host_;
   const nacelle_backend_api* api_;
@@ -144,6 +147,7 @@ class DeviceModel {
   std::vector<Plan> plans_;
   std::atomic<const Plan*> last_run_ = nullptr;  // read by statistics() from any thread
   std::atomic<bool> lost_ = false;               // read from any thread
+  std::uint64_t losses_ = 0;                     // of the backend's process, before this device was opened
   std::optional<nacelle_tune_report> tuned_;
 };
 

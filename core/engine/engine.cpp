@@ -557,11 +557,10 @@ void Engine::Loop::fail_late() {
   }
 }
 
-// A step that failed cannot be repeated: its cache rows are unknown. Everything in flight ends with the error; where a
-// device is lost, so does what comes later, and the caller is told that another try elsewhere may do.
+// A failed step cannot be repeated: its cache rows are unknown. All in flight ends; on a lost device later work too.
 void Engine::Loop::fail_all(std::string error) {
   if (device_.lost()) {
-    error += ": this request can be retried elsewhere, or here once the server was restarted";
+    error += ": this request can be retried elsewhere, or here once the device is back";
     std::lock_guard lock(mutex_);
     lost_ = error;
   }
@@ -587,6 +586,7 @@ std::uint32_t Engine::embedding_width() const noexcept {
 
 Engine::Load Engine::load() const { return loop_->load(); }
 bool Engine::can_serve() const noexcept { return !model_->device().lost(); }
+bool Engine::can_recover() const noexcept { return model_->device().lost() && model_->device().recoverable(); }
 bool Engine::drain(std::chrono::milliseconds deadline) { return loop_->drain(deadline); }
 EngineStats Engine::stats() const {
   EngineStats stats = loop_->stats();

@@ -80,6 +80,8 @@ class Engine {
 
   // [any thread] False once a device of the model is lost: every later submit throws Error(kUnavailable).
   bool can_serve() const noexcept;
+  // [any thread] True where it cannot serve, and the model, loaded once more, may: its device's plugin is isolated.
+  bool can_recover() const noexcept;
 
   // Width of the rows that a request to embed gets; 0: the model has none.
   std::uint32_t embedding_width() const noexcept;

@@ -143,6 +143,11 @@ std::uint64_t PlacedModel::weight_bytes() const {
   return bytes;
 }
 
+bool PlacedModel::recoverable() const noexcept {
+  return std::all_of(segments_.begin(), segments_.end(),
+                     [](const Loaded& segment) { return !segment.model->lost() || segment.model->recoverable(); });
+}
+
 bool PlacedModel::lost() const noexcept {
   return std::any_of(segments_.begin(), segments_.end(), [](const Loaded& segment) { return segment.model->lost(); });
 }

@@ -56,6 +56,8 @@ class PlacedModel {
   std::uint64_t cache_bytes() const noexcept { return cache_bytes_; }
   // Whether one of the devices is gone. Any thread.
   bool lost() const noexcept;
+  // Whether loading the model again may bring back what is gone. Any thread.
+  bool recoverable() const noexcept;
 
   // The index of the smallest plan that holds this much; every segment has a plan of that size.
   std::size_t plan_for(const StepCounts& counts) const;

@@ -43,6 +43,7 @@ DeviceRecord ask_device(const nacelle_host* services, const PluginRecord& plugin
   device.index = index;
   device.name = device_name(plugin.name, index);
   device.api = plugin.backend;
+  device.losses = plugin.losses;
   auto info = sdk::make<nacelle_device_info>();
   try {
     guarded(services, plugin.name + ": device_info",

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "core/base/cpu_budget.hpp"
+#include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/plugin_host/host_services.hpp"
 #include "core/plugin_host/plugin_loader.hpp"
@@ -31,6 +32,22 @@ std::vector<fs::path> libraries_in(const fs::path& folder) {
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   return text;
+}
+
+// A name that isolates nothing is a mistake that would be noticed too late.
+void check_isolated(const std::set<std::string>& names, const std::vector<PluginRecord>& plugins) {
+  for (const std::string& name : names) {
+    std::string backends;
+    const bool known = std::any_of(plugins.begin(), plugins.end(), [&](const PluginRecord& plugin) {
+      if (plugin.kind == "backend") backends += (backends.empty() ? "" : ", ") + plugin.name;
+      return plugin.kind == "backend" && plugin.name == name;
+    });
+    if (!known)
+      throw Error(ErrorKind::kInvalidArgument,
+                  "--isolate " + name +
+                      ": there is no backend plugin of that name; there are: " + (backends.empty() ? "none" : backends),
+                  "isolate");
+  }
 }
 
 // What this machine grants, and what the options make of it.
@@ -76,7 +93,12 @@ std::vector<fs::path> default_plugin_folders() {
 }
 
 PluginHost::PluginHost(PluginHostOptions options) {
-  services_ = &HostServices::create(set_up(options));
+  IsolationPlan isolation;
+  isolation.setup = set_up(options);
+  isolation.names = {options.isolated.begin(), options.isolated.end()};
+  isolation.process.program = options.isolation_program.empty() ? "/proc/self/exe" : options.isolation_program;
+  isolation.process.limit = options.isolation_limit;
+  services_ = &HostServices::create(isolation.setup);
   std::set<std::string> allowed;
   for (const std::string& digest : options.allowed_sha256) allowed.insert(lower(digest));
 
@@ -90,11 +112,12 @@ PluginHost::PluginHost(PluginHostOptions options) {
     }
     if (!seen.insert(real).second) continue;
     for (const fs::path& file : libraries_in(real)) {
-      LoadedPlugin loaded = load_plugin(file, allowed, *services_, plugins_);
+      LoadedPlugin loaded = load_plugin(file, allowed, *services_, plugins_, &isolation);
       if (loaded.shutdown) shutdowns_.push_back(loaded.shutdown);
       plugins_.push_back(std::move(loaded.record));
     }
   }
+  check_isolated(isolation.names, plugins_);
 }
 
 PluginHost::~PluginHost() {

@@ -5,6 +5,8 @@
 #include <nacelle/architecture.h>
 #include <nacelle/backend.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -29,6 +31,10 @@ struct PluginHostOptions {
   std::map<std::string, std::string> config;   // settings for plugins: "backend.cpu.isa" -> "avx2"
   std::vector<std::string> allowed_sha256;     // digests in hex, any case; empty: every trusted file may load
   std::filesystem::path cache_folder;          // of the tuning cache; empty: default_cache_folder()
+  std::vector<std::string> isolated;           // names of backends that run in a process of their own
+  std::chrono::seconds isolation_limit{
+      120};                                 // a step there that takes longer has hung; loading may take ten times that
+  std::filesystem::path isolation_program;  // what calls isolation::serve_plugin(); empty: this program
 };
 
 enum class PluginStatus {
@@ -50,6 +56,7 @@ struct PluginRecord {
   std::string verdict;                                     // of nacelle-conformance; filled by probe_plugins
   const nacelle_backend_api* backend = nullptr;            // valid while the process lives
   const nacelle_architecture_api* architecture = nullptr;  // valid while the process lives
+  const std::atomic<std::uint64_t>* losses = nullptr;      // of an isolated one: how often its process has died
 };
 
 struct DeviceRecord {
@@ -64,6 +71,9 @@ struct DeviceRecord {
   std::string reason;                               // why it is not usable
   std::uint32_t block_tokens = 0, max_rows = 0;     // as in nacelle_device_info
   const nacelle_backend_api* api = nullptr;
+  // Of an isolated backend, else null: how often its process has died, with all that was made in it. Valid while the
+  // host lives.
+  const std::atomic<std::uint64_t>* losses = nullptr;
 };
 
 // ../lib/nacelle/plugins beside the program, then the folders of NACELLE_PLUGIN_PATH (separated by colons).
@@ -72,8 +82,9 @@ std::vector<std::filesystem::path> default_plugin_folders();
 // One a process at a time: plugins hold the host they were first given. Objects made by plugins must be gone before it.
 class PluginHost {
  public:
-  // Loads everything at once, in the order of folders and names. No driver is opened yet. Throws Error(kResource) when
-  // the compute threads cannot be started; a bad plugin never throws.
+  // Loads everything at once, in the order of folders and names. No driver is opened yet. Throws Error: kResource when
+  // the compute threads cannot be started, kInvalidArgument where a name in `isolated` is no backend's; a bad plugin
+  // never throws.
   explicit PluginHost(PluginHostOptions options);
   // Calls each plugin's shutdown, last loaded first, and ends the threads. No library is unloaded.
   ~PluginHost();

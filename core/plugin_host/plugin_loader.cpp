@@ -11,6 +11,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/plugin_host/isolation/backend.hpp"
 #include "core/plugin_host/sha256.hpp"
 #include "core/plugin_host/trust.hpp"
 #include "sdk/runtime/abi_rule.hpp"
@@ -218,8 +219,22 @@ void check_table(const std::string& path, const void* api, const Kind& kind) {
   }
 }
 
+// The file was judged; the rest happens in its own process.
+void load_isolated(LoadedPlugin& plugin, HostServices& services, const IsolationPlan& plan) {
+  PluginRecord& record = plugin.record;
+  isolation::ProcessOptions options = plan.process;
+  options.plugin = record.name;
+  isolation::IsolatedBackend& backend = isolation::IsolatedBackend::create(
+      *services.table(), std::move(options), {record.path, plan.setup, log::level(), log::format()});
+  plugin.shutdown = backend.shutdown();
+  record.losses = &backend.losses();
+  if (backend.status() != PluginStatus::kLoaded) throw Stop{backend.status(), backend.reason()};
+  record.backend = backend.table();
+  record.status = PluginStatus::kLoaded;
+}
+
 void load(LoadedPlugin& plugin, const std::set<std::string>& allowed, HostServices& services,
-          const std::vector<PluginRecord>& earlier) {
+          const std::vector<PluginRecord>& earlier, const IsolationPlan* isolation) {
   PluginRecord& record = plugin.record;
   const std::string path = record.path.string();
   refuse_if(distrust(record.path));
@@ -230,6 +245,8 @@ void load(LoadedPlugin& plugin, const std::set<std::string>& allowed, HostServic
           fmt::format("{}: {} '{}' was already loaded from {}", path, record.kind, record.name, other.path.string()));
   check_allowed(allowed, record);
   refuse_if(truncated_segments(record.path));
+  if (isolation && kind.id == NACELLE_PLUGIN_BACKEND && isolation->names.contains(record.name))
+    return load_isolated(plugin, services, *isolation);
 
   auto library = open_library(path);
   services.keep(library);
@@ -255,13 +272,13 @@ std::string name_of(const fs::path& file) {
 }  // namespace
 
 LoadedPlugin load_plugin(const fs::path& file, const std::set<std::string>& allowed, HostServices& services,
-                         const std::vector<PluginRecord>& earlier) {
+                         const std::vector<PluginRecord>& earlier, const IsolationPlan* isolation) {
   LoadedPlugin plugin;
   PluginRecord& record = plugin.record;
   record.name = name_of(file);
   record.path = file;
   try {
-    load(plugin, allowed, services, earlier);
+    load(plugin, allowed, services, earlier, isolation);
     log::debug("plugin {} {} {} loaded from {}", record.kind, record.name, record.version, file.string());
   } catch (const Stop& stop) {
     record.status = stop.status;

@@ -4,7 +4,9 @@
 
 #include <nacelle/graph.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <nacelle/plugin.hpp>
 #include <span>
@@ -23,6 +25,13 @@ class Attributes {
   template <class T>
   explicit Attributes(const T& value) : words_((sizeof(T) + 7) / 8) {
     std::memcpy(words_.data(), &value, sizeof(T));
+  }
+  // A struct of another's making, which begins with its size; empty: none.
+  static Attributes from_bytes(std::span<const std::byte> bytes) {
+    Attributes made;
+    made.words_.resize((bytes.size() + 7) / 8);
+    if (!bytes.empty()) std::memcpy(made.words_.data(), bytes.data(), bytes.size());
+    return made;
   }
   const void* data() const { return words_.empty() ? nullptr : words_.data(); }
   template <class T>

@@ -12,6 +12,7 @@ import './embeddings.mjs';
 import './errors.mjs';
 import './connections.mjs';
 import './devices.mjs';
+import './isolation.mjs';
 import './metrics.mjs';
 import './adapters.mjs';
 import './readers.mjs';

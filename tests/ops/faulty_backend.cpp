@@ -38,6 +38,7 @@ nacelle_status supports(nacelle_device* device, const nacelle_graph* graph, std:
 
 nacelle_status run(nacelle_plan* plan, nacelle_stream* stream, std::uint32_t slot) {
   if (fault == "device_lost" && steps_left.fetch_sub(1) <= 0) return NACELLE_DEVICE_LOST;
+  if (fault == "crash" && steps_left.fetch_sub(1) <= 0) std::abort();
   return target.run(plan, stream, slot);
 }
 
