@@ -86,7 +86,7 @@ TEST_CASE("a device is found by name and never replaced by another") {
   PluginFolder folder;
   folder.add("many");
   folder.add("no_device");
-  folder.add("old_minor", "libnacelle_backend_cuda.so");
+  folder.add("wrong_major", "libnacelle_backend_cuda.so");
   folder.add("fails", "libnacelle_backend_fails.so");
   const PluginHost host(folder.options());
   CHECK(host.find_device("many:1").description == "CPU");
