@@ -24,6 +24,7 @@ endfunction()
 nacelle_find_static(pcre2 pcre2.h libpcre2-8.a)
 nacelle_find_static(utf8proc utf8proc.h libutf8proc.a)
 nacelle_find_static(yamlcpp yaml-cpp/yaml.h libyaml-cpp.a)
+nacelle_find_static(xxhash xxhash.h libxxhash.a)
 target_compile_definitions(pcre2 INTERFACE PCRE2_CODE_UNIT_WIDTH=8 PCRE2_STATIC)
 target_compile_definitions(utf8proc INTERFACE UTF8PROC_STATIC)
 

@@ -17,6 +17,8 @@ int run_command(const InspectOptions& options);
 int run_command(const EvalOptions& options);
 int run_command(const KeyOptions& options);
 int run_command(const PullOptions& options);
+int run_command(const QuantizeOptions& options);
+int run_command(const ImatrixOptions& options);
 int run_command(const HealthOptions& options);
 int run_command(const ConfigOptions& options);
 

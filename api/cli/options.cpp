@@ -261,6 +261,36 @@ void set_up(App& app, PullOptions& o) {
   add_log_flags(app, o.log_level, o.log_format);
 }
 
+void set_up(App& app, QuantizeOptions& o) {
+  app.add_option("IN", o.in,
+                 "a GGUF file, a split's first part, a Hugging Face folder, or hf:ORG/NAME[@REVISION][:FILE]")
+      ->required();
+  app.add_option("OUT", o.out, "the GGUF file to write");
+  app.add_option("--type", o.type,
+                 "q8_0, q6_k, q5_k_m, q4_k_m, q4_0, iq4_xs, q3_k_m, q2_k, ...; see docs/compression.md")
+      ->capture_default_str();
+  app.add_option("--tensor", o.tensors,
+                 "PATTERN=TYPE: another type for the tensors of that name, or with * and ?; may be repeated");
+  app.add_option("--imatrix", o.imatrix, "what `nacelle imatrix` wrote: which channels count");
+  app.add_flag("--awq", o.awq, "also scale channels by what they carry, where that is exact; needs --imatrix");
+  app.add_flag("--requantize", o.requantize, "allow weights that are quantized already, though they lose more");
+  app.add_flag("--list", o.list, "print each tensor and the type that it would get, and write nothing");
+  app.add_option("--threads", o.threads, "(default: the CPU budget of this process)");
+  app.add_flag("--json", o.json, "one JSON document on standard output, and nothing else there");
+  add_model_cache(app, o.model_cache);
+  add_log_flags(app, o.log_level, o.log_format);
+}
+
+void set_up(App& app, ImatrixOptions& o) {
+  app.add_option("MODEL", o.path, "the model that will be quantized, in full precision: as IN of `nacelle quantize`")
+      ->required();
+  app.add_option("TEXT", o.text, "a file of text such as the model will read; 100 kB and more")->required();
+  app.add_option("-o,--out", o.out, "the file to write, for `nacelle quantize --imatrix`")->required();
+  app.add_option("--windows", o.windows, "of --context tokens (512): the most that are read (default: all)");
+  add_model_flags(app, o.model);
+  add_host_flags(app, o.host, true);
+}
+
 void set_up(App& app, HealthOptions& o) {
   app.add_flag("--live", o.live, "whether the process answers, instead of whether a model can serve");
   app.add_option("--url", o.url, "of another server, as https://llm.example.com (default: the one of these settings)");
@@ -333,6 +363,8 @@ Options parse_options(int argc, char** argv) {
       add_command<ConfigOptions>(root, "config", "print the settings of `serve` as they count, and their sources"),
       add_command<KeyOptions>(root, "key", "make API keys"),
       add_command<PullOptions>(root, "pull", "fetch a model from a hub or a URL, and print where it lies"),
+      add_command<QuantizeOptions>(root, "quantize", "write a model as GGUF with smaller weights"),
+      add_command<ImatrixOptions>(root, "imatrix", "measure which channels of a model count, for quantize"),
       add_command<HealthOptions>(root, "health", "ask a server whether it can serve, or a question"),
   };
   try {

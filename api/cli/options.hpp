@@ -84,6 +84,21 @@ struct PullOptions {
   unsigned retries = 5;
 };
 
+struct QuantizeOptions {
+  bool json = false, list = false, requantize = false, awq = false;
+  std::string in, out, type = "q4_k_m", imatrix, log_level = "info", log_format = "text";
+  std::vector<std::string> tensors;  // PATTERN=TYPE
+  std::filesystem::path model_cache;
+  unsigned threads = 0;
+};
+
+struct ImatrixOptions {
+  HostFlags host;
+  ModelFlags model;
+  std::string path, text, out;
+  std::uint32_t windows = 0;
+};
+
 struct RunOptions {
   HostFlags host;
   ModelFlags model;
@@ -147,9 +162,9 @@ struct EvalOptions {
   bool special = false;
 };
 
-using Options =
-    std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions, TuneOptions,
-                 InspectOptions, EvalOptions, KeyOptions, ConfigOptions, PullOptions, HealthOptions, PluginOptions>;
+using Options = std::variant<ServeOptions, RunOptions, BenchOptions, PluginsOptions, DevicesOptions, KernelsOptions,
+                             TuneOptions, InspectOptions, EvalOptions, KeyOptions, ConfigOptions, PullOptions,
+                             HealthOptions, PluginOptions, QuantizeOptions, ImatrixOptions>;
 
 // A flag counts before NACELLE_ and its name in upper case (NACELLE_MAX_QUEUE), that before the file of --config, that
 // before the default. Prints help, the version or what is wrong, and then ends the process.

@@ -25,6 +25,8 @@ class AtomicFile {
   void reserve(std::uint64_t bytes);
   void write(std::uint64_t offset, std::span<const std::byte> bytes);
   void commit();
+  // Where the content lies until then.
+  const std::filesystem::path& temporary() const noexcept { return temporary_; }
 
  private:
   [[noreturn]] void fail(int error) const;

@@ -67,6 +67,8 @@ class DeviceModel {
   void start(std::uint32_t block_tokens, std::uint32_t block_count);
 
   const nacelle_graph& graph() const noexcept { return graph_->view(); }
+  // With the sources of the weights.
+  const sdk::GraphRecord& record() const noexcept { return graph_->record(); }
   const DeviceRecord& device() const noexcept { return record_; }
   std::uint64_t weight_bytes() const { return api_->weights_bytes(weights_); }
   // Of one block in each cache group, together.

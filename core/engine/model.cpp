@@ -8,6 +8,7 @@
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/engine/model_graph.hpp"
+#include "core/engine/product_inputs.hpp"
 #include "sdk/runtime/names.hpp"
 
 namespace nacelle {
@@ -50,7 +51,8 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   ModelGraph read = read_graph(host, files, options.max_adapters != 0);
   model->architecture_ = std::move(read.architecture);
   model->description_ = read.description;
-  const sdk::GraphRecord& graph = read.graph;
+  sdk::GraphRecord& graph = read.graph;
+  if (options.expose_product_inputs) expose_product_inputs(graph);
   model->adapter_targets_ = adapter_targets(graph);
   watch.lap("files and graph");
   model->load_tokenizer(options);

@@ -42,6 +42,7 @@ struct LoadOptions {
   std::uint32_t numerics = 0;               // NACELLE_NUMERICS_*
   std::string pins = {};                    // "matmul.q8_0=VARIANT;...": kernels that must run
   std::chrono::nanoseconds tune_budget{0};  // spent on measuring kernels before the model serves
+  bool expose_product_inputs = false;       // see product_inputs.hpp
   bool tune_again = false;                  // also those that the tuning cache has a verdict for
   std::function<void(std::uint64_t, std::uint64_t)> tune_progress = {};  // cases measured, cases in all
   std::filesystem::path packed_cache = {};  // folder of packed weights, see packed_cache.hpp; empty: none

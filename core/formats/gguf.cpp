@@ -76,6 +76,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : path_(path) {
   }
   version_ = first.version;
   metadata_ = std::move(first.metadata);
+  stored_ = std::move(first.stored);
   tensors_ = std::move(first.tensors);
   files_.push_back(std::move(first.file));
   if (count > 1) add_parts(count);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -26,6 +27,12 @@ struct GgufArray {
 
 using GgufValue = std::variant<std::int64_t, double, bool, std::string_view, GgufArray>;
 
+// A key with its type and value as the file has them, for who writes them on: reading loses the width of numbers.
+struct GgufStoredValue {
+  std::string_view key;
+  std::span<const std::byte> bytes;
+};
+
 // Owns the mapping(s). Immutable after construction: any thread may read. Views stay valid while the object lives.
 class GgufFile {
  public:
@@ -38,6 +45,8 @@ class GgufFile {
   const std::map<std::string, GgufValue, std::less<>>& metadata() const noexcept { return metadata_; }
   // nullptr when the key is absent.
   const GgufValue* find(std::string_view key) const noexcept;
+  // In the file's order; of a split, the first part's.
+  const std::vector<GgufStoredValue>& stored_metadata() const noexcept { return stored_; }
 
   const std::vector<TensorInfo>& tensors() const noexcept { return tensors_; }
   const std::vector<MappedFile>& files() const noexcept { return files_; }
@@ -48,6 +57,7 @@ class GgufFile {
   std::filesystem::path path_;
   std::uint32_t version_ = 0;
   std::map<std::string, GgufValue, std::less<>> metadata_;
+  std::vector<GgufStoredValue> stored_;
   std::vector<TensorInfo> tensors_;
   std::vector<MappedFile> files_;
 };

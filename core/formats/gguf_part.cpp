@@ -55,6 +55,7 @@ class Cursor {
 
   std::uint64_t position() const { return position_; }
   std::uint64_t remaining() const { return bytes_.size() - position_; }
+  std::span<const std::byte> since(std::uint64_t start) const { return bytes_.subspan(start, position_ - start); }
 
   [[noreturn]] void fail(std::uint64_t at, std::string_view field, const std::string& what,
                          ErrorKind kind = ErrorKind::kCorrupt) const {
@@ -204,6 +205,7 @@ class PartReader {
                                      : with_reader(type, [&](auto read) -> GgufValue { return read(cursor_); });
     if (key == "general.alignment") set_alignment(std::get<std::int64_t>(value));
     part_.metadata.emplace(key, std::move(value));
+    part_.stored.push_back({key, cursor_.since(type_at)});
   }
 
   void set_alignment(std::int64_t value) {

@@ -15,6 +15,7 @@ struct GgufPart {
   MappedFile file;
   std::uint32_t version = 0;
   std::map<std::string, GgufValue, std::less<>> metadata;
+  std::vector<GgufStoredValue> stored;
   std::vector<TensorInfo> tensors;  // `file` is 0 in all
 };
 

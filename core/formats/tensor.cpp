@@ -62,6 +62,12 @@ const GgmlType* ggml_type(std::uint32_t id) noexcept {
   return id < std::size(kGgmlTypes) && kGgmlTypes[id].name ? &kGgmlTypes[id] : nullptr;
 }
 
+std::optional<std::uint32_t> ggml_id(nacelle_type type) noexcept {
+  for (std::uint32_t id = 0; id < std::size(kGgmlTypes); ++id)
+    if (type != NACELLE_TYPE_INVALID && kGgmlTypes[id].type == type) return id;
+  return std::nullopt;
+}
+
 nacelle_type type_from_safetensors(std::string_view dtype) noexcept {
   if (dtype == "F8_E4M3") return NACELLE_TYPE_U8;  // sdk/runtime/packed_weights.hpp decodes it, with its scales
   for (const nacelle_type type : kSafetensorsTypes) {

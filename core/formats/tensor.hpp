@@ -25,6 +25,8 @@ struct GgmlType {
 
 // nullptr for an id that GGUF does not define (or has withdrawn).
 const GgmlType* ggml_type(std::uint32_t id) noexcept;
+// GGUF's id of a type; nullopt where it has none (U8, BOOL, ...).
+std::optional<std::uint32_t> ggml_id(nacelle_type type) noexcept;
 
 // "F32", "BF16", "I64", ... NACELLE_TYPE_INVALID for what is not read (U16, U64, F8_E5M2, ...).
 nacelle_type type_from_safetensors(std::string_view dtype) noexcept;

@@ -1,0 +1,213 @@
+// The text goes through the engine's own step path, below its loop; after each step the exposed values are read.
+#include "core/compress/imatrix.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <map>
+#include <optional>
+
+#include "core/compress/source.hpp"
+#include "core/engine/placed_model.hpp"
+#include "core/engine/product_inputs.hpp"
+#include "core/engine/step.hpp"
+#include "core/formats/file_error.hpp"
+
+namespace nacelle::compress {
+namespace {
+
+// Rows of a step: enough for products at full speed, and few enough that all that is kept of a step stays small.
+constexpr std::uint32_t kStepRows = 128;
+
+// Tensors of the file whose columns are the weight's: those that were put together by rows.
+void collect_tensors(const sdk::WeightNode& node, std::vector<std::string>& to) {
+  const std::size_t last = node.shape.size() - 1;
+  switch (node.kind) {
+    case NACELLE_EXPR_TENSOR: to.push_back(node.tensor); return;
+    case NACELLE_EXPR_CONCAT:
+    case NACELLE_EXPR_SLICE:
+      if (node.axis == last) return;
+      break;
+    case NACELLE_EXPR_RESHAPE:
+      if (node.inputs[0].shape.back() != node.shape.back()) return;
+      break;
+    case NACELLE_EXPR_PERMUTE:
+      if (node.order.back() != last) return;
+      break;
+    case NACELLE_EXPR_ADD:
+    case NACELLE_EXPR_SCALE: break;
+    default: return;
+  }
+  for (const sdk::WeightNode& input : node.inputs) collect_tensors(input, to);
+}
+
+// The names that GGUF gives the model's tensors.
+std::map<std::string, std::string> gguf_names(const ModelFiles& files) {
+  std::map<std::string, std::string> names;
+  for (const SourceTensor& tensor : open_source(files).tensors)
+    for (const TensorInfo* part : tensor.parts) names[part->name] = tensor.name;
+  return names;
+}
+
+// Sums of a segment's product inputs.
+class Collector {
+ public:
+  Collector(DeviceModel& device, const std::map<std::string, std::string>& names) : device_(device) {
+    for (const ProductInput& input : product_inputs(device.record())) {
+      std::vector<std::string> tensors;
+      collect_tensors(input.weight->source->value, tensors);
+      Target target{.input = input, .names = {}};
+      for (const std::string& tensor : tensors) {
+        const auto found = names.find(tensor);
+        if (found != names.end() && std::ranges::find(target.names, found->second) == target.names.end())
+          target.names.push_back(found->second);
+      }
+      if (target.names.empty()) continue;
+      target.sums.resize(std::size_t{input.expert_count} * input.width);
+      target.rows.resize(input.expert_count);
+      targets_.push_back(std::move(target));
+    }
+  }
+
+  void add(const Plan& plan, std::uint32_t rows) {
+    std::optional<std::uint32_t> held;
+    for (Target& target : targets_) {
+      const ProductInput& input = target.input;
+      const std::uint32_t width = input.per_expert ? input.width * input.used : input.width;
+      if (held != input.value) {
+        values_.resize(std::size_t{rows} * width);
+        device_.read_value(plan, input.value, values_);
+        held = input.value;
+      }
+      if (input.experts != NACELLE_NO_VALUE) {
+        experts_.resize(std::size_t{rows} * input.used);
+        device_.read_value(plan, input.experts, experts_);
+      }
+      for (std::uint32_t row = 0; row < rows; ++row) add_row(target, row, width);
+    }
+  }
+
+  void give(Importance& to) const {
+    for (const Target& target : targets_)
+      for (const std::string& name : target.names) {
+        ChannelSums& sums = to.weights[name];
+        sums.channels = target.input.width;
+        sums.sums.assign(target.sums.begin(), target.sums.end());
+        sums.counts.assign(target.rows.begin(), target.rows.end());
+      }
+  }
+
+ private:
+  struct Target {
+    ProductInput input;
+    std::vector<std::string> names;
+    std::vector<double> sums = {};  // experts x width
+    std::vector<double> rows = {};
+  };
+
+  void add_row(Target& target, std::uint32_t row, std::uint32_t width) const {
+    const ProductInput& input = target.input;
+    const float* x = values_.data() + std::size_t{row} * width;
+    for (std::uint32_t i = 0; i < input.used; ++i) {
+      const std::uint32_t expert = input.experts == NACELLE_NO_VALUE
+                                       ? 0
+                                       : std::bit_cast<std::uint32_t>(experts_[std::size_t{row} * input.used + i]);
+      if (expert >= input.expert_count) continue;
+      const float* own = input.per_expert ? x + std::size_t{i} * input.width : x;
+      double* to = target.sums.data() + std::size_t{expert} * input.width;
+      for (std::uint32_t k = 0; k < input.width; ++k) to[k] += static_cast<double>(own[k]) * own[k];
+      target.rows[expert] += 1;
+    }
+  }
+
+  DeviceModel& device_;
+  std::vector<Target> targets_;
+  std::vector<float> values_, experts_;  // of a step; experts are integers in the place of floats
+};
+
+class Measurement {
+ public:
+  explicit Measurement(Model& model) : model_(model), device_(model.device()) {
+    const auto names = gguf_names(model.files());
+    for (std::size_t i = 0; i < device_.size(); ++i) collectors_.emplace_back(device_.segment(i), names);
+  }
+
+  void read(std::span<const TokenId> window) {
+    GenerationRequest request;
+    request.prompt.assign(window.begin(), window.end());
+    request.sampling.temperature = 0;
+    Sequence sequence(
+        0, request, [](GenerationEvent&&) {}, device_.blocks(), nullptr, 0,
+        static_cast<std::uint32_t>(window.size() + 1));
+    if (!sequence.blocks.reserve(sequence.size()))
+      throw Error(ErrorKind::kResource, model_.name() + ": the KV cache does not hold a window of " +
+                                            std::to_string(window.size()) + " tokens");
+    while (sequence.pending() > 0)
+      run({&sequence, sequence.computed, std::min(sequence.pending(), model_.options().max_batch_tokens)});
+  }
+
+  Importance result() const {
+    Importance all;
+    for (const Collector& collector : collectors_) collector.give(all);
+    for (const auto& [name, sums] : all.weights)
+      for (const float sum : sums.sums)
+        if (!std::isfinite(sum))
+          throw Error(ErrorKind::kInternal, model_.name() + ": what goes into " + in_quotes(name) + " is not finite");
+    return all;
+  }
+
+ private:
+  void run(const Chunk& chunk) {
+    const StepCounts counts = count_step({&chunk, 1});
+    const std::size_t index = device_.plan_for(counts);
+    write_step({&chunk, 1}, device_, index, host_adjusted_);
+    device_.run(index, counts);
+    for (std::size_t i = 0; i < collectors_.size(); ++i) collectors_[i].add(device_.plan(i, index), counts.rows);
+    device_.advance(index);
+    chunk.sequence->computed += chunk.rows();
+    chunk.sequence->blocks.trim(chunk.sequence->computed);
+  }
+
+  Model& model_;
+  PlacedModel& device_;
+  std::vector<Collector> collectors_;
+  std::vector<bool> host_adjusted_;
+};
+
+}  // namespace
+
+LoadOptions imatrix_load_options(std::uint32_t window) {
+  LoadOptions options;
+  options.context = options.cache_tokens = window;
+  options.max_sequences = 1;
+  options.max_batch_tokens = std::min(window, kStepRows);
+  options.expose_product_inputs = true;
+  return options;
+}
+
+Importance measure_importance(Model& model, std::string_view text, std::uint32_t window, std::uint32_t most,
+                              const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+  const Tokenizer& tokenizer = model.tokenizer();
+  std::vector<TokenId> tokens = tokenizer.encode(text);
+  const bool begins = tokenizer.bos() && !tokens.empty() && tokens.front() == *tokenizer.bos();
+  std::size_t windows = tokens.size() / window;
+  if (windows == 0)
+    throw Error(ErrorKind::kInvalidArgument,
+                "the text has " + std::to_string(tokens.size()) + " tokens, expected at least the " +
+                    std::to_string(window) + " of one window: give a longer one, or a smaller --context",
+                "TEXT");
+  if (most != 0) windows = std::min<std::size_t>(windows, most);
+  Measurement measurement(model);
+  for (std::size_t i = 0; i < windows; ++i) {
+    const std::span<TokenId> own = std::span(tokens).subspan(i * window, window);
+    if (begins) own[0] = *tokenizer.bos();
+    measurement.read(own);
+    if (progress) progress(i + 1, windows);
+  }
+  Importance importance = measurement.result();
+  importance.chunks = static_cast<std::uint32_t>(windows);
+  importance.chunk_tokens = window;
+  return importance;
+}
+
+}  // namespace nacelle::compress
