@@ -1,5 +1,5 @@
-// A backend in a process of its own, as a plugin again: so that nacelle-conformance can hold what --isolate puts between
-// the host and a plugin to all that it asks of a plugin. backend.isolated.target names the plugin behind,
+// A backend in a process of its own, as a plugin again: so that nacelle-conformance can hold what --isolate puts
+// between the host and a plugin to all that it asks of a plugin. backend.isolated.target names the plugin behind,
 // backend.isolated.program what runs it.
 #include <memory>
 #include <nacelle/backend.hpp>

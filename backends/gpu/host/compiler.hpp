@@ -6,8 +6,8 @@
 #include <deque>
 #include <functional>
 #include <map>
-#include <nacelle/graph_view.hpp>
 #include <nacelle/backend.hpp>
+#include <nacelle/graph_view.hpp>
 #include <nacelle/value_placement.hpp>
 #include <vector>
 
