@@ -289,13 +289,14 @@ class Converter {
     const auto dot = name.rfind('.');
     const std::string stem = name.substr(0, dot), suffix = dot == std::string::npos ? "" : name.substr(dot);
     if (suffix != ".weight" && suffix != ".bias") unknown(info);
-    if (stem == "lm_head" && get<bool>("tie_word_embeddings").value_or(family_.norm_addend != 0)) return;
+    const bool tied_head = stem == "lm_head" && get<bool>("tie_word_embeddings").value_or(family_.norm_addend != 0);
+    if (tied_head && has_embedding()) return;
     std::string_view rest = stem;
     const auto layer = take_number(rest, "model.layers.");
     if (layer && add_expert(info, *layer, rest)) return;
     std::string target;
     if (!layer) {
-      const char* whole_name = find(kWholeNames, stem);
+      const char* whole_name = find(kWholeNames, tied_head ? "model.embed_tokens" : stem);
       if (!whole_name) unknown(info);
       target = whole_name;
     } else {
@@ -309,6 +310,12 @@ class Converter {
     if (family_.interleaved && rest == "self_attn.k_proj") tensor.interleaved_heads = kv_heads_;
     if (target.ends_with("norm")) tensor.addend = family_.norm_addend;
     model_.tensors.push_back(std::move(tensor));
+  }
+
+  // A tied pair may be stored under the head's name alone.
+  bool has_embedding() const {
+    return std::ranges::any_of(files_.tensors(),
+                               [](const TensorInfo& info) { return info.name == "model.embed_tokens.weight"; });
   }
 
   // Vectors become F32, as GGUF's readers expect.

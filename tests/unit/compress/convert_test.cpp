@@ -130,6 +130,18 @@ TEST_CASE("experts are joined in their order", "[compress]") {
   CHECK(error_of([&] { open(folder, text, tensors); }).find("are not all there") != std::string::npos);
 }
 
+TEST_CASE("a tied pair is written once, under whichever name it has", "[compress]") {
+  const TempFolder folder;
+  const std::string tied = config("LlamaForCausalLM", R"(,"tie_word_embeddings":true)");
+  std::vector<Matrix> tensors = kTensors;
+  tensors.push_back({"lm_head.weight", 6, 8});
+  CHECK(open(folder, tied, tensors).model->traits.tied);
+  tensors.erase(tensors.begin());
+  const Opened head_alone = open(folder, tied, tensors);
+  CHECK(head_alone.row("token_embd.weight", 2)[1] == 17);
+  CHECK(head_alone.model->traits.tied);
+}
+
 TEST_CASE("the tokenizer goes over", "[compress]") {
   const TempFolder folder;
   Opened model = open(folder, config("LlamaForCausalLM"));
