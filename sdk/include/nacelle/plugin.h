@@ -39,10 +39,10 @@ extern "C" {
 #endif
 
 /* While the major is 0 the minor must match exactly. From 1.0 on: major equal, minor at least the host's floor. */
-#define NACELLE_BACKEND_ABI_MAJOR 0u
-#define NACELLE_BACKEND_ABI_MINOR 1u
-#define NACELLE_ARCHITECTURE_ABI_MAJOR 0u
-#define NACELLE_ARCHITECTURE_ABI_MINOR 1u
+#define NACELLE_BACKEND_ABI_MAJOR 1u
+#define NACELLE_BACKEND_ABI_MINOR 0u
+#define NACELLE_ARCHITECTURE_ABI_MAJOR 1u
+#define NACELLE_ARCHITECTURE_ABI_MINOR 0u
 
 /* ---- Basics -------------------------------------------------------------------------------------------------- */
 
