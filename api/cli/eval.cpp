@@ -73,7 +73,7 @@ class Evaluation {
 
   // The base first.
   const std::vector<Row>& rows() const { return rows_; }
-  const EvalText& text() const { return base_windows_; }
+  const TextWindows& text() const { return base_windows_; }
   bool has_base() const { return base_ != nullptr; }
 
  private:
@@ -86,12 +86,12 @@ class Evaluation {
     return load_model(*host_, flags, path, std::move(load));
   }
 
-  EvalText windows(const Model& model) const {
+  TextWindows windows(const Model& model) const {
     return encode_windows(model.tokenizer(), text_, options_.window, options_.special, options_.windows);
   }
 
   void add(Model& model) {
-    EvalText text = windows(model);
+    TextWindows text = windows(model);
     if (base_ && text.tokens != base_windows_.tokens)
       throw Error(ErrorKind::kInvalidArgument,
                   "--base " + base_->name() + " and " + model.name() +
@@ -122,7 +122,7 @@ class Evaluation {
   std::string text_;
   std::vector<std::string> kv_;
   std::shared_ptr<Model> base_;
-  EvalText base_windows_;
+  TextWindows base_windows_;
   std::vector<Row> rows_;
 };
 

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/compress/source.hpp"
+#include "core/compress/windows.hpp"
 #include "core/engine/placed_model.hpp"
 #include "core/engine/product_inputs.hpp"
 #include "core/engine/step.hpp"
@@ -125,54 +126,16 @@ class Collector {
   std::vector<float> values_, experts_;  // of a step; experts are integers in the place of floats
 };
 
-class Measurement {
- public:
-  explicit Measurement(Model& model) : model_(model), device_(model.device()) {
-    const auto names = gguf_names(model.files());
-    for (std::size_t i = 0; i < device_.size(); ++i) collectors_.emplace_back(device_.segment(i), names);
-  }
-
-  void read(std::span<const TokenId> window) {
-    GenerationRequest request;
-    request.prompt.assign(window.begin(), window.end());
-    request.sampling.temperature = 0;
-    Sequence sequence(
-        0, request, [](GenerationEvent&&) {}, device_.blocks(), nullptr, 0,
-        static_cast<std::uint32_t>(window.size() + 1));
-    if (!sequence.blocks.reserve(sequence.size()))
-      throw Error(ErrorKind::kResource, model_.name() + ": the KV cache does not hold a window of " +
-                                            std::to_string(window.size()) + " tokens");
-    while (sequence.pending() > 0)
-      run({&sequence, sequence.computed, std::min(sequence.pending(), model_.options().max_batch_tokens)});
-  }
-
-  Importance result() const {
-    Importance all;
-    for (const Collector& collector : collectors_) collector.give(all);
-    for (const auto& [name, sums] : all.weights)
-      for (const float sum : sums.sums)
-        if (!std::isfinite(sum))
-          throw Error(ErrorKind::kInternal, model_.name() + ": what goes into " + in_quotes(name) + " is not finite");
-    return all;
-  }
-
- private:
-  void run(const Chunk& chunk) {
-    const StepCounts counts = count_step({&chunk, 1});
-    const std::size_t index = device_.plan_for(counts);
-    write_step({&chunk, 1}, device_, index, host_adjusted_);
-    device_.run(index, counts);
-    for (std::size_t i = 0; i < collectors_.size(); ++i) collectors_[i].add(device_.plan(i, index), counts.rows);
-    device_.advance(index);
-    chunk.sequence->computed += chunk.rows();
-    chunk.sequence->blocks.trim(chunk.sequence->computed);
-  }
-
-  Model& model_;
-  PlacedModel& device_;
-  std::vector<Collector> collectors_;
-  std::vector<bool> host_adjusted_;
-};
+// Throws Error(kInternal) for sums that are no numbers.
+Importance joined(const Model& model, const std::vector<Collector>& collectors) {
+  Importance all;
+  for (const Collector& collector : collectors) collector.give(all);
+  for (const auto& [name, sums] : all.weights)
+    for (const float sum : sums.sums)
+      if (!std::isfinite(sum))
+        throw Error(ErrorKind::kInternal, model.name() + ": what goes into " + in_quotes(name) + " is not finite");
+  return all;
+}
 
 }  // namespace
 
@@ -187,25 +150,20 @@ LoadOptions imatrix_load_options(std::uint32_t window) {
 
 Importance measure_importance(Model& model, std::string_view text, std::uint32_t window, std::uint32_t most,
                               const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
-  const Tokenizer& tokenizer = model.tokenizer();
-  std::vector<TokenId> tokens = tokenizer.encode(text);
-  const bool begins = tokenizer.bos() && !tokens.empty() && tokens.front() == *tokenizer.bos();
-  std::size_t windows = tokens.size() / window;
-  if (windows == 0)
-    throw Error(ErrorKind::kInvalidArgument,
-                "the text has " + std::to_string(tokens.size()) + " tokens, expected at least the " +
-                    std::to_string(window) + " of one window: give a longer one, or a smaller --context",
-                "TEXT");
-  if (most != 0) windows = std::min<std::size_t>(windows, most);
-  Measurement measurement(model);
-  for (std::size_t i = 0; i < windows; ++i) {
-    const std::span<TokenId> own = std::span(tokens).subspan(i * window, window);
-    if (begins) own[0] = *tokenizer.bos();
-    measurement.read(own);
-    if (progress) progress(i + 1, windows);
+  const TextWindows windows = encode_windows(model.tokenizer(), text, window, true, most);
+  PlacedModel& device = model.device();
+  const auto names = gguf_names(model.files());
+  std::vector<Collector> collectors;
+  for (std::size_t i = 0; i < device.size(); ++i) collectors.emplace_back(device.segment(i), names);
+  WindowReader reader(model, [&](std::size_t plan, const StepCounts& counts) {
+    for (std::size_t i = 0; i < collectors.size(); ++i) collectors[i].add(device.plan(i, plan), counts.rows);
+  });
+  for (std::size_t i = 0; i < windows.windows(); ++i) {
+    reader.begin(windows[i], window);
+    if (progress) progress(i + 1, windows.windows());
   }
-  Importance importance = measurement.result();
-  importance.chunks = static_cast<std::uint32_t>(windows);
+  Importance importance = joined(model, collectors);
+  importance.chunks = static_cast<std::uint32_t>(windows.windows());
   importance.chunk_tokens = window;
   return importance;
 }

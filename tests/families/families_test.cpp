@@ -65,7 +65,7 @@ double decoder_difference(const std::shared_ptr<Model>& model, const nlohmann::j
 
 // Of the longest prompt as one window, relative.
 double perplexity_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden) {
-  EvalText text;
+  TextWindows text;
   text.tokens = golden["prompts"].back().get<std::vector<TokenId>>();
   text.window = static_cast<std::uint32_t>(text.tokens.size());
   const double expected = golden["perplexity"];

@@ -87,7 +87,7 @@ TEST_CASE("rows without a softmax are told apart; what a model rules out is not"
 TEST_CASE("a model beside itself loses nothing, and its rows are those of whole prompts") {
   const auto host = make_host();
   const auto model = load_demo(*host), same = load_demo(*host);
-  const EvalText text = encode_windows(model->tokenizer(), kText, kWindow, true);
+  const TextWindows text = encode_windows(model->tokenizer(), kText, kWindow, true);
   REQUIRE(text.windows() >= 2);
   const Scores beside = evaluate(*model, same.get(), text);
   CHECK(beside.tokens() == text.windows() * (kWindow / 2 - 1));
@@ -112,7 +112,7 @@ TEST_CASE("a model beside itself loses nothing, and its rows are those of whole 
 TEST_CASE("coarser keys and values lose more") {
   const auto host = make_host();
   const auto base = load_demo(*host, NACELLE_TYPE_F32, NACELLE_TYPE_F32);
-  const EvalText text = encode_windows(base->tokenizer(), kText, kWindow, true);
+  const TextWindows text = encode_windows(base->tokenizer(), kText, kWindow, true);
   double before = 0;
   for (const auto& [keys, values] :
        {std::pair{NACELLE_TYPE_F16, NACELLE_TYPE_F16}, std::pair{NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q8_0},
@@ -133,13 +133,13 @@ TEST_CASE("texts and models that cannot be evaluated are refused") {
   CHECK(encode_windows(tokenizer, kText, kWindow, true, 1).windows() == 1);
   CHECK(encode_windows(tokenizer, kText, kWindow, false).text_tokens >
         encode_windows(tokenizer, kText, kWindow, true).text_tokens);
-  const EvalText longer = encode_windows(tokenizer, kText, 2 * kWindow, true);
+  const TextWindows longer = encode_windows(tokenizer, kText, 2 * kWindow, true);
   CHECK(kind_of([&] { evaluate(*model, nullptr, longer); }) == ErrorKind::kResource);
   if (!have_shared("models/stories260K")) return;
   LoadOptions other = eval_load_options(kWindow);
   other.path = shared_dir() / "models/stories260K/stories260K.gguf";
   other.device = "cpu";
   const auto stories = Model::load(*host, other);
-  const EvalText text = encode_windows(tokenizer, kText, kWindow, true);
+  const TextWindows text = encode_windows(tokenizer, kText, kWindow, true);
   CHECK(kind_of([&] { evaluate(*model, stories.get(), text); }) == ErrorKind::kInvalidArgument);
 }

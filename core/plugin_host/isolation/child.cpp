@@ -41,6 +41,23 @@ T* get_object(Reader& in) {
   return reinterpret_cast<T*>(static_cast<std::uintptr_t>(in.get<std::uint64_t>()));
 }
 
+// A message's cache options, with the array that they point to.
+class CacheOptions {
+ public:
+  explicit CacheOptions(Reader& in) : options_(in.get<nacelle_cache_options>()) {
+    const auto counts = in.get_array<std::uint32_t>();
+    counts_.assign(counts.begin(), counts.end());
+    options_.block_counts = counts_.empty() ? nullptr : counts_.data();
+  }
+  CacheOptions(const CacheOptions&) = delete;
+  CacheOptions& operator=(const CacheOptions&) = delete;
+  const nacelle_cache_options* get() const { return &options_; }
+
+ private:
+  nacelle_cache_options options_;
+  std::vector<std::uint32_t> counts_;
+};
+
 struct ChildWeights {
   std::unique_ptr<sdk::Graph> graph;
   nacelle_weights* handle = nullptr;
@@ -337,21 +354,19 @@ nacelle_status Server::adapter_write(Request& request) {
 nacelle_status Server::cache_bytes_or_create(Function function, Request& request) {
   Reader& in = request.in;
   auto* weights = get_object<ChildWeights>(in);
-  auto options = in.get<nacelle_cache_options>();
-  const auto given = in.get_array<std::uint32_t>();
-  const std::vector<std::uint32_t> counts(given.begin(), given.end());
-  options.block_counts = counts.empty() ? nullptr : counts.data();
+  const CacheOptions options(in);
   if (function == Function::kCacheBlockBytes) {
     const auto group = in.get<std::uint32_t>();
     std::uint64_t bytes = 0;
-    const nacelle_status status = cold(
-        request, [&](auto error) { return api_->cache_block_bytes(weights->handle, &options, group, &bytes, error); });
+    const nacelle_status status = cold(request, [&](auto error) {
+      return api_->cache_block_bytes(weights->handle, options.get(), group, &bytes, error);
+    });
     if (status == NACELLE_OK) request.out.put(bytes);
     return status;
   }
   nacelle_cache* cache = nullptr;
   const nacelle_status status =
-      cold(request, [&](auto error) { return api_->cache_create(weights->handle, &options, &cache, error); });
+      cold(request, [&](auto error) { return api_->cache_create(weights->handle, options.get(), &cache, error); });
   if (status == NACELLE_OK) request.out.put(to_id(cache));
   return status;
 }
@@ -359,17 +374,14 @@ nacelle_status Server::cache_bytes_or_create(Function function, Request& request
 nacelle_status Server::compile(Request& request) {
   Reader& in = request.in;
   auto* weights = get_object<ChildWeights>(in);
-  auto options = in.get<nacelle_cache_options>();
-  const auto given = in.get_array<std::uint32_t>();
-  const std::vector<std::uint32_t> counts(given.begin(), given.end());
-  options.block_counts = counts.empty() ? nullptr : counts.data();
+  const CacheOptions options(in);
   const auto bucket = in.get<nacelle_bucket>();
   auto plan = std::make_unique<ChildPlan>();
   plan->shape = shape_of(weights->graph->view(), bucket);
   auto step = sdk::make<nacelle_step_layout>();
   auto output = sdk::make<nacelle_output_layout>();
   const nacelle_status status = cold(request, [&](auto error) {
-    return api_->compile(weights->handle, &options, &bucket, &plan->handle, &step, &output, error);
+    return api_->compile(weights->handle, options.get(), &bucket, &plan->handle, &step, &output, error);
   });
   if (status != NACELLE_OK) return status;
   plan->shape.step = step;
