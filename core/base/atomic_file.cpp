@@ -1,4 +1,4 @@
-// mkstemp, pwrite, rename; see the notes of open(2) and rename(2).
+// open with O_EXCL, pwrite, rename; see the notes of open(2) and rename(2).
 #include "core/base/atomic_file.hpp"
 
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,10 +42,13 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   fs::create_directories(folder, code);
   if (code) fail(code.value());
   remove_abandoned(folder);
-  std::string name = (folder / kTemporary).string() + "XXXXXX";
-  fd_ = ::mkstemp(name.data());
+  // Not mkstemp, whose files are for their owner alone: what is written here is read by others, as the umask allows.
+  std::random_device random;
+  do {
+    temporary_ = (folder / kTemporary).string() + std::to_string(random());
+    fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail(errno);
-  temporary_ = name;
 }
 
 AtomicFile::~AtomicFile() {

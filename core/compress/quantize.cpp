@@ -76,8 +76,6 @@ class Quantizer {
     start("verifying");
     QuantizeResult result = verify(file.temporary());
     file.commit();
-    std::error_code ignored;  // the temporary file was nobody else's to read
-    fs::permissions(out_, fs::perms::group_read | fs::perms::others_read, fs::perm_options::add, ignored);
     return result;
   }
 

@@ -90,9 +90,12 @@ TEST_CASE("every recipe writes a file that reads as planned", "[compress]") {
   const TempFolder folder;
   const auto in = write_model(folder), out = folder.path() / "out.gguf";
   const GgufFile source(in);
+  std::ofstream(folder.path() / "by_stream") << "as the umask allows";
   for (const Recipe& recipe : recipes()) {
     CAPTURE(recipe.name);
     const QuantizeResult result = run(in, out, recipe.name);
+    CHECK(std::filesystem::status(out).permissions() ==
+          std::filesystem::status(folder.path() / "by_stream").permissions());
     const GgufFile written(out);
     REQUIRE(written.tensors().size() == source.tensors().size());
     for (const auto& [key, value] : source.metadata())
