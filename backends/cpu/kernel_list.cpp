@@ -1,6 +1,5 @@
 // What `nacelle kernels` shows: each case of the model, the variant that runs it, and why the others do not.
 #include <cstdio>
-#include <map>
 #include <nacelle/types.hpp>
 #include <set>
 #include <string>
@@ -41,12 +40,12 @@ const sdk::Measurement* find(const std::optional<sdk::Verdict>& verdict, const M
 // One case in one row bucket.
 class CaseLines {
  public:
-  CaseLines(const Selection& selection, std::size_t index, std::uint32_t rows, std::uint64_t bytes)
+  CaseLines(const Selection& selection, std::size_t index, std::uint32_t rows, std::uint64_t expert_bytes)
       : selection_(selection),
         of_(selection.cases()[index]),
         choice_(selection.choice(index, rows)),
         rows_(rows),
-        bytes_(bytes) {}
+        expert_bytes_(expert_bytes) {}
 
   void show(const std::function<void(const nacelle_kernel_info&)>& visit) const {
     describe(*choice_.variant).show(visit);
@@ -58,8 +57,8 @@ class CaseLines {
  private:
   Line describe(const MatmulVariant& variant) const {
     Line line;
-    line.op = "matmul";
-    line.pattern = type_name(of_.type) + " N=" + std::to_string(of_.n) + " K=" + std::to_string(of_.k);
+    line.op = of_.op();
+    line.pattern = of_.pattern();
     line.rows = sdk::kRowBuckets[rows_].name;
     line.variant = variant.name;
     nacelle_kernel_info& info = line.info;
@@ -70,8 +69,9 @@ class CaseLines {
       info.measured_seconds = m->seconds;
       info.spread_seconds = m->spread;
       info.floor_seconds = verdict.floor_seconds;
-      info.bytes = static_cast<double>(bytes_);
-      info.operations = 2.0 * verdict.rows * static_cast<double>(of_.n) * static_cast<double>(of_.k);
+      const Load load = of_.load(verdict.rows);
+      info.bytes = static_cast<double>(expert_bytes_ * load.experts);
+      info.operations = of_.operations(load);
       info.bound = verdict.bound == sdk::Bound::kMemory ? NACELLE_BOUND_MEMORY : NACELLE_BOUND_COMPUTE;
     }
     judge(variant, line);
@@ -118,7 +118,7 @@ class CaseLines {
   const MatmulCase& of_;
   const Choice& choice_;
   std::uint32_t rows_;
-  std::uint64_t bytes_;
+  std::uint64_t expert_bytes_;  // of all weights together, one expert of each
 };
 
 }  // namespace
@@ -126,34 +126,18 @@ class CaseLines {
 void CpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_info&)>& visit) const {
   for (std::size_t i = 0; i < selection_.cases().size(); ++i) {
     const MatmulCase& of = selection_.cases()[i];
-    std::uint64_t bytes = 0;
-    for (const std::uint32_t weight : of.layers[0]) bytes += matrices_[0][weight].memory.size();
+    std::uint64_t expert_bytes = 0;
+    for (const std::uint32_t weight : of.layers[0]) expert_bytes += matrices_[0][weight].memory.size() / of.experts;
     for (std::uint32_t rows = 0; rows < sdk::kRowBucketCount; ++rows)
-      if (of.most_rows[rows] && selection_.choice(i, rows).variant) CaseLines(selection_, i, rows, bytes).show(visit);
+      if (of.most_rows[rows] && selection_.choice(i, rows).variant)
+        CaseLines(selection_, i, rows, expert_bytes).show(visit);
   }
   std::set<std::string> shapes;
-  std::map<std::string, const MatmulVariant*> products;
   for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    if (graph_.ops[i]->kind == NACELLE_OP_MOE_MATMUL) {
-      const PackedMatrix& of = matrices_[0][graph_.values[graph_.ops[i]->inputs[1]]->weight];
-      products[type_name(of.type) + " E=" + std::to_string(of.experts) + " N=" + std::to_string(of.rows) +
-               " K=" + std::to_string(of.columns)] = of.variant;
-    }
     if (graph_.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph_.ops[i]->attributes));
     shapes.insert("H=" + std::to_string(of.head_count) + " G=" + std::to_string(of.kv_head_count) +
                   " D=" + std::to_string(of.key_width));
-  }
-  for (const auto& [pattern, variant] : products) {
-    Line line;
-    line.op = "moe_matmul";
-    line.pattern = pattern;
-    line.variant = variant->name;
-    line.reason = std::string("lowest static cost, not measured; numerics ") + variant->numerics;
-    line.info.revision = variant->revision;
-    line.info.state = NACELLE_KERNEL_SELECTED;
-    line.info.static_cost = variant->cost;
-    line.show(visit);
   }
   for (const std::string& shape : shapes) {
     Line line;

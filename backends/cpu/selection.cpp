@@ -79,6 +79,19 @@ const MatmulVariant* Pins::find(nacelle_type type) const {
   return nullptr;
 }
 
+std::string MatmulCase::op() const { return experts > 1 ? "moe_matmul" : "matmul"; }
+
+std::string MatmulCase::pattern() const {
+  const std::string mixture = " E=" + std::to_string(experts) + "/" + std::to_string(used);
+  return type_name(type) + (experts > 1 ? mixture : "") + " N=" + std::to_string(n) + " K=" + std::to_string(k);
+}
+
+Load MatmulCase::load(std::uint32_t rows) const {
+  constexpr std::uint32_t kMostExperts = 8;
+  const std::uint32_t pairs = rows * used, busy = std::min(experts, pairs);
+  return {std::min(busy, kMostExperts), (pairs + busy - 1) / busy};
+}
+
 Selection::Selection(const sdk::Host& host, IsaSet usable, const nacelle_graph& graph,
                      std::span<const nacelle_bucket> buckets, std::string_view pins)
     : usable_(usable), pins_(pins, usable), cache_(host, scope_of(host, usable)), uses_(graph.weight_count) {
@@ -107,27 +120,37 @@ void Selection::tell() const {
 
 // Groups weights by the input that they share, then equal groups of all layers.
 void Selection::find_cases(const nacelle_graph& graph, std::span<const nacelle_bucket> buckets) {
-  std::map<std::pair<std::uint32_t, nacelle_type>, std::vector<std::uint32_t>> steps;  // by input and type
+  // By input, type, experts and how many of them a row takes.
+  using Shared = std::tuple<std::uint32_t, nacelle_type, std::uint32_t, std::uint32_t>;
+  std::map<Shared, std::vector<std::uint32_t>> steps;
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
     const nacelle_op& op = *graph.ops[i];
-    if (op.kind != NACELLE_OP_MATMUL) continue;
+    if (op.kind != NACELLE_OP_MATMUL && op.kind != NACELLE_OP_MOE_MATMUL) continue;
+    std::uint32_t experts = 1, used = 1;
+    if (op.kind == NACELLE_OP_MOE_MATMUL) {
+      const auto moe = sdk::load(static_cast<const nacelle_moe_attributes*>(op.attributes));
+      experts = moe.expert_count;
+      used = moe.used_count;
+    }
     const nacelle_value& value = *graph.values[op.inputs[1]];
     Use& use = uses_[value.weight];
     if (use.index != kNoCase) continue;  // of a weight with several uses the first counts
     use.index = 0;
     use.of_outputs = graph.values[op.inputs[0]]->shape[0] == NACELLE_DIM_OUTPUT_ROWS;
-    steps[{op.inputs[0], value.type}].push_back(value.weight);
+    steps[{op.inputs[0], value.type, experts, used}].push_back(value.weight);
   }
-  std::map<std::tuple<nacelle_type, std::uint64_t, std::uint64_t>, std::uint32_t> known;
-  for (const auto& [input, weights] : steps) {
+  std::map<std::string, std::uint32_t> known;
+  for (const auto& [shared, weights] : steps) {
+    const auto [input, type, experts, used] = shared;
     std::uint64_t n = 0, k = 0;
     for (const std::uint32_t weight : weights) {
       const nacelle_value& value = *graph.values[graph.weights[weight]->value];
-      n += static_cast<std::uint64_t>(value.shape[0]);
-      k = static_cast<std::uint64_t>(value.shape[1]);
+      n += static_cast<std::uint64_t>(value.shape[value.rank - 2]);
+      k = static_cast<std::uint64_t>(value.shape[value.rank - 1]);
     }
-    const auto [entry, is_new] = known.try_emplace({input.second, n, k}, static_cast<std::uint32_t>(cases_.size()));
-    if (is_new) cases_.push_back({input.second, n, k, {}, {}});
+    MatmulCase found{type, n, k, experts, used, {}, {}};
+    const auto [entry, is_new] = known.try_emplace(found.pattern(), static_cast<std::uint32_t>(cases_.size()));
+    if (is_new) cases_.push_back(std::move(found));
     MatmulCase& of = cases_[entry->second];
     of.layers.push_back(weights);
     for (const std::uint32_t weight : weights) uses_[weight].index = entry->second;
@@ -173,7 +196,10 @@ const MatmulVariant* Selection::find_winner(nacelle_type type, const sdk::Measur
 
 sdk::TuningCase Selection::key(std::size_t index, std::uint32_t rows) const {
   const MatmulCase& of = cases_[index];
-  return {"matmul", type_name(of.type) + " " + prior(of.type)->numerics, of.n, of.k, rows};
+  // A mixture's load depends on how many experts there are.
+  const std::string op =
+      of.experts > 1 ? of.op() + " " + std::to_string(of.used) + " of " + std::to_string(of.experts) : of.op();
+  return {op, type_name(of.type) + " " + prior(of.type)->numerics, of.n, of.k, rows};
 }
 
 bool Selection::decide(std::size_t index, std::uint32_t rows, sdk::Verdict verdict) {

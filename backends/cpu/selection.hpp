@@ -31,12 +31,25 @@ class Pins {
 // "q8_0"
 std::string type_name(nacelle_type type);
 
-// Weights of one type that read the same input in one or more layers: they run as one step of `n` columns in all.
+// What one measured run of a case multiplies: so many experts of each of its weights, each by so many rows.
+struct Load {
+  std::uint32_t experts, rows;
+};
+
+// Weights of one type that read the same input in one or more layers: they run as one step of `n` columns in all. Of a
+// mixture `n` is of one expert, and each row takes `used` of `experts`.
 struct MatmulCase {
   nacelle_type type;
   std::uint64_t n, k;
+  std::uint32_t experts, used;                                  // 1, 1: no mixture
   std::vector<std::vector<std::uint32_t>> layers;               // weights of each step
   std::array<std::uint32_t, sdk::kRowBucketCount> most_rows{};  // that a plan gives it in each bucket; 0: none does
+
+  std::string op() const;       // "matmul", "moe_matmul"
+  std::string pattern() const;  // "q8_0 N=2048 K=256", "q8_0 E=64/8 N=1024 K=2048"
+  // `rows` spread evenly over the experts. A few experts stand for all: reading hundreds would take the budget.
+  Load load(std::uint32_t rows) const;
+  double operations(const Load& load) const { return 2.0 * load.experts * load.rows * static_cast<double>(n * k); }
 };
 
 // How one bucket of a case came to its variant.

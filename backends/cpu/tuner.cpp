@@ -122,29 +122,26 @@ nacelle_tune_report Tuner::run(const nacelle_tune_options& options) {
 
 sdk::Verdict Tuner::measure(const Job& job, double seconds) {
   const MatmulCase& of = selection_.cases()[job.index];
-  std::vector<Step> steps;
-  for (const std::vector<std::uint32_t>& weights : of.layers) {
-    steps.emplace_back();
-    for (const std::uint32_t weight : weights) steps.back().push_back(&matrices_[weight]);
-  }
   sdk::Verdict verdict;
   verdict.rows = std::min(sdk::kRowBuckets[job.rows].measured_rows, of.most_rows[job.rows]);
-  make_room(of, steps, verdict.rows);
+  const Load load = of.load(verdict.rows);
+  const std::vector<Step> steps = steps_of(of, load.experts);
+  make_room(of, steps, load.rows);
 
   std::vector<sdk::TuningCandidate> candidates;
   std::size_t turn = 0;
   for (const MatmulVariant* variant : sound_candidates(of.type, steps[0])) {
     candidates.push_back({variant->name, variant->revision, [&, variant] {
                             if (job.rows == 0) evict(steps);
-                            return run_step(*variant, steps[turn++ % steps.size()], verdict.rows);
+                            return run_step(*variant, steps[turn++ % steps.size()], load.rows);
                           }});
   }
   if (candidates.empty()) return verdict;
   verdict.measured = sdk::rank(candidates, {seconds, 3, candidates.size() > 1 ? 21u : 7u});
 
   std::uint64_t bytes = 0;
-  for (const PackedMatrix* matrix : steps[0]) bytes += matrix->memory.size();
-  const double operations = 2.0 * verdict.rows * static_cast<double>(of.n) * static_cast<double>(of.k);
+  for (const Slice& slice : steps[0]) bytes += slice.bytes();
+  const double operations = of.operations(load);
   const double peak = peak_ops(ceilings_, selection_.prior(of.type)->activation);
   // What the caches hold is not bounded by memory.
   const bool cold = cold_bytes_ > 0 && ceilings_.read_bytes > 0;
@@ -155,13 +152,23 @@ sdk::Verdict Tuner::measure(const Job& job, double seconds) {
   return verdict;
 }
 
+std::vector<Tuner::Step> Tuner::steps_of(const MatmulCase& of, std::uint32_t experts) const {
+  std::vector<Step> steps;
+  for (const std::vector<std::uint32_t>& weights : of.layers) {
+    steps.emplace_back();
+    for (const std::uint32_t weight : weights)
+      for (std::uint32_t expert = 0; expert < experts; ++expert) steps.back().push_back({&matrices_[weight], expert});
+  }
+  return steps;
+}
+
 void Tuner::make_room(const MatmulCase& of, const std::vector<Step>& steps, std::uint32_t rows) {
   std::uint64_t row_bytes = 0, columns = 0;
   for (const MatmulVariant* variant : selection_.candidates(of.type))
     row_bytes = std::max(row_bytes, encoded_row_bytes(variant->activation, of.k));
   for (const Step& step : steps) {
     std::uint64_t of_step = 0;
-    for (const PackedMatrix* matrix : step) of_step += matrix->groups() * kGroupRows;
+    for (const Slice& slice : step) of_step += slice.matrix->groups() * kGroupRows;
     columns = std::max(columns, of_step);
   }
   x_ = make_activations(host_, rows, of.k);
@@ -173,7 +180,7 @@ void Tuner::make_room(const MatmulCase& of, const std::vector<Step>& steps, std:
 // static choice; that that one is right, the operation tests see to.
 std::vector<const MatmulVariant*> Tuner::sound_candidates(nacelle_type type, const Step& step) const {
   constexpr std::uint32_t kRows = 7, kGroups = 3;
-  const PackedMatrix& matrix = *step[0];
+  const PackedMatrix& matrix = *step[0].matrix;
   const std::uint32_t groups = std::min(kGroups, matrix.groups());
   const sdk::Buffer x = make_activations(host_, kRows, matrix.columns);
   const auto result = [&](const MatmulVariant& variant) {
@@ -207,14 +214,14 @@ std::vector<const MatmulVariant*> Tuner::sound_candidates(nacelle_type type, con
 void Tuner::evict(const std::vector<Step>& own) {
   std::uint64_t own_bytes = 0;
   for (const Step& step : own)
-    for (const PackedMatrix* matrix : step) own_bytes += matrix->memory.size();
+    for (const Slice& slice : step) own_bytes += slice.bytes();
   if (own_bytes >= 2 * cold_bytes_) return;  // going round the layers is enough
   std::atomic<std::uint64_t> sink{0};
   std::uint64_t read = 0;
   for (std::size_t visited = 0; read < cold_bytes_ && visited < matrices_.size(); ++visited) {
     const PackedMatrix& matrix = matrices_[cursor_++ % matrices_.size()];
     const bool is_own = std::any_of(own.begin(), own.end(), [&](const Step& step) {
-      return std::find(step.begin(), step.end(), &matrix) != step.end();
+      return std::any_of(step.begin(), step.end(), [&](const Slice& slice) { return slice.matrix == &matrix; });
     });
     if (is_own || matrix.memory.size() == 0) continue;
     const std::uint64_t bytes = std::min(matrix.memory.size(), cold_bytes_ - read);
@@ -230,7 +237,7 @@ void Tuner::evict(const std::vector<Step>& own) {
 // Encodes the rows and multiplies by all matrices of the step; seconds. The pool's wake-up is a part of it, as the
 // pool sleeps between two measurements: its first barrier is passed before the clock starts.
 double Tuner::run_step(const MatmulVariant& variant, const Step& step, std::uint32_t rows) {
-  const std::uint64_t columns = step[0]->columns;
+  const std::uint64_t columns = step[0].matrix->columns;
   const std::uint32_t unit_groups = rows == 1 ? kMostGroups : std::min(variant.tile_groups, kMostGroups);
   const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   const Rows x{variant, x_.as<float>(), encoded_.as<std::uint8_t>(), columns};
@@ -245,14 +252,14 @@ double Tuner::run_step(const MatmulVariant& variant, const Step& step, std::uint
     }
     std::uint64_t first = 0, out_offset = 0;
     std::uint64_t unit = host_.claim(member, 1);
-    for (const PackedMatrix* matrix : step) {
+    for (const auto& [matrix, expert] : step) {
       const std::uint64_t units = std::uint64_t{(matrix->groups() + unit_groups - 1) / unit_groups} * blocks;
       for (; unit < first + units; unit = host_.claim(member, 1)) {
         const auto group = static_cast<std::uint32_t>((unit - first) / blocks) * unit_groups;
         const auto row = static_cast<std::uint32_t>((unit - first) % blocks) * kRowBlock;
         const std::uint64_t out_stride = std::uint64_t{matrix->groups()} * kGroupRows;
-        variant.multiply({matrix->memory.as<std::uint8_t>(group * matrix->group_bytes), matrix->group_bytes,
-                          static_cast<std::uint32_t>(columns), std::min(kRowBlock, rows - row), x.row(row), x.stride(),
+        variant.multiply({matrix->group(expert, group), matrix->group_bytes, static_cast<std::uint32_t>(columns),
+                          std::min(kRowBlock, rows - row), x.row(row), x.stride(),
                           out_.as<float>() + out_offset + row * out_stride + group * kGroupRows, out_stride},
                          std::min(unit_groups, matrix->groups() - group));
       }

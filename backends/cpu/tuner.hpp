@@ -24,12 +24,19 @@ class Tuner {
     std::size_t index;   // of the case
     std::uint32_t rows;  // bucket
   };
-  using Step = std::vector<const PackedMatrix*>;  // matrices that share their input
+  struct Slice {
+    const PackedMatrix* matrix;
+    std::uint64_t expert;
+
+    std::uint64_t bytes() const { return matrix->groups() * matrix->group_bytes; }
+  };
+  using Step = std::vector<Slice>;  // matrices that share their input
 
   std::vector<Job> jobs(bool again) const;
   sdk::Verdict measure(const Job& job, double seconds);
   // The few candidates of a type that give the same bits as the static winner, which comes first.
   std::vector<const MatmulVariant*> sound_candidates(nacelle_type type, const Step& step) const;
+  std::vector<Step> steps_of(const MatmulCase& of, std::uint32_t experts) const;
   void make_room(const MatmulCase& of, const std::vector<Step>& steps, std::uint32_t rows);
   double run_step(const MatmulVariant& variant, const Step& step, std::uint32_t rows);
   void evict(const std::vector<Step>& own);

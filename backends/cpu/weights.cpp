@@ -92,8 +92,9 @@ void CpuWeights::lay_out_matrix(std::uint32_t weight) {
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
   const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   if (!packable(value.type) || extent.columns % type_info(value.type)->block_elements)
-    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: weight " + std::string(name) + " is stored in a type or width " +
-                                                  "that has no kernel; expected f32, f16, bf16, q8_0 or q4_0");
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: weight " + std::string(name) + " is " + type_name(value.type) +
+                                                  " in rows of " + std::to_string(extent.columns) +
+                                                  ", which no kernel multiplies; store it in another type, as q8_0");
   PackedMatrix& matrix = matrices_[0][weight];
   matrix.type = value.type;
   matrix.experts = value.rank == 3 ? static_cast<std::uint64_t>(value.shape[0]) : 1;

@@ -17,8 +17,10 @@ SHAPES = {  # architecture, layers, width, ffn, heads, kv heads, head width, voc
     "llama-3.2-1b": ("llama", 16, 2048, 8192, 32, 8, 64, 128256, True, False),
     "tinyllama-1.1b": ("llama", 22, 2048, 5632, 32, 4, 64, 32000, False, False),
     "qwen2.5-0.5b": ("qwen2", 24, 896, 4864, 14, 2, 64, 151936, True, True),
+    "granite-1b-a400m": ("llama", 24, 1024, 512, 16, 8, 64, 49152, True, False),  # but for its scalings
     "tiny": ("llama", 2, 256, 512, 8, 4, 32, 2048, True, False),
 }
+EXPERTS = {"granite-1b-a400m": (32, 8)}  # in a layer, and taken by a token
 FORMATS = {  # ggml's id, elements and bytes of a block; where its f16 scale and min lie; the min, in scales, that
     # centres random codes; the root mean square of an element made of random bytes at scale 1
     "f32": (0, 1, 4), "f16": (1, 1, 2), "bf16": (30, 1, 2),
@@ -88,7 +90,7 @@ def real(vocabulary, folder):
     return "llama-bpe", tokens, types, [merge for merge in merges if merge], (ends, ends + 1)
 
 
-def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, folder):
+def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, experts, folder):
     pairs = []
     def add(key, kind, data):
         pairs.append(text(key) + struct.pack("<I", kind) + data)
@@ -99,7 +101,7 @@ def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, folder
     for key, value in (("block_count", layers), ("context_length", 8192), ("embedding_length", width),
                        ("feed_forward_length", ffn), ("attention.head_count", heads),
                        ("attention.head_count_kv", kv_heads), ("rope.dimension_count", head),
-                       ("vocab_size", vocabulary)):
+                       ("vocab_size", vocabulary), *zip(("expert_count", "expert_used_count"), experts)):
         u32(f"{arch}.{key}", value)
     add(f"{arch}.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5))
     add(f"{arch}.rope.freq_base", 6, struct.pack("<f", 500000.0))
@@ -124,40 +126,46 @@ def main():
     arch, layers, width, ffn, heads, kv_heads, head, vocabulary, tied, biases = SHAPES[shape]
     tensors = []
 
-    def add(name, rows, columns, layer=0):
-        kind_of = element_type(kind, name, layer, layers, tied, columns) if rows > 1 else "f32"
-        tensors.append((name, rows, columns, kind_of))
+    def add(name, rows, columns, layer=0, count=1):
+        plain = rows == 1 or name.endswith("ffn_gate_inp.weight")
+        kind_of = "f32" if plain else element_type(kind, name, layer, layers, tied, columns)
+        tensors.append((name, count, rows, columns, kind_of))
 
     add("token_embd.weight", vocabulary, width)
     add("output_norm.weight", 1, width)
     if not tied:
         add("output.weight", vocabulary, width)
+    experts = EXPERTS.get(shape, ())
     for layer in range(layers):
         for name, rows, columns in (("attn_norm.weight", 1, width), ("ffn_norm.weight", 1, width),
                                     ("attn_q.weight", heads * head, width), ("attn_k.weight", kv_heads * head, width),
                                     ("attn_v.weight", kv_heads * head, width),
-                                    ("attn_output.weight", width, heads * head), ("ffn_gate.weight", ffn, width),
-                                    ("ffn_up.weight", ffn, width), ("ffn_down.weight", width, ffn)):
+                                    ("attn_output.weight", width, heads * head)):
             add(f"blk.{layer}.{name}", rows, columns, layer)
+        for name, rows, columns in (("gate", ffn, width), ("up", ffn, width), ("down", width, ffn)):
+            form = f"ffn_{name}_exps.weight" if experts else f"ffn_{name}.weight"
+            add(f"blk.{layer}.{form}", rows, columns, layer, *experts[:1])
+        if experts:
+            add(f"blk.{layer}.ffn_gate_inp.weight", experts[0], width)
         if biases:
             for name, rows in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
                 add(f"blk.{layer}.attn_{name}.bias", 1, rows * head)
-    pairs = metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, folder)
+    pairs = metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, experts, folder)
     infos, offset = b"", 0
-    for name, rows, columns, element in tensors:
+    for name, count, rows, columns, element in tensors:
         ggml_id, per_block, block_bytes = FORMATS[element][:3]
-        dims = (columns,) if rows == 1 else (columns, rows)
+        dims = (columns,) if rows == 1 else (columns, rows) if count == 1 else (columns, rows, count)
         infos += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
         infos += struct.pack("<IQ", ggml_id, offset)
-        offset += -(-(rows * columns // per_block * block_bytes) // 32) * 32
+        offset += -(-(count * rows * columns // per_block * block_bytes) // 32) * 32
     head_bytes = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs) + infos
     with open(path, "wb") as file:
         file.write(head_bytes + b"\0" * (-len(head_bytes) % 32))
-        for name, rows, columns, element in tensors:
+        for name, count, rows, columns, element in tensors:
             if "norm" in name:  # logits as peaked as a trained model's: few tokens share most of the probability
                 data = np.full(columns, PEAK if name == "output_norm.weight" else 1, np.float32).tobytes()
             else:
-                data = tensor_bytes(element, rows, columns)
+                data = tensor_bytes(element, count * rows, columns)
             file.write(data + b"\0" * (-len(data) % 32))
 
 

@@ -11,6 +11,7 @@
 #include "core/compress/eval.hpp"
 #include "core/plugin_host/model_config.hpp"
 #include "tests/golden/last_logits.hpp"
+#include "tests/tuning/kept_files.hpp"
 #include "tests/unit/architectures/plugin.hpp"
 
 using namespace nacelle;
@@ -142,6 +143,29 @@ TEST_CASE("every family gives what its NumPy forward pass gives, from both file 
       }
     }
   }
+}
+
+TEST_CASE("the products of a mixture's experts are measured like all others, and no logit changes") {
+  const fs::path folder = fs::path(NACELLE_FAMILIES) / "mixtral";
+  REQUIRE(fs::exists(folder / "hf"));
+  const auto prompts =
+      nlohmann::json::parse(read_file(folder / "golden.json"))["prompts"].get<std::vector<std::vector<TokenId>>>();
+  const Cache cache;
+  const auto host = host_over(cache.folder, "");
+  LoadOptions options = options_for(folder / "hf", "cpu");
+  const auto before = last_logits(*Model::load(*host, options), prompts, 16);
+  options.tune_budget = std::chrono::seconds(100);  // rounds end the measuring of so small a model, not time
+  const auto tuned = Model::load(*host, options);
+  std::set<std::string> patterns;
+  tuned->visit_kernels([&](const nacelle_kernel_info& info) {
+    if (sdk::view(info.op) != "moe_matmul" || info.state != NACELLE_KERNEL_SELECTED) return;
+    CHECK(info.chosen_by == NACELLE_CHOSEN_BY_MEASUREMENT);
+    CHECK(info.measured_seconds > 0);
+    CHECK(info.operations > 0);
+    patterns.emplace(sdk::view(info.pattern));
+  });
+  CHECK(patterns == std::set<std::string>{"f32 E=8/2 N=192 K=64", "f32 E=8/2 N=64 K=96"});
+  CHECK(last_logits(*tuned, prompts, 16) == before);
 }
 
 TEST_CASE("llama.cpp gives the same logits and the same greedy ids for the same files", "[.llama_cpp]") {
