@@ -1,6 +1,7 @@
 #include "api/cli/limits.hpp"
 
 #include <algorithm>
+#include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
 
 namespace nacelle::cli {
@@ -10,6 +11,8 @@ namespace {
 struct Size {
   double elements = 1, bytes = 0;
   bool is_integer = false;
+
+  Size part(double share) const { return {share * elements, share * bytes, is_integer}; }
 };
 
 Size size_of(const nacelle_value& weight) {
@@ -21,6 +24,15 @@ Size size_of(const nacelle_value& weight) {
   return size;
 }
 
+// What one token needs of a product's weights; nothing for other operations.
+Size work_of(const nacelle_graph& graph, const nacelle_op& op) {
+  if (op.kind != NACELLE_OP_MATMUL && op.kind != NACELLE_OP_MOE_MATMUL) return {0, 0, false};
+  const Size all = size_of(*graph.values[op.inputs[1]]);
+  if (op.kind == NACELLE_OP_MATMUL) return all;
+  const auto moe = sdk::load(static_cast<const nacelle_moe_attributes*>(op.attributes));
+  return all.part(static_cast<double>(moe.used_count) / moe.expert_count);
+}
+
 }  // namespace
 
 TokenWork work_of(std::span<const nacelle_graph* const> segments) {
@@ -29,9 +41,7 @@ TokenWork work_of(std::span<const nacelle_graph* const> segments) {
   for (const nacelle_graph* graph : segments)
     for (std::uint32_t i = 0; i < graph->op_count; ++i) {
       const nacelle_op& op = *graph->ops[i];
-      if (op.kind == NACELLE_OP_MOE_MATMUL) return {};
-      if (op.kind != NACELLE_OP_MATMUL) continue;
-      const Size size = size_of(*graph->values[op.inputs[1]]);
+      const Size size = work_of(*graph, op);
       const bool in_layer = op.layer >= 0 && static_cast<std::uint32_t>(op.layer) < graph->layer_count;
       work.operations += 2 * size.elements;
       if (in_layer) work.layer_operations += 2 * size.elements;

@@ -8,7 +8,8 @@
 
 namespace nacelle::cli {
 
-// Of the matrix products alone, for one token; a multiply-add counts as two.
+// Of the matrix products alone, for one token; a multiply-add counts as two. Of a mixture the experts that a token
+// takes.
 struct TokenWork {
   double layer_operations = 0;  // within the layers: what each token of a prompt needs
   double operations = 0;        // with the head, which makes the logits
@@ -16,7 +17,6 @@ struct TokenWork {
   bool is_integer = false;      // most of the bytes are of quantised types
 };
 
-// All zero for a model whose work is not known beforehand (experts are chosen as it runs).
 TokenWork work_of(std::span<const nacelle_graph* const> segments);
 
 // Tokens a second; 0 where nobody knows. Attention and all else count as nothing, so that nothing can be faster.

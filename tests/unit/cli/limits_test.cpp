@@ -65,12 +65,26 @@ TEST_CASE("limits follow from the work of the matrix products and the machine's 
   CHECK(limits_of(work_of(graphs), ceilings).prompt == Approx(8e9 / work.layer_operations));
 }
 
-TEST_CASE("there are no limits where the work depends on the tokens, or the device says nothing") {
-  TwoProducts model(NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q8_0);
+TEST_CASE("of a mixture a token needs the experts that it takes") {
+  TwoProducts model(NACELLE_TYPE_Q8_0, NACELLE_TYPE_F16);
+  auto moe = sdk::make<nacelle_moe_attributes>();
+  moe.expert_count = 16;
+  moe.used_count = 2;
+  model.in_layer.kind = NACELLE_OP_MOE_MATMUL;
+  model.in_layer.attributes = &moe;
+  model.layer.rank = 3;
+  model.layer.shape[0] = 16;
+  model.layer.shape[1] = 64;
+  model.layer.shape[2] = 32;
+  const nacelle_graph* graphs[] = {&model.graph};
+  const TokenWork work = work_of(graphs);
+  CHECK(work.layer_operations == 2 * 2 * 64 * 32);
+  CHECK(work.operations == 2 * (2 * 64 + 128) * 32);
+  CHECK(work.bytes == 2 * 64 * 34 + 128 * 64);
+}
+
+TEST_CASE("there are no limits where the device says nothing") {
+  const TwoProducts model(NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q8_0);
   const nacelle_graph* graphs[] = {&model.graph};
   CHECK(limits_of(work_of(graphs), sdk::make<nacelle_ceilings>()).prompt == 0);
-  model.behind.kind = NACELLE_OP_MOE_MATMUL;
-  auto ceilings = sdk::make<nacelle_ceilings>();
-  ceilings.int8_ops = ceilings.read_bytes = 1e9;
-  CHECK(limits_of(work_of(graphs), ceilings).batch == 0);
 }
