@@ -5,6 +5,7 @@
 #include <nacelle/plugin.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <new>
