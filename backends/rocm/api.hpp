@@ -6,6 +6,7 @@
 #define __HIP_DISABLE_CPP_FUNCTIONS__ 1  // overloads, of which no address can be taken
 #include <dlfcn.h>
 #include <hip/hip_runtime_api.h>
+#include <hip/hip_version.h>
 
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ namespace nacelle::gpu {
   FUNCTION(hipEventSynchronize) FUNCTION(hipGetDeviceProperties)
 // clang-format on
 
+#define NACELLE_HIP_TEXT(name) #name
+#define NACELLE_HIP_LIBRARY(major) "libamdhip64.so." NACELLE_HIP_TEXT(major)
+
 struct HipLibrary {
 #define NACELLE_HIP_MEMBER(name) decltype(&::name) name = nullptr;
   NACELLE_HIP_FUNCTIONS(NACELLE_HIP_MEMBER)
@@ -37,21 +41,26 @@ struct HipLibrary {
 
   // Empty, or why it cannot be used.
   std::string open() {
-    if (handle_) return {};
-    for (const char* file : {"libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"})
+    if (handle_) return reason_;
+    for (const char* file :
+         {NACELLE_HIP_LIBRARY(HIP_VERSION_MAJOR), "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"})
       if ((handle_ = dlopen(file, RTLD_NOW | RTLD_LOCAL))) break;
-    if (!handle_) return "libamdhip64.so is not on this machine; install ROCm 5.2 or later";
-    std::string missing;
-#define NACELLE_HIP_LOAD(function)                                            \
-  function = reinterpret_cast<decltype(function)>(dlsym(handle_, #function)); \
-  if (!function) missing = #function;
+    const std::string needs = "; this plugin was built with HIP " + std::to_string(HIP_VERSION_MAJOR) + "." +
+                              std::to_string(HIP_VERSION_MINOR) + ": install that ROCm or a later one";
+    if (!handle_) return "libamdhip64.so is not on this machine" + needs;
+      // HIP 6 names a function whose struct has grown anew, by a macro (hipGetDevicePropertiesR0600): the symbol to ask
+      // for is the expanded one, whose struct the headers declare.
+#define NACELLE_HIP_LOAD(function)                                                             \
+  function = reinterpret_cast<decltype(function)>(dlsym(handle_, NACELLE_HIP_TEXT(function))); \
+  if (!function) reason_ = "libamdhip64.so has no " NACELLE_HIP_TEXT(function) + needs;
     NACELLE_HIP_FUNCTIONS(NACELLE_HIP_LOAD)
 #undef NACELLE_HIP_LOAD
-    return missing.empty() ? "" : "libamdhip64.so has no " + missing + "; install ROCm 5.2 or later";
+    return reason_;
   }
 
  private:
   void* handle_ = nullptr;  // never closed: the library has threads of its own
+  std::string reason_;
 };
 
 struct HipApi {
