@@ -1,11 +1,12 @@
 // Whole models on the emulated GPU, through host and engine: the ids that llama.cpp gave for the same files, on a
-// device with tensor cores and on one without.
+// device with tensor cores and on one without; and a device that is lost, or too small.
 #include <dlfcn.h>
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "sdk/conformance/bounds.hpp"
@@ -118,4 +119,58 @@ TEST_CASE("numerics fastest: a vendor's library takes long products, and without
   CHECK(long_prompt(NACELLE_NUMERICS_FASTEST, "hipblaslt:" NACELLE_FAKE_BLAS) == expected);
   unsetenv("NACELLE_FAKE_BLAS_VERSION");
   CHECK(vendor_products() == used);
+}
+
+namespace {
+
+bool mentions(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+// What a request on the demo model ends with, the load's failure included; nothing where it has its ids.
+std::optional<std::pair<ErrorKind, std::string>> failure_with(const std::string& setting, const std::string& value) {
+  const auto host = emulated_host({{setting, value}});
+  try {
+    Engine engine(Model::load(*host, {.path = kDemo, .device = "emulated_gpu:0", .context = 64}));
+    const Answer answer = generate(engine, greedy({1}, 2));
+    if (answer.error.empty()) return std::nullopt;
+    CHECK(answer.finish == FinishReason::kError);
+    CHECK_FALSE(engine.can_serve());
+    CHECK(engine.drain(std::chrono::milliseconds(1000)));
+    return std::pair{answer.error_kind, "in a step: " + answer.error};
+  } catch (const Error& error) {
+    return std::pair{error.kind(), "at load: " + std::string(error.what())};
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a GPU that is lost, at load or in a step, ends what runs on it so that it can be retried") {
+  const auto lost_after = [](std::uint32_t submissions) {
+    const auto failure = failure_with("lose_after", std::to_string(submissions));
+    if (!failure) return std::string();
+    INFO(failure->second);
+    CHECK(failure->first == ErrorKind::kUnavailable);
+    CHECK(mentions(failure->second, "lost"));
+    return failure->second;
+  };
+  CHECK(mentions(lost_after(1), "at load: "));
+  std::uint32_t fails = 1, works = 256;  // more than load and steps submit
+  REQUIRE(lost_after(works).empty());
+  while (works - fails > 1) {
+    const std::uint32_t middle = (fails + works) / 2;
+    (lost_after(middle).empty() ? works : fails) = middle;
+  }
+  CHECK(mentions(lost_after(fails), "in a step: "));
+}
+
+TEST_CASE("a GPU without enough memory is refused in one line, whatever it is that does not fit") {
+  bool well = false;
+  for (std::uint64_t bytes = 1 << 16; bytes < 1ull << 32 && !well; bytes += bytes / 2) {
+    const auto failure = failure_with("memory", std::to_string(bytes));
+    well = !failure;
+    if (well) break;
+    INFO(failure->second);
+    CHECK(failure->first == ErrorKind::kResource);
+    CHECK(mentions(failure->second, "at load: "));
+  }
+  CHECK(well);
 }

@@ -80,8 +80,7 @@ void GpuPlan::capture(Slot& slot, Queue* queue) {
     status = context.copy(queue, slot.host_output.data(), slot.output.size(), slot.output.data(), slot.output.size(),
                           slot.output.size(), 1, Direction::kToHost);
   slot.graph = context.end_capture(queue);
-  if (status != NACELLE_OK)
-    throw sdk::Failure(status, weights_.device().backend + ": a kernel of the plan could not be recorded");
+  weights_.device().check(status, "recording a kernel of the plan");
 }
 
 nacelle_status GpuPlan::blocks(std::uint32_t slot, void*& step, const void*& output) noexcept {

@@ -72,7 +72,7 @@ void GpuWeights::copy_in(void* to, const void* from, std::uint64_t bytes) {
   if (!bytes) return;
   nacelle_status status = context().copy(queue_, to, bytes, from, bytes, bytes, 1, Direction::kToDevice);
   if (status == NACELLE_OK) status = context().synchronize(queue_);
-  if (status != NACELLE_OK) throw sdk::Failure(status, device_->backend + ": carrying weights to the device failed");
+  device_->check(status, "carrying weights to the device");
 }
 
 Memory GpuWeights::upload(const void* data, std::uint64_t bytes) {
@@ -238,15 +238,14 @@ void GpuWeights::write_adapter(sdk::Stream& stream, const nacelle_adapter_update
   entry.scale = update.scale;
   Queue* queue = static_cast<GpuStream&>(stream).queue();
   const auto put = [&](void* to, const void* from, std::uint64_t bytes) {
-    const nacelle_status status = bytes ? context().copy(queue, to, bytes, from, bytes, bytes, 1, Direction::kToDevice)
-                                        : static_cast<nacelle_status>(NACELLE_OK);
-    if (status != NACELLE_OK) throw sdk::Failure(status, device_->backend + ": writing an adapter failed");
+    if (bytes)
+      device_->check(context().copy(queue, to, bytes, from, bytes, bytes, 1, Direction::kToDevice),
+                     "writing an adapter");
   };
   put(table.a[update.slot].data(), update.a, std::uint64_t{update.rank} * of.columns * sizeof(float));
   put(table.b[update.slot].data(), update.b, std::uint64_t{update.rank} * of.rows * sizeof(float));
   put(table.entries.as<AdapterEntry>(update.slot * sizeof(AdapterEntry)), &entry, sizeof entry);
-  if (const nacelle_status status = context().synchronize(queue); status != NACELLE_OK)
-    throw sdk::Failure(status, device_->backend + ": writing an adapter failed");
+  device_->check(context().synchronize(queue), "writing an adapter");
 }
 
 // ---- What is made of the weights

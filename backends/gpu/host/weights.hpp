@@ -22,6 +22,15 @@ struct OpenDevice {
   std::string backend;  // "cuda"
   DeviceProperties properties;
   std::unique_ptr<Context> context;
+
+  // Throws sdk::Failure unless `status` is OK: "cuda: carrying weights to the device failed: the device is lost".
+  void check(nacelle_status status, const char* what) const {
+    if (status == NACELLE_OK) return;
+    const char* why = status == NACELLE_DEVICE_LOST     ? " failed: the device is lost"
+                      : status == NACELLE_OUT_OF_MEMORY ? " failed: the driver is out of memory"
+                                                        : " failed";
+    throw sdk::Failure(status, backend + ": " + what + why);
+  }
 };
 
 // A matrix [rows, columns] as kernels take it, or experts of `outputs` rows one below the other.
