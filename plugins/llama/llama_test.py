@@ -75,7 +75,8 @@ def fp8(random, stem, shape, by_row):
     codes[codes & 127 == 127] = 0  # not a number
     exponent, mantissa = (codes >> 3 & 15).astype(int), codes & 7
     values = np.where(exponent == 0, mantissa * 2.0**-9, (8.0 + mantissa) * 2.0 ** (exponent - 10.0)) * np.where(codes & 128, -1, 1)
-    scales = (random.generator.uniform(0.5, 1.5, (shape[0] if by_row else 1, 1)) * 0.03 / np.sqrt(shape[1])).astype(np.float32)
+    # Codes are 100 large on the whole: the length of what they are applied to is then kept, as lab.Random has it.
+    scales = (random.generator.uniform(0.5, 1.5, (shape[0] if by_row else 1, 1)) * 0.015 / np.sqrt(shape[1])).astype(np.float32)
     name = "weight_scale" if by_row else "weight_scale_inv"
     loaded = (values.astype(np.float32) * scales).astype(np.float16).astype(np.float64)  # what the host makes of it
     return loaded, {stem + ".weight": Packed("F8_E4M3", shape, codes.tobytes()), f"{stem}.{name}": scales}

@@ -99,10 +99,12 @@ std::unique_ptr<PluginHost> host_of_all() {
   return std::make_unique<PluginHost>(options);
 }
 
-// What a device that rounds activations may be off by: the CPU is one.
+// What a device that rounds activations may be off by: the CPU is one. Tensor cores take them as f16, 2^-11 off each; a
+// softmax turns what a score is off by into what its weight is off by, relatively. Scores here are 10 to 15 at most:
+// the NumPy forward passes with that rounding alone are 0.6e-3 to 2e-3 off (with scores of 80 they were 6.4e-3).
 double tolerance(const nlohmann::json& golden, const std::string& device) {
   const bool rounds = device.starts_with("emulated_gpu");
-  return golden["tolerance"].value(rounds ? "cpu" : device, device == "emulated_gpu:0" ? 1e-2 : 1e-4);
+  return golden["tolerance"].value(rounds ? "cpu" : device, device == "emulated_gpu:0" ? 5e-3 : 1e-4);
 }
 
 // The devices to try: NACELLE_FAMILIES_DEVICES, or those that every machine has.
