@@ -11,7 +11,10 @@ constexpr std::uint64_t kAlignment = 256;
 // Left unused at the end of a block: lavapipe (Mesa 22) loads for lanes that are switched off too, a little past an
 // array.
 constexpr std::uint64_t kTail = 64 << 10;
-constexpr std::uint64_t kDeviceBlock = 64 << 20, kHostBlock = 4 << 20;
+// A block is an eighth of what is taken already, within these bounds: so little is taken that nobody asked for, and the
+// blocks of a large model are few.
+constexpr std::uint64_t kLeastBlock = 2 << 20, kMostBlock = 64 << 20;
+constexpr std::uint64_t kBlockShare = 8, kPieceShare = 4;  // a piece of more than a fourth of a block has its own
 constexpr VkBufferUsageFlags kUsage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
                                       VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
                                       VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT;
@@ -104,7 +107,10 @@ Memory::Block& Memory::add_block(MemoryKind kind, std::uint64_t bytes, const cha
 
   auto block = std::make_unique<Block>();
   block->kind = kind;
-  block->size = std::max(bytes + kTail, std::min(most, kind == MemoryKind::kDevice ? kDeviceBlock : kHostBlock));
+  block->size =
+      std::min(most, kind == MemoryKind::kDevice ? std::clamp(*physical_.taken / kBlockShare, kLeastBlock, kMostBlock)
+                                                 : kLeastBlock);
+  if (bytes > block->size / kPieceShare) block->size = bytes + kTail;
   try {
     auto buffer = vk<VkBufferCreateInfo>(VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO);
     buffer.size = block->size;
