@@ -2,8 +2,8 @@
 // ships, its code object included, on a machine without an AMD GPU. Stricter than the library where that finds faults:
 // a copy must go where its direction says, a launch must keep the limits of a grid, a kernel must be in the code
 // object. Settings, of the environment: NACELLE_FAKE_HIP_ARCHITECTURE (gfx90a), _DEVICES (1), _MEMORY (bytes),
-// _LOSE_AFTER (submissions until the device is lost). Compiled with NACELLE_FAKE_HIP_OLD it lacks a function, as an
-// older one would.
+// _LOSE_AFTER (submissions until the device is lost), _REFUSES (a kernel that cannot be loaded). Compiled with
+// NACELLE_FAKE_HIP_OLD it lacks a function, as an older one would.
 #define __HIP_PLATFORM_AMD__ 1
 #define __HIP_DISABLE_CPP_FUNCTIONS__ 1
 #include <hip/hip_runtime_api.h>
@@ -184,6 +184,8 @@ hipError_t hipModuleLoadData(hipModule_t* module, const void* image) {
 hipError_t hipModuleUnload(hipModule_t module) { return delete module, hipSuccess; }
 hipError_t hipModuleGetFunction(hipFunction_t* function, hipModule_t module, const char* name) {
   constexpr std::string_view kPrefix = "nacelle_";
+  const char* refused = std::getenv("NACELLE_FAKE_HIP_REFUSES");
+  if (refused && name == std::string_view(refused)) return hipErrorNotFound;
   if (module->code.find(std::string(name) + ".kd") == std::string_view::npos) return hipErrorNotFound;
   const auto* end = nacelle::gpu::kKernelNames + nacelle::gpu::kKernelCount;
   const auto* found = std::find(nacelle::gpu::kKernelNames, end, std::string_view(name).substr(kPrefix.size()));
