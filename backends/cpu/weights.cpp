@@ -28,6 +28,23 @@ float float_element(nacelle_type type, const std::uint8_t* p) {
   return std::bit_cast<float>(bits);
 }
 
+// The matrices in the order in which a step reads them, which is that of their last matmul; a table that is no head as
+// well comes first.
+std::vector<std::uint32_t> reading_order(const nacelle_graph& graph) {
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> last;  // operation and weight
+  const std::vector<sdk::WeightUse> uses = sdk::weight_uses(graph);
+  std::vector<std::uint32_t> used_by(graph.weight_count, 0);
+  for (std::uint32_t i = 0; i < graph.op_count; ++i)
+    if (graph.ops[i]->kind == NACELLE_OP_MATMUL || graph.ops[i]->kind == NACELLE_OP_MOE_MATMUL)
+      used_by[graph.values[graph.ops[i]->inputs[1]]->weight] = i;
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w)
+    if (uses[w] != sdk::WeightUse::kVector) last.emplace_back(used_by[w], w);
+  std::sort(last.begin(), last.end());
+  std::vector<std::uint32_t> order;
+  for (const auto& [op, weight] : last) order.push_back(weight);
+  return order;
+}
+
 // What the packed bytes depend on beside the model.
 class PackedForm {
  public:
@@ -56,18 +73,18 @@ CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& g
       max_rank_(options.max_rank),
       adapters_(options.max_adapters, options.max_rank),
       selection_(host, isa, graph, buckets, sdk::view(options.pins)),
-      memory_(graph.weight_count),
+      order_(reading_order(graph)),
       vectors_(graph.weight_count) {
   for (auto& matrices : matrices_) matrices.resize(graph.weight_count);
   const std::vector<sdk::WeightUse> uses = sdk::weight_uses(graph);
-  for (std::uint32_t w = 0; w < graph.weight_count; ++w)
-    if (uses[w] != sdk::WeightUse::kVector) lay_out_matrix(w);
+  for (const std::uint32_t w : order_) lay_out_matrix(w);
   const bool found = find_matrices(source);
+  if (!found) allocate_matrices();
   for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
     if (uses[w] == sdk::WeightUse::kVector)
       load_vector(source, w);
     else if (!found)
-      load_matrix(source, w);
+      for (std::uint64_t expert = 0; expert < matrices_[0][w].experts; ++expert) load_rows(source, w, expert);
     if (source.progress && source.progress(source.context, w + 1, graph.weight_count) == NACELLE_CANCELLED)
       throw sdk::Failure(NACELLE_CANCELLED, "loading was cancelled");
   }
@@ -107,8 +124,7 @@ void CpuWeights::lay_out_matrix(std::uint32_t weight) {
 
 std::vector<nacelle_packed_block> CpuWeights::packed_blocks() const {
   std::vector<nacelle_packed_block> blocks;
-  for (const PackedMatrix& matrix : matrices_[0])
-    if (matrix.rows) blocks.push_back({matrix.memory.data, matrix.memory.size()});
+  for (const std::uint32_t w : order_) blocks.push_back({matrices_[0][w].memory.data, matrices_[0][w].memory.size()});
   return blocks;
 }
 
@@ -119,8 +135,7 @@ bool CpuWeights::find_matrices(const nacelle_weight_source& source) {
   const PackedForm form(isa_);
   if (source.packed_find(source.context, form.get(), blocks.data(), blocks.size()) != NACELLE_OK) return false;
   auto block = blocks.begin();
-  for (PackedMatrix& matrix : matrices_[0])
-    if (matrix.rows) matrix.memory.data = static_cast<const std::byte*>((block++)->data);
+  for (const std::uint32_t w : order_) matrices_[0][w].memory.data = static_cast<const std::byte*>((block++)->data);
   return true;
 }
 
@@ -132,16 +147,22 @@ void CpuWeights::keep_matrices(const nacelle_weight_source& source) const {
   source.packed_keep(source.context, form.get(), blocks.data(), blocks.size());
 }
 
-void CpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight) {
-  PackedMatrix& matrix = matrices_[0][weight];
-  memory_[weight] = sdk::Buffer(host_, matrix.memory.size());
-  matrix.memory.data = memory_[weight].data();
-  for (std::uint64_t expert = 0; expert < matrix.experts; ++expert) load_rows(source, weight, expert);
+void CpuWeights::allocate_matrices() {
+  std::uint64_t size = 0;
+  for (const std::uint32_t w : order_) size += matrices_[0][w].memory.size();
+  memory_ = sdk::Buffer(host_, size);
+  const std::byte* next = memory_.data();
+  for (const std::uint32_t w : order_) {
+    PackedBytes& bytes = matrices_[0][w].memory;
+    bytes.data = next;
+    next += bytes.size();
+  }
 }
 
 void CpuWeights::load_rows(const nacelle_weight_source& source, std::uint32_t weight, std::uint64_t expert) {
   const PackedMatrix& matrix = matrices_[0][weight];
-  auto* packed = memory_[weight].as<std::uint8_t>(expert * matrix.groups() * matrix.group_bytes);
+  const auto at = static_cast<std::uint64_t>(matrix.memory.data - memory_.data());
+  auto* packed = memory_.as<std::uint8_t>(at + expert * matrix.groups() * matrix.group_bytes);
   const std::uint64_t per_group = row_bytes(matrix.type, matrix.columns) * kGroupRows;
   const std::uint64_t step = std::max<std::uint64_t>(1, kChunkBytes * host_.team_size() / per_group) * kGroupRows;
   for (std::uint64_t begin = 0; begin < matrix.rows; begin += step) {

@@ -79,11 +79,14 @@ class CpuWeights final : public sdk::Weights {
  private:
   // Everything about a matrix but its bytes.
   void lay_out_matrix(std::uint32_t weight);
-  std::vector<nacelle_packed_block> packed_blocks() const;  // of all matrices, in order
+  // Room for all matrices, one after the other as a step reads them. Many are smaller than a huge page: in a block of
+  // their own they would lie on small pages, where each 4 KiB cost a walk of the page tables and the processor fetches
+  // no further ahead. And who has come to the end of one has already fetched the start of the next.
+  void allocate_matrices();
+  std::vector<nacelle_packed_block> packed_blocks() const;  // of all matrices, as a step reads them
   // From the packed cache. False where there is none, or nothing of use.
   bool find_matrices(const nacelle_weight_source& source);
   void keep_matrices(const nacelle_weight_source& source) const;
-  void load_matrix(const nacelle_weight_source& source, std::uint32_t weight);
   void load_rows(const nacelle_weight_source& source, std::uint32_t weight, std::uint64_t expert);
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_rope_tables(std::uint32_t context);
@@ -97,7 +100,8 @@ class CpuWeights final : public sdk::Weights {
   sdk::AdapterSlots adapters_;
   Selection selection_;
   std::uint64_t bytes_ = 0;
-  std::vector<sdk::Buffer> memory_;  // by weight; empty where the bytes lie in a file
+  std::vector<std::uint32_t> order_;  // the matrices' weights, as a step reads them
+  sdk::Buffer memory_;                // of all matrices; empty where they lie in a file
   // By row bucket and weight, empty where it is a vector: the same memory under the bucket's variant. Steps of compiled
   // plans keep these addresses.
   std::array<std::vector<PackedMatrix>, sdk::kRowBucketCount> matrices_;
