@@ -77,9 +77,9 @@ inline void bf16_groups(const MatmulCall& call, std::uint32_t group) {
 
 inline void multiply_bf16(const MatmulCall& call, std::uint32_t groups) {
   std::uint32_t group = 0;
-  // A lone row takes eight groups: that many accumulators hide the latency of vdpbf16ps.
+  // A lone row takes one group after the other: one stream of memory is worth more than hiding the latency of vdpbf16ps.
   if (call.rows == 1)
-    for (; group + 8 <= groups; group += 8) bf16_tile<1, 8>(call, {0, (call.columns + 1) / 2}, 0, group);
+    for (; group < groups; ++group) bf16_tile<1, 1>(call, {0, (call.columns + 1) / 2}, 0, group);
   for (; group + kBf16Groups <= groups; group += kBf16Groups) bf16_groups<kBf16Groups>(call, group);
   for (; group + 2 <= groups; group += 2) bf16_groups<2>(call, group);
   for (; group < groups; ++group) bf16_groups<1>(call, group);

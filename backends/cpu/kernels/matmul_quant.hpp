@@ -256,8 +256,7 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
 }
 
 // Tiles of kRows rows and kVectors vectors; a lone row takes kLoneVectors, as there is no x to share: one group, so
-// that its weights are one stream, or two where unpacking them takes so long that there should be two to unpack at
-// once.
+// that its weights are one stream.
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
   const std::uint32_t vectors = groups * kGroupParts;
