@@ -11,20 +11,24 @@ struct Tiling {
   std::uint32_t groups;  // of a unit
   std::uint32_t rows;    // of a unit
   std::uint32_t row_blocks;
+  std::uint32_t call_units;  // the most that one kernel call takes
 };
 
 // Groups of a tile that is encoded as it is made are even, so that it holds whole blocks of kQuantBlock columns.
 constexpr std::uint32_t even_groups(std::uint32_t groups) { return (groups + 1) / 2 * 2; }
 static_assert(2 * kGroupRows == kQuantBlock && kMostGroups % 2 == 0);
 
-Tiling tile(std::uint32_t rows, std::uint32_t groups, const MatmulVariant& variant, bool encodes) {
-  if (rows <= kFewRows) return {even_groups(std::clamp(groups / 64, kFewGroups, kMostGroups)), rows, 1};
+Tiling tile(std::uint32_t rows, const MatmulVariant& variant, bool encodes) {
+  if (rows <= kFewRows) {
+    const std::uint32_t least = encodes ? even_groups(1) : 1;
+    return {least, rows, 1, kStreamGroups / least};
+  }
   const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
   const std::uint32_t size = (rows + blocks - 1) / blocks;
   const std::uint32_t even =
       std::min(kRowBlock, (size + variant.tile_rows - 1) / variant.tile_rows * variant.tile_rows);
   const std::uint32_t most = encodes && variant.tile_groups % 2 ? 2 * variant.tile_groups : variant.tile_groups;
-  return {std::min(most, kMostGroups), even, (rows + even - 1) / even};
+  return {std::min(most, kMostGroups), even, (rows + even - 1) / even, 1};
 }
 
 }  // namespace
@@ -177,8 +181,6 @@ void multiply_tile(const PackedMatrix& w, MatmulCall call, std::uint32_t group, 
 }  // namespace
 
 void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
-  std::uint32_t total = 0;
-  for (const MatmulPart& part : parts) total += part.weights->groups();
   const MatmulVariant& variant = *parts[0].weights->variant;
   need_scratch(2 * kScratchFloats * sizeof(float));
   const bool encodes =
@@ -192,8 +194,9 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
   const Lead lead = x->lead;
 
   // The columns [group, group + groups) of one part for some rows.
-  const auto run_unit = [x, &kernels](const MatmulPart& part, const Frame& frame, std::uint32_t row, std::uint32_t rows,
-                                      std::uint32_t group, std::uint32_t groups, std::byte* scratch) {
+  const auto run_units = [x, &kernels](const MatmulPart& part, const Frame& frame, std::uint32_t row,
+                                       std::uint32_t rows, std::uint32_t group, std::uint32_t groups,
+                                       std::byte* scratch) {
     const std::uint32_t columns = groups * kGroupRows;
     MatmulCall call{};
     call.rows = rows;
@@ -227,26 +230,28 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
 
   push_step(
       "matmul",
-      [=, &variant](const Frame& frame, std::uint32_t threads) -> Work {
+      [=, &variant](const Frame& frame, std::uint32_t) -> Work {
         const std::uint32_t rows = frame.count(lead);
         if (rows == 0) return {0, 1};
-        const std::uint64_t units = count_units(tile(rows, total, variant, encodes));
+        const std::uint64_t units = count_units(tile(rows, variant, encodes));
         // A unit of many rows takes so long that claiming it costs nothing.
-        return {units, rows > kFewRows ? 1 : std::max<std::uint64_t>(1, units / (threads * 16))};
+        return {units, 1, false, rows <= kFewRows};
       },
       [=, &variant, parts = std::move(parts)](const Frame& frame, std::uint64_t begin, std::uint64_t end,
                                               std::byte* scratch) {
         const std::uint32_t rows = frame.count(lead);
-        const Tiling tiling = tile(rows, total, variant, encodes);
+        const Tiling tiling = tile(rows, variant, encodes);
         std::uint64_t first = 0;  // unit of the part at hand
         for (const MatmulPart& part : parts) {
           const std::uint32_t groups = part.weights->groups();
           const std::uint64_t units = std::uint64_t{(groups + tiling.groups - 1) / tiling.groups} * tiling.row_blocks;
-          for (std::uint64_t unit = std::max(begin, first); unit < std::min(end, first + units); ++unit) {
+          const std::uint64_t last = std::min(end, first + units);
+          for (std::uint64_t unit = std::max(begin, first), taken; unit < last; unit += taken) {
+            taken = std::min<std::uint64_t>(tiling.call_units, last - unit);
             const auto group = static_cast<std::uint32_t>((unit - first) / tiling.row_blocks) * tiling.groups;
             const auto row = static_cast<std::uint32_t>((unit - first) % tiling.row_blocks) * tiling.rows;
-            run_unit(part, frame, row, std::min(tiling.rows, rows - row), group,
-                     std::min(tiling.groups, groups - group), scratch);
+            run_units(part, frame, row, std::min(tiling.rows, rows - row), group,
+                      std::min(static_cast<std::uint32_t>(taken) * tiling.groups, groups - group), scratch);
           }
           first += units;
         }

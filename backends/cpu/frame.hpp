@@ -8,6 +8,7 @@
 #include <functional>
 #include <nacelle/graph_view.hpp>
 
+#include "backends/cpu/chunks.hpp"
 #include "backends/cpu/kernels/kernels.hpp"
 
 namespace nacelle::cpu {
@@ -72,17 +73,13 @@ struct Frame {
 // ---- Units of matmuls
 // Rows that share one pass over a tile of weights: few enough that their encoded activations stay in L2.
 inline constexpr std::uint32_t kRowBlock = 48;
-// Groups of a unit: as the kernel's tile has. Few rows take more: their kernels stream them, and claiming costs less.
+// Groups of a unit: as the kernel's tile has.
 inline constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;
-inline constexpr std::uint32_t kFewRows = 4;
+// Few rows: what counts is that weights come as long streams. Units are small, and a kernel call takes all that lie
+// side by side in a chunk, up to this many groups.
+inline constexpr std::uint32_t kFewRows = 4, kStreamGroups = 32;
 inline constexpr std::uint64_t kScratchFloats = kRowBlock * kMostGroups * kGroupRows;
-
-// How much a step has to do: threads claim `grain` of `units` at a time. 0 units: the step is skipped. A `small` step
-// costs less than a barrier: whoever ends the step before it last does it alone.
-struct Work {
-  std::uint64_t units, grain;
-  bool small = false;
-};
+static_assert(kFewRows * kStreamGroups * kGroupRows <= kScratchFloats);
 
 // A step runs on all threads, with a barrier after it. Units are independent of each other; `scratch` is the thread's
 // own.

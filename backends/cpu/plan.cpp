@@ -16,14 +16,6 @@ std::uint64_t embedding_width(const nacelle_graph& graph) {
   return 0;
 }
 
-// The n-th chunk to be claimed, in units of the grain. Threads that take turns each walk a stretch of their own, front
-// to back: what a kernel fetches ahead is then what its thread works on next.
-std::uint64_t spread(std::uint64_t n, const Work& work, std::uint64_t threads) {
-  const std::uint64_t chunks = (work.units + work.grain - 1) / work.grain;
-  const std::uint64_t stretch = n % threads;
-  return stretch * (chunks / threads) + std::min(stretch, chunks % threads) + n / threads;
-}
-
 }  // namespace
 
 CpuPlan::CpuPlan(const sdk::Host& host, const CpuWeights& weights, const nacelle_cache_options& cache_options,
@@ -168,9 +160,10 @@ void CpuPlan::execute() {
       const Step& step = program_.steps[i++];
       const Work work = step.work(frame_, member.count);
       if (work.units == 0) continue;
-      for (std::uint64_t claimed; (claimed = host_.claim(member, work.grain)) < work.units;) {
-        const std::uint64_t begin = spread(claimed / work.grain, work, threads_) * work.grain;
-        step.run(frame_, begin, std::min(begin + work.grain, work.units), scratch);
+      const Chunks chunks(work, threads_);
+      for (std::uint64_t claimed; (claimed = host_.claim(member, chunks.grain())) < chunks.total();) {
+        const auto [begin, end] = chunks[claimed];
+        if (begin < end) step.run(frame_, begin, end, scratch);
       }
       const bool last = host_.arrive(member);
       i = run_small_steps(i, member.count, last);
