@@ -101,6 +101,62 @@ std::vector<double> repeat(std::uint32_t times, const std::function<double()>& m
   return samples;
 }
 
+// The larger of each.
+nacelle_ceilings best_of(const nacelle_ceilings& a, const nacelle_ceilings& b) {
+  nacelle_ceilings best = a;
+  for (double nacelle_ceilings::*of : {&nacelle_ceilings::read_bytes, &nacelle_ceilings::int8_ops,
+                                       &nacelle_ceilings::bf16_ops, &nacelle_ceilings::f32_ops})
+    best.*of = std::max(a.*of, b.*of);
+  return best;
+}
+
+// Runs with probes of the machine between them. Its speed changes from minute to minute, on some machines by half, so
+// that a run is held against what was measured beside it and nothing else: the better of the probes before and after.
+// Where the change falls into a run its share is too small, never too large.
+class ProbedRuns {
+ public:
+  ProbedRuns(const PlacedModel& device, nacelle_ceilings before) : device_(device), probes_{before} {}
+
+  // After a run that does not count, as repeat().
+  void measure(std::uint32_t times, const std::function<double()>& run) {
+    run();
+    probe();
+    for (std::uint32_t i = 0; i < times; ++i) {
+      speeds_.push_back(run());
+      probe();
+      beside_.push_back(best_of(probes_[probes_.size() - 2], probes_.back()));
+    }
+  }
+  void probe() { probes_.push_back(device_.ceilings()); }
+
+  double speed() const { return median(speeds_); }
+  const std::vector<double>& speeds() const { return speeds_; }
+  const std::vector<nacelle_ceilings>& probes() const { return probes_; }
+  nacelle_ceilings best() const {
+    nacelle_ceilings best = probes_.front();
+    for (const nacelle_ceilings& probe : probes_) best = best_of(best, probe);
+    return best;
+  }
+  // Of each run, what it reached of the limit that `limit` makes of the ceilings beside it; empty where there is none.
+  std::vector<double> shares(const std::function<double(const nacelle_ceilings&)>& limit) const {
+    std::vector<double> shares;
+    for (std::size_t i = 0; i < speeds_.size(); ++i)
+      if (const double most = limit(beside_[i]); most > 0) shares.push_back(speeds_[i] / most);
+    return shares;
+  }
+  // GB/s read in the better probe beside each run.
+  std::vector<double> reads() const {
+    std::vector<double> reads;
+    for (const nacelle_ceilings& ceilings : beside_) reads.push_back(ceilings.read_bytes / 1e9);
+    return reads;
+  }
+
+ private:
+  const PlacedModel& device_;
+  std::vector<nacelle_ceilings> probes_, beside_;  // in order; of each run
+  std::vector<double> speeds_;
+};
+
 void check_bench(const BenchOptions& options) {
   const auto positive = [](std::uint32_t value, const char* flag) {
     if (value == 0) throw Error(ErrorKind::kInvalidArgument, std::string("--") + flag + " must be at least 1", flag);
@@ -122,20 +178,10 @@ Json to_json(const nacelle_ceilings& ceilings) {
           {"f32_gflops", giga(ceilings.f32_ops)}};
 }
 
-// The machine's speed changes under a run: the larger of two probes counts.
-nacelle_ceilings best_of(const nacelle_ceilings& before, const nacelle_ceilings& after) {
-  nacelle_ceilings best = before;
-  for (double nacelle_ceilings::*of : {&nacelle_ceilings::read_bytes, &nacelle_ceilings::int8_ops,
-                                       &nacelle_ceilings::bf16_ops, &nacelle_ceilings::f32_ops})
-    best.*of = std::max(before.*of, after.*of);
-  return best;
-}
-
-Limits limits_of(Engine& engine, const nacelle_ceilings& ceilings) {
-  const PlacedModel& device = engine.model().device();
+TokenWork work_of(const PlacedModel& device) {
   std::vector<const nacelle_graph*> graphs;
   for (std::size_t i = 0; i < device.size(); ++i) graphs.push_back(&device.segment(i).graph());
-  return limits_of(work_of(graphs), ceilings);
+  return work_of(graphs);
 }
 
 // Of `n` sequences together, two: as many times one alone, and the arithmetic.
@@ -187,40 +233,53 @@ double host_microseconds(const EngineStats& before, const EngineStats& after) {
   return tokens > 0 ? seconds * 1e6 / tokens : 0;
 }
 
-// Prompt, generation and batches, and the ceilings of the same minute.
+// Prompt, generation and batches, and the ceilings of the same minutes.
 Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
   Bench bench(options, engine);
-  const nacelle_ceilings before = engine.model().device().ceilings();
-  const std::vector<double> pp = repeat(options.repeat, [&] { return bench.prompt(); });
+  const PlacedModel& device = engine.model().device();
+  const TokenWork work = work_of(device);
+  ProbedRuns pp(device, device.ceilings());
+  pp.measure(options.repeat, [&] { return bench.prompt(); });
   const EngineStats start = engine.stats();
-  const std::vector<double> tg = repeat(options.repeat, [&] { return bench.generation(1); });
+  ProbedRuns tg(device, pp.probes().back());
+  tg.measure(options.repeat, [&] { return bench.generation(1); });
   const EngineStats stats = engine.stats();
   std::vector<double> together;
   for (const std::uint32_t n : options.batch)
     together.push_back(median(repeat(options.repeat, [&] { return bench.generation(n); })));
-  const nacelle_ceilings after = engine.model().device().ceilings();
-  Json ceilings = to_json(best_of(before, after));
-  ceilings["before"] = to_json(before);
-  ceilings["after"] = to_json(after);
-  const Limits limits = limits_of(engine, best_of(before, after));
+  const nacelle_ceilings ended = tg.probes().back();
+  if (!together.empty()) tg.probe();
+  Json ceilings = to_json(best_of(pp.best(), tg.best()));
+  ceilings["before"] = to_json(pp.probes().front());
+  ceilings["after"] = to_json(tg.probes().back());
   Json batch = Json::array();
   for (std::size_t i = 0; i < together.size(); ++i)
-    batch.push_back(batch_row(options.batch[i], together[i], median(tg), limits));
-  const auto share = [](double speed, double limit) { return limit > 0 ? Json(speed / limit) : Json(nullptr); };
+    batch.push_back(
+        batch_row(options.batch[i], together[i], tg.speed(), limits_of(work, best_of(ended, tg.probes().back()))));
+  const auto pp_shares = pp.shares([&](const nacelle_ceilings& beside) { return limits_of(work, beside).prompt; });
+  const auto tg_shares = tg.shares([&](const nacelle_ceilings& beside) { return limits_of(work, beside).generation; });
+  const auto share = [](const std::vector<double>& shares) {
+    return shares.empty() ? Json(nullptr) : Json(median(shares));
+  };
   return {{"model", engine.model().name()},
           {"device", to_string(engine.model().placement())},
           {"threads", host.team().size()},
           {"prompt", options.prompt},
           {"gen", options.gen},
           {"depth", options.depth},
-          {"pp_tps", median(pp)},
-          {"tg_tps", median(tg)},
+          {"pp_tps", pp.speed()},
+          {"tg_tps", tg.speed()},
           {"tg_gap_ms", bench.gaps()},
-          {"samples", {{"pp_tps", pp}, {"tg_tps", tg}}},
+          {"samples",
+           {{"pp_tps", pp.speeds()},
+            {"tg_tps", tg.speeds()},
+            {"pp_of_limit", pp_shares},
+            {"tg_of_limit", tg_shares},
+            {"tg_read_gbps", tg.reads()}}},
           {"batch", batch},
           {"ceilings", ceilings},
-          {"pp_of_limit", share(median(pp), limits.prompt)},
-          {"tg_of_limit", share(median(tg), limits.generation)},
+          {"pp_of_limit", share(pp_shares)},
+          {"tg_of_limit", share(tg_shares)},
           {"host_us_per_token", host_microseconds(start, stats)},
           {"submits_per_step", stats.submits_per_step},
           {"allocs_per_step", stats.allocs_per_step}};
@@ -247,6 +306,13 @@ void print_text(const BenchOptions& options, const Json& result) {
               result["device"].get<std::string>().c_str(), result["threads"].get<unsigned>(),
               ceilings.empty() ? "" : "; at best this machine: ", ceilings.c_str());
   print_table(table);
+  std::string reads;
+  for (const Json& read : result["samples"]["tg_read_gbps"])
+    reads += fmt::format("{}{:.1f}", reads.empty() ? "" : ", ", read.get<double>());
+  if (result["tg_of_limit"].is_number())
+    std::printf(
+        "\nshares are medians, each run's of the better probe just before or after it; beside generation: %s GB/s\n",
+        reads.c_str());
   const Json& gaps = result["tg_gap_ms"];
   std::printf("\nfrom token to token: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms\n",
               gaps["p50"].get<double>(), gaps["p99"].get<double>(), gaps["max"].get<double>());

@@ -27,12 +27,14 @@ class Inbox {
     result_.finish = event.finish;
     error_ = std::move(event.error);
     error_kind_ = event.error_kind;
-    changed_.notify_one();
+    // Who waits for the end is not woken at each token: on few cores it would take the CPU from the computation.
+    if (wants_text_ || result_.finish != FinishReason::kNone) changed_.notify_one();
   }
 
   // Waits for text beyond `seen` bytes or the end, at most a moment. Returns the new text.
   std::string wait(std::size_t seen) {
     std::unique_lock lock(mutex_);
+    wants_text_ = true;
     const auto ready = [&] { return result_.text.size() > seen || result_.finish != FinishReason::kNone; };
     changed_.wait_for(lock, std::chrono::milliseconds(50), ready);
     return result_.text.substr(seen);
@@ -59,6 +61,7 @@ class Inbox {
  private:
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  bool wants_text_ = false;
   Generated result_;
   std::string error_;
   ErrorKind error_kind_ = ErrorKind::kInternal;

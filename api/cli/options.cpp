@@ -190,7 +190,10 @@ void set_up(App& app, BenchOptions& o) {
   add_path(app, o.path);
   app.add_option("--prompt", o.prompt, "tokens of the prompt")->capture_default_str();
   app.add_option("--gen", o.gen, "tokens to generate")->capture_default_str();
-  app.add_option("--repeat", o.repeat)->capture_default_str();
+  app.add_option("--repeat", o.repeat,
+                 "runs of each figure, of which the median counts; OF LIMIT holds each run against the better probe of "
+                 "the machine just before or after it")
+      ->capture_default_str();
   app.add_option("--depth", o.depth, "tokens in the context before generation is timed")->capture_default_str();
   app.add_option("--batch", o.batch, "N,N: also generate with N sequences at once")->delimiter(',');
   app.add_option("--temperature", o.temperature, "0: greedy")->capture_default_str();
