@@ -214,7 +214,8 @@ void set_tools(D& draft, const std::string& name, const Json& value) {
         custom<Tool>("input_schema",
                      [](Tool& t, const std::string& n, const Json& v) { t.function["parameters"] = to_object(n, v); }),
         no_effect<Tool>("cache_control", Json::value_t::object),
-        no_effect<Tool>("strict", Json::value_t::boolean),
+        custom<Tool>("strict", [](Tool& t, const std::string& n,
+                                  const Json& v) { t.function["strict"] = openai::to_boolean(n, v); }),
     };
     const std::string path = element(name, i);
     read_fields<Tool>(tool, to_object(path, value[i]), fields, path + ".");

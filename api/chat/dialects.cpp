@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "api/chat/call_forms.hpp"
 #include "api/chat/harmony.hpp"
 #include "api/chat/json_calls.hpp"
 #include "api/chat/xml_calls.hpp"
@@ -30,18 +31,21 @@ constexpr Dialect kDialects[] = {
      .shown = {"<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>"},
      .channels = true,
      .parser = harmony,
+     .answer = harmony_answer,
      .forced_prefix = "<|channel|>commentary to=functions.",
      .parameters_key = false},
     {.name = kQwenXml,
      .signs = {"<function=", "<parameter="},
      .shown = {"<tool_call>", "</tool_call>"},
      .parser = make_xml_call_parser,
+     .answer = xml_answer,
      .forced_prefix = "",
      .parameters_key = false},
     {.name = kHermes,
      .signs = {"<tool_call>", "</tool_call>"},
      .shown = {"<tool_call>", "</tool_call>"},
      .parser = hermes,
+     .answer = hermes_answer,
      .forced_prefix = "<tool_call>\n",
      .parameters_key = false},
     {.name = "mistral",
@@ -49,12 +53,14 @@ constexpr Dialect kDialects[] = {
      .shown = {"[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"},
      .short_ids = true,
      .parser = mistral,
+     .answer = mistral_answer,
      .forced_prefix = "[TOOL_CALLS][",
      .parameters_key = false},
     {.name = "llama3",
      .signs = {"ipython", "\"parameters\": "},
      .shown = {"<|python_tag|>"},
      .parser = llama3,
+     .answer = llama3_answer,
      .forced_prefix = "",
      .parameters_key = true},
 };
@@ -68,20 +74,6 @@ class PlainParser final : public AnswerParser {
   void push(std::string_view text, AnswerEvents& out) override { add(out, AnswerEvent::Kind::kContent, text); }
   void finish(AnswerEvents&) override {}
 };
-
-Json parameters_of(const Json& tool) {
-  const Json& function = tool.at("function");
-  const auto parameters = function.find("parameters");
-  return parameters != function.end() ? *parameters : Json{{"type", "object"}};
-}
-
-// {"name": one name, "arguments": its parameters}
-Json call_schema(const Json& tool, const std::string& arguments_key) {
-  return {{"type", "object"},
-          {"properties", {{"name", {{"const", tool.at("function").at("name")}}}, {arguments_key, parameters_of(tool)}}},
-          {"required", {"name", arguments_key}},
-          {"additionalProperties", false}};
-}
 
 }  // namespace
 
@@ -108,26 +100,72 @@ AnswerParserPtr make_parser(const AnswerFormat& format) {
   return parser;
 }
 
-std::optional<ForcedCall> forced_call(const Dialect& dialect, const Json& tools, const ToolChoice& choice) {
-  std::vector<Json> allowed;
+ForcedCall forced_call(const Dialect& dialect, const Json& tools, const ToolChoice& choice) {
+  Json allowed = Json::array();
   for (const Json& tool : tools) {
     if (choice.kind != ToolChoice::Kind::kNamed || tool.at("function").at("name") == choice.name)
       allowed.push_back(tool);
   }
-  if (allowed.empty()) return std::nullopt;
-  if (dialect.channels) {
-    if (allowed.size() > 1) return std::nullopt;
-    const auto& name = allowed.front().at("function").at("name").get_ref<const std::string&>();
-    return ForcedCall{std::string(dialect.forced_prefix) + name + " <|constrain|>json<|message|>",
-                      parameters_of(allowed.front()), &dialect};
-  }
-  const std::string key = dialect.parameters_key ? "parameters" : "arguments";
-  Json schemas = Json::array();
-  for (const Json& tool : allowed) schemas.push_back(call_schema(tool, key));
-  Json schema = schemas.size() == 1 ? schemas.front() : Json{{"anyOf", std::move(schemas)}};
-  // XML has no schema: these models write Hermes's JSON as well.
+  if (dialect.channels) return {std::string(dialect.forced_prefix), harmony_call(allowed), &dialect};
+  // XML leaves much of a schema open: these models write Hermes's JSON as well.
   const Dialect& written = dialect.name == kQwenXml ? *find(kHermes) : dialect;
-  return ForcedCall{std::string(written.forced_prefix), std::move(schema), &written};
+  return {std::string(written.forced_prefix), object_call(allowed, written.parameters_key ? "parameters" : "arguments"),
+          &written};
+}
+
+namespace {
+
+// What `answer` says, behind the reasoning of a model that does that.
+Json with_reasoning(const AnswerFormat& format, Json answer, bool must_come) {
+  if (!format.think) return answer;
+  const Json close = mark(format.think->close), gap = {{"regex", "\\s{0,2}"}};
+  Json behind = Json::array({close, gap, answer});
+  if (!must_come) behind = one_of(Json::array({"", std::move(behind)}));
+  Json thought = Json::array({any_tokens_until({format.think->close}), std::move(behind)});
+  if (format.inside_think) return thought;
+  Json opened = Json::array({{{"regex", "\\s*"}}, mark(format.think->open), std::move(thought)});
+  return one_of(Json::array({std::move(opened), std::move(answer)}));
+}
+
+constrain::ConstraintSpec spec_of(const Json& composition, std::string param) {
+  return {constrain::ConstraintSpec::Kind::kComposition, openai::to_text(composition), {}, std::move(param)};
+}
+
+// A constraint as a part of another; null for a schema that is no JSON.
+Json part_of(const constrain::ConstraintSpec& spec) {
+  using Kind = constrain::ConstraintSpec::Kind;
+  switch (spec.kind) {
+    case Kind::kJsonObject: return {{"schema", {{"type", "object"}}}};
+    case Kind::kRegex: return {{"regex", spec.text}};
+    case Kind::kGbnf: return {{"gbnf", spec.text}};
+    case Kind::kChoice: return one_of(Json(spec.choices));
+    case Kind::kJsonSchema:
+    case Kind::kComposition: break;
+  }
+  const Json json = Json::parse(spec.text, nullptr, false);
+  if (json.is_discarded()) return nullptr;
+  return spec.kind == Kind::kComposition ? json : Json{{"schema", json}};
+}
+
+}  // namespace
+
+std::optional<constrain::ConstraintSpec> answer_grammar(const AnswerFormat& format,
+                                                        std::optional<constrain::ConstraintSpec> content) {
+  const Json part = content ? part_of(*content) : Json();
+  if (content && part.is_null()) return content;
+  const bool any_strict = std::any_of(format.tools.begin(), format.tools.end(), is_strict);
+  if (format.dialect && !format.tools.is_null() && (content || any_strict)) {
+    const Json answer = format.dialect->answer(format.tools, part, format.think ? format.think->open : "");
+    if (!answer.is_null())
+      return spec_of(with_reasoning(format, answer, content.has_value()), content ? content->param : "tools");
+  }
+  if (!content || !format.think) return content;
+  return spec_of(with_reasoning(format, part, true), content->param);
+}
+
+constrain::ConstraintSpec forced_grammar(const AnswerFormat& format, const ForcedCall& call, bool begun) {
+  if (begun) return spec_of(call.grammar, "tools");
+  return spec_of(with_reasoning(format, Json::array({mark(call.prefix), call.grammar}), true), "tools");
 }
 
 }  // namespace nacelle::chat

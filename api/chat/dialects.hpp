@@ -9,6 +9,7 @@
 #include "api/chat/answer.hpp"
 #include "api/chat/think.hpp"
 #include "api/chat/tool_choice.hpp"
+#include "core/constrain/constraint.hpp"
 
 namespace nacelle::chat {
 
@@ -19,6 +20,7 @@ struct Dialect {
   bool short_ids = false;     // ids of calls have 9 letters and digits
   bool channels = false;      // the parser is needed without tools too, and reasoning is in it
   AnswerParserPtr (*parser)(const Json& tools);
+  Json (*answer)(const Json& tools, const Json& content, std::string_view think);  // see call_forms.hpp
   std::string_view forced_prefix;  // what stands before the JSON of a forced call; "": see forced_call()
   bool parameters_key = false;     // the arguments' member is called "parameters"
 };
@@ -39,13 +41,20 @@ struct AnswerFormat {
 
 AnswerParserPtr make_parser(const AnswerFormat& format);
 
-// A call that must come: the prompt goes on with `prefix`, and the model writes a value of `schema` and ends.
+// A call that must come: the prompt goes on with `prefix`, and the model writes what `grammar` says and ends.
 struct ForcedCall {
   std::string prefix;
-  Json schema;
+  Json grammar;            // a part of a composition
   const Dialect* dialect;  // that the answer is read in
 };
-// nullopt where the dialect cannot say it in this way: harmony with a choice among several tools.
-std::optional<ForcedCall> forced_call(const Dialect& dialect, const Json& tools, const ToolChoice& choice);
+ForcedCall forced_call(const Dialect& dialect, const Json& tools, const ToolChoice& choice);
+// `begun`: the prompt has the prefix. Else the answer begins with it, behind the reasoning.
+constrain::ConstraintSpec forced_grammar(const AnswerFormat& format, const ForcedCall& call, bool begun);
+
+// What answers in this format are held to: calls of strict tools to their schemas, from the moment that the model
+// begins one, and what is no call to `content`, where that is given; reasoning comes before both. nullopt: nothing asks
+// for a grammar. Throws Error(kUnsupported) for a strict tool that the dialect cannot hold to its schema.
+std::optional<constrain::ConstraintSpec> answer_grammar(const AnswerFormat& format,
+                                                        std::optional<constrain::ConstraintSpec> content);
 
 }  // namespace nacelle::chat

@@ -17,27 +17,25 @@ constexpr std::size_t kMaxName = 256;  // of a function or parameter: more is no
 
 bool may_begin(std::string_view text, std::string_view mark) { return mark.starts_with(text.substr(0, mark.size())); }
 
-// The schema's type of a parameter; "" where the tools do not say.
-std::string type_of(const Json& tools, std::string_view function, std::string_view parameter) {
+// What the schema says of a parameter's values; 0 where the tools do not say.
+unsigned kinds_of(const Json& tools, std::string_view function, std::string_view parameter) {
   for (const Json& tool : tools) {
     const auto found = tool.find("function");
     if (found == tool.end() || found->value("name", "") != function) continue;
     const auto parameters = found->find("parameters");
-    if (parameters == found->end() || !parameters->is_object()) return {};
+    if (parameters == found->end() || !parameters->is_object()) return 0;
     const auto properties = parameters->find("properties");
-    if (properties == parameters->end() || !properties->is_object()) return {};
+    if (properties == parameters->end() || !properties->is_object()) return 0;
     const auto schema = properties->find(std::string(parameter));
-    if (schema == properties->end() || !schema->is_object()) return {};
-    const auto type = schema->find("type");
-    return type != schema->end() && type->is_string() ? type->get<std::string>() : std::string();
+    return schema == properties->end() ? 0 : value_kinds(*parameters, *schema);
   }
-  return {};
+  return 0;
 }
 
 // Values are written bare: as JSON where the schema asks for another type than text, else as text.
-Json value_of(const std::string& type, std::string_view text) {
-  if (type.empty() || type == "string") return text;
+Json value_of(unsigned kinds, std::string_view text) {
   const std::string_view word = trimmed(text.substr(leading_space(text)));
+  if (kinds == 0 || (kinds & kTextValue)) return (kinds & kNullValue) && word == "null" ? Json() : Json(text);
   if (word == "True" || word == "False") return word == "True";  // as Python writes them
   if (word == "None") return nullptr;
   try {
@@ -161,7 +159,7 @@ class XmlCallParser final : public HoldingParser {
       member += openai::to_text(Json(inner));
       member.pop_back();
     } else {
-      member += openai::to_text(value_of(type_of(tools_, name_, key_), inner));
+      member += openai::to_text(value_of(kinds_of(tools_, name_, key_), inner));
     }
     add(out, AnswerEvent::Kind::kArguments, member);
     state_ = State::kParameters;
@@ -189,6 +187,49 @@ class XmlCallParser final : public HoldingParser {
 };
 
 }  // namespace
+
+const Json& resolved(const Json& root, const Json& schema) noexcept {
+  const Json* found = &schema;
+  for (int steps = 0; steps < 8 && found->is_object() && found->contains("$ref"); ++steps) {
+    const Json& reference = (*found)["$ref"];
+    if (!reference.is_string() || !reference.get_ref<const std::string&>().starts_with("#")) break;
+    try {
+      found = &root.at(Json::json_pointer(reference.get<std::string>().substr(1)));
+    } catch (const Json::exception&) {  // a client wrote it: whoever enforces it says what is wrong
+      break;
+    }
+  }
+  return *found;
+}
+
+namespace {
+
+unsigned kind_of(std::string_view type) {
+  return type == "string" ? kTextValue : type == "null" ? kNullValue : kOtherValue;
+}
+
+unsigned kinds(const Json& root, const Json& given, int depth) {
+  const Json& schema = resolved(root, given);
+  if (!schema.is_object() || depth > 8) return 0;
+  unsigned result = 0;
+  if (const auto type = schema.find("type"); type != schema.end()) {
+    for (const Json& one : type->is_array() ? *type : Json::array({*type}))
+      if (one.is_string()) result |= kind_of(one.get_ref<const std::string&>());
+    return result;
+  }
+  for (const char* key : {"enum", "anyOf", "oneOf"}) {
+    const auto list = schema.find(key);
+    if (list == schema.end() || !list->is_array()) continue;
+    for (const Json& one : *list)
+      result |= std::string_view(key) == "enum" ? kind_of(one.type_name()) : kinds(root, one, depth + 1);
+  }
+  if (const auto one = schema.find("const"); one != schema.end()) result |= kind_of(one->type_name());
+  return result;
+}
+
+}  // namespace
+
+unsigned value_kinds(const Json& root, const Json& schema) noexcept { return kinds(root, schema, 0); }
 
 AnswerParserPtr make_xml_call_parser(const Json& tools) { return std::make_unique<XmlCallParser>(tools); }
 

@@ -124,6 +124,10 @@ void set_up(App& app, ServeOptions& o) {
       "[NAME=]PATH[,device=DEVICE] or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated; several of one name "
       "share its requests (default: the built-in demo model)");
   app.add_option("--lora", o.loras, "NAME=PATH[,model=MODEL]: an adapter that requests may name; may be repeated");
+  app.add_option(
+      "--alias", o.aliases,
+      "NAME[=MODEL]: another name that requests may ask for, as gpt-4o or gpt-*; MODEL: the first by default; "
+      "may be repeated");
   app.add_option("--max-loras", o.model.max_loras,
                  "adapters that run at once (default: 4 with --lora, else none can be loaded)");
   app.add_option("--max-lora-rank", o.model.max_lora_rank, "of an adapter; each slot takes memory for it")

@@ -47,8 +47,9 @@ struct ModelFlags {
 struct ServeOptions {
   HostFlags host;
   ModelFlags model;
-  std::vector<std::string> models;  // [NAME=]PATH; empty: the demo model
-  std::vector<std::string> loras;   // NAME=PATH[,model=MODEL]
+  std::vector<std::string> models;   // [NAME=]PATH; empty: the demo model
+  std::vector<std::string> loras;    // NAME=PATH[,model=MODEL]
+  std::vector<std::string> aliases;  // NAME[=MODEL]
   std::string address = "127.0.0.1";
   std::uint16_t port = 8080;
   std::string manage_address = "127.0.0.1", manage_port = "8081";

@@ -58,6 +58,17 @@ manage::AdapterSpec split_lora(const std::string& text) {
   return spec;
 }
 
+// "NAME[=MODEL]"
+ServedModels::Alias split_alias(const std::string& text) {
+  const auto equals = text.find('=');
+  ServedModels::Alias alias{text.substr(0, equals), equals == std::string::npos ? "" : text.substr(equals + 1)};
+  const auto star = alias.name.find('*');
+  if (alias.name.empty() || (star != std::string::npos && star + 1 < alias.name.size()))
+    throw Error(ErrorKind::kInvalidArgument,
+                "--alias must be NAME[=MODEL], with a '*' at most at the name's end, not '" + text + "'", "alias");
+  return alias;
+}
+
 EngineOptions engine_options(const ServeOptions& options) {
   EngineOptions engine;
   engine.max_queue = options.max_queue;
@@ -102,6 +113,9 @@ openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host
 }
 
 void load_models(const ServeOptions& options, PluginHost& host, ServedModels& models) {
+  std::vector<ServedModels::Alias> aliases;
+  for (const std::string& text : options.aliases) aliases.push_back(split_alias(text));
+  models.set_aliases(std::move(aliases));
   const std::vector<std::string> wanted = options.models.empty() ? std::vector<std::string>{""} : options.models;
   for (const std::string& text : wanted) {
     models.add(load_served(options, host, split_model(text)), true);

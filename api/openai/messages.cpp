@@ -182,8 +182,7 @@ void check_function(CheckedTool& tool, const std::string& name, const Json& valu
       string<CheckedTool>("name", [](CheckedTool&, const std::string&) {}),
       string<CheckedTool>("description", [](CheckedTool&, const std::string&) {}),
       custom<CheckedTool>("parameters", [](CheckedTool&, const std::string& n, const Json& v) { to_object(n, v); }),
-      no_effect<CheckedTool>("strict",
-                             Json::value_t::boolean),  // a forced call keeps to its schema anyway: docs/api.md
+      boolean<CheckedTool>("strict", [](CheckedTool&, bool) {}),
   };
   read_fields<CheckedTool>(tool, to_object(name, value), fields, name + ".");
   if (!value.contains("name")) refuse_missing(name + ".name");

@@ -100,32 +100,29 @@ std::vector<TokenId> encode_rendered(const Tokenizer& tokenizer, const RenderedC
 }
 
 // The one place where calls that must come are begun: the prompt goes on with the call's prefix, which the parser reads
-// first, and what follows must be a value of the schema.
+// first, and what follows must be a call. A model that thinks first writes the prefix itself, later.
 std::string begin_forced_call(const ChatPrompt& prompt, PreparedChat& chat) {
-  auto forced = chat::forced_call(*chat.format.dialect, prompt.tools, prompt.tool_choice);
-  if (!forced) {
-    throw http::RequestError({400, "'tool_choice': this model can be made to call a tool only by its name",
-                              "tool_choice", "unsupported_parameter"});
-  }
-  if (chat.format.inside_think) {
-    throw http::RequestError({400, "'tool_choice': this model thinks first, and cannot be made to call a tool at once",
-                              "tool_choice", "unsupported_parameter"});
-  }
-  chat.format.dialect = forced->dialect;
-  chat.format.begun = forced->prefix;
-  chat.constraint =
-      constrain::ConstraintSpec{constrain::ConstraintSpec::Kind::kJsonSchema, to_text(forced->schema), {}, "tools"};
-  return std::move(forced->prefix);
+  const chat::ForcedCall forced = chat::forced_call(*chat.format.dialect, prompt.tools, prompt.tool_choice);
+  const bool begun = !chat.format.inside_think;
+  chat.format.dialect = forced.dialect;
+  chat.constraint = chat::forced_grammar(chat.format, forced, begun);
+  if (begun) chat.format.begun = forced.prefix;
+  return chat.format.begun;
 }
 
-// Only a template can make the model think more or less.
+bool knows_channels(const std::string& chat_template) {
+  const chat::Dialect* dialect = chat::find_dialect(chat_template);
+  return dialect && dialect->channels;
+}
+
+// Only a template can make the model think more or less. To a model that does not reason no effort is too much.
 void set_reasoning_effort(const Model& model, const std::string& effort, Json& context) {
   const std::string& source = model.tokenizer().chat_template();
   if (source.find("reasoning_effort") != std::string::npos) {
     context["reasoning_effort"] = effort;
-  } else if (effort == "none" && source.find("enable_thinking") != std::string::npos) {
-    context["enable_thinking"] = false;
-  } else {
+  } else if (source.find("enable_thinking") != std::string::npos) {
+    context["enable_thinking"] = effort != "none";
+  } else if (reasons(model)) {
     throw http::RequestError({400, "'reasoning_effort': the chat template of '" + model.name() + "' does not know it",
                               "reasoning_effort", "unsupported_parameter"});
   }
@@ -137,6 +134,11 @@ bool ends_with_tag(std::string_view text, std::string_view tag) {
 }
 
 }  // namespace
+
+bool reasons(const Model& model) {
+  const std::string& source = model.tokenizer().chat_template();
+  return chat::find_think_tags(source) || knows_channels(source);
+}
 
 RenderedChat render_chat(const Model& model, const ChatPrompt& prompt) {
   const ChatTemplate* chat = model.chat_template();
@@ -164,7 +166,7 @@ std::vector<TokenId> encode_chat(const Model& model, const ChatPrompt& prompt) {
   return encode_rendered(model.tokenizer(), render_chat(model, prompt));
 }
 
-PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt) {
+PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt, const Constraint& content) {
   const Tokenizer& tokenizer = model.tokenizer();
   RenderedChat chat = render_chat(model, prompt);
   PreparedChat result;
@@ -174,7 +176,11 @@ PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt) {
   if (!prompt.tools.is_null() && !format.dialect) refuse_tools(model);
   if (!format.dialect || !format.dialect->channels) format.think = chat::find_think_tags(tokenizer.chat_template());
   if (format.think) format.inside_think = ends_with_tag(chat.text, format.think->open);
-  if (prompt.tool_choice.forced()) chat.text += begin_forced_call(prompt, result);
+  if (prompt.tool_choice.forced()) {
+    chat.text += begin_forced_call(prompt, result);
+  } else {
+    result.constraint = chat::answer_grammar(format, content);
+  }
   const auto show = [&](std::string_view mark) {
     if (const auto id = tokenizer.find(mark); id && !mark.empty()) result.shown_special.push_back(*id);
   };
@@ -189,8 +195,7 @@ PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt) {
   return result;
 }
 
-void compile_constraint(const Model& model, const std::optional<constrain::ConstraintSpec>& spec,
-                        GenerationRequest& request) {
+void compile_constraint(const Model& model, const Constraint& spec, GenerationRequest& request) {
   if (spec) request.grammar = model.grammars().get(*spec);
 }
 

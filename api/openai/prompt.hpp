@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/chat/dialects.hpp"
+#include "api/openai/constraint_fields.hpp"
 #include "api/openai/request.hpp"
 #include "core/engine/model.hpp"
 
@@ -21,6 +22,9 @@ struct RenderedChat {
 // Throws Error(kInvalidArgument) for what the template refuses, kUnsupported for a model without one.
 RenderedChat render_chat(const Model& model, const ChatPrompt& prompt);
 
+// Whether the model's answers have reasoning apart from the rest.
+bool reasons(const Model& model);
+
 // The tokens of render_chat(). Special tokens come from the template alone: "<|im_end|>" inside a message is plain
 // text, so nobody ends their own turn. BOS is added where the tokenizer asks for one and the template has none.
 std::vector<TokenId> encode_chat(const Model& model, const ChatPrompt& prompt);
@@ -28,16 +32,16 @@ std::vector<TokenId> encode_chat(const Model& model, const ChatPrompt& prompt);
 struct PreparedChat {
   std::vector<TokenId> tokens;
   chat::AnswerFormat format;
-  std::vector<TokenId> shown_special;                   // see GenerationRequest
-  std::optional<constrain::ConstraintSpec> constraint;  // of a call that must come
+  std::vector<TokenId> shown_special;  // see GenerationRequest
+  Constraint constraint;               // of the whole answer
 };
-// As encode_chat(), with all that reading the answer needs. Throws RequestError(400) for tools where the template
-// writes calls in no form that is known, and for calls that cannot be made to come.
-PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt);
+// As encode_chat(), with all that reading the answer needs. `content`: what the request asks of the answer; a call that
+// must come comes instead. Throws RequestError(400) for tools where the template
+// writes calls in no form that is known.
+PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt, const Constraint& content = {});
 
 // Compiles what a request asks of its answer, or takes it from the model's cache. Throws Error that names the field.
-void compile_constraint(const Model& model, const std::optional<constrain::ConstraintSpec>& spec,
-                        GenerationRequest& request);
+void compile_constraint(const Model& model, const Constraint& spec, GenerationRequest& request);
 
 // A plain text with the special tokens that the tokenizer adds. The empty text is BOS alone.
 std::vector<TokenId> encode_text(const Model& model, std::string_view text);

@@ -164,6 +164,7 @@ void set_tools(R& draft, const std::string& name, const Json& value) {
     repeated.update(parsed.function);
     if (!repeated.contains("parameters")) repeated["parameters"] = nullptr;
     repeated["strict"] = parsed.strict;
+    if (parsed.strict) parsed.function["strict"] = true;
     draft.tools.push_back(std::move(repeated));
     tools.push_back({{"type", "function"}, {"function", std::move(parsed.function)}});
   }

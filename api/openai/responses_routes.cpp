@@ -40,13 +40,14 @@ void respond(const ServedModels& models, const StorePtr& store, const http::Exch
   messages.insert(messages.end(), body.prompt.messages.begin(), body.prompt.messages.end());
   body.prompt.messages = messages;
   prepend_system(body.prompt.messages, body.instructions);
-  PreparedChat prepared = prepare_chat(*model->model, body.prompt);
+  if (!reasons(*model->model)) body.repeated["reasoning"]["effort"] = nullptr;  // whatever was asked for
+  PreparedChat prepared = prepare_chat(*model->model, body.prompt, body.constraint);
   check_length(*model->model, prepared.tokens.size(), "input");
 
   serving::GenerationPlan plan;
   plan.request = body.request;
   plan.request.shown_special = std::move(prepared.shown_special);
-  compile_constraint(*model->model, prepared.constraint ? prepared.constraint : body.constraint, plan.request);
+  compile_constraint(*model->model, prepared.constraint, plan.request);
   plan.id = random_id("resp_");
   plan.prompts = {std::move(prepared.tokens)};
   plan.stream = body.stream;

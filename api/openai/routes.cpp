@@ -30,11 +30,11 @@ serving::GenerationPlan make_plan(const ServedModel& model, const GenerationBody
 void chat(const ServedModels& models, const http::ExchangePtr& exchange) {
   ChatBody body = parse_chat(exchange->request().body);
   ServedModelPtr model = models.find(body.model);
-  PreparedChat prepared = prepare_chat(*model->model, body.prompt);
+  PreparedChat prepared = prepare_chat(*model->model, body.prompt, body.constraint);
   check_length(*model->model, prepared.tokens.size(), "messages");
   serving::GenerationPlan plan =
       make_plan(*model, body, true, {.head = {}, .choices = body.n, .echoes = {}, .functions = body.functions});
-  compile_constraint(*model->model, prepared.constraint ? prepared.constraint : body.constraint, plan.request);
+  compile_constraint(*model->model, prepared.constraint, plan.request);
   plan.request.shown_special = std::move(prepared.shown_special);
   plan.format = std::move(prepared.format);
   plan.parallel_calls = body.prompt.parallel_calls;

@@ -28,6 +28,10 @@ std::string fingerprint_of(const Model& model, const Adapter* adapter = nullptr)
   return fmt::format("fp_{:010x}", value >> 24);
 }
 
+bool fits(std::string_view name, std::string_view pattern) {
+  return pattern.ends_with('*') ? name.starts_with(pattern.substr(0, pattern.size() - 1)) : name == pattern;
+}
+
 std::int64_t steady_now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
 [[noreturn]] void refuse_taken(const std::string& what, const std::string& name, const char* field) {
@@ -127,7 +131,7 @@ void ServedModels::drop_adapters(const ServedModel& reader) {
 
 std::vector<ServedModelPtr> ServedModels::remove_group(std::string_view name) {
   const std::lock_guard lock(mutex_);
-  std::vector<ServedModelPtr> readers = locate(name);
+  std::vector<ServedModelPtr> readers = locate(name, false);
   for (const ServedModelPtr& reader : readers) {
     if (reader->adapter)
       throw http::RequestError(
@@ -183,6 +187,11 @@ void ServedModels::remove_adapter(std::string_view name) {
   if (std::erase_if(adapters_, [&](const ServedModelPtr& adapter) { return adapter->name() == name; }) != 0) return;
   throw http::RequestError(
       {404, "no adapter called '" + std::string(name.substr(0, 200)) + "' is loaded", "lora_name", "model_not_found"});
+}
+
+void ServedModels::set_aliases(std::vector<Alias> aliases) {
+  const std::lock_guard lock(mutex_);
+  aliases_ = std::move(aliases);
 }
 
 void ServedModels::set_state(State state) {
@@ -247,19 +256,26 @@ ServedModelPtr ServedModels::find_reader(std::string_view reader) const {
   return models_[locate_reader(reader)];
 }
 
-std::vector<ServedModelPtr> ServedModels::locate(std::string_view name) const {
-  const bool first = name.empty() || name == "default";
-  if (first && !models_.empty()) name = models_.front()->group;
+std::vector<ServedModelPtr> ServedModels::named(std::string_view name) const {
+  if ((name.empty() || name == "default") && !models_.empty()) name = models_.front()->group;
   std::vector<ServedModelPtr> found;
   for (const auto* list : {&models_, &adapters_}) {
     for (const ServedModelPtr& model : *list) {
       if (model->name() == name) found.push_back(model);
     }
   }
+  return found;
+}
+
+std::vector<ServedModelPtr> ServedModels::locate(std::string_view name, bool by_alias) const {
+  std::vector<ServedModelPtr> found = named(name);
+  const auto alias =
+      std::find_if(aliases_.begin(), aliases_.end(), [&](const Alias& one) { return fits(name, one.name); });
+  if (found.empty() && by_alias && alias != aliases_.end()) found = named(alias->model);
   if (!found.empty()) return found;
   if (state_ == State::kLoading)
     throw http::RequestError({503, "the model is still loading", "model", "model_loading"});
-  if (first) throw http::RequestError({503, "no model is loaded", "model", "no_model"});
+  if (name.empty() || name == "default") throw http::RequestError({503, "no model is loaded", "model", "no_model"});
   throw http::RequestError(
       {404, "the model '" + std::string(name.substr(0, 200)) + "' does not exist", "model", "model_not_found"});
 }

@@ -69,6 +69,14 @@ class ServedModels {
   // Throws RequestError(404) where there is none of the name.
   void remove_adapter(std::string_view name);
 
+  // Other names of models, for clients that ask for one by name: "gpt-4o", or "gpt-*" for all that begin so. The first
+  // that fits counts, and only where no model has the name itself. Before the first request.
+  struct Alias {
+    std::string name;
+    std::string model;  // "": the first
+  };
+  void set_aliases(std::vector<Alias> aliases);
+
   void set_state(State state);
   // kLost: all is loaded, but no model has its devices any more. kEmpty: the last one was unloaded.
   State state() const;
@@ -76,21 +84,24 @@ class ServedModels {
   std::vector<ServedModelPtr> adapters() const;  // one for each reader of their model
   // One of each name: what GET /v1/models lists.
   std::vector<ServedModelPtr> names() const;
-  // "" and "default" are the first. Of several readers the one with the least expected wait; one whose devices are lost
-  // only where there is no other. Throws RequestError: 404 model_not_found, 503 while it may still be loading.
+  // "" and "default" are the first; then aliases. Of several readers the one with the least expected wait; one whose
+  // devices are lost only where there is no other. Throws RequestError: 404 model_not_found, 503 while it may still be
+  // loading.
   ServedModelPtr find(std::string_view name) const;
   std::vector<ServedModelPtr> find_group(std::string_view name) const;
   ServedModelPtr find_reader(std::string_view reader) const;
 
  private:
   // Under mutex_.
-  std::vector<ServedModelPtr> locate(std::string_view name) const;
+  std::vector<ServedModelPtr> locate(std::string_view name, bool by_alias = true) const;
+  std::vector<ServedModelPtr> named(std::string_view name) const;
   std::size_t locate_reader(std::string_view reader) const;
   bool is_name(std::string_view name) const;
   void drop_adapters(const ServedModel& reader);
 
   mutable std::mutex mutex_;
   std::vector<ServedModelPtr> models_, adapters_;
+  std::vector<Alias> aliases_;
   mutable std::atomic<std::size_t> turn_ = 0;  // among readers that are alike
   State state_ = State::kLoading;
 };

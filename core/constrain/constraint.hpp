@@ -27,9 +27,9 @@ class Vocabulary {
   };
   using Encode = std::function<std::vector<TokenId>(std::string_view)>;
 
-  // `width` is the length of the model's output row, at least the tokenizer's own size. Special tokens are never
-  // allowed but for those that end an answer, `stop_ids`. Takes some 0.1 s for 128k tokens. The tokenizer must outlive
-  // it.
+  // `width` is the length of the model's output row, at least the tokenizer's own size. Special tokens are allowed only
+  // where a composition asks for them, and those that end an answer, `stop_ids`, at its end. Takes some 0.1 s for 128k
+  // tokens. The tokenizer must outlive it.
   static std::shared_ptr<const Vocabulary> make(const Tokenizer& tokenizer, std::size_t width);
   // For tests: any tokens. Without `encode`, forced text becomes the longest tokens that fit.
   static std::shared_ptr<const Vocabulary> make(std::span<const Token> tokens, std::vector<TokenId> stop_ids,
@@ -55,9 +55,10 @@ class Vocabulary {
 
 // What a request asks for. `param` is the request's field, for errors.
 struct ConstraintSpec {
-  enum class Kind : std::uint8_t { kJsonObject, kJsonSchema, kRegex, kGbnf, kChoice };
+  // kComposition: core/constrain/composition.hpp
+  enum class Kind : std::uint8_t { kJsonObject, kJsonSchema, kRegex, kGbnf, kChoice, kComposition };
   Kind kind = Kind::kJsonObject;
-  std::string text;                  // the schema as JSON, the regex or the grammar
+  std::string text;                  // the schema or composition as JSON, the regex or the grammar
   std::vector<std::string> choices;  // kChoice
   std::string param;
 };
@@ -72,6 +73,7 @@ class Grammar {
   ~Grammar();
 
   const Vocabulary& vocabulary() const noexcept { return *vocabulary_; }
+  bool is_composition() const noexcept;       // what it begins with may be free text
   std::size_t positions() const noexcept;     // size of the compiled form
   std::size_t memory_bytes() const noexcept;  // with what was learnt so far
 

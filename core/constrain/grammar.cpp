@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "core/base/error.hpp"
+#include "core/constrain/composition.hpp"
 #include "core/constrain/gbnf.hpp"
 #include "core/constrain/json_schema.hpp"
 #include "core/constrain/regex.hpp"
@@ -40,6 +41,9 @@ RuleId read(Network& network, const ConstraintSpec& spec, std::vector<OneOfCheck
       return read_schema(network, spec.text, checks);
     case ConstraintSpec::Kind::kGbnf: check_size(spec.text.size(), kMaxSource); return read_gbnf(network, spec.text);
     case ConstraintSpec::Kind::kChoice: return read_choice(network, spec.choices);
+    case ConstraintSpec::Kind::kComposition:
+      check_size(spec.text.size(), kMaxSource);
+      return read_composition(network, spec.text, checks);
     case ConstraintSpec::Kind::kRegex: break;
   }
   check_size(spec.text.size(), kMaxPattern);
@@ -69,6 +73,7 @@ std::shared_ptr<const Grammar> Grammar::compile(const ConstraintSpec& spec,
   auto grammar = std::shared_ptr<Grammar>(new Grammar);
   grammar->vocabulary_ = std::move(vocabulary);
   grammar->state_ = std::make_unique<State>();
+  grammar->state_->is_composition = spec.kind == ConstraintSpec::Kind::kComposition;
   try {
     grammar->state_->program = std::make_shared<Program>(build_network(spec, {}));
   } catch (const Error& error) {
@@ -91,6 +96,7 @@ std::shared_ptr<Machine> Grammar::machine() const {
   return state_->machine;
 }
 
+bool Grammar::is_composition() const noexcept { return state_->is_composition; }
 std::size_t Grammar::positions() const noexcept { return state_->program->network->positions().size(); }
 std::size_t Grammar::memory_bytes() const noexcept {
   const auto now = machine();

@@ -10,6 +10,7 @@ namespace nacelle::constrain {
 
 struct Grammar::State {
   std::shared_ptr<const Program> program;
+  bool is_composition = false;
   mutable std::mutex mutex;
   mutable std::shared_ptr<Machine> machine;  // under the mutex
 };

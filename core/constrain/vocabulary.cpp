@@ -2,6 +2,7 @@
 #include "core/constrain/vocabulary.hpp"
 
 #include <algorithm>
+#include <deque>
 
 #include "core/tokenizer/unicode.hpp"
 
@@ -90,10 +91,14 @@ std::shared_ptr<const Vocabulary> Vocabulary::make(std::span<const Token> tokens
 std::shared_ptr<const Vocabulary> Vocabulary::make(const Tokenizer& tokenizer, std::size_t width) {
   const auto& stops = tokenizer.stop_ids();
   std::vector<Token> tokens;
+  std::deque<std::string> special;
   for (std::size_t id = 0; id < std::min(width, tokenizer.vocab_size()); ++id) {
     const auto token = static_cast<TokenId>(id);
-    if (tokenizer.is_special(token) || std::binary_search(stops.begin(), stops.end(), token)) continue;
-    if (const auto bytes = tokenizer.token_bytes(token); !bytes.empty()) tokens.push_back({token, bytes});
+    if (std::binary_search(stops.begin(), stops.end(), token)) continue;
+    std::string_view bytes = tokenizer.token_bytes(token);
+    if (bytes.empty()) continue;
+    if (tokenizer.is_special(token)) bytes = special.emplace_back(1, static_cast<char>(kSpecialLead)).append(bytes);
+    tokens.push_back({token, bytes});
   }
   return make(tokens, stops, width, [&tokenizer](std::string_view text) {
     return tokenizer.encode(text, {false, false});

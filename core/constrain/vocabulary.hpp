@@ -23,6 +23,8 @@ struct Trie {
 };
 
 inline constexpr std::size_t kMaxTokenBytes = 255;
+// Before the text of a special token. No UTF-8 has it, so only what asks for special tokens reads it.
+inline constexpr std::uint8_t kSpecialLead = 0xFF;
 
 struct TokenTrie {
   // Tokens of whole characters that stand for themselves in a JSON string (no quote, backslash, control character), and

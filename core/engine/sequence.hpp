@@ -30,9 +30,9 @@ struct Sequence {
         sampler(request.sampling, seed),
         adjustments(request.sampling),
         stops(request.stop) {
-    // A grammar speaks of the whole text: no first space of it is dropped.
-    if (tokenizer)
-      decoder.emplace(*tokenizer, true, !request.continues_text && !request.grammar, request.shown_special);
+    // A grammar speaks of the whole text: no first space of it is dropped, but of one that begins with free text.
+    const bool from_the_start = request.continues_text || (request.grammar && !request.grammar->is_composition());
+    if (tokenizer) decoder.emplace(*tokenizer, true, !from_the_start, request.shown_special);
     if (request.grammar) constraint.emplace(request.grammar);
     adjustments.add_prompt(request.prompt);
     blocks.name(cache_name(request), tokens);

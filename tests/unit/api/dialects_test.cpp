@@ -1,9 +1,12 @@
 // The table of dialects: which template is which, and how a call is forced.
 #include "api/chat/dialects.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <sstream>
+
+#include "api/chat/json_calls.hpp"
 
 using namespace nacelle;
 using namespace nacelle::chat;
@@ -40,25 +43,198 @@ TEST_CASE("a template's dialect is told by its text") {
   CHECK(find_think_tags("<think>") == nullptr);
 }
 
-TEST_CASE("a forced call is a prefix and a schema") {
-  const Json tools = Json::parse(R"([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}},
-                                     {"type": "function", "function": {"name": "g"}}])");
+namespace {
+
+const Json kStrictTools = Json::parse(R"([
+    {"type": "function", "function": {"name": "f", "strict": true, "parameters": {"type": "object",
+      "properties": {"s": {"type": "string"}, "n": {"$ref": "#/$defs/small"}, "u": {"type": ["string", "null"], "enum": ["c", null]}},
+      "required": ["s", "n"], "additionalProperties": false, "$defs": {"small": {"type": "integer", "minimum": 0, "maximum": 9}}}}},
+    {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "required": ["never"]}}}])");
+
+constexpr TokenId kStop = 256;
+
+// Token n is the byte n; then come the end of an answer and, as one token each, `special`.
+std::shared_ptr<const constrain::Vocabulary> vocabulary_with(std::span<const std::string> special) {
+  std::vector<std::string> texts;
+  for (int byte = 0; byte < 256; ++byte) texts.emplace_back(1, static_cast<char>(byte));
+  texts.emplace_back();
+  for (const std::string& one : special) texts.push_back('\xff' + one);
+  std::vector<constrain::Vocabulary::Token> tokens;
+  for (std::size_t id = 0; id < texts.size(); ++id)
+    if (!texts[id].empty()) tokens.push_back({static_cast<TokenId>(id), texts[id]});
+  return constrain::Vocabulary::make(tokens, {kStop}, texts.size());
+}
+
+// Whether an answer of `format` may be `text`: with the dialect's marks as special tokens, or spelled.
+bool may_be(const AnswerFormat& format, const std::optional<constrain::ConstraintSpec>& content, std::string_view text,
+            bool spelled) {
+  static const std::vector<std::string> special = {
+      "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]",     "[ARGS]",  "<|python_tag|>", "<|start|>",
+      "<|channel|>", "<|message|>",  "<|end|>",      "<|constrain|>", "<think>", "</think>"};
+  static const auto vocabulary = vocabulary_with(special);
+  const auto grammar = constrain::Grammar::compile(answer_grammar(format, content).value(), vocabulary);
+  constrain::Matcher matcher(grammar);
+  for (std::size_t at = 0; at < text.size();) {
+    const auto mark = std::find_if(special.begin(), special.end(),
+                                   [&](const std::string& one) { return text.substr(at).starts_with(one); });
+    const bool whole = !spelled && mark != special.end();
+    if (!matcher.accept(whole ? kStop + 1 + static_cast<TokenId>(mark - special.begin())
+                              : static_cast<TokenId>(static_cast<unsigned char>(text[at]))))
+      return false;
+    at += whole ? mark->size() : 1;
+  }
+  return matcher.accept(kStop);
+}
+
+struct Answers {
+  const char* dialect;
+  std::vector<std::string> in, out;
+};
+
+const Answers kAnswers[] = {
+    {"hermes",
+     {"", "Hello.", "a <tool_cal b",
+      "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"s\": \"<tool_\", \"n\": 3}}\n</tool_call>",
+      "First:\n<tool_call>{\"name\":\"g\",\"arguments\":{\"x\":[1]}}</tool_call>\n<tool_call>\n{\"name\": \"f\", "
+      "\"arguments\": {\"s\": \"\", \"n\": 0, \"u\": null}}\n</tool_call> Done."},
+     {"<tool_call>", "<tool_call>\n{\"name\": \"h\", \"arguments\": {}}\n</tool_call>",
+      "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>",
+      "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 10}}\n</tool_call>",
+      "<tool_call>\n{\"name\": \"f\", "
+      "\"arguments\": {\"s\": \"a\", \"n\": 1, \"u\": \"d\"}}\n</tool_call>",
+      "<tool_call>hello</tool_call>", "Hi <tool_call>\n{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 1}}"}},
+    {"qwen_xml",
+     {"Hello <function>",
+      "<tool_call>\n<function=f>\n<parameter=s>\na\n</b>\n</parameter>\n<parameter=n>\n7\n</parameter>\n</function>\n</"
+      "tool_call>",
+      "Ok.<tool_call>\n<function=f>\n<parameter=s>\n\n</parameter>\n<parameter=n>\n0\n</"
+      "parameter>\n<parameter=u>\nnull\n</parameter>\n</function>\n</tool_call>",
+      "<tool_call>\n<function=g>\n<parameter=x>what\n</parameter></function>\n</tool_call>", "<function=g></function>"},
+     {"<tool_call>\n<function=h>\n</function>\n</tool_call>", "<tool_call>\n<function=f>\n</function>\n</tool_call>",
+      "<function=f>\n<parameter=s>\na\n</parameter>\n<parameter=n>\nseven\n</parameter>\n</function>",
+      "<function=f>\n<parameter=s>\na\n</parameter>\n<parameter=n>\n7\n</parameter>\n<parameter=u>\nd\n</parameter>\n</"
+      "function>"}},
+    {"mistral",
+     {"Hello",
+      "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 1}}, {\"name\": \"g\", \"arguments\": {}, "
+      "\"id\": \"abcdefgh9\"}]",
+      "[TOOL_CALLS]f[ARGS]{\"s\": \"a\", \"n\": 1}[TOOL_CALLS]g[CALL_ID]abcdefgh9[ARGS]{}", "[TOOL_CALLS]g{\"a\":1}"},
+     {"[TOOL_CALLS]", "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 11}}]",
+      "[TOOL_CALLS]f[ARGS]{}", "[TOOL_CALLS]h[ARGS]{}"}},
+    {"llama3",
+     {"Hello", "{\"name\": \"f\", \"parameters\": {\"s\": \"a\", \"n\": 1}}", "{\"name\": \"Ann\", \"parameters\": 4}",
+      "{\"a\": {\"name\": \"f\", \"x\": 1}}",
+      "{\"name\": \"f\", \"parameters\": {\"s\": \"a\", \"n\": 1}}; {\"name\": \"g\", \"parameters\": {\"q\": null}}",
+      "<|python_tag|>{\"name\": \"g\", \"parameters\": {}} more"},
+     {"{\"name\": \"f\", \"parameters\": {}}", " { \"type\": \"function\", \"name\" : \"f\"}", "{\"name\": \"f\"}",
+      "{\"parameters\": {}, \"name\": \"f\"}", "<|python_tag|>print(1)",
+      "{\"name\": \"g\", \"parameters\": {}}; {\"name\": \"f\", \"parameters\": {}}"}},
+    {"harmony",
+     {"<|channel|>final<|message|>Hello",
+      "<|channel|>analysis<|message|>Call to=functions.f?<|end|><|start|>assistant<|channel|>commentary to=functions.f "
+      "<|constrain|>json<|message|>{\"s\": \"a\", \"n\": 1}",
+      " to=functions.g<|channel|>commentary json<|message|>{\"a\": 1}"},
+     {"<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}",
+      " to=functions.f<|channel|>commentary<|message|>{\"s\": 1}", "<|channel|>commentary to=functions.h<|message|>{}",
+      "<|channel|>analysis<|message|>x<|end|><|start|>assistant to=functions.f<|message|>{\"n\": 1}"}},
+};
+
+}  // namespace
+
+TEST_CASE("strict tools hold a call to its schema, and nothing before and behind it") {
+  const ThinkTags* think = find_think_tags("<think></think>");
+  for (const Answers& answers : kAnswers) {
+    AnswerFormat format;
+    format.dialect = &dialect_called(answers.dialect);
+    format.tools = kStrictTools;
+    for (const bool spelled : {false, true}) {
+      for (const std::string& text : answers.in) {
+        INFO(answers.dialect << " should allow " << text);
+        CHECK(may_be(format, {}, text, spelled));
+      }
+      for (const std::string& text : answers.out) {
+        INFO(answers.dialect << " should not allow " << text);
+        CHECK_FALSE(may_be(format, {}, text, spelled));
+      }
+    }
+    if (format.dialect->channels) continue;
+    // Behind reasoning, in which nothing is a call; and beside a schema for what is none.
+    format.think = think;
+    const constrain::ConstraintSpec schema{constrain::ConstraintSpec::Kind::kJsonSchema,
+                                           R"({"type": "object", "required": ["q"]})",
+                                           {},
+                                           "response_format"};
+    const std::string &good = answers.in[1], &bad = answers.out[1];
+    for (const bool inside : {false, true}) {
+      format.inside_think = inside;
+      const std::string thought = std::string(inside ? "" : "<think>") + "Well: " + bad + "</think>\n\n";
+      INFO(answers.dialect << " behind " << thought);
+      CHECK(may_be(format, {}, thought + good, false));
+      CHECK(may_be(format, {}, std::string(inside ? "" : "<think>") + "cut", false));
+      CHECK_FALSE(may_be(format, {}, thought + bad, false));
+      CHECK(may_be(format, schema, thought + "{\"q\": 1}", false));
+      CHECK_FALSE(may_be(format, schema, thought + "Hello", false));
+      CHECK_FALSE(may_be(format, schema, thought, false));
+    }
+  }
+}
+
+TEST_CASE("what a grammar lets through is read as calls that keep to their schemas") {
+  for (const Answers& answers : kAnswers) {
+    for (const std::string& text : answers.in) {
+      const AnswerParserPtr parser = dialect_called(answers.dialect).parser(kStrictTools);
+      AnswerEvents events;
+      parser->push(text, events);
+      parser->finish(events);
+      for (const ToolCall& call : calls_of(events)) {
+        INFO(answers.dialect << " " << text << " -> " << call.name << call.arguments);
+        CHECK(has_tool(kStrictTools, call.name));
+        const Json arguments = Json::parse(call.arguments);
+        if (call.name != "f") continue;
+        CHECK(arguments["s"].is_string());
+        CHECK(arguments["n"].is_number_integer());
+        CHECK((!arguments.contains("u") || arguments["u"] == "c" || arguments["u"].is_null()));
+      }
+    }
+  }
+}
+
+TEST_CASE("a grammar for answers is made only where something asks for it") {
+  AnswerFormat format;
+  format.dialect = &dialect_called("hermes");
+  format.tools = Json::parse(R"([{"type": "function", "function": {"name": "f", "strict": false}}])");
+  CHECK_FALSE(answer_grammar(format, {}));
+  format.tools = Json::parse(
+      R"([{"type": "function", "function": {"name": "f", "strict": true, "parameters": {"properties": {"a": {"type": "string", "pattern": "x"}}}}}])");
+  CHECK(answer_grammar(format, {}));
+  format.dialect = &dialect_called("qwen_xml");
+  CHECK_THROWS_WITH(answer_grammar(format, {}), Catch::Contains("'f'") && Catch::Contains("'pattern'"));
+}
+
+TEST_CASE("a forced call is a prefix and a grammar") {
   const ToolChoice named{ToolChoice::Kind::kNamed, "g"}, any{ToolChoice::Kind::kRequired, ""};
-  const auto hermes = forced_call(dialect_called("hermes"), tools, named);
-  REQUIRE(hermes);
-  CHECK(hermes->prefix == "<tool_call>\n");
-  CHECK(hermes->schema["properties"]["name"] == Json::parse(R"({"const": "g"})"));
-  CHECK(hermes->schema["required"] == Json::parse(R"(["name", "arguments"])"));
-  CHECK(forced_call(dialect_called("llama3"), tools, any)->schema["anyOf"][0]["properties"].contains("parameters"));
-  CHECK(forced_call(dialect_called("qwen_xml"), tools, any)->dialect->name == "hermes");
-  CHECK_FALSE(forced_call(dialect_called("harmony"), tools, any));
-  CHECK(forced_call(dialect_called("harmony"), tools, named)->prefix ==
-        "<|channel|>commentary to=functions.g <|constrain|>json<|message|>");
+  const auto allows = [](const ForcedCall& call, std::string_view text) {
+    constrain::Matcher matcher(constrain::Grammar::compile(forced_grammar({}, call, true), vocabulary_with({})));
+    return std::all_of(text.begin(), text.end(),
+                       [&](char c) { return matcher.accept(static_cast<unsigned char>(c)); }) &&
+           matcher.finished();
+  };
+  const ForcedCall hermes = forced_call(dialect_called("hermes"), kStrictTools, named);
+  CHECK(hermes.prefix == "<tool_call>\n");
+  CHECK(allows(hermes, R"({"name": "g", "arguments": {"never": 1}})"));
+  CHECK_FALSE(allows(hermes, R"({"name": "g", "arguments": {}})"));  // forced calls are held to their schema anyway
+  CHECK_FALSE(allows(hermes, R"({"name": "f", "arguments": {"s": "", "n": 1}})"));
+  CHECK(allows(forced_call(dialect_called("llama3"), kStrictTools, any),
+               R"({"name": "f", "parameters": {"s": "", "n": 1}})"));
+  CHECK(forced_call(dialect_called("qwen_xml"), kStrictTools, any).dialect->name == "hermes");
+  const ForcedCall harmony = forced_call(dialect_called("harmony"), kStrictTools, any);
+  CHECK(harmony.prefix == "<|channel|>commentary to=functions.");
+  CHECK(allows(harmony, R"(f <|constrain|>json<|message|>{"s": "", "n": 1})"));
 
   // What the model then writes is read as the call.
-  const AnswerParserPtr parser = make_parser({hermes->dialect, nullptr, false, tools, ""});
+  const AnswerParserPtr parser = make_parser({hermes.dialect, nullptr, false, kStrictTools, ""});
   AnswerEvents events;
-  parser->push(hermes->prefix, events);
+  parser->push(hermes.prefix, events);
   parser->push(R"({"name": "g", "arguments": {}})", events);
   parser->finish(events);
   CHECK(events == AnswerEvents{{AnswerEvent::Kind::kCall, "g"}, {AnswerEvent::Kind::kArguments, "{}"}});

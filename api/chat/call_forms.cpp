@@ -1,0 +1,229 @@
+#include "api/chat/call_forms.hpp"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "api/chat/xml_calls.hpp"
+#include "core/base/error.hpp"
+
+namespace nacelle::chat {
+
+bool is_strict(const Json& tool) noexcept {
+  const auto strict = tool.at("function").find("strict");
+  return strict != tool.at("function").end() && *strict == true;
+}
+
+Json parameters_of(const Json& tool) {
+  const auto parameters = tool.at("function").find("parameters");
+  Json schema = parameters != tool.at("function").end() ? *parameters : Json::object();
+  if (!schema.contains("type")) schema["type"] = "object";
+  return schema;
+}
+
+Json mark(std::string_view text) { return {{"mark", text}}; }
+Json one_of(Json parts) { return {{"one_of", std::move(parts)}}; }
+Json any_tokens_until(Json marks) { return {{"until", std::move(marks)}, {"tokens", true}}; }
+
+namespace {
+
+// Whose arguments are held to their schemas.
+enum class Held { kStrict, kAll };
+
+Json regex(std::string_view pattern) { return {{"regex", pattern}}; }
+Json list(std::initializer_list<Json> parts) { return Json::array_t(parts); }
+Json repeat(Json part) { return {{"repeat", std::move(part)}}; }
+const Json& space() {
+  static const Json part = regex(" ?");
+  return part;
+}
+const Json& line() {
+  static const Json part = regex("[ \n]?");
+  return part;
+}
+
+// As a regular expression that matches nothing else.
+std::string escaped(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    if (std::string_view("\\^$.|?*+()[]{}").find(c) != std::string_view::npos) result += '\\';
+    result += c;
+  }
+  return result;
+}
+
+const std::string& name_of(const Json& tool) { return tool.at("function").at("name").get_ref<const std::string&>(); }
+std::string whose(const Json& tool) { return "the tool '" + name_of(tool) + "'"; }
+
+Json held(const Json& tool, Json schema) {
+  return {{"schema", std::move(schema)}, {"of", whose(tool)}, {"param", "tools"}};
+}
+Json arguments(const Json& tool, Held which) {
+  if (which == Held::kStrict && !is_strict(tool)) return {{"schema", {{"type", "object"}}}};
+  return held(tool, parameters_of(tool));
+}
+
+// `tail`: what may stand behind the arguments.
+Json object_call(const Json& tools, const char* key, Held which, const Json& tail) {
+  Json calls = Json::array();
+  for (const Json& tool : tools) {
+    calls.push_back(list({openai::to_text(Json(name_of(tool))) + ",", space(), '"' + std::string(key) + "\":", space(),
+                          arguments(tool, which), tail, "}"}));
+  }
+  return list({"{\"name\":", space(), one_of(std::move(calls))});
+}
+
+// Calls that stand in a text between marks.
+Json answer_with(const Json& call, const Json& free, const Json& content) {
+  if (content.is_null()) return list({free, repeat(list({call, free}))});
+  return one_of(list({content, list({call, repeat(list({line(), call}))})}));
+}
+
+}  // namespace
+
+Json object_call(const Json& tools, const char* key) { return object_call(tools, key, Held::kAll, ""); }
+
+Json hermes_answer(const Json& tools, const Json& content, std::string_view) {
+  const Json call = list(
+      {mark("<tool_call>"), line(), object_call(tools, "arguments", Held::kStrict, ""), line(), mark("</tool_call>")});
+  return answer_with(call, any_tokens_until({"<tool_call>"}), content);
+}
+
+// A list of objects, or one name[ARGS]{...} behind each mark.
+Json mistral_answer(const Json& tools, const Json& content, std::string_view) {
+  const Json id = one_of(list({"", list({",", space(), "\"id\":", space(), regex("\"[a-zA-Z0-9]{9}\"")})}));
+  const Json object = object_call(tools, "arguments", Held::kStrict, id);
+  Json forms = list({list({"[", object, repeat(list({",", space(), object})), "]"})});
+  for (const Json& tool : tools) {
+    forms.push_back(list({name_of(tool), one_of(list({"", list({mark("[CALL_ID]"), regex("[a-zA-Z0-9]{9}")})})),
+                          one_of(list({"", mark("[ARGS]")})), arguments(tool, Held::kStrict)}));
+  }
+  const Json call = list({mark("[TOOL_CALLS]"), space(), one_of(std::move(forms))});
+  return answer_with(call, any_tokens_until({"[TOOL_CALLS]"}), content);
+}
+
+// A call may begin the answer, or follow another, without a mark: an object is one from the moment it names a tool.
+Json llama3_answer(const Json& tools, const Json& content, std::string_view think) {
+  constexpr std::string_view kTag = "<|python_tag|>";
+  const Json call = object_call(tools, "parameters", Held::kStrict, "");
+  const Json blank = regex("\\s*"), next = list({regex("\\s*[;,]?\\s*"), call});
+  if (!content.is_null()) return one_of(list({content, list({one_of(list({"", mark(kTag)})), call, repeat(next)})}));
+  std::string names;
+  for (const Json& tool : tools) names += (names.empty() ? "" : "|") + escaped(name_of(tool));
+  const std::string string = "\\s*:\\s*\"[^\"\\\\]*\"\\s*,\\s*";
+  const std::string head = "\\{\\s*(\"(id|type)\"" + string + ")*((\"(id|type|name)\"" + string +
+                           ")*\"name\"\\s*:\\s*\"(" + names + ")\"|\"(parameters|arguments|function)\")";
+  const auto free = [&](const std::string& unlike) {
+    Json text = any_tokens_until({kTag});
+    text["unlike"] = unlike;
+    return text;
+  };
+  const std::string call_first = "\\s*" + head;
+  const Json first = free(think.empty() ? call_first : call_first + "|\\s*" + escaped(think));
+  const Json behind = free("\\s*[;,]?\\s*" + head);
+  const Json tagged = list({mark(kTag), blank, call});
+  const Json more = list({repeat(one_of(list({next, list({behind, tagged})}))), behind});
+  return one_of(list({first, list({blank, call, more}), list({first, tagged, more})}));
+}
+
+// ---- Qwen's XML
+
+namespace {
+
+[[noreturn]] void refuse_xml(const Json& tool, const std::string& what) {
+  throw Error(ErrorKind::kUnsupported,
+              whose(tool) + " is strict, and this model writes calls as XML, in which " + what +
+                  " cannot be enforced; leave it out, or 'strict'",
+              "tools");
+}
+
+// A parameter's value as xml_calls.hpp reads it: bare text where the schema allows a string, else JSON.
+Json xml_value(const Json& tool, const Json& root, const Json& schema) {
+  const Json& found = resolved(root, schema);
+  if ((value_kinds(root, found) & kTextValue) == 0 && value_kinds(root, found) != 0) {
+    Json document = found;
+    for (const char* key : {"$defs", "definitions"})
+      if (root.contains(key) && document.is_object()) document[key] = root[key];
+    return held(tool, std::move(document));
+  }
+  if (!found.is_object()) return {{"until", {"</parameter>"}}};
+  Json choices = Json::array();
+  for (const char* key : {"anyOf", "oneOf"})
+    if (found.contains(key))
+      for (const Json& branch : found[key])
+        if (value_kinds(root, branch) & kTextValue) choices.push_back(xml_value(tool, root, branch));
+  if (found.contains("const")) choices.push_back(found["const"]);
+  if (found.contains("enum"))
+    for (const Json& value : found["enum"])
+      if (value.is_string()) choices.push_back(value);
+  if (value_kinds(root, found) & kNullValue) choices.push_back("null");
+  if (found.contains("const") || found.contains("enum") || found.contains("anyOf") || found.contains("oneOf"))
+    return one_of(std::move(choices));
+  for (const char* key : {"pattern", "format", "minLength", "maxLength", "allOf", "not"})
+    if (found.contains(key)) refuse_xml(tool, '\'' + std::string(key) + "' of a string");
+  return {{"until", {"</parameter>"}}};
+}
+
+Json xml_parameters(const Json& tool) {
+  const Json root = parameters_of(tool);
+  for (const auto& [key, value] : root.items()) {
+    static constexpr std::string_view kKnown[] = {"type",   "properties",  "required",    "additionalProperties",
+                                                  "$defs",  "definitions", "description", "title",
+                                                  "$schema"};
+    if (std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown)) refuse_xml(tool, '\'' + key + '\'');
+  }
+  const Json properties = root.value("properties", Json::object()), required = root.value("required", Json::array());
+  Json parts = Json::array();
+  for (const auto& [key, schema] : properties.items()) {
+    Json parameter = list({"<parameter=" + key + ">\n", xml_value(tool, root, schema), "\n</parameter>\n"});
+    const bool must = std::find(required.begin(), required.end(), Json(key)) != required.end();
+    parts.push_back(must ? std::move(parameter) : one_of(list({"", std::move(parameter)})));
+  }
+  for (const Json& name : required)
+    if (!name.is_string() || !properties.contains(name.get<std::string>()))
+      refuse_xml(tool, "a required name that is not among the properties");
+  return parts;
+}
+
+}  // namespace
+
+Json xml_answer(const Json& tools, const Json& content, std::string_view) {
+  Json functions = Json::array();
+  for (const Json& tool : tools) {
+    Json parameters = is_strict(tool) ? list({"\n", xml_parameters(tool)}) : Json{{"until", {"</function>"}}};
+    functions.push_back(list({"<function=" + name_of(tool) + ">", std::move(parameters), "</function>"}));
+  }
+  const Json function = one_of(std::move(functions));
+  const Json call =
+      one_of(list({list({mark("<tool_call>"), line(), function, line(), mark("</tool_call>")}), function}));
+  return answer_with(call, any_tokens_until({"<tool_call>", "<function="}), content);
+}
+
+// ---- Harmony: an answer is messages, each with a header that may name who it is for
+
+Json harmony_call(const Json& tools) {
+  Json calls = Json::array();
+  for (const Json& tool : tools)
+    calls.push_back(
+        list({name_of(tool), " ", mark("<|constrain|>"), "json", mark("<|message|>"), arguments(tool, Held::kAll)}));
+  return one_of(std::move(calls));
+}
+
+Json harmony_answer(const Json& tools, const Json& content, std::string_view) {
+  if (!content.is_null()) return nullptr;
+  const Json ends = {"<|end|>", "<|call|>", "<|return|>", "<|start|>", "<|channel|>"};
+  Json end = Json::array();
+  for (const Json& one : ends) end.push_back(mark(one.get<std::string>()));
+  const Json header = any_tokens_until({"<|message|>", "to="}), rest = any_tokens_until({"<|message|>"});
+  const Json behind_name = one_of(list(
+      {"", list({regex("[ \n\t]"), rest}), list({mark("<|channel|>"), rest}), list({mark("<|constrain|>"), rest})}));
+  Json calls = Json::array();
+  for (const Json& tool : tools)
+    calls.push_back(list({name_of(tool), behind_name, mark("<|message|>"), arguments(tool, Held::kStrict)}));
+  const Json message = one_of(list({list({header, mark("<|message|>"), any_tokens_until(ends)}),
+                                    list({header, "to=functions.", one_of(std::move(calls))})}));
+  return list({message, repeat(list({one_of(end), message})), one_of(list({"", one_of(end)}))});
+}
+
+}  // namespace nacelle::chat
