@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "api/http/message.hpp"
-#include "api/openai/fields.hpp"
+#include "api/openai/constraint_fields.hpp"
 #include "api/openai/responses_request.hpp"
 
 namespace nacelle::anthropic {
@@ -48,6 +48,7 @@ std::string element(const std::string& name, std::size_t index) { return name + 
 struct Block {
   std::string text, id, name;
   std::optional<std::string> content;
+  bool is_error = false;  // the content says what went wrong, if there is any
   Json input;
 };
 
@@ -73,7 +74,8 @@ Fields<Block> block_fields(const std::string& path, const std::string& type) {
     more(block_string("tool_use_id", &Block::id));
     more(custom<Block>("content",
                        [](Block& b, const std::string& n, const Json& v) { b.content = to_text_blocks(n, v); }));
-    more(no_effect<Block>("is_error", Json::value_t::boolean));  // the content says what went wrong
+    more(custom<Block>("is_error",
+                       [](Block& b, const std::string& n, const Json& v) { b.is_error = openai::to_boolean(n, v); }));
   } else if (type == "thinking") {
     more(block_string("thinking", &Block::text));
     more(no_effect<Block>("signature", Json::value_t::string));
@@ -136,8 +138,9 @@ void append_user_blocks(Json& messages, const std::string& name, const Json& val
     std::string type;
     Block block = to_block(element(name, i), value[i], type);
     if (type == "tool_result") {
-      messages.push_back(
-          {{"role", "tool"}, {"content", block.content.value_or("")}, {"tool_call_id", std::move(block.id)}});
+      std::string result = block.content.value_or("");
+      if (result.empty() && block.is_error) result = "error";
+      messages.push_back({{"role", "tool"}, {"content", std::move(result)}, {"tool_call_id", std::move(block.id)}});
     } else if (type == "text") {
       text += (has_text ? "\n" : "") + block.text;
       has_text = true;
@@ -260,12 +263,32 @@ void set_thinking(D& draft, const std::string& name, const Json& value) {
       integer<Thinking>("budget_tokens", kMinBudget, INT32_MAX, [](Thinking& t, std::int64_t v) { t.budget = v; }),
   };
   read_fields<Thinking>(thinking, to_object(name, value), fields, name + ".");
+  if (thinking.type == "adaptive") return;  // as the model likes
   if (thinking.type != "enabled" && thinking.type != "disabled") {
-    refuse_value(name + ".type", "enabled or disabled", Json(thinking.type));
+    refuse_value(name + ".type", "enabled, adaptive or disabled", Json(thinking.type));
   }
   if (thinking.type == "enabled" && !thinking.budget) refuse_missing(name + ".budget_tokens");
   draft.budget = thinking.budget;
   draft.prompt.template_variables["enable_thinking"] = thinking.type == "enabled";  // what templates call it
+}
+
+void set_format(D& draft, const std::string& name, const Json& value) {
+  static const Fields<D> fields = {
+      only<D>("type", {"json_schema"}),
+      custom<D>("schema", [](D& d, const std::string& n,
+                             const Json& v) { openai::set_schema(d.constraint, "output_config", to_object(n, v)); }),
+  };
+  read_fields<D>(draft, to_object(name, value), fields, name + ".");
+  if (!value.contains("schema")) refuse_missing(name + ".schema");
+}
+
+void set_output(D& draft, const std::string& name, const Json& value) {
+  static const Fields<D> fields = {
+      custom<D>("format", set_format),
+      string<D>("effort", [](D& d, const std::string& v) { d.prompt.reasoning_effort = v; }),
+      only<D>("task_budget", {}),
+  };
+  read_fields<D>(draft, to_object(name, value), fields, name + ".");
 }
 
 void set_stops(D& draft, const std::string& name, const Json& value) {
@@ -306,7 +329,7 @@ Fields<D> answer_fields() {
       only<D>("container", {}),
       only<D>("context_management", {}),
       only<D>("mcp_servers", {Json::array()}),
-      only<D>("output_config", {}),
+      custom<D>("output_config", set_output),
       only<D>("output_format", {}),
       only<D>("inference_geo", {}),
   };
@@ -334,6 +357,8 @@ MessagesBody parse_messages(std::string_view body) {
   if (draft.budget && *draft.budget >= draft.request.max_tokens) {
     refuse_value("thinking.budget_tokens", "less than 'max_tokens'", *draft.budget);
   }
+  if (draft.constraint && !draft.prompt.prefill.empty())
+    refuse_value("output_config.format", "absent where the last message is the assistant's", Json::object());
   return draft;
 }
 

@@ -1,6 +1,7 @@
 // The body of POST /v1/messages and /v1/messages/count_tokens.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "api/openai/request.hpp"
@@ -9,8 +10,9 @@ namespace nacelle::anthropic {
 
 struct MessagesBody {
   std::string model;
-  openai::ChatPrompt prompt;  // a last message of the assistant's is its prefill
-  GenerationRequest request;  // all but id and prompt
+  openai::ChatPrompt prompt;                            // a last message of the assistant's is its prefill
+  GenerationRequest request;                            // all but id, prompt and grammar
+  std::optional<constrain::ConstraintSpec> constraint;  // output_config.format
   bool stream = false;
 };
 

@@ -13,7 +13,7 @@ namespace {
 void create(const openai::ServedModels& models, const http::ExchangePtr& exchange) {
   MessagesBody body = parse_messages(exchange->request().body);
   openai::ServedModelPtr model = models.find(body.model);
-  openai::PreparedChat prepared = openai::prepare_chat(*model->model, body.prompt);
+  openai::PreparedChat prepared = openai::prepare_chat(*model->model, body.prompt, body.constraint);
   openai::check_length(*model->model, prepared.tokens.size(), "messages");
   serving::GenerationPlan plan;
   plan.request = std::move(body.request);

@@ -93,7 +93,7 @@ Json to_tool_calls(const std::string& name, const Json& value) {
 
 struct Message {
   std::string role;
-  std::optional<std::string> content, name, tool_call_id, reasoning;
+  std::optional<std::string> content, name, tool_call_id, reasoning, refusal;
   Json tool_calls;
 };
 
@@ -109,8 +109,8 @@ const Fields<Message>& message_fields() {
                 [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_tool_calls(name, v); }),
       custom<M>("function_call",
                 [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_function_call(name, v); }),
+      string<M>("refusal", [](M& m, const std::string& v) { m.refusal = v; }),  // what another model had to say
       // Null in our answers, and so in what clients send back.
-      only<M>("refusal", {}),
       only<M>("audio", {}),
       only<M>("annotations", {Json::array()}),
       {"parsed", [](M&, const std::string&, const Json&) {}},  // the openai client's own copy of the content
@@ -127,6 +127,7 @@ Json normalise(const std::string& path, const Json& value) {
   if (role == std::end(kRoles)) {
     refuse_value(path + ".role", "system, developer, user, assistant, tool or function", Json(message.role));
   }
+  if (!message.content && role->name == "assistant") message.content = message.refusal;
   const bool calls = !message.tool_calls.is_null() && !message.tool_calls.empty();
   if (!message.content && !(role->may_lack_content && calls)) refuse_missing(path + ".content");
   if (calls && role->name != "assistant") refuse_value(path + ".tool_calls", "absent but in assistant messages", value);

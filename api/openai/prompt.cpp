@@ -121,7 +121,7 @@ void set_reasoning_effort(const Model& model, const std::string& effort, Json& c
   if (source.find("reasoning_effort") != std::string::npos) {
     context["reasoning_effort"] = effort;
   } else if (source.find("enable_thinking") != std::string::npos) {
-    context["enable_thinking"] = effort != "none";
+    if (!context.contains("enable_thinking")) context["enable_thinking"] = effort != "none";
   } else if (reasons(model)) {
     throw http::RequestError({400, "'reasoning_effort': the chat template of '" + model.name() + "' does not know it",
                               "reasoning_effort", "unsupported_parameter"});

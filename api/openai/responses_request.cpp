@@ -215,10 +215,17 @@ void set_text(R& draft, const std::string& name, const Json& value) {
 void set_reasoning(R& draft, const std::string& name, const Json& value) {
   static const Fields<R> fields = {
       string<R>("effort", [](R& d, const std::string& v) { d.prompt.reasoning_effort = v; }),
-      only<R>("summary", {}),
-      only<R>("generate_summary", {}),
+      only<R>("summary", {"auto"}),  // the most that the model gives: none
+      only<R>("generate_summary", {"auto"}),
   };
   read_fields<R>(draft, to_object(name, value), fields, name + ".");
+}
+
+// Our reasoning items have their text: a client that sends them back needs nothing encrypted.
+void set_include(R&, const std::string& name, const Json& value) {
+  for (std::size_t i = 0; i < to_array(name, value).size(); ++i)
+    if (value[i] != "reasoning.encrypted_content")
+      refuse_unsupported(name + "[" + std::to_string(i) + "]", describe(value[i]));
 }
 
 Fields<R> responses_fields() {
@@ -253,7 +260,7 @@ Fields<R> responses_fields() {
       only<R>("truncation", {"disabled"}),
       only<R>("service_tier", {"auto", "default"}),
       only<R>("background", {false}),
-      only<R>("include", {Json::array()}),
+      custom<R>("include", set_include),
       only<R>("top_logprobs", {0}),
       only<R>("max_tool_calls", {}),
       only<R>("prompt", {}),

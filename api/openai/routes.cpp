@@ -1,5 +1,6 @@
 #include "api/openai/routes.hpp"
 
+#include <ctime>
 #include <utility>
 
 #include "api/openai/prompt.hpp"
@@ -111,8 +112,15 @@ Response detokenize(const ServedModels& models, const Request& request) {
 }
 
 Json model_json(const ServedModel& model) {
+  std::string created(20, '\0');  // "2026-01-31T12:00:00Z"
+  const std::time_t seconds = model.created;
+  std::tm utc{};
+  created.resize(std::strftime(created.data(), created.size() + 1, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc)));
   return {{"id", model.name()},
           {"object", "model"},
+          {"type", "model"},  // Anthropic's clients read this, and the two names below
+          {"display_name", model.name()},
+          {"created_at", std::move(created)},
           {"created", model.created},
           {"owned_by", "nacelle"},
           {"max_model_len", model.model->context()},
@@ -123,7 +131,11 @@ Json model_json(const ServedModel& model) {
 Response list_models(const ServedModels& models) {
   Json data = Json::array();
   for (const ServedModelPtr& model : models.names()) data.push_back(model_json(*model));
-  return json_response({{"object", "list"}, {"data", std::move(data)}});
+  Json json = {{"object", "list"}, {"has_more", false}};
+  json["first_id"] = data.empty() ? Json() : data.front()["id"];
+  json["last_id"] = data.empty() ? Json() : data.back()["id"];
+  json["data"] = std::move(data);
+  return json_response(json);
 }
 
 }  // namespace

@@ -115,11 +115,13 @@ test('a bias forces and forbids tokens', async () => {
   assert.equal(forced.choices[0].message.content, ' Paris Paris');
 });
 
-test('content in parts, developer messages, the alias "default"', async () => {
+test('content in parts, developer messages, aliases', async () => {
   const parts = [{ type: 'text', text: 'What is the capital' }, { type: 'text', text: ' of France?' }];
   const answer = await create({ model: 'default', messages: [{ role: 'user', content: parts }] });
   assert.equal(answer.choices[0].message.content, 'The capital of France is Paris.');
   assert.equal(answer.model, model);
+  for (const alias of ['gpt-4o', 'gpt-', 'claude']) assert.equal((await create({ model: alias, max_tokens: 1 })).model, model);
+  await assert.rejects(create({ model: 'claude-3' }), { status: 404, code: 'model_not_found' });
   const messages = [{ role: 'developer', content: 'Answer in one word.' }, { role: 'user', content: goldens[3].messages[1].content }];
   assert.equal((await create({ messages })).choices[0].message.content, goldens[3].text);
 });

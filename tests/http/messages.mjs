@@ -99,3 +99,12 @@ test('failures have Anthropic\'s shape', async () => {
     });
   }
 });
+
+test('a format, and the list of models', async () => {
+  const schema = { type: 'object', properties: { city: { enum: ['Rome', 'Paris'] } }, required: ['city'], additionalProperties: false };
+  const answer = await create({ output_config: { format: { type: 'json_schema', schema } } });
+  assert.match(answer.content[0].text, /^\{"city": ?"(Rome|Paris)"\}$/);
+  const { data, has_more: more } = await client.models.list();
+  assert.deepEqual([data[0].type, data[0].display_name, more], ['model', model, false]);
+  assert.ok(Math.abs(Date.parse(data[0].created_at) - Date.now()) < 3600e3);
+});

@@ -1,9 +1,10 @@
 // Calls of tools by the openai client: the demo model writes Hermes's form.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { goldens, missing, model, paris, server } from './harness.mjs';
+import { goldens, missing, model, paris, require, server } from './harness.mjs';
 import { description, faults } from './schema.mjs';
 
+const Ajv = require('ajv/dist/2020');
 const { client } = server;
 const golden = goldens[16];
 const create = (options) => client.chat.completions.create(
@@ -89,4 +90,37 @@ test('tool_choice', async () => {
   await assert.rejects(create({ tool_choice: { type: 'function', function: { name: 'other' } } }),
                        { status: 400, param: 'tool_choice', code: 'invalid_value' });
   await assert.rejects(create({ tools: undefined, tool_choice: 'required' }), { status: 400, param: 'tools' });
+});
+
+test('strict: the arguments keep to a schema that the model does not know', async () => {
+  const parameters = { $defs: { unit: { enum: ['c', 'f'] } }, type: 'object', additionalProperties: false,
+                       properties: { city: { type: 'string', maxLength: 12 }, unit: { $ref: '#/$defs/unit' },
+                                     days: { type: 'integer', minimum: 1, maximum: 5 } }, required: ['city', 'unit', 'days'] };
+  const tools = (strict) => [{ type: 'function', function: { ...golden.tools[0].function, parameters, strict } }];
+  const validate = new Ajv({ strict: false }).compile(parameters);
+  const calls = (answer) => (answer.choices[0].message.tool_calls ?? []).map((call) => JSON.parse(call.function.arguments));
+  const ask = (options) => create({ tools: tools(true), max_tokens: 200, ...options });
+  assert.ok(!validate(calls(await create({ tools: tools(false) }))[0]), 'the model\'s own call would not do');
+
+  const whole = await ask({});
+  assert.match(calls(whole)[0].city, /^Oslo/);
+  let streamed = '';
+  for await (const chunk of await ask({ stream: true })) {
+    for (const part of chunk.choices[0].delta.tool_calls ?? []) streamed += part.function.arguments;
+  }
+  assert.equal(streamed, whole.choices[0].message.tool_calls.map((call) => call.function.arguments).join(''));
+  const drawn = await Promise.all(Array.from({ length: 12 }, (_, seed) => ask({ temperature: 1.5, seed })));
+  const ended = [whole, ...drawn].filter((answer) => answer.choices[0].finish_reason === 'tool_calls');
+  assert.ok(ended.length > 4);
+  for (const answer of ended) for (const call of calls(answer)) assert.ok(validate(call), JSON.stringify(call));
+
+  // Where nothing is called the answer is the model's own; with a format it is that or a call.
+  assert.equal((await ask({ messages: paris })).choices[0].message.content, 'The capital of France is Paris.');
+  const response_format = { type: 'json_schema', json_schema: { name: 'n', schema: { type: 'object', properties: { city: { enum: ['Rome', 'Paris'] } },
+                                                                                  required: ['city'], additionalProperties: false } } };
+  assert.ok(validate(calls(await ask({ response_format }))[0]));
+  const mute = { 2046: -100 };  // the token that begins a call
+  assert.match((await ask({ messages: paris, response_format, logit_bias: mute })).choices[0].message.content, /^\{"city": ?"(Rome|Paris)"\}$/);
+  await assert.rejects(create({ tools: [{ type: 'function', function: { name: 'g', strict: true, parameters: { type: 'object', not: {} } } }] }),
+                       { status: 400, param: 'tools', message: /the tool 'g'.*"not"/ });
 });

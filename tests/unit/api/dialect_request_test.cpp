@@ -49,6 +49,11 @@ TEST_CASE("Anthropic's fields reach the request") {
         R"([{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"}}}])");
   CHECK(to_text(body.prompt.template_variables) == R"({"enable_thinking":false})");
   CHECK_FALSE(body.prompt.parallel_calls);
+  const auto output = anthropic::parse_messages(message_body(R"("thinking": {"type": "adaptive"}, "output_config":
+      {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}}})"));
+  CHECK(output.constraint->text == R"({"type":"object"})");
+  CHECK(output.prompt.reasoning_effort == "high");
+  CHECK(output.prompt.template_variables.empty());
   CHECK(anthropic::parse_count_tokens(R"({"model": "m", "messages": [{"role": "user", "content": "x"}]})").model ==
         "m");
 }
@@ -58,11 +63,13 @@ TEST_CASE("Anthropic's blocks become messages of a chat") {
       {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm.", "signature": ""},
         {"type": "text", "text": "I look."}, {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}]},
       {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "5"}]},
+        {"type": "tool_result", "tool_use_id": "t2", "is_error": true},
         {"type": "text", "text": "So?"}]}])") ==
         R"([{"role":"user","content":"Weather?"},)"
         R"({"role":"assistant","content":"I look.","reasoning_content":"Hm.","tool_calls":[)"
         R"({"type":"function","function":{"name":"f","arguments":{"a":1}},"id":"t1"}]},)"
-        R"({"role":"tool","content":"5","tool_call_id":"t1"},{"role":"user","content":"So?"}])");
+        R"({"role":"tool","content":"5","tool_call_id":"t1"},)"
+        R"({"role":"tool","content":"error","tool_call_id":"t2"},{"role":"user","content":"So?"}])");
   const auto body = anthropic::parse_messages(R"({"model": "m", "max_tokens": 9, "messages": [
       {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well,"}]})");
   CHECK(body.prompt.prefill == "Well,");
@@ -84,6 +91,8 @@ TEST_CASE("what Anthropic's API lacks is named") {
   CHECK(param(R"("stop_sequences": [""])") == "stop_sequences[0]");
   CHECK(param(R"("service_tier": "priority")") == "service_tier");
   const auto content = [](const char* blocks) { return failure_of([&] { anthropic_messages(blocks); }).param; };
+  CHECK(param(R"("output_config": {"format": {"type": "xml"}})") == "output_config.format.type");
+  CHECK(param(R"("output_config": {"format": {"type": "json_schema"}})") == "output_config.format.schema");
   CHECK(content("[]") == "messages");
   CHECK(content(R"([{"role": "assistant", "content": "x"}])") == "messages");
   CHECK(content(R"([{"role": "user"}])") == "messages[0].content");
@@ -119,7 +128,8 @@ TEST_CASE("what the responses API lacks is named") {
   const auto param = [](const std::string& members) {
     return failure_of([&] { openai::parse_responses(R"({"input": "Hi", )" + members + "}"); }).param;
   };
-  CHECK(param(R"("include": ["reasoning.encrypted_content"])") == "include");
+  CHECK(param(R"("include": ["reasoning.encrypted_content"])") == "");
+  CHECK(param(R"("include": ["reasoning.encrypted_content", "file_search_call.results"])") == "include[1]");
   CHECK(param(R"("text": {"format": {"type": "json_schema"}})") == "text.format.json_schema.schema");
   CHECK(param(R"("text": {"format": {"type": "xml"}})") == "text.format.type");
   CHECK(param(R"("tools": [{"type": "function", "name": "f", "strict": 1}])") == "tools[0].strict");

@@ -28,6 +28,11 @@ const ConstraintSpec kSpecs[] = {
     {Kind::kRegex, ".*", {}, "f"},
     {Kind::kGbnf, "root ::= line+\nline ::= (word \" \")* word \".\\n\"\nword ::= [a-z]+ | \"(\" line \")\"", {}, "f"},
     {Kind::kChoice, "", {"yes", "no", "maybe so", "nö"}, "f"},
+    {Kind::kComposition,
+     R"([{"until":["{\""],"unlike":" *\\(","tokens":true},{"repeat":["{\"f\":",{"regex":" ?"},{"schema":{"type":"object","properties":{"a":
+        {"enum":["b","c"]},"n":{"type":"integer","maximum":99}},"required":["a"],"additionalProperties":false}},"}",{"until":["{\""]}]}])",
+     {},
+     "f"},
 };
 
 // Deterministic draws without <random>'s distributions, which differ between libraries.
