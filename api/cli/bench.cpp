@@ -178,7 +178,7 @@ Json to_json(const nacelle_ceilings& ceilings) {
           {"f32_gflops", giga(ceilings.f32_ops)}};
 }
 
-TokenWork work_of(const PlacedModel& device) {
+TokenWork token_work(const PlacedModel& device) {
   std::vector<const nacelle_graph*> graphs;
   for (std::size_t i = 0; i < device.size(); ++i) graphs.push_back(&device.segment(i).graph());
   return work_of(graphs);
@@ -237,7 +237,7 @@ double host_microseconds(const EngineStats& before, const EngineStats& after) {
 Json measure(const BenchOptions& options, PluginHost& host, Engine& engine) {
   Bench bench(options, engine);
   const PlacedModel& device = engine.model().device();
-  const TokenWork work = work_of(device);
+  const TokenWork work = token_work(device);
   ProbedRuns pp(device, device.ceilings());
   pp.measure(options.repeat, [&] { return bench.prompt(); });
   const EngineStats start = engine.stats();
