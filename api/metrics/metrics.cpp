@@ -82,6 +82,8 @@ const EngineMetric kEngineMetrics[] = {
     {"nacelle_step_seconds_total", kCounter, "", NACELLE_VALUE(s.device_seconds), "phase", "device"},
     {"nacelle_step_seconds_total", kCounter, "", NACELLE_VALUE(s.sample_seconds), "phase", "sample"},
     {"nacelle_step_seconds_total", kCounter, "", NACELLE_VALUE(s.draft_seconds), "phase", "draft"},
+    {"nacelle_engine_cpu_seconds_total", kCounter, "CPU time of the engine's thread, but for the device's part.",
+     NACELLE_VALUE(s.host_cpu_seconds)},
 };
 #undef NACELLE_VALUE
 

@@ -5,7 +5,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "core/base/error.hpp"
+#include "core/base/thread_cpu.hpp"
 
 namespace nacelle {
 namespace {
@@ -57,12 +57,6 @@ Clock::duration wait_while(const std::atomic<Word>& word, Waiting waiting, Clock
     if (over()) return kNoSpin;
   for (Word value; waiting(value = word.load(std::memory_order_acquire));) word.wait(value, std::memory_order_acquire);
   return std::max<Clock::duration>(Clock::now() - now, Clock::duration(1));
-}
-
-std::chrono::nanoseconds thread_cpu() noexcept {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 // The writer's half. The store is sequentially consistent: notify_all skips the kernel when it sees no sleeper, and

@@ -13,6 +13,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/base/thread_cpu.hpp"
 #include "core/base/turn.hpp"
 #include "core/engine/guesser.hpp"
 #include "core/engine/placed_model.hpp"
@@ -41,6 +42,7 @@ class Engine::Loop {
   void main();
   bool take_commands();
   void step();
+  void hand_out(const std::vector<Chunk>& chunks, Clock::time_point begin);
   std::uint32_t advance(const Chunk& chunk, std::uint32_t row);
   bool choose(Sequence& sequence, std::uint32_t row, std::uint32_t nth);
   bool append(Sequence& sequence, TokenId token, GenerationEvent event);
@@ -73,7 +75,8 @@ class Engine::Loop {
   std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
   Clock::time_point next_deadline_ = Clock::time_point::max();
   EngineTiming timing_;
-  Clock::time_point now_;  // when the device finished this step
+  Clock::time_point now_;                                // when the device finished this step
+  std::chrono::nanoseconds host_cpu_{}, run_end_cpu_{};  // see EngineStats; this thread's when that was
 
   mutable std::mutex mutex_;
   std::condition_variable wake_, idle_;
@@ -296,14 +299,23 @@ void Engine::Loop::step() {
   const std::size_t plan = device_.plan_for(counts);
   write_step(chunks, device_, plan, host_adjusted_);
   const auto ready = Clock::now();
+  host_cpu_ += thread_cpu() - run_end_cpu_;
   device_.run(plan, counts);
+  run_end_cpu_ = thread_cpu();
   now_ = Clock::now();
-  const Turn turn;  // the sinks' readers wake when all events are out
   timing_.step_rows.add(counts.rows);
   guesser_.note_step(chunks, seconds_between(ready, now_));
   pace_.note(counts.prompt_rows, counts.rows > counts.prompt_rows, seconds_between(ready, now_));
 
   logits_.read(device_.plan(device_.size() - 1, plan));
+  hand_out(chunks, begin);
+  device_.advance(plan);
+  count_time(begin, guessed, ready);
+}
+
+// The step's tokens, to those who asked for them; it began at `begin`.
+void Engine::Loop::hand_out(const std::vector<Chunk>& chunks, Clock::time_point begin) {
+  const Turn turn;  // the sinks' readers are told when all events are out
   ended_.clear();
   std::uint32_t row = 0, prompt_tokens = 0, answer_tokens = 0;
   for (const Chunk& chunk : chunks) {
@@ -324,9 +336,7 @@ void Engine::Loop::step() {
     sequence.blocks.publish(sequence.tokens, sequence.computed);
     sequence.blocks.trim(sequence.computed);
   }
-  device_.advance(plan);
   count_step(prompt_tokens, answer_tokens);
-  count_time(begin, guessed, ready);
   remove_ended();
 }
 
@@ -363,6 +373,7 @@ void Engine::Loop::count_time(Clock::time_point begin, Clock::time_point guessed
   stats_.plan_seconds += seconds_between(guessed, ready);
   stats_.device_seconds += seconds_between(ready, now_);
   stats_.sample_seconds += seconds_between(now_, Clock::now());
+  stats_.host_cpu_seconds = std::chrono::duration<double>(host_cpu_).count();
 }
 
 // Under mutex_.

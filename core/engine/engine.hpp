@@ -45,6 +45,7 @@ struct EngineStats {
   // Of all steps together: choosing the rows and writing them; waiting for the device; sampling and handing out; and
   // before all that, what a draft model takes.
   double plan_seconds = 0, device_seconds = 0, sample_seconds = 0, draft_seconds = 0;
+  double host_cpu_seconds = 0;  // CPU time of the engine's thread, but for the device's part: as of the last step's run
   std::uint32_t max_adapters = 0;                                                   // slots
   std::set<std::string> running_adapters, waiting_adapters;                         // of requests, as of the last step
   HistogramSnapshot first_token, inter_token, queue_time, request_time, step_rows;  // see EngineTiming

@@ -31,7 +31,7 @@ const expected = {
   nacelle_num_preemptions_total: 'counter', nacelle_prompt_tokens_total: 'counter', nacelle_generation_tokens_total: 'counter',
   nacelle_prefix_cache_queries_total: 'counter', nacelle_prefix_cache_hits_total: 'counter', nacelle_requests_total: 'counter', nacelle_requests_rejected_total: 'counter', nacelle_request_success_total: 'counter',
   nacelle_request_failure_total: 'counter', nacelle_engine_steps_total: 'counter', nacelle_spec_decode_num_draft_tokens_total: 'counter',
-  nacelle_spec_decode_num_accepted_tokens_total: 'counter', nacelle_step_seconds_total: 'counter',
+  nacelle_spec_decode_num_accepted_tokens_total: 'counter', nacelle_step_seconds_total: 'counter', nacelle_engine_cpu_seconds_total: 'counter',
   nacelle_time_to_first_token_seconds: 'histogram', nacelle_inter_token_latency_seconds: 'histogram',
   nacelle_request_queue_time_seconds: 'histogram', nacelle_e2e_request_latency_seconds: 'histogram',
   nacelle_iteration_tokens: 'histogram', nacelle_lora_requests_info: 'gauge', nacelle_http_requests_total: 'counter',
