@@ -37,6 +37,8 @@ class AnswerParser {
   virtual void push(std::string_view text, AnswerEvents& out) = 0;
   // No more text comes.
   virtual void finish(AnswerEvents& out) = 0;
+  // True where all text is content as it comes, so that it need not be pushed.
+  virtual bool plain() const noexcept { return false; }
 };
 using AnswerParserPtr = std::unique_ptr<AnswerParser>;
 

@@ -73,6 +73,7 @@ class PlainParser final : public AnswerParser {
  public:
   void push(std::string_view text, AnswerEvents& out) override { add(out, AnswerEvent::Kind::kContent, text); }
   void finish(AnswerEvents&) override {}
+  bool plain() const noexcept override { return true; }
 };
 
 }  // namespace

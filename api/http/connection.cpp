@@ -1,11 +1,12 @@
-// The connection's coroutine. All of it runs on the server's I/O thread.
+// The connection's coroutine, on the server's I/O thread. It holds the lock of all work on exchanges but while it
+// waits: what an engine's thread does under that lock (Mailbox) touches no object of Asio's, and wakes the coroutine by
+// a task for the I/O thread.
 #include "api/http/connection.hpp"
 
 #include <algorithm>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -24,7 +25,6 @@
 
 #include "api/http/wire.hpp"
 #include "core/base/log.hpp"
-#include "core/base/turn.hpp"
 
 namespace nacelle::http {
 namespace {
@@ -136,7 +136,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   net::awaitable<void> wait_for_output();
   void note_output();
   bool send_straight();
-  std::string framed(std::string text) const;
+  void take_output(Exchange& exchange);
   net::awaitable<bool> ready(Transfer::Result what);
   net::awaitable<bool> send(std::string_view bytes);
   net::awaitable<void> linger();
@@ -157,14 +157,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool timed_out_ = false;
   net::steady_timer wake_;  // never expires; cancelled when the exchange has output
   ServerContext& context_;
+  std::unique_lock<std::mutex> work_{context_.mailbox.work(), std::defer_lock};  // the coroutine's
   std::shared_ptr<const Site> site_;
   ExchangePtr current_;
   Framing framing_ = Framing::kLength;  // of the stream under way
   bool straight_ = false;               // the stream waits for output, and nothing is unsent
+  bool waking_ = false;                 // a task that wakes the coroutine is on its way
   std::string unsent_;                  // of it, framed: what the socket did not take
 };
 
 net::awaitable<void> Connection::run() {
+  work_.lock();
   ErrorCode ignored;
   socket_.set_option(net::ip::tcp::no_delay(true), ignored);
   socket_.non_blocking(true, ignored);
@@ -172,6 +175,7 @@ net::awaitable<void> Connection::run() {
   }
   transport_->close();
   socket_.shutdown(net::ip::tcp::socket::shutdown_both, ignored);
+  work_.unlock();
 }
 
 // True where the connection is ready for the next request.
@@ -202,6 +206,7 @@ net::awaitable<bool> Connection::serve_one() {
   const bool sent = co_await send_answer(*current_, keep_alive, version);
   const bool cut = current_->cancelled() || !current_->head();
   record(current_->request(), incoming, cut ? 499 : current_->head()->status, current_->tokens());
+  current_->on_output({});
   current_.reset();
   ErrorCode ignored;
   socket_.cancel(ignored);  // the watch
@@ -238,7 +243,9 @@ net::awaitable<bool> Connection::ready(Transfer::Result what) {
   ErrorCode error;
   const auto kind =
       what == Transfer::Result::kRead ? net::ip::tcp::socket::wait_read : net::ip::tcp::socket::wait_write;
+  work_.unlock();
   co_await socket_.async_wait(kind, into(error));
+  work_.lock();
   co_return !error;
 }
 
@@ -334,7 +341,7 @@ void Connection::record(const Request& request, const Incoming& incoming, int st
 ExchangePtr Connection::begin_exchange(Incoming& incoming) {
   auto exchange = std::make_shared<Exchange>(
       std::move(incoming.request),
-      [&mailbox = context_.mailbox](Exchange::Task task) { mailbox.post(std::move(task)); },
+      [&mailbox = context_.mailbox](Exchange::Task task, bool short_) { mailbox.post(std::move(task), short_); },
       context_.options.max_unsent_bytes);
   exchange->on_output([self = weak_from_this()] {
     if (const auto alive = self.lock()) alive->note_output();
@@ -399,8 +406,8 @@ net::awaitable<bool> Connection::send_stream(Exchange& exchange, Framing framing
   framing_ = framing;
   while (!exchange.cancelled()) {
     const bool last = exchange.finished();
+    take_output(exchange);
     std::string text = std::exchange(unsent_, {});
-    text += framed(exchange.take());
     if (last && framing == Framing::kChunked) text += kLastChunk;
     if (!text.empty() && !co_await send(text)) {
       exchange.cancel();
@@ -414,32 +421,44 @@ net::awaitable<bool> Connection::send_stream(Exchange& exchange, Framing framing
   co_return false;
 }
 
-std::string Connection::framed(std::string text) const {
-  return text.empty() || framing_ != Framing::kChunked ? std::move(text) : chunk(text);
+void Connection::take_output(Exchange& exchange) {
+  const std::string_view text = exchange.unsent();
+  if (!text.empty() && framing_ == Framing::kChunked) {
+    add_chunk(unsent_, text);
+  } else {
+    unsent_ += text;
+  }
+  exchange.drop_unsent();
 }
 
 void Connection::note_output() {
   if (straight_ && send_straight()) return;
   straight_ = false;
-  wake_.cancel();
+  if (std::exchange(waking_, true)) return;
+  net::post(context_.io, [self = weak_from_this()] {
+    if (const auto alive = self.lock()) alive->wake_.cancel();
+  });
 }
 
 // Most pieces of a stream find the coroutine waiting and the socket ready: they go out from here, without a turn of the
-// loop. False where the coroutine must see to it.
+// loop, and often from an engine's thread. False where the coroutine must see to it.
 bool Connection::send_straight() {
   if (current_->finished() || current_->cancelled()) return false;
-  unsent_ = framed(current_->take());
+  take_output(*current_);
   if (unsent_.empty()) return true;
   const Transfer transfer = transport_->write(unsent_.data(), unsent_.size());
   if (transfer.result == Transfer::Result::kDone) unsent_.erase(0, transfer.bytes);
   return unsent_.empty();
 }
 
-// Nothing can be missed: output is announced on this thread, so only while the coroutine waits.
+// Nothing can be missed: the task that note_output() posts runs on this thread, so only while the coroutine waits.
 net::awaitable<void> Connection::wait_for_output() {
   ErrorCode ignored;
   deadline_ = Clock::time_point::max();
+  waking_ = false;
+  work_.unlock();
   co_await wake_.async_wait(into(ignored));
+  work_.lock();
 }
 
 net::awaitable<bool> Connection::send(std::string_view bytes) {
@@ -492,6 +511,7 @@ void Connection::arm() {
 // client still reads cannot be known before something is written.
 void Connection::watch(const ExchangePtr& exchange) {
   socket_.async_wait(net::ip::tcp::socket::wait_read, [self = shared_from_this(), exchange](const ErrorCode& error) {
+    const std::lock_guard work(self->context_.mailbox.work());
     if (error || self->current_ != exchange) return;
     if (!self->read_ahead()) return exchange->cancel();
     if (self->buffer_.size() < kReadAheadBytes) self->watch(exchange);
@@ -509,25 +529,6 @@ bool Connection::read_ahead() {
 }
 
 }  // namespace
-
-void Mailbox::post(std::function<void()> task) {
-  bool first = false;
-  {
-    const std::lock_guard lock(mutex_);
-    first = tasks_.empty();
-    tasks_.push_back(std::move(task));
-  }
-  if (first) Turn::at_end([this] { net::post(io_, [this] { deliver(); }); });
-}
-
-void Mailbox::deliver() {
-  std::vector<std::function<void()>> tasks;
-  {
-    const std::lock_guard lock(mutex_);
-    tasks.swap(tasks_);
-  }
-  for (auto& task : tasks) std::exchange(task, nullptr)();
-}
 
 void serve_connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Site> site) {
   auto connection = std::make_shared<Connection>(std::move(socket), context, std::move(site));

@@ -12,19 +12,23 @@
 
 namespace nacelle::http {
 
-// Everything but post() and request() belongs to the server's I/O thread, so that no lock is needed: code on other
-// threads (the engine's, a worker's) hands its work over with post().
+// Everything but post(), post_short() and request() belongs to the tasks that are posted and to the server's I/O
+// thread, which works under the same lock (Mailbox::work()): code on other threads (the engine's, a worker's) hands its
+// work over.
 class Exchange {
  public:
   using Task = std::function<void()>;
-  using Executor = std::function<void(Task)>;
+  using Executor = std::function<void(Task, bool short_)>;
 
-  // `executor` runs a task on the I/O thread. A stream whose reader lags by more than `max_unsent` bytes is cancelled.
+  // `executor` runs a task as Mailbox::post() does. A stream whose reader lags by more than `max_unsent` bytes is
+  // cancelled.
   Exchange(Request request, Executor executor, std::size_t max_unsent);
 
   // [any thread]
   const Request& request() const noexcept { return request_; }
-  void post(Task task) { executor_(std::move(task)); }
+  void post(Task task) { executor_(std::move(task), false); }
+  // What a Mailbox may run on an engine's thread: a piece of an answer that goes on.
+  void post_short(Task task) { executor_(std::move(task), true); }
 
   // ---- The handler's side. Calls after the end, or after a cancel, do nothing. ----
   void respond(Response response);
@@ -46,7 +50,9 @@ class Exchange {
   const Response* head() const noexcept { return answered_ ? &head_ : nullptr; }
   bool streaming() const noexcept { return streaming_; }
   bool finished() const noexcept { return finished_; }
-  std::string take() { return std::exchange(unsent_, {}); }
+  std::string_view unsent() const noexcept { return unsent_; }
+  // It is on its way.
+  void drop_unsent() noexcept { unsent_.clear(); }
 
  private:
   void notify();

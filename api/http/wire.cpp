@@ -90,13 +90,10 @@ std::string closing_answer(const Response& response, HeaderOptions options) {
   return header_text(response, options) + response.body;
 }
 
-std::string chunk(std::string_view data) {
+void add_chunk(std::string& out, std::string_view data) {
   std::array<char, 16> size{};
   const char* end = std::to_chars(size.data(), size.data() + size.size(), data.size(), 16).ptr;
-  std::string text;
-  text.reserve(size.size() + data.size() + 4);
-  text.append(size.data(), static_cast<std::size_t>(end - size.data())).append("\r\n").append(data).append("\r\n");
-  return text;
+  out.append(size.data(), static_cast<std::size_t>(end - size.data())).append("\r\n").append(data).append("\r\n");
 }
 
 bool is_request_id(std::string_view text) noexcept {

@@ -28,8 +28,8 @@ std::string header_text(const Response& response, const HeaderOptions& options);
 // The whole of an answer after which the connection closes. Of the options, framing and keep_alive do not count.
 std::string closing_answer(const Response& response, HeaderOptions options = {});
 
-// `data` framed as one chunk. An empty chunk would end the answer: `data` must not be empty.
-std::string chunk(std::string_view data);
+// Appends `data`, framed as one chunk. An empty chunk would end the answer: `data` must not be empty.
+void add_chunk(std::string& out, std::string_view data);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 
 // A client's X-Request-Id as it may stand in our logs and headers: 1 to 128 visible ASCII characters.

@@ -103,10 +103,27 @@ class OpenAiShape final : public serving::Shape {
   }
 
   std::string piece(const Choice& news) override {
-    if (is_plain(news)) return plain_piece(news);
+    std::string text;
+    if (is_plain(news) && add_text(news.index, news.events[0].text, text)) return text;
     Json content = head_.chat ? delta(news) : Json(chat::joined(news.events, AnswerEvent::Kind::kContent));
     return chunk(choice_json(news.index, head_.chat ? "delta" : "text", std::move(content), logprobs(news),
                              finish_json(news.finish, calls_[news.index] > 0, called_)));
+  }
+
+  // All of it but the text is the same each time and is made once.
+  bool add_text(std::uint32_t index, std::string_view text, std::string& out) override {
+    if (!logprobs_.empty()) return false;
+    Frame& frame = frames_[index];
+    if (frame.before.empty()) {
+      const std::string mark = random_id("");
+      Json content = head_.chat ? Json{{"content", mark}} : Json(mark);
+      const std::string whole =
+          chunk(choice_json(index, head_.chat ? "delta" : "text", std::move(content), nullptr, nullptr));
+      const std::size_t at = whole.find('"' + mark + '"');
+      frame = {whole.substr(0, at), whole.substr(at + mark.size() + 2)};
+    }
+    out.append(frame.before).append(json_string(text)).append(frame.after);
+    return true;
   }
 
   std::string close(const Usage& usage) override {
@@ -125,21 +142,7 @@ class OpenAiShape final : public serving::Shape {
   // A bit of text and no more, as nearly all pieces are.
   bool is_plain(const Choice& news) const {
     return news.events.size() == 1 && news.events[0].kind == AnswerEvent::Kind::kContent &&
-           !news.events[0].text.empty() && news.finish == FinishReason::kNone && logprobs_.empty();
-  }
-
-  // All of it but the text is the same each time and is made once.
-  std::string plain_piece(const Choice& news) {
-    Frame& frame = frames_[news.index];
-    if (frame.before.empty()) {
-      const std::string mark = random_id("");
-      Json content = head_.chat ? Json{{"content", mark}} : Json(mark);
-      const std::string whole =
-          chunk(choice_json(news.index, head_.chat ? "delta" : "text", std::move(content), nullptr, nullptr));
-      const std::size_t at = whole.find('"' + mark + '"');
-      frame = {whole.substr(0, at), whole.substr(at + mark.size() + 2)};
-    }
-    return frame.before + json_string(news.events[0].text) + frame.after;
+           !news.events[0].text.empty() && news.finish == FinishReason::kNone;
   }
 
   // A call's id and name come once, its arguments in pieces that are told by its index.

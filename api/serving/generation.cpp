@@ -13,8 +13,7 @@ using chat::AnswerEvents;
 
 constexpr std::size_t kShortId = 9;  // what Mistral's templates ask for
 
-// Lives on the server's I/O thread; the engine's events are posted there. Kept alive by the sinks it gave to the
-// engine.
+// Lives in what is posted to the exchange, as the engine's events are. Kept alive by the sinks it gave to the engine.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
   Generation(http::ExchangePtr exchange, openai::ServedModelPtr model, GenerationPlan plan);
@@ -33,6 +32,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   void submit(std::size_t prompt, std::uint32_t copy);
   void handle(std::size_t index, GenerationEvent event);
+  void handle_text(std::size_t index, std::string text, const Usage& usage);
   AnswerEvents read(Running& choice, const GenerationEvent& event);
   bool name_calls(Running& choice, AnswerEvents& events);
   void open_stream();
@@ -48,6 +48,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const GenerationPlan plan_;
   std::vector<Running> choices_;  // prompt by prompt
   std::size_t running_ = 0;
+  std::string piece_;       // of handle_text(), whose memory it reuses
   bool streaming_ = false;  // the header is out
   bool over_ = false;       // answered, failed or cancelled: later events are of no use
 };
@@ -82,10 +83,32 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
   request.prompt = plan_.prompts[prompt];
   if (request.sampling.seed) *request.sampling.seed += copy;  // n equal answers would be of no use
   if (plan_.best_of > plan_.n && !request.logprobs) request.logprobs = 0;
-  choice.id = model_->submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
-    self->exchange_->post([self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); });
+  const bool plain = plan_.stream && choice.parser->plain();
+  choice.id = model_->submit(std::move(request), [self = shared_from_this(), index, plain](GenerationEvent&& event) {
+    http::Exchange& exchange = *self->exchange_;
+    const bool more = event.finish == FinishReason::kNone;
+    if (more && plain && event.logprobs.empty() && !event.text.empty())
+      return exchange.post_short([self, index, text = std::move(event.text), usage = event.usage]() mutable {
+        self->handle_text(index, std::move(text), usage);
+      });
+    auto task = [self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); };
+    if (more) return exchange.post_short(std::move(task));
+    exchange.post(std::move(task));  // it may be the model's last: the engine's thread cannot end its own engine
   });
   ++running_;
+}
+
+// Most tokens of a stream are no more than a bit of text: the short way for them.
+void Generation::handle_text(std::size_t index, std::string text, const Usage& usage) {
+  piece_.clear();
+  if (over_ || !streaming_ || !plan_.shape->add_text(choices_[index].whole.index, text, piece_)) {
+    GenerationEvent event;
+    event.text = std::move(text);
+    event.usage = usage;
+    return handle(index, std::move(event));
+  }
+  choices_[index].whole.usage = usage;
+  exchange_->write(piece_);
 }
 
 void Generation::handle(std::size_t index, GenerationEvent event) {

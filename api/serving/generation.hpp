@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/chat/dialects.hpp"
@@ -33,6 +34,9 @@ class Shape {
   // The bytes of a stream. open() comes with the first token: until then a failure can have a status of its own.
   virtual std::string open(const Usage& usage) = 0;
   virtual std::string piece(const Choice& news) = 0;
+  // Appends to `out` what piece() gives for some content and nothing else, as nearly all pieces are; false where only
+  // that knows how.
+  virtual bool add_text(std::uint32_t, std::string_view, std::string&) { return false; }
   virtual std::string close(const Usage& usage) = 0;
   virtual std::string failure(const http::ApiError& error) = 0;
 

@@ -19,6 +19,8 @@ Turn::~Turn() {
   for (auto& task : tasks_) task();
 }
 
+bool Turn::under_way() noexcept { return outermost != nullptr; }
+
 void Turn::at_end(std::function<void()> task) {
   if (!outermost) return task();
   outermost->tasks_.push_back(std::move(task));

@@ -17,6 +17,7 @@ class Turn {
 
   // Runs `task`, which must not throw, when this thread's outermost turn ends: at once where there is none.
   static void at_end(std::function<void()> task);
+  static bool under_way() noexcept;  // on this thread
 
  private:
   Turn* const outer_;

@@ -1,7 +1,12 @@
-// The meeting point of handler and connection: order, back-pressure, cancel.
+// The meeting point of handler and connection: order, back-pressure, cancel; and whose thread its work is done on.
 #include "api/http/exchange.hpp"
 
 #include <catch2/catch.hpp>
+#include <mutex>
+#include <thread>
+
+#include "api/http/mailbox.hpp"
+#include "core/base/turn.hpp"
 
 using namespace nacelle::http;
 
@@ -12,7 +17,7 @@ ExchangePtr make_exchange(std::size_t max_unsent = 100) {
   request.method = "GET";
   request.path = "/";
   return std::make_shared<Exchange>(
-      std::move(request), [](Exchange::Task task) { task(); }, max_unsent);
+      std::move(request), [](Exchange::Task task, bool) { task(); }, max_unsent);
 }
 
 }  // namespace
@@ -36,11 +41,12 @@ TEST_CASE("a stream is taken in order") {
   exchange->start_stream("text/plain");
   exchange->write("a");
   exchange->write("b");
-  CHECK(exchange->take() == "ab");
+  CHECK(exchange->unsent() == "ab");
+  exchange->drop_unsent();
   exchange->write("c");
   exchange->finish();
   exchange->write("late");
-  CHECK(exchange->take() == "c");
+  CHECK(exchange->unsent() == "c");
   CHECK(exchange->finished());
 }
 
@@ -55,7 +61,7 @@ TEST_CASE("a reader that lags behind the bound cancels the request") {
   exchange->write("y");
   CHECK(cancels == 1);
   CHECK(exchange->cancelled());
-  CHECK(exchange->take().empty());
+  CHECK(exchange->unsent().empty());
 }
 
 TEST_CASE("a cancel that came first is told at once, and none after the end") {
@@ -72,4 +78,66 @@ TEST_CASE("a cancel that came first is told at once, and none after the end") {
   CHECK(owner.use_count() == 1);  // the callback is gone, and what it owned
   finished->cancel();
   CHECK(cancels == 1);
+}
+
+TEST_CASE("few short tasks run where a turn ends, all others on the thread that is woken, and all in order") {
+  int woken = 0;
+  std::string done;
+  Mailbox mailbox([&] { ++woken; });
+  const auto add = [&](char c, bool is_short) { mailbox.post([&done, c] { done += c; }, is_short); };
+
+  SECTION("at the end of a turn") {
+    {
+      const nacelle::Turn turn;
+      add('a', true);
+      add('b', true);
+      CHECK(done.empty());
+    }
+    CHECK(done == "ab");
+    CHECK(woken == 0);
+  }
+  SECTION("without a turn") {
+    add('a', true);
+    CHECK(done.empty());
+    CHECK(woken == 1);
+    {
+      const nacelle::Turn turn;
+      add('b', true);  // not past what waits
+    }
+    CHECK(done.empty());
+    mailbox.deliver();
+    CHECK(done == "ab");
+    CHECK(woken == 1);
+  }
+  SECTION("where one is not short") {
+    {
+      const nacelle::Turn turn;
+      add('a', false);
+      add('b', true);
+    }
+    CHECK(done.empty());
+    CHECK(woken == 1);
+    mailbox.deliver();
+    CHECK(done == "ab");
+  }
+  SECTION("where there are many") {
+    {
+      const nacelle::Turn turn;
+      for (std::size_t i = 0; i <= Mailbox::kFew; ++i) add('a', true);
+    }
+    CHECK(done.empty());
+    CHECK(woken == 1);
+  }
+  SECTION("where another thread is at work") {
+    std::unique_lock work(mailbox.work());
+    std::thread([&] {
+      const nacelle::Turn turn;
+      add('a', true);
+    }).join();
+    CHECK(done.empty());
+    CHECK(woken == 1);
+    work.unlock();
+    mailbox.deliver();
+    CHECK(done == "a");
+  }
 }

@@ -13,6 +13,8 @@
 #include <string>
 #include <thread>
 
+#include "core/base/turn.hpp"
+
 using namespace nacelle;
 using namespace nacelle::http;
 using namespace std::chrono_literals;
@@ -52,6 +54,13 @@ class Client {
     return text;
   }
   std::string read_all() { return read_until(""); }
+  // What is there now, or comes soon.
+  std::string read_some() {
+    std::string text(4096, '\0');
+    const auto size = recv(socket_, text.data(), text.size(), 0);
+    text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+    return text;
+  }
 
  private:
   int socket_;
@@ -107,7 +116,31 @@ struct Fixture {
            }},
           {"GET", "/never", [this](const ExchangePtr& exchange) { exchange->on_cancel([this] { ++cancels; }); }},
           {"GET", "/flood", [this](const ExchangePtr& exchange) { flood(exchange); }},
+          {"GET", "/count", [this](const ExchangePtr& exchange) { count(exchange); }},
       }));
+  std::atomic<std::size_t> received{0};  // bytes of /count
+  std::thread counting;
+
+  ~Fixture() {
+    if (counting.joinable()) counting.join();
+  }
+  // As an engine's thread hands out tokens: a piece a turn. It waits for a reader that is far behind.
+  static constexpr int kLines = 20'000;
+  void count(const ExchangePtr& exchange) {
+    exchange->on_cancel([this] { ++cancels; });
+    exchange->start_stream("text/plain");
+    counting = std::thread([this, exchange] {
+      std::size_t sent = 0;
+      for (int i = 0; i < kLines && cancels == 0; ++i) {
+        const std::string line = std::to_string(i) + "\n";
+        while (sent > received + (40u << 10) && cancels == 0) std::this_thread::yield();
+        sent += line.size();
+        const Turn turn;
+        exchange->post_short([exchange, line] { exchange->write(line); });
+      }
+      exchange->post([exchange] { exchange->finish(); });
+    });
+  }
 
   void flood(const ExchangePtr& exchange) {
     ++streams;
@@ -264,6 +297,27 @@ TEST_CASE_METHOD(Fixture, "a client that does not read is cancelled, and others 
   Client client(port);
   client.send(kGet);
   CHECK(has(client.read_until("hello"), "200 OK"));
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "pieces that an engine's thread sends itself arrive whole and in order, also at a slow reader") {
+  Client client(port, GENERATE(0, 4096));
+  client.send("GET /count HTTP/1.0\r\n\r\n");
+  std::string text = client.read_until("\r\n\r\n");
+  text.erase(0, text.find("\r\n\r\n") + 4);
+  received = text.size();
+  for (int i = 0; i < kLines; ++i) {
+    const std::string line = std::to_string(i) + "\n";
+    while (text.size() < line.size() && cancels == 0) {
+      const std::string more = client.read_some();
+      received += more.size();
+      text += more;
+    }
+    REQUIRE(text.starts_with(line));
+    text.erase(0, line.size());
+  }
+  CHECK(client.read_all() == "[closed]");
+  CHECK(cancels == 0);
 }
 
 TEST_CASE_METHOD(Fixture, "connections are counted") {

@@ -1,0 +1,43 @@
+// Work on a server's exchanges that comes from other threads. No Boost.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+namespace nacelle::http {
+
+// The engine hands out a step's tokens in one go. Few of them it sends itself, when its turn ends (core/base/turn.hpp):
+// to wake the I/O thread for them would cost more. Many cost that thread one wake-up together.
+class Mailbox {
+ public:
+  using Task = std::function<void()>;
+
+  // `wake` [any thread]: makes the I/O thread call deliver() soon.
+  explicit Mailbox(Task wake) : wake_(std::move(wake)) {}
+
+  // [any thread] Tasks run one at a time, in the order in which they came: on the I/O thread, or, where all that wait
+  // are `short_` and the I/O thread has nothing to do, on this one when its turn ends. A short task neither waits nor
+  // holds the last reference to anything that an engine's thread must not end.
+  void post(Task task, bool short_ = false);
+  // The I/O thread's.
+  void deliver();
+
+  // Held by whoever works on exchanges. Only the I/O thread waits for it.
+  std::mutex& work() noexcept { return work_; }
+
+  static constexpr std::size_t kFew = 4;
+
+ private:
+  void end_turn();
+  void run();
+
+  const Task wake_;
+  std::mutex work_, mutex_;
+  std::vector<Task> running_;  // under work_; empty but while they run
+  std::vector<Task> tasks_;    // under mutex_, as the next; where there are some, deliver() or end_turn() is on its way
+  bool all_short_ = true;
+};
+
+}  // namespace nacelle::http
