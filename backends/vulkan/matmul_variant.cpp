@@ -70,7 +70,8 @@ VkPipeline pipeline_of(VulkanDevice& device, Format format, const MatmulVariant&
   try {
     return get(variant.shared_lanes);
   } catch (const sdk::Failure& failure) {  // a driver with an unwell subgroup broadcast
-    device.log(NACELLE_LOG_WARNING, std::string(failure.what()) + "; using a variant without subgroup broadcasts");
+    if (device.pipelines().note_refusal(shader))
+      device.log(NACELLE_LOG_WARNING, std::string(failure.what()) + "; using a variant without subgroup broadcasts");
     return get(0);
   }
 }

@@ -110,7 +110,7 @@ Memory::Block& Memory::add_block(MemoryKind kind, std::uint64_t bytes, const cha
   block->size =
       std::min(most, kind == MemoryKind::kDevice ? std::clamp(*physical_.taken / kBlockShare, kLeastBlock, kMostBlock)
                                                  : kLeastBlock);
-  if (bytes > block->size / kPieceShare) block->size = bytes + kTail;
+  if (bytes > block->size / kPieceShare || block->size > size.free) block->size = bytes + kTail;
   try {
     auto buffer = vk<VkBufferCreateInfo>(VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO);
     buffer.size = block->size;

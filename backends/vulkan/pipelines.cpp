@@ -87,6 +87,11 @@ void Pipelines::load() {
   check(api_.vkCreatePipelineCache(device_, &info, nullptr, &cache_), "creating a pipeline cache");
 }
 
+bool Pipelines::note_refusal(const std::string& shader) {
+  const std::scoped_lock lock(mutex_);
+  return refused_.insert(shader).second;
+}
+
 // Written beside and moved into place, so that no reader sees half of it.
 void Pipelines::save() noexcept {
   try {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ class Pipelines {
   // shader counts on subgroups of the device's size, all lanes in use. Any thread. Throws sdk::Failure that names the
   // shader.
   VkPipeline get(const std::string& shader, const std::vector<std::uint32_t>& constants, bool full_subgroups);
+  // Whether this is the first refusal of the shader, which a driver may refuse in many shapes: one line in the log will
+  // do.
+  bool note_refusal(const std::string& shader);
   // Writes the cache file where pipelines have been added; what goes wrong is logged.
   void save() noexcept;
 
@@ -46,6 +50,7 @@ class Pipelines {
   VkPipelineCache cache_ = VK_NULL_HANDLE;
   std::mutex mutex_;
   std::map<std::pair<std::string, std::vector<std::uint32_t>>, VkPipeline> pipelines_;
+  std::set<std::string> refused_;
   bool changed_ = false;
 };
 

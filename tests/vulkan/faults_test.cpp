@@ -145,7 +145,7 @@ TEST_CASE("Vulkan: a shader without another variant is named where the driver re
 TEST_CASE("Vulkan: a device without enough memory says for what, and how much there is") {
   const CacheFolder folder;
   const Fault fault;
-  fault->memory = 1 << 20;
+  fault->memory = 3 << 20;  // a block of vectors, and no matrix
   const std::string refusal = failure(kOnVulkan);
   INFO(refusal);
   CHECK(mentions(refusal, "cannot be had: VK_ERROR_OUT_OF_DEVICE_MEMORY"));
