@@ -200,15 +200,15 @@ void quant_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, s
 }
 
 // sums += a panel's blocks.
-template <nacelle_type kType, int kRows, int kVectors>
-void panel_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, const Panel<kType, kVectors>& panel,
+template <nacelle_type kType, int kRows, int kVectors, class Weights>
+void panel_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, const Weights& panel,
                 std::uint32_t first_block, std::uint32_t count, F (*sums)[kVectors]) {
   F tile[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) tile[r][v] = sums[r][v];
-  QuantTile<kType, kRows, kVectors, Panel<kType, kVectors>>(call, row, rows, panel, first_block).run(count, tile);
+  QuantTile<kType, kRows, kVectors, Weights>(call, row, rows, panel, first_block).run(count, tile);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
@@ -231,12 +231,12 @@ template <int kRows, class Body>
 constexpr std::uint32_t kPanelRows = 48;
 
 // A panel of weights is unpacked once for all rows.
-template <nacelle_type kType, int kRows, int kVectors>
+template <nacelle_type kType, int kRows, int kVectors, bool kCodes>
 void quant_panels(const MatmulCall& call, std::uint32_t vector) {
   static_assert(kPanelRows % kRows == 0);
   const PackedBlocks<kType, kVectors> packed(call, vector);
   const std::uint32_t blocks = call.columns / kQuantBlock;
-  Panel<kType, kVectors> panel;
+  Panel<kType, kVectors, kCodes> panel;
   F sums[kPanelRows][kVectors];
   for (std::uint32_t first = 0; first < call.rows; first += kPanelRows) {
     const std::uint32_t total = call.rows - first < kPanelRows ? call.rows - first : kPanelRows;
@@ -255,6 +255,14 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
   }
 }
 
+// The same bits either way.
+template <nacelle_type kType, int kRows, int kVectors>
+void choose_panels(const MatmulCall& call, std::uint32_t vector) {
+  if constexpr (kPackedRows > 0 && Quant<kType>::kStaysPacked)
+    if (call.rows <= kPackedRows) return quant_panels<kType, kRows, kVectors, false>(call, vector);
+  quant_panels<kType, kRows, kVectors, Quant<kType>::kPanel>(call, vector);
+}
+
 // Tiles of kRows rows and kVectors vectors; a lone row takes kLoneVectors, as there is no x to share: one group, so
 // that its weights are one stream.
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
@@ -269,17 +277,17 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
   }
   // What is left of vectors in threes goes in pairs: four are two pairs.
   for (; vector + kVectors <= vectors && (kVectors != 3 || vectors - vector != 4); vector += kVectors)
-    quant_panels<kType, kRows, kVectors>(call, vector);
+    choose_panels<kType, kRows, kVectors>(call, vector);
   if constexpr (kVectors == 3)
-    for (; vector + 2 <= vectors; vector += 2) quant_panels<kType, kRows, 2>(call, vector);
-  for (; vector < vectors; ++vector) quant_panels<kType, kRows, 1>(call, vector);
+    for (; vector + 2 <= vectors; vector += 2) choose_panels<kType, kRows, 2>(call, vector);
+  for (; vector < vectors; ++vector) choose_panels<kType, kRows, 1>(call, vector);
 }
 
 // A row of a table of variants. `cost` as in MatmulVariant.
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
   return {name,
-          5,
+          6,
           kType,
           isa,
           cost,

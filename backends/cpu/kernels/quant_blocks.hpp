@@ -33,6 +33,10 @@ template <Cache kCache>
   __builtin_prefetch(p, 0, static_cast<int>(kCache));
 }
 
+// Up to so many rows have the codes left packed where taking them costs a shift and a mask: vectors of 512 bits do that
+// beside their products, in units that these do not need, while each store of what is unpacked delays a product.
+constexpr std::uint32_t kPackedRows = kLanes == 16 ? 16 : 0;
+
 template <nacelle_type kType>
 struct Quant {
   static constexpr QuantLayout kLayout = quant_layout(*block_format(kType));
@@ -42,6 +46,7 @@ struct Quant {
   static constexpr bool kSigned = kValueBits == 8 && !kUnsignedBytes;
   static constexpr int kQuads = kDotQuads<kValueBits>;
   static constexpr bool kPanel = kLayout.high_bits > 0 || kFormat.integer_scales;  // unpacking takes some work
+  static constexpr bool kStaysPacked = kPanel && kLayout.high_bits == 0;           // for up to kPackedRows
   static constexpr int kRuns = kHalves ? 2 : 1;  // runs of columns of a block that have scales of their own
   static constexpr std::int32_t kOffset = kHasMin || kSigned ? 0 : kLayout.offset;
   static constexpr Extra kExtra =
@@ -198,7 +203,7 @@ struct PackedBlocks {
 // sums. Scales and mins become f32; codes stay packed where taking them takes no more than a mask.
 constexpr std::uint32_t kPanelBytes = 16384;
 
-template <nacelle_type kType, int kVectors, bool kCodes = Quant<kType>::kPanel>
+template <nacelle_type kType, int kVectors, bool kCodes>
 struct Panel {
   using Q = Quant<kType>;
   static constexpr bool kPairs = Q::kHasMin && Q::kHalves;
