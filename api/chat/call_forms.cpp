@@ -139,30 +139,34 @@ namespace {
 }
 
 // A parameter's value as xml_calls.hpp reads it: bare text where the schema allows a string, else JSON.
-Json xml_value(const Json& tool, const Json& root, const Json& schema) {
+Json xml_value(const Json& tool, const Json& root, const Json& schema, int depth = 0) {
   const Json& found = resolved(root, schema);
-  if ((value_kinds(root, found) & kTextValue) == 0 && value_kinds(root, found) != 0) {
+  const unsigned kinds = value_kinds(root, found);
+  if (kinds != 0 && (kinds & kTextValue) == 0) {
     Json document = found;
     for (const char* key : {"$defs", "definitions"})
-      if (root.contains(key) && document.is_object()) document[key] = root[key];
+      if (root.contains(key)) document[key] = root[key];
     return held(tool, std::move(document));
   }
-  if (!found.is_object()) return {{"until", {"</parameter>"}}};
+  const Json any_text = {{"until", {"</parameter>"}}};
+  if (!found.is_object()) return any_text;
+  for (const char* key : {"pattern", "format", "minLength", "maxLength", "allOf", "not", "if"})
+    if (found.contains(key)) refuse_xml(tool, '\'' + std::string(key) + "' of a text");
+  std::string choice;
+  for (const char* key : {"const", "enum", "anyOf", "oneOf"}) {
+    if (!found.contains(key)) continue;
+    if (!choice.empty() || depth > 8) refuse_xml(tool, '\'' + std::string(key) + "' among other choices");
+    choice = key;
+  }
+  if (choice.empty()) return any_text;
+  const bool branches = choice == "anyOf" || choice == "oneOf";
   Json choices = Json::array();
-  for (const char* key : {"anyOf", "oneOf"})
-    if (found.contains(key))
-      for (const Json& branch : found[key])
-        if (value_kinds(root, branch) & kTextValue) choices.push_back(xml_value(tool, root, branch));
-  if (found.contains("const")) choices.push_back(found["const"]);
-  if (found.contains("enum"))
-    for (const Json& value : found["enum"])
-      if (value.is_string()) choices.push_back(value);
-  if (value_kinds(root, found) & kNullValue) choices.push_back("null");
-  if (found.contains("const") || found.contains("enum") || found.contains("anyOf") || found.contains("oneOf"))
-    return one_of(std::move(choices));
-  for (const char* key : {"pattern", "format", "minLength", "maxLength", "allOf", "not"})
-    if (found.contains(key)) refuse_xml(tool, '\'' + std::string(key) + "' of a string");
-  return {{"until", {"</parameter>"}}};
+  for (const Json& one : choice == "const" ? Json::array({found["const"]}) : found[choice]) {
+    if (branches ? (value_kinds(root, one) & kNullValue) != 0 : one.is_null()) choices.push_back("null");
+    if (branches && (value_kinds(root, one) & kTextValue)) choices.push_back(xml_value(tool, root, one, depth + 1));
+    if (!branches && one.is_string()) choices.push_back(one);
+  }
+  return one_of(std::move(choices));
 }
 
 Json xml_parameters(const Json& tool) {

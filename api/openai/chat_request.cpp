@@ -32,9 +32,13 @@ void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& valu
     }
   }
   if (!value.is_object()) refuse_value(name, "none, auto, required or an object that names a function", value);
-  static const Fields<ChatDraft> fields = {only<ChatDraft>("type", {"function"}),
-                                           custom<ChatDraft>("function", set_chosen_function)};
+  static const Fields<ChatDraft> fields = {
+      only<ChatDraft>("type", {"function", "allowed_tools"}), custom<ChatDraft>("function", set_chosen_function),
+      custom<ChatDraft>("allowed_tools", [](ChatDraft& d, const std::string& n, const Json& v) {
+        set_allowed_tools(d.tool_choice, n, v);
+      })};
   read_fields<ChatDraft>(draft, value, fields, name + ".");
+  if (!draft.tool_choice.allowed.empty()) return;
   if (!value.contains("function")) refuse_missing(name + ".function");
   draft.tool_choice.kind = Kind::kNamed;
 }

@@ -152,17 +152,56 @@ Json parsed_arguments(const Json& arguments) {
   return arguments;
 }
 
+void set_allowed_tools(chat::ToolChoice& choice, const std::string& name, const Json& value) {
+  struct Tool {
+    std::string name;
+  };
+  static const Fields<Tool> function = {string<Tool>("name", [](Tool& t, const std::string& v) { t.name = v; })};
+  static const Fields<Tool> tool = {only<Tool>("type", {"function"}), function.front(),
+                                    custom<Tool>("function", [](Tool& t, const std::string& n, const Json& v) {
+                                      read_fields<Tool>(t, to_object(n, v), function, n + ".");
+                                    })};
+  using Choice = chat::ToolChoice;
+  static const Fields<Choice> fields = {only<Choice>("type", {"allowed_tools"}),
+                                        custom<Choice>("mode",
+                                                       [](Choice& c, const std::string& n, const Json& v) {
+                                                         if (v != "auto" && v != "required")
+                                                           refuse_value(n, "auto or required", v);
+                                                         if (v == "required") c.kind = Choice::Kind::kRequired;
+                                                       }),
+                                        custom<Choice>("tools", [](Choice& c, const std::string& n, const Json& v) {
+                                          for (const Json& item : to_array(n, v)) {
+                                            const std::string path = n + "[" + std::to_string(c.allowed.size()) + "]";
+                                            Tool named;
+                                            read_fields<Tool>(named, to_object(path, item), tool, path + ".");
+                                            if (named.name.empty()) refuse_missing(path + ".name");
+                                            c.allowed.push_back(named.name);
+                                          }
+                                        })};
+  read_fields<Choice>(choice, to_object(name, value), fields, name + ".");
+  if (choice.allowed.empty()) refuse_missing(name + ".tools");
+}
+
 void apply_tool_choice(ChatPrompt& prompt, const chat::ToolChoice& choice, const std::string& name) {
   if (choice.kind == chat::ToolChoice::Kind::kNone) {
     prompt.tools = nullptr;
     return;
   }
   prompt.tool_choice = choice;
-  if (choice.forced() && prompt.tools.is_null()) refuse_missing("tools");
-  if (choice.kind != chat::ToolChoice::Kind::kNamed) return;
-  const bool known = std::any_of(prompt.tools.begin(), prompt.tools.end(),
-                                 [&choice](const Json& tool) { return tool.at("function").at("name") == choice.name; });
-  if (!known) refuse_value(name, "the name of one of the tools", Json(choice.name));
+  if ((choice.forced() || !choice.allowed.empty()) && prompt.tools.is_null()) refuse_missing("tools");
+  const auto check_known = [&](const std::string& wanted) {
+    const bool known = std::any_of(prompt.tools.begin(), prompt.tools.end(),
+                                   [&](const Json& tool) { return tool.at("function").at("name") == wanted; });
+    if (!known) refuse_value(name, "the name of one of the tools", Json(wanted));
+  };
+  if (choice.kind == chat::ToolChoice::Kind::kNamed) check_known(choice.name);
+  if (choice.allowed.empty()) return;
+  for (const std::string& wanted : choice.allowed) check_known(wanted);
+  Json allowed = Json::array();
+  for (const Json& tool : prompt.tools)
+    if (std::find(choice.allowed.begin(), choice.allowed.end(), tool.at("function").at("name")) != choice.allowed.end())
+      allowed.push_back(tool);
+  prompt.tools = std::move(allowed);
 }
 
 Json normalise_messages(const Json& messages) {

@@ -82,6 +82,9 @@ Json tools_of_functions(const Json& functions);
 // The arguments of a call, JSON in a string, as the object that templates want; what is no object stays a string.
 Json parsed_arguments(const Json& arguments);
 
+// {"mode": ..., "tools": [...]}: a choice among some of the tools, each named in chat's form or the responses'.
+void set_allowed_tools(chat::ToolChoice& choice, const std::string& name, const Json& value);
+
 // What tools, tool_choice and parallel_tool_calls say together. Throws RequestError(400) for a choice that names no
 // tool, or none that is there. Without a choice of "none" the tools stay in `prompt`.
 void apply_tool_choice(ChatPrompt& prompt, const chat::ToolChoice& choice, const std::string& name);

@@ -182,6 +182,7 @@ void set_responses_tool_choice(R& draft, const std::string& name, const Json& va
       only<R>("type", {"function"}),
       string<R>("name", [](R& d, const std::string& v) { d.tool_choice.name = v; }),
   };
+  if (value.is_object() && value.contains("tools")) return set_allowed_tools(draft.tool_choice, name, value);
   if (!value.is_object()) refuse_value(name, "none, auto, required or an object that names a function", value);
   read_fields<R>(draft, value, fields, name + ".");
   if (draft.tool_choice.name.empty()) refuse_missing(name + ".name");

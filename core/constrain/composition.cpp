@@ -1,6 +1,7 @@
 // Grammars put together from others.
 #include "core/constrain/composition.hpp"
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -65,8 +66,10 @@ class CompositionReader {
   }
 
   RuleId schema(const Part& part) {
+    const std::string text = part["schema"].dump();
+    if (const auto known = schemas_.find(text); known != schemas_.end()) return known->second;
     try {
-      return read_schema(network_, part["schema"].dump(), checks_);
+      return schemas_[text] = read_schema(network_, text, checks_);
     } catch (const Error& error) {
       if (!part.contains("of")) throw;
       throw Error(error.kind(), part["of"].get<std::string>() + ": " + error.what(), part.value("param", ""));
@@ -121,6 +124,7 @@ class CompositionReader {
 
   Network& network_;
   std::vector<OneOfCheck>& checks_;
+  std::map<std::string, RuleId> schemas_;  // a call may stand at several places
 };
 
 }  // namespace

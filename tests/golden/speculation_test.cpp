@@ -91,13 +91,16 @@ TEST_CASE("guesses in a crowd, under preemption, and beside penalties") {
 
 TEST_CASE("guesses under a grammar: masks of every guessed row, and text that is forced") {
   Demo plain({}, {.speculation = kNever}), guessing({}, {.speculation = kAlways});
-  const constrain::ConstraintSpec spec{constrain::ConstraintSpec::Kind::kJsonSchema,
-                                       R"({"type":"array","minItems":4,"maxItems":6,"items":{"type":"object",
-                                           "properties":{"name":{"type":"string","maxLength":6},"big":{"type":"boolean"}},
-                                           "required":["name","big"],"additionalProperties":false}})",
-                                       {},
-                                       "response_format"};
+  using Kind = constrain::ConstraintSpec::Kind;
+  const std::string schema = R"({"type":"array","minItems":4,"maxItems":6,"items":{"type":"object",
+                                 "properties":{"name":{"type":"string","maxLength":6},"big":{"type":"boolean"}},
+                                 "required":["name","big"],"additionalProperties":false}})";
+  // From the start, and from the first full stop of an answer that is free until then.
+  const constrain::ConstraintSpec specs[] = {
+      {Kind::kJsonSchema, schema, {}, "response_format"},
+      {Kind::kComposition, R"([{"until":["."],"tokens":true},".",{"schema":)" + schema + "}]", {}, "tools"}};
   const auto ask = [&](Demo& demo, int kind) {
+    const constrain::ConstraintSpec& spec = specs[kind / 8];
     auto request = repetitive(demo, kind % 3 == 0 ? 0.0f : 1.0f, static_cast<std::uint64_t>(kind));
     request.grammar = demo.engine.model().grammars().get(spec);
     request.ignore_eos = false;
@@ -106,8 +109,8 @@ TEST_CASE("guesses under a grammar: masks of every guessed row, and text that is
       for (TokenId id = 0; id < 600; ++id) request.sampling.logit_bias.emplace_back(id, 0.01f);
     return generate(demo.engine, request);
   };
-  for (int kind = 0; kind < 8; ++kind) check_same(ask(plain, kind), ask(guessing, kind));
-  CHECK(final_stats(guessing).accepted_tokens > 20);
+  for (int kind = 0; kind < 16; ++kind) check_same(ask(plain, kind), ask(guessing, kind));
+  CHECK(final_stats(guessing).accepted_tokens > 40);
 }
 
 TEST_CASE("a draft model that is the model itself guesses right every time") {

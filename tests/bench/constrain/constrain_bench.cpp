@@ -84,6 +84,13 @@ const Case kCases[] = {
     {"regex", {Kind::kRegex, "([A-Z][a-z]+ ){2,6}[0-9]{4}-[0-9]{2}\\.", {}, ""}},
     {"any text (regex)", {Kind::kRegex, "(.|\\n)*", {}, ""}},
     {"GBNF list", {Kind::kGbnf, "root ::= (\"- \" line)+\nline ::= [^\\n\\x00-\\x08]{1,80} \"\\n\"", {}, ""}},
+    {"strict tool, free text before it",
+     {Kind::kComposition,
+      R"([{"until":["<tool_call>"],"tokens":true},{"repeat":[{"mark":"<tool_call>"},"\n{\"name\": \"f\", \"arguments\": ",
+      {"schema":{"type":"object","properties":{"city":{"type":"string"},"unit":{"enum":["c","f"]}},"required":["city","unit"],
+      "additionalProperties":false}},"}\n",{"mark":"</tool_call>"},{"until":["<tool_call>"],"tokens":true}]}])",
+      {},
+      ""}},
     {"choice", {Kind::kChoice, "", {"positive", "negative", "neutral", "mixed", "unclear"}, ""}},
 };
 

@@ -209,6 +209,19 @@ TEST_CASE("a grammar for answers is made only where something asks for it") {
   CHECK(answer_grammar(format, {}));
   format.dialect = &dialect_called("qwen_xml");
   CHECK_THROWS_WITH(answer_grammar(format, {}), Catch::Contains("'f'") && Catch::Contains("'pattern'"));
+
+  // Values of XML are told apart as the parser does it.
+  format.tools =
+      Json::parse(R"([{"type": "function", "function": {"name": "f", "strict": true, "parameters": {"properties": {
+      "a": {"anyOf": [{"enum": ["x", "y"]}, {"type": "null"}]}, "b": {"type": ["string", "null"], "enum": ["c"]},
+      "d": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}}}])");
+  const auto with = [](const char* key, const char* value) {
+    return std::string("<function=f>\n<parameter=") + key + ">\n" + value + "\n</parameter>\n</function>";
+  };
+  for (const auto& [key, value] : {std::pair{"a", "x"}, {"a", "null"}, {"b", "c"}, {"d", "7"}, {"d", "null"}})
+    CHECK(may_be(format, {}, with(key, value), false));
+  for (const auto& [key, value] : {std::pair{"a", "z"}, {"b", "null"}, {"d", "x"}, {"d", "7.5"}})
+    CHECK_FALSE(may_be(format, {}, with(key, value), false));
 }
 
 TEST_CASE("a forced call is a prefix and a grammar") {

@@ -100,6 +100,13 @@ TEST_CASE("choices among tools") {
   CHECK(choice("\"required\"").tool_choice.forced());
   CHECK(choice(R"({"type": "function", "function": {"name": "f"}})").tool_choice.name == "f");
   CHECK(choice("\"none\"").tools.is_null());
+
+  const char* some =
+      R"("tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "g"}}],
+      "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "g"}}]}})";
+  const ChatPrompt allowed = parse_chat(chat_with(some)).prompt;
+  CHECK(to_text(allowed.tools) == R"([{"type":"function","function":{"name":"g"}}])");
+  CHECK(allowed.tool_choice.forced());
 }
 
 TEST_CASE("the deprecated functions are tools of which one is called") {
@@ -126,6 +133,11 @@ TEST_CASE("a wrong field of a chat is named") {
   };
   const Case cases[] = {
       {R"("temprature": 1)", "temprature", "unknown_parameter"},
+      {R"("tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": {"type": "allowed_tools",
+          "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "h"}}]}})",
+       "tool_choice", "invalid_value"},
+      {R"("tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "any", "tools": []}})",
+       "tool_choice.allowed_tools.mode", "invalid_value"},
       {R"("temperature": "hot")", "temperature", "invalid_value"},
       {R"("temperature": 2.5)", "temperature", "invalid_value"},
       {R"("temperature": -0.1)", "temperature", "invalid_value"},
