@@ -10,8 +10,8 @@ namespace nacelle::chat {
 struct ToolChoice {
   enum class Kind { kAuto, kNone, kRequired, kNamed };
   Kind kind = Kind::kAuto;
-  std::string name;                  // kNamed
-  std::vector<std::string> allowed;  // kAuto, kRequired: the tools that there are; empty: all
+  std::string name;                       // kNamed
+  std::vector<std::string> allowed = {};  // kAuto, kRequired: the tools that there are; empty: all
   bool forced() const noexcept { return kind == Kind::kRequired || kind == Kind::kNamed; }
 };
 
