@@ -89,10 +89,16 @@ std::vector<Trial> trials() {
   splits.set_result(splits.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
   splits.steps = {{{0, 0, 1}}, {{0, 1, 290}}};
   all.push_back({"attention.hpp", std::move(splits), {}, 1});
-  // On tensor cores: two tiles of keys by a block a split, then by a block for all splits.
+  // On tensor cores: two tiles of keys by a block a split, then by a block for all splits; and a tile that is not full,
+  // all of whose keys every row sees.
+  struct Run {
+    std::uint32_t causal;
+    std::vector<std::vector<Span>> steps;
+  };
   for (const nacelle_type type : {NACELLE_TYPE_F16, NACELLE_TYPE_BF16})
-    for (const std::vector<std::vector<Span>>& steps :
-         {std::vector<std::vector<Span>>{{{0, 0, 60}}, {{0, 60, 60}}}, {{{0, 0, 1}}, {{0, 1, 290}}}}) {
+    for (const auto& [causal, steps] :
+         {Run{1, {{{0, 0, 60}}, {{0, 60, 60}}}}, Run{1, {{{0, 0, 1}}, {{0, 1, 290}}}}, Run{0, {{{0, 0, 60}}}}}) {
+      attributes.causal = causal;
       Case tensor("attention tensor");
       attributes.head_count = 6;
       attributes.kv_head_count = 2;
@@ -188,6 +194,27 @@ bool is_noticed(const std::string& place, const Trial& trial, const Seen& sound)
 }
 
 }  // namespace
+
+TEST_CASE("of equal logits the first ones are candidates, behind those that are larger") {
+  Trial trial = selection_trial();
+  const std::uint32_t vocabulary = read_goldens().selection.vocabulary, peaks = trial.candidates / 2;
+  const std::uint32_t rows = static_cast<std::uint32_t>(trial.step.boundary.size()) / vocabulary;
+  trial.step = {.spans = trial.step.spans, .boundary = std::vector<float>(rows * vocabulary, 1)};
+  std::vector<std::uint32_t> expected;
+  for (std::uint32_t row = 0; row < rows; ++row) {  // the larger ones at the end
+    for (std::uint32_t i = 0; i < peaks; ++i) {
+      trial.step.boundary[(row + 1) * vocabulary - peaks + i] = 2;
+      expected.push_back(vocabulary - peaks + i);
+    }
+    for (std::uint32_t i = peaks; i < trial.candidates; ++i) expected.push_back(i - peaks);
+  }
+  Backend reference(NACELLE_REFERENCE_PLUGIN, 0), emulated(NACELLE_EMULATED_PLUGIN, 0);
+  for (Backend* backend : {&reference, &emulated}) {
+    const std::optional<Seen> seen = run(*backend, trial);
+    REQUIRE(seen);
+    CHECK(seen->ids == expected);
+  }
+}
 
 TEST_CASE("a barrier or an exchange broken anywhere in a kernel is noticed") {
   const std::vector<Trial> all = trials();
