@@ -188,7 +188,7 @@ class XmlCallParser final : public HoldingParser {
 
 }  // namespace
 
-const Json& resolved(const Json& root, const Json& schema) noexcept {
+const Json& resolved(const Json& root, const Json& schema) {
   const Json* found = &schema;
   for (int steps = 0; steps < 8 && found->is_object() && found->contains("$ref"); ++steps) {
     const Json& reference = (*found)["$ref"];
@@ -229,7 +229,7 @@ unsigned kinds(const Json& root, const Json& given, int depth) {
 
 }  // namespace
 
-unsigned value_kinds(const Json& root, const Json& schema) noexcept { return kinds(root, schema, 0); }
+unsigned value_kinds(const Json& root, const Json& schema) { return kinds(root, schema, 0); }
 
 AnswerParserPtr make_xml_call_parser(const Json& tools) { return std::make_unique<XmlCallParser>(tools); }
 
