@@ -38,7 +38,7 @@ class AnswerParser {
   // No more text comes.
   virtual void finish(AnswerEvents& out) = 0;
   // True where all text is content as it comes, so that it need not be pushed.
-  virtual bool plain() const noexcept { return false; }
+  virtual bool is_plain() const noexcept { return false; }
 };
 using AnswerParserPtr = std::unique_ptr<AnswerParser>;
 

@@ -73,7 +73,7 @@ class PlainParser final : public AnswerParser {
  public:
   void push(std::string_view text, AnswerEvents& out) override { add(out, AnswerEvent::Kind::kContent, text); }
   void finish(AnswerEvents&) override {}
-  bool plain() const noexcept override { return true; }
+  bool is_plain() const noexcept override { return true; }
 };
 
 }  // namespace

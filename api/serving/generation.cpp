@@ -83,7 +83,7 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
   request.prompt = plan_.prompts[prompt];
   if (request.sampling.seed) *request.sampling.seed += copy;  // n equal answers would be of no use
   if (plan_.best_of > plan_.n && !request.logprobs) request.logprobs = 0;
-  const bool plain = plan_.stream && choice.parser->plain();
+  const bool plain = plan_.stream && choice.parser->is_plain();
   choice.id = model_->submit(std::move(request), [self = shared_from_this(), index, plain](GenerationEvent&& event) {
     http::Exchange& exchange = *self->exchange_;
     const bool more = event.finish == FinishReason::kNone;
