@@ -186,7 +186,8 @@ struct PackedBlocks {
   [[gnu::always_inline]] void prefetch_block(std::uint32_t b) const {
     constexpr QuantLayout of = Q::kLayout;
     constexpr std::uint32_t kLines = of.stretch_bytes / 64, kLeast = kLines / of.stretch_blocks;
-    constexpr Cache kNear = of.low_bits == 8 ? Cache::kL2 : Cache::kL1;  // measured on Zen 4
+    // Measured on Zen 4: 8-bit codes with 16 lanes are a tenth faster from L2, with 8 lanes a third slower.
+    constexpr Cache kNear = of.low_bits == 8 && kLanes == 16 ? Cache::kL2 : Cache::kL1;
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
       if (lanes[v] != 0) continue;
