@@ -199,20 +199,27 @@ void quant_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, s
       if (r < rows) store(call.out + (row + r) * call.out_stride + std::uint64_t{vector + v} * kLanes, sums[r][v]);
 }
 
-// sums += a panel's blocks.
+// A panel's blocks added to the sums so far; after the last panel straight to the output, which is not in L1: so the
+// stores wait beside the next tile's products.
 template <nacelle_type kType, int kRows, int kVectors, class Weights>
 void panel_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, const Weights& panel,
-                std::uint32_t first_block, std::uint32_t count, F (*sums)[kVectors]) {
+                std::uint32_t first_block, std::uint32_t count, F (*sums)[kVectors], float* out) {
   F tile[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) tile[r][v] = sums[r][v];
+    for (int v = 0; v < kVectors; ++v) tile[r][v] = first_block == 0 ? zero() : sums[r][v];
   QuantTile<kType, kRows, kVectors, Weights>(call, row, rows, panel, first_block).run(count, tile);
+  const bool last = first_block + count == call.columns / kQuantBlock;
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r)
+  for (std::uint32_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = tile[r][v];
+    for (int v = 0; v < kVectors; ++v) {
+      if (!last)
+        sums[r][v] = tile[r][v];
+      else if (r < rows)
+        store(out + r * call.out_stride + v * kLanes, tile[r][v]);
+    }
 }
 
 // body(Index<tile>, row, rows): `total` rows in tiles of kRows; the last may be half as high, and not full.
@@ -240,18 +247,15 @@ void quant_panels(const MatmulCall& call, std::uint32_t vector) {
   F sums[kPanelRows][kVectors];
   for (std::uint32_t first = 0; first < call.rows; first += kPanelRows) {
     const std::uint32_t total = call.rows - first < kPanelRows ? call.rows - first : kPanelRows;
-    for (auto& row : sums)
-      for (F& sum : row) sum = zero();
     for (std::uint32_t b = 0; b < blocks; b += panel.kBlocks) {
       const std::uint32_t count = blocks - b < panel.kBlocks ? blocks - b : panel.kBlocks;
       panel.unpack(packed, b, count, (total + kRows - 1) / kRows);
       for_tiles<kRows>(total, [&](auto height, std::uint32_t row, std::uint32_t rows) {
-        panel_tile<kType, decltype(height)::value, kVectors>(call, first + row, rows, panel, b, count, sums + row);
+        panel_tile<kType, decltype(height)::value, kVectors>(
+            call, first + row, rows, panel, b, count, sums + row,
+            call.out + (first + row) * call.out_stride + std::uint64_t{vector} * kLanes);
       });
     }
-    for (std::uint32_t r = 0; r < total; ++r)
-      for (int v = 0; v < kVectors; ++v)
-        store(call.out + (first + r) * call.out_stride + std::uint64_t{vector + v} * kLanes, sums[r][v]);
   }
 }
 
