@@ -193,9 +193,8 @@ void load_adapter(const ServedModels& models, ModelManager& manager, const Excha
 }
 
 void unload_adapter(const ServedModels& models, ModelManager& manager, const ExchangePtr& exchange) {
-  AdapterSpec spec = parse_adapter(exchange->request().body, false);
-  manager.unload_adapter(std::move(spec.name),
-                         answer_when_done(exchange, {}, [&models] { return list_adapters(models); }));
+  const AdapterSpec spec = parse_adapter(exchange->request().body, false);
+  manager.unload_adapter(spec.name, answer_when_done(exchange, {}, [&models] { return list_adapters(models); }));
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include "core/base/turn.hpp"
 #include "core/engine/guesser.hpp"
 #include "core/engine/placed_model.hpp"
+#include "core/engine/request_check.hpp"
 #include "core/engine/scheduler.hpp"
 #include "core/engine/service_rate.hpp"
 #include "core/engine/step.hpp"
@@ -55,7 +56,6 @@ class Engine::Loop {
   void remove_ended();
   void count_time(Clock::time_point begin, Clock::time_point guessed, Clock::time_point ready);
   void fail_late();
-  void check(const GenerationRequest& request) const;
   void check_room(const std::string& client);
   std::unique_ptr<Sequence> make_sequence(RequestId id, GenerationRequest request, EventSink sink);
   void count_step(std::uint32_t prompt_tokens, std::uint32_t answer_tokens);
@@ -121,43 +121,6 @@ Engine::Loop::~Loop() {
 
 // ---- Called from any thread ----------------------------------------
 
-void Engine::Loop::check(const GenerationRequest& request) const {
-  const std::size_t vocabulary = model_.description().vocabulary;
-  if (request.prompt.empty()) throw Error(ErrorKind::kInvalidArgument, "the prompt has no tokens", "prompt");
-  if (model_.is_encoder() && !request.embed)
-    throw Error(ErrorKind::kUnsupported,
-                "the model '" + model_.name() + "' is an encoder: it gives embeddings or scores, no text", "model");
-  if (model_.is_encoder() && request.prompt.size() > model_.context())
-    throw Error(ErrorKind::kInvalidArgument,
-                "the text has " + std::to_string(request.prompt.size()) + " tokens, the model's context holds " +
-                    std::to_string(model_.context()) + "; shorten it",
-                "prompt");
-  if (!model_.is_encoder() && request.prompt.size() >= model_.context())
-    throw Error(ErrorKind::kInvalidArgument,
-                "the prompt has " + std::to_string(request.prompt.size()) + " tokens, the model's context holds " +
-                    std::to_string(model_.context()) + " with the answer; shorten the prompt",
-                "prompt");
-  for (const TokenId token : request.prompt)
-    if (token < 0 || static_cast<std::size_t>(token) >= vocabulary)
-      throw Error(ErrorKind::kInvalidArgument,
-                  "the prompt holds token id " + std::to_string(token) + "; the vocabulary has ids 0 to " +
-                      std::to_string(vocabulary - 1),
-                  "prompt");
-  for (const std::string& stop : request.stop)
-    if (stop.empty()) throw Error(ErrorKind::kInvalidArgument, "a stop string is empty", "stop");
-  if (request.logprobs && *request.logprobs > 20)
-    throw Error(ErrorKind::kInvalidArgument, "at most 20 alternatives can be listed beside a token", "top_logprobs");
-  if (request.grammar && request.ignore_eos)
-    throw Error(ErrorKind::kInvalidArgument,
-                "an answer with a grammar ends where the grammar does; leave ignore_eos out", "ignore_eos");
-  if (request.embed && nacelle::embedding_width(device_.last().graph()) == 0)
-    throw Error(ErrorKind::kUnsupported, "the model '" + model_.name() + "' gives no embeddings", "model");
-  if (request.adapter && model_.options().max_adapters == 0)
-    throw Error(ErrorKind::kUnsupported, "the model '" + model_.name() + "' was loaded without room for adapters",
-                "model");
-  check_sampling(request.sampling, vocabulary);
-}
-
 std::unique_ptr<Sequence> Engine::Loop::make_sequence(RequestId id, GenerationRequest request, EventSink sink) {
   const std::uint32_t room = model_.context() - static_cast<std::uint32_t>(request.prompt.size());
   const std::uint32_t answer = request.max_tokens == 0 ? room : std::min(room, request.max_tokens);
@@ -186,7 +149,7 @@ void Engine::Loop::check_room(const std::string& client) {
 }
 
 RequestId Engine::Loop::submit(GenerationRequest request, EventSink sink) {
-  check(request);
+  check_request(request, model_);
   RequestId id;
   {
     std::lock_guard lock(mutex_);

@@ -77,7 +77,8 @@ inline void bf16_groups(const MatmulCall& call, std::uint32_t group) {
 
 inline void multiply_bf16(const MatmulCall& call, std::uint32_t groups) {
   std::uint32_t group = 0;
-  // A lone row takes one group after the other: one stream of memory is worth more than hiding the latency of vdpbf16ps.
+  // A lone row takes one group after the other: one stream of memory is worth more than hiding the latency of
+  // vdpbf16ps.
   if (call.rows == 1)
     for (; group < groups; ++group) bf16_tile<1, 1>(call, {0, (call.columns + 1) / 2}, 0, group);
   for (; group + kBf16Groups <= groups; group += kBf16Groups) bf16_groups<kBf16Groups>(call, group);
