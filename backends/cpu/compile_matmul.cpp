@@ -3,35 +3,9 @@
 #include <algorithm>
 
 #include "backends/cpu/compiler.hpp"
+#include "backends/cpu/tiling.hpp"
 
 namespace nacelle::cpu {
-namespace {
-
-struct Tiling {
-  std::uint32_t groups;  // of a unit
-  std::uint32_t rows;    // of a unit
-  std::uint32_t row_blocks;
-  std::uint32_t call_units;  // the most that one kernel call takes
-};
-
-// Groups of a tile that is encoded as it is made are even, so that it holds whole blocks of kQuantBlock columns.
-constexpr std::uint32_t even_groups(std::uint32_t groups) { return (groups + 1) / 2 * 2; }
-static_assert(2 * kGroupRows == kQuantBlock && kMostGroups % 2 == 0);
-
-Tiling tile(std::uint32_t rows, const MatmulVariant& variant, bool encodes) {
-  if (rows <= kFewRows) {
-    const std::uint32_t least = encodes ? even_groups(1) : 1;
-    return {least, rows, 1, kStreamGroups / least};
-  }
-  const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
-  const std::uint32_t size = (rows + blocks - 1) / blocks;
-  const std::uint32_t even =
-      std::min(kRowBlock, (size + variant.tile_rows - 1) / variant.tile_rows * variant.tile_rows);
-  const std::uint32_t most = encodes && variant.tile_groups % 2 ? 2 * variant.tile_groups : variant.tile_groups;
-  return {std::min(most, kMostGroups), even, (rows + even - 1) / even, 1};
-}
-
-}  // namespace
 
 // The operations behind a part: y = x w + b, then perhaps a residual; or gate and up, then their gated product.
 struct Compiler::MatmulOps {
@@ -187,8 +161,8 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
       std::any_of(parts.begin(), parts.end(), [](const MatmulPart& part) { return !part.encodings.empty(); });
   const auto count_units = [parts](const Tiling& tiling) {
     std::uint64_t units = 0;
-    for (const MatmulPart& part : parts) units += (part.weights->groups() + tiling.groups - 1) / tiling.groups;
-    return units * tiling.row_blocks;
+    for (const MatmulPart& part : parts) units += tiling.units(part.weights->groups());
+    return units;
   };
   const VectorKernels& kernels = vectors_;
   const Lead lead = x->lead;
@@ -233,9 +207,7 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
       [=, &variant](const Frame& frame, std::uint32_t) -> Work {
         const std::uint32_t rows = frame.count(lead);
         if (rows == 0) return {0, 1};
-        const std::uint64_t units = count_units(tile(rows, variant, encodes));
-        // A unit of many rows takes so long that claiming it costs nothing.
-        return {units, 1, false, rows <= kFewRows};
+        return matmul_work(count_units(tile(rows, variant, encodes)), rows);
       },
       [=, &variant, parts = std::move(parts)](const Frame& frame, std::uint64_t begin, std::uint64_t end,
                                               std::byte* scratch) {
@@ -244,16 +216,11 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
         std::uint64_t first = 0;  // unit of the part at hand
         for (const MatmulPart& part : parts) {
           const std::uint32_t groups = part.weights->groups();
-          const std::uint64_t units = std::uint64_t{(groups + tiling.groups - 1) / tiling.groups} * tiling.row_blocks;
-          const std::uint64_t last = std::min(end, first + units);
-          for (std::uint64_t unit = std::max(begin, first), taken; unit < last; unit += taken) {
-            taken = std::min<std::uint64_t>(tiling.call_units, last - unit);
-            const auto group = static_cast<std::uint32_t>((unit - first) / tiling.row_blocks) * tiling.groups;
-            const auto row = static_cast<std::uint32_t>((unit - first) % tiling.row_blocks) * tiling.rows;
-            run_units(part, frame, row, std::min(tiling.rows, rows - row), group,
-                      std::min(static_cast<std::uint32_t>(taken) * tiling.groups, groups - group), scratch);
-          }
-          first += units;
+          for_calls(tiling, rows, groups, first, begin, end,
+                    [&](std::uint32_t group, std::uint32_t count, std::uint32_t row, std::uint32_t row_count) {
+                      run_units(part, frame, row, row_count, group, count, scratch);
+                    });
+          first += tiling.units(groups);
         }
       });
 }

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "backends/cpu/ceilings.hpp"
-#include "backends/cpu/frame.hpp"
+#include "backends/cpu/tiling.hpp"
 
 namespace nacelle::cpu {
 namespace {
@@ -238,8 +238,10 @@ void Tuner::evict(const std::vector<Step>& own) {
 // pool sleeps between two measurements: its first barrier is passed before the clock starts.
 double Tuner::run_step(const MatmulVariant& variant, const Step& step, std::uint32_t rows) {
   const std::uint64_t columns = step[0].matrix->columns;
-  const std::uint32_t unit_groups = rows == 1 ? kMostGroups : std::min(variant.tile_groups, kMostGroups);
-  const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const Tiling tiling = tile(rows, variant, false);
+  std::uint64_t units = 0;
+  for (const Slice& slice : step) units += tiling.units(slice.matrix->groups());
+  const Chunks chunks(matmul_work(units, rows), host_.team_size());
   const Rows x{variant, x_.as<float>(), encoded_.as<std::uint8_t>(), columns};
   Clock::time_point begin;
   double seconds = 0;
@@ -250,21 +252,23 @@ double Tuner::run_step(const MatmulVariant& variant, const Step& step, std::uint
       for (std::uint64_t row; (row = host_.claim(member, 1)) < rows;) x.encode(row);
       host_.barrier(member);
     }
-    std::uint64_t first = 0, out_offset = 0;
-    std::uint64_t unit = host_.claim(member, 1);
-    for (const auto& [matrix, expert] : step) {
-      const std::uint64_t units = std::uint64_t{(matrix->groups() + unit_groups - 1) / unit_groups} * blocks;
-      for (; unit < first + units; unit = host_.claim(member, 1)) {
-        const auto group = static_cast<std::uint32_t>((unit - first) / blocks) * unit_groups;
-        const auto row = static_cast<std::uint32_t>((unit - first) % blocks) * kRowBlock;
+    for (std::uint64_t claimed; (claimed = host_.claim(member, chunks.grain())) < chunks.total();) {
+      const Chunks::Range range = chunks[claimed];
+      std::uint64_t first = 0;
+      float* out = out_.as<float>();
+      for (const auto& [matrix, expert] : step) {
         const std::uint64_t out_stride = std::uint64_t{matrix->groups()} * kGroupRows;
-        variant.multiply({matrix->group(expert, group), matrix->group_bytes, static_cast<std::uint32_t>(columns),
-                          std::min(kRowBlock, rows - row), x.row(row), x.stride(),
-                          out_.as<float>() + out_offset + row * out_stride + group * kGroupRows, out_stride},
-                         std::min(unit_groups, matrix->groups() - group));
+        for_calls(tiling, rows, matrix->groups(), first, range.begin, range.end,
+                  [&, &of = *matrix, e = expert](std::uint32_t group, std::uint32_t groups, std::uint32_t row,
+                                                 std::uint32_t row_count) {
+                    variant.multiply(
+                        {of.group(e, group), of.group_bytes, static_cast<std::uint32_t>(columns), row_count, x.row(row),
+                         x.stride(), out + row * out_stride + group * kGroupRows, out_stride},
+                        groups);
+                  });
+        first += tiling.units(matrix->groups());
+        out += rows * out_stride;
       }
-      first += units;
-      out_offset += rows * std::uint64_t{matrix->groups()} * kGroupRows;
     }
     host_.barrier(member);
     if (member.index == 0) seconds = seconds_since(begin);
