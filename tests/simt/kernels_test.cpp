@@ -63,6 +63,42 @@ std::vector<Case> products() {
   return all;
 }
 
+// Where a bound that is off by one would show: in the results, or as an access behind the last byte of a value or a
+// weight, which AddressSanitizer sees.
+std::vector<Case> edges() {
+  std::vector<Case> all;
+  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_F16}) {
+    Case rows("a tile that is not full, and nothing behind it");
+    rows.set_result(rows.op(NACELLE_OP_MATMUL, {rows.rows(32, 1), rows.weight(type, {16, 32}, 2)})[0]);
+    rows.steps = {{{0, 0, 3}}};
+    all.push_back(std::move(rows));
+  }
+  auto moe = sdk::make<nacelle_moe_attributes>();
+  moe.expert_count = 5;
+  moe.used_count = 1;
+  moe.routing = NACELLE_ROUTE_TOP_THEN_SOFTMAX;
+  moe.scale = 1;
+  Case expert("one expert a row");
+  const auto routed = expert.op(NACELLE_OP_MOE_ROUTE, {expert.rows(5, 1)}, sdk::Attributes(moe), {}, 2);
+  expert.set_result(expert.op(NACELLE_OP_MOE_COMBINE, {expert.rows(8, 2), routed[1]}, sdk::Attributes(moe))[0]);
+  expert.steps = {{{0, 0, 3}}};
+  all.push_back(std::move(expert));
+  Case splits("every split has keys, and a block of its own");
+  auto attributes = sdk::make<nacelle_attention_attributes>();
+  attributes.head_count = attributes.kv_head_count = attributes.causal = 1;
+  attributes.key_width = attributes.value_width = 8;
+  attributes.scale = 0.5f;
+  attributes.cache_group = splits.cache_group(8, 8);
+  splits.context = 304;
+  splits.block_tokens = 16;
+  splits.key_type = splits.value_type = NACELLE_TYPE_F16;
+  const std::uint32_t q = splits.rows(8, 1), k = splits.rows(8, 2), v = splits.rows(8, 3);
+  splits.set_result(splits.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
+  splits.steps = in_chunks(300, 60);
+  all.push_back(std::move(splits));
+  return all;
+}
+
 std::vector<Trial> trials() {
   std::vector<Trial> all;
   for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_Q8_0})
@@ -123,6 +159,7 @@ std::vector<Trial> trials() {
 TEST_CASE("every kernel gives the reference's results on small cases") {
   Backend reference(NACELLE_REFERENCE_PLUGIN, 0), tensor(NACELLE_EMULATED_PLUGIN, 0), plain(NACELLE_EMULATED_PLUGIN, 1);
   std::vector<Case> cases = products();
+  for (Case& of : edges()) cases.push_back(std::move(of));
   for (Trial& trial : trials()) {
     if (trial.of.subject == NACELLE_OP_LOGITS_SELECT || !trial.step.boundary.empty()) continue;
     if (!trial.step.spans.empty()) trial.of.steps = {trial.step.spans};
@@ -133,6 +170,35 @@ TEST_CASE("every kernel gives the reference's results on small cases") {
       INFO(of.name << " on device " << backend->device_index());
       CHECK(within(difference(run_flat(reference, of, of.steps), run_flat(*backend, of, of.steps)), bound_of(of)));
     }
+}
+
+// Hosts do not send them; if one does, nothing outside may be touched.
+TEST_CASE("ids behind the last token reach neither the table nor another row") {
+  constexpr std::uint32_t kRows = 16;  // a whole panel: nothing lies behind the last row
+  Backend emulated(NACELLE_EMULATED_PLUGIN, 0);
+  Case table("embedding");
+  auto scale = sdk::make<nacelle_embedding_attributes>();
+  scale.scale = 1;
+  table.set_result(table.op(NACELLE_OP_EMBEDDING,
+                            {table.input(NACELLE_INPUT_TOKENS), table.weight(NACELLE_TYPE_F32, {kRows, 32}, 1)},
+                            sdk::Attributes(scale))[0]);
+  Session lookup(emulated, table, {{{0, 0, 1}}}, 1);
+  const auto row_of = [&](std::uint32_t token) { return lookup.run({.spans = {{0, 0, 1}}, .tokens = {token}}).result; };
+  CHECK(row_of(kRows) == row_of(kRows - 1));
+
+  constexpr std::uint32_t kLogits = 32;  // rows lie side by side
+  Case select("logits_select");
+  const std::uint32_t rows = select.input(NACELLE_INPUT_OUTPUT_ROWS);
+  const std::uint32_t logits = select.op(NACELLE_OP_GATHER, {select.rows(kLogits, 1), rows})[0];
+  select.set_result(logits, NACELLE_OUTPUT_LOGITS);
+  select.op(NACELLE_OP_LOGITS_SELECT, {logits}, {}, {}, 0);
+  Session selection(emulated, select, {{{0, 0, 9}}}, 4);
+  const auto adjusted = [&](bool beyond) {
+    StepInput step{.spans = {{0, 0, 9}}};
+    for (std::uint32_t row = 0; beyond && row < 9; ++row) step.adjustments.push_back({row, {kLogits, 1, 100}});
+    return selection.run(step).adjusted;
+  };
+  CHECK(adjusted(true) == adjusted(false));
 }
 
 #if !NACELLE_SANITIZED  // 60 times what is above: too slow there
