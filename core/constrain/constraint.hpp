@@ -113,6 +113,19 @@ class Matcher {
   // Writes one bit a token, set where the token may come next: [vocabulary().words()]. False where the grammar is too
   // ambiguous to go on (error() says so): the sequence should end.
   [[nodiscard]] bool mask(std::span<std::uint32_t> words);
+  // Where a match stands. Equal places have equal masks, whichever matchers they are of.
+  struct Place {
+    std::uint64_t machine = 0;  // its number; 0: none
+    std::uint32_t state = 0;
+    bool stopped = false;
+    bool operator==(const Place&) const = default;
+  };
+  Place place() const noexcept;
+  // The mask there. `place` is this matcher's own, taken since the latest renew().
+  [[nodiscard]] bool mask(const Place& place, std::span<std::uint32_t> words);
+  // Changes to the grammar's present machine where that was replaced: a grammar's memory stays bounded only if those
+  // who follow it call this, or mask(words), now and then.
+  void renew();
   // Moves on by a token. False, and nothing changes, where the grammar does not allow it. A stop token ends the match.
   [[nodiscard]] bool accept(TokenId token);
   // Takes back the last `count` tokens, and the error that came of what was asked since. False where so many were not

@@ -2,6 +2,7 @@
 #include "core/constrain/machine.hpp"
 
 #include <algorithm>
+#include <atomic>
 
 namespace nacelle::constrain {
 
@@ -29,6 +30,11 @@ Machine::Machine(std::shared_ptr<const Program> program, std::shared_ptr<const V
   close();  // of nothing: the dead state is number 0
   reach(program_->network->start(program_->network->root()), kBottom);
   start_ = close();
+}
+
+std::uint64_t Machine::next_number() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 // ---- Stacks

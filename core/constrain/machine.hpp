@@ -50,6 +50,8 @@ class Machine {
   // Held by the caller of every function below.
   std::mutex mutex;
 
+  // Of no other machine, also none that is gone.
+  std::uint64_t number() const noexcept { return number_; }
   Config start() const noexcept { return start_; }
   Config step(Config config, std::uint8_t byte) {
     const std::size_t place = std::size_t{config} * width_ + program_->classes.of[byte];
@@ -64,8 +66,8 @@ class Machine {
   // Whether some token starts with `text`, is longer, and is allowed.
   bool has_longer_token(Config config, std::string_view text);
 
-  // ORs the tokens that `config` allows into the words.
-  void add_mask(Config config, std::span<std::uint32_t> words) { add_mask(config, words, 0); }
+  // One bit for each token that `config` allows.
+  void write_mask(Config config, std::span<std::uint32_t> words);
 
   // True once a step took too much work: everything after is refused. reset_work() starts the count of one call.
   bool exhausted() const noexcept { return exhausted_; }
@@ -143,7 +145,10 @@ class Machine {
   const Shape& shape(Config local);
   const Mask& mask(Config config, bool whole);
   std::unique_ptr<Mask> make_mask(const Local& form);
+  const Mask& find_mask(Config config, unsigned depth);
   void add_mask(Config config, std::span<std::uint32_t> words, unsigned depth);
+  void add_mask(const Mask& mask, std::span<std::uint32_t> words, const std::vector<std::uint32_t>* but,
+                unsigned depth);
   template <class Visit>
   void walk(const Trie& trie, std::uint32_t begin, std::uint32_t end, std::uint32_t depth, Config config,
             std::vector<Escape>* escapes, Visit&& visit);
@@ -153,6 +158,9 @@ class Machine {
   static constexpr std::size_t kMaxBytes = 24u << 20;
   static constexpr std::uint64_t kMaxWork = 5'000'000;  // items of one call: a tenth of a second
 
+  static std::uint64_t next_number() noexcept;
+
+  const std::uint64_t number_ = next_number();
   std::shared_ptr<const Program> program_;
   std::shared_ptr<const Vocabulary> vocabulary_;
   std::size_t width_;                   // byte classes

@@ -211,26 +211,45 @@ const Machine::Mask& Machine::mask(Config config, bool whole) {
   return *masks_[id];
 }
 
+const Machine::Mask& Machine::find_mask(Config config, unsigned depth) {
+  if (const auto known = mask_of_.find(config); known != mask_of_.end()) return *known->second;
+  const Mask& found = mask(config, depth > kMaxJoined);
+  if (depth <= kMaxJoined) mask_of_[config] = &found;
+  return found;
+}
+
+// The first set of bits is copied, not joined with zeros: a mask of a real vocabulary is 300 cache lines.
+void Machine::write_mask(Config config, std::span<std::uint32_t> words) {
+  const Mask* found = config == kDead || exhausted_ ? nullptr : &find_mask(config, 0);
+  const std::vector<std::uint32_t>* bits = !found                         ? nullptr
+                                           : !found->shape->dense.empty() ? &found->shape->dense
+                                                                          : found->shape->base;
+  if (bits)
+    std::copy_n(bits->begin(), words.size(), words.begin());
+  else
+    std::fill(words.begin(), words.end(), 0u);
+  if (found) add_mask(*found, words, bits, 0);
+}
+
 void Machine::add_mask(Config config, std::span<std::uint32_t> words, unsigned depth) {
-  if (config == kDead || exhausted_) return;
-  const Mask* found = nullptr;
-  if (const auto known = mask_of_.find(config); known != mask_of_.end()) {
-    found = known->second;
-  } else {
-    found = &mask(config, depth > kMaxJoined);
-    if (depth <= kMaxJoined) mask_of_[config] = found;
-  }
+  if (config != kDead && !exhausted_) add_mask(find_mask(config, depth), words, nullptr, depth);
+}
+
+// All of it but the bits `but`, which are there.
+void Machine::add_mask(const Mask& mask, std::span<std::uint32_t> words, const std::vector<std::uint32_t>* but,
+                       unsigned depth) {
   const auto join = [&](const std::vector<std::uint32_t>& bits) {
+    if (&bits == but) return;
     for (std::size_t i = 0; i < words.size(); ++i) words[i] |= bits[i];
   };
   const auto set = [&](const std::vector<TokenId>& tokens) {
     for (const TokenId id : tokens) words[static_cast<std::size_t>(id) / 32] |= 1u << (id % 32);
   };
-  if (!found->shape->dense.empty()) join(found->shape->dense);
-  if (found->shape->base) join(*found->shape->base);
-  set(found->shape->sparse);
-  set(found->beyond);
-  for (const Config below : found->also) add_mask(below, words, depth + 1);
+  if (!mask.shape->dense.empty()) join(mask.shape->dense);
+  if (mask.shape->base) join(*mask.shape->base);
+  set(mask.shape->sparse);
+  set(mask.beyond);
+  for (const Config below : mask.also) add_mask(below, words, depth + 1);
 }
 
 bool Machine::has_longer_token(Config config, std::string_view text) {

@@ -29,10 +29,11 @@ struct Matcher::State {
   // Moves to the grammar's present machine, where that was replaced.
   void follow(std::shared_ptr<Machine> present) {
     if (present == machine) return;
-    std::scoped_lock both(machine->mutex, present->mutex);
+    const std::shared_ptr<Machine> before = machine;  // perhaps its last holder, and its lock is held to the end
+    std::scoped_lock both(before->mutex, present->mutex);
     Machine::Imported done;
-    config = present->import(*machine, config, done);
-    for (Config& old : history) old = present->import(*machine, old, done);
+    config = present->import(*before, config, done);
+    for (Config& old : history) old = present->import(*before, old, done);
     present->note_imported();
     machine = std::move(present);
   }
@@ -56,15 +57,22 @@ Matcher::~Matcher() = default;
 Matcher::Matcher(Matcher&&) noexcept = default;
 Matcher& Matcher::operator=(Matcher&&) noexcept = default;
 
+void Matcher::renew() { state_->follow(state_->grammar->machine()); }
+
+Matcher::Place Matcher::place() const noexcept { return {state_->machine->number(), state_->config, state_->stopped}; }
+
 bool Matcher::mask(std::span<std::uint32_t> words) {
+  renew();
+  return mask(place(), words);
+}
+
+bool Matcher::mask(const Place& place, std::span<std::uint32_t> words) {
   State& s = *state_;
-  s.follow(s.grammar->machine());
   std::lock_guard lock(s.machine->mutex);
   s.machine->reset_work();
-  std::fill(words.begin(), words.end(), 0u);
-  if (!s.stopped) s.machine->add_mask(s.config, words);
+  s.machine->write_mask(place.stopped ? kDead : place.state, words);
   if (s.check_exhausted()) return false;
-  if (s.stopped || s.machine->accepts(s.config))
+  if (place.stopped || s.machine->accepts(place.state))
     for (const TokenId id : s.grammar->vocabulary().stop_ids())
       words[static_cast<std::size_t>(id) / 32] |= 1u << (id % 32);
   return true;

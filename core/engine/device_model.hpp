@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "core/constrain/constraint.hpp"
 #include "core/engine/adapter.hpp"
 #include "core/engine/packed_cache.hpp"
 #include "core/formats/model_files.hpp"
@@ -30,6 +31,8 @@ struct Plan {
   nacelle_step_layout step{};
   nacelle_output_layout output{};
   std::uint32_t slot = 0;  // to be written next
+  // By slot: where the matchers stood whose masks are in the block, by output row.
+  std::vector<std::vector<constrain::Matcher::Place>> masks{};
 };
 
 struct DeviceModelOptions {

@@ -63,28 +63,36 @@ bool write_sampling(const Sequence& sequence, std::uint32_t capacity, std::uint3
   return fits;
 }
 
-// The masks of the output rows; true where any row has one. Words of a row without are all ones.
-bool write_masks(std::span<const Chunk> chunks, std::uint32_t* masks) {
-  std::size_t words = 0;
+// The masks of the output rows; true where any row has one. Words of a row without are all ones. `there`: of the masks
+// that the block holds from earlier steps. Most rows of a long text have the same one again, and a mask of a real
+// vocabulary is 300 cache lines.
+bool write_masks(std::span<const Chunk> chunks, std::vector<SequenceConstraint::Place>& there, std::uint32_t* masks) {
+  static constexpr SequenceConstraint::Place kUnknown{}, kAll{.machine = 0, .state = 1};
+  std::size_t words = 0, row = 0;
   for (const Chunk& chunk : chunks)
     if (chunk.wants_logits() && chunk.sequence->constraint) words = chunk.sequence->constraint->words();
   if (words == 0) return false;
   for (const Chunk& chunk : chunks) {
     SequenceConstraint* constraint = chunk.sequence->constraint ? &*chunk.sequence->constraint : nullptr;
     if (constraint && chunk.wants_logits()) constraint->prepare();
-    for (std::uint32_t nth = 0; nth < chunk.output_rows(); ++nth, masks += words) {
+    for (std::uint32_t nth = 0; nth < chunk.output_rows(); ++nth, ++row, masks += words) {
+      const SequenceConstraint::Place& place = constraint ? constraint->place(nth) : kAll;
+      if (row == there.size()) there.push_back(kUnknown);
+      if (there[row] == place) continue;
+      there[row] = kUnknown;  // should it throw
       if (constraint)
-        std::copy_n(constraint->mask(nth).begin(), words, masks);
+        constraint->write_mask(nth, {masks, words});
       else
         std::fill_n(masks, words, 0xFFFFFFFFu);
+      there[row] = place;
     }
   }
   return true;
 }
 
 // The block of one segment, whose cache groups are `groups` of the sequences' tables.
-void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<const std::uint32_t> groups,
-                   std::byte* block, std::vector<bool>& host_adjusted) {
+void write_segment(std::span<const Chunk> chunks, Plan& plan, std::span<const std::uint32_t> groups, std::byte* block,
+                   std::vector<bool>& host_adjusted) {
   StepArrays step(plan.step, block);
   host_adjusted.clear();
   std::uint32_t row = 0, output = 0, context = 0;
@@ -114,7 +122,9 @@ void write_segment(std::span<const Chunk> chunks, const Plan& plan, std::span<co
     }
   }
   step.sequence_starts[chunks.size()] = row;
-  const bool masked = (plan.bucket.flags & NACELLE_BUCKET_MASKS) && write_masks(chunks, step.masks);
+  plan.masks.resize(plan.step.slot_count);
+  const bool masked =
+      (plan.bucket.flags & NACELLE_BUCKET_MASKS) && write_masks(chunks, plan.masks[plan.slot], step.masks);
   *step.header = {1, row, static_cast<std::uint32_t>(chunks.size()), output, context, masked ? NACELLE_STEP_MASKS : 0};
 }
 
@@ -131,7 +141,7 @@ void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t i
 
 DeviceRow::DeviceRow(PlacedModel& model) : device_(model.last()), whole_(model.vocabulary()) {}
 
-void DeviceRow::select(std::uint32_t row, const Sequence& sequence, bool host_adjusted, std::uint32_t nth) {
+void DeviceRow::select(std::uint32_t row, Sequence& sequence, bool host_adjusted, std::uint32_t nth) {
   const std::byte* block = device_.output_block(*plan_);
   const std::size_t k = plan_->bucket.candidates;
   const auto array = [&](std::uint64_t offset) { return reinterpret_cast<const float*>(block + offset) + row * k; };
@@ -156,7 +166,11 @@ std::span<const float> DeviceRow::whole_raw() {
 std::span<const float> DeviceRow::whole_adjusted() {
   device_.read_logits(*plan_, row_, !host_adjusted_, whole_);
   if (!host_adjusted_) return whole_;
-  if (sequence_->constraint) apply_mask(whole_, sequence_->constraint->mask(nth_));
+  if (sequence_->constraint) {
+    mask_.resize(sequence_->constraint->words());
+    sequence_->constraint->write_mask(nth_, mask_);
+    apply_mask(whole_, mask_);
+  }
   apply_adjustments(whole_, sequence_->adjustments.entries(), sequence_->request.sampling.temperature);
   return whole_;
 }

@@ -25,7 +25,7 @@ class DeviceRow : public LogitsRow {
   // The rows from now on are those of this plan's latest run.
   void read(const Plan& plan) { plan_ = &plan; }
   // Points at output row `row`, which belongs to `sequence` and stands behind the first `nth` tokens of its guess.
-  void select(std::uint32_t row, const Sequence& sequence, bool host_adjusted, std::uint32_t nth = 0);
+  void select(std::uint32_t row, Sequence& sequence, bool host_adjusted, std::uint32_t nth = 0);
 
   std::span<const std::uint32_t> ids() const override { return ids_; }
   std::span<const float> adjusted() const override { return adjusted_; }
@@ -44,7 +44,8 @@ class DeviceRow : public LogitsRow {
   DeviceModel& device_;
   const Plan* plan_ = nullptr;
   std::vector<float> whole_;
-  const Sequence* sequence_ = nullptr;
+  std::vector<std::uint32_t> mask_;  // of whole_adjusted(), where it is adjusted here
+  Sequence* sequence_ = nullptr;
   std::uint32_t row_ = 0, nth_ = 0;
   bool host_adjusted_ = false;
   float logsumexp_adjusted_ = 0, logsumexp_raw_ = 0;

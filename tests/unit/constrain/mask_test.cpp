@@ -194,6 +194,30 @@ TEST_CASE("Tokens can be taken back, a stop token only ends what is whole", "[co
   CHECK_FALSE(matcher.accept(-1));
 }
 
+TEST_CASE("Equal places have equal masks, and each place keeps its own", "[constrain]") {
+  const auto grammar = schema(R"({"type":"object","properties":{"a":{"type":"string"}},"required":["a"]})");
+  Matcher matcher(grammar), other(grammar), elsewhere(schema(R"({"type":"integer"})"));
+  std::vector<std::uint32_t> start(byte_vocabulary()->words()), inside(start.size()), again(start.size());
+  const Matcher::Place first = matcher.place();
+  CHECK(first == other.place());
+  CHECK(first != elsewhere.place());
+  CHECK(first != Matcher::Place{});
+  REQUIRE(matcher.mask(start));
+  for (const char c : std::string_view(R"({"a":"b)")) REQUIRE(matcher.accept(c));
+  const Matcher::Place text = matcher.place();
+  CHECK(text != first);
+  REQUIRE(matcher.mask(inside));
+  CHECK(inside != start);
+  REQUIRE(matcher.accept('c'));
+  CHECK(matcher.place() == text);
+  REQUIRE(matcher.mask(first, again));  // from another place of the same match
+  CHECK(again == start);
+  for (const char c : std::string_view(R"("})")) REQUIRE(matcher.accept(c));
+  const Matcher::Place end = matcher.place();
+  REQUIRE(matcher.accept(kStop));
+  CHECK(matcher.place() != end);
+}
+
 TEST_CASE("A machine that learnt too much is replaced under its matchers", "[constrain]") {
   const auto grammar = compile(Kind::kJsonObject, "");
   Matcher matcher(grammar), witness(grammar);
@@ -209,6 +233,7 @@ TEST_CASE("A machine that learnt too much is replaced under its matchers", "[con
   CHECK(largest < (64u << 20));
   REQUIRE(witness.mask(words));
   Matcher fresh(grammar);
+  CHECK(fresh.place().machine != Matcher(compile(Kind::kJsonObject, "")).place().machine);
   for (const char c : std::string_view("{\"a\":[[\"")) REQUIRE(fresh.accept(c));
   REQUIRE(fresh.mask(expected));
   CHECK(words == expected);
