@@ -86,7 +86,7 @@ class ActiveCount {
   ServerContext& context_;
 };
 
-class Connection : public std::enable_shared_from_this<Connection> {
+class Connection : public Outbox, public std::enable_shared_from_this<Connection> {
  public:
   Connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Site> site)
       : socket_(std::move(socket)),
@@ -100,11 +100,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
     timer_.expires_at(Clock::time_point::max());
     wake_.expires_at(Clock::time_point::max());
   }
-  ~Connection() { --context_.connections; }
+  ~Connection() override { --context_.connections; }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   net::awaitable<void> run();
+  void flush() override;
 
  private:
   struct Failure {
@@ -162,6 +163,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ExchangePtr current_;
   Framing framing_ = Framing::kLength;  // of the stream under way
   bool straight_ = false;               // the stream waits for output, and nothing is unsent
+  bool flushing_ = false;               // the mailbox will flush it
   bool waking_ = false;                 // a task that wakes the coroutine is on its way
   std::string unsent_;                  // of it, framed: what the socket did not take
 };
@@ -432,6 +434,11 @@ void Connection::take_output(Exchange& exchange) {
 }
 
 void Connection::note_output() {
+  if (!std::exchange(flushing_, true)) context_.mailbox.flush_later(shared_from_this());
+}
+
+void Connection::flush() {
+  flushing_ = false;
   if (straight_ && send_straight()) return;
   straight_ = false;
   if (std::exchange(waking_, true)) return;

@@ -44,6 +44,13 @@ void Mailbox::deliver() {
 void Mailbox::run() {
   for (Task& task : running_) std::exchange(task, nullptr)();
   running_.clear();
+  for (auto& outbox : outboxes_) std::exchange(outbox, nullptr)->flush();
+  outboxes_.clear();
+}
+
+void Mailbox::flush_later(std::shared_ptr<Outbox> outbox) {
+  if (running_.empty()) return outbox->flush();
+  outboxes_.push_back(std::move(outbox));
 }
 
 }  // namespace nacelle::http

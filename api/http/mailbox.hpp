@@ -3,10 +3,18 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 namespace nacelle::http {
+
+// What tasks put together, to be sent once.
+class Outbox {
+ public:
+  virtual ~Outbox() = default;
+  virtual void flush() = 0;  // under work()
+};
 
 // The engine hands out a step's tokens in one go. Few of them it sends itself, when its turn ends (core/base/turn.hpp):
 // to wake the I/O thread for them would cost more. Many cost that thread one wake-up together.
@@ -24,6 +32,10 @@ class Mailbox {
   // The I/O thread's.
   void deliver();
 
+  // [under work()] Flushes `outbox` when the tasks that run now are done, so that what several of them put into it goes
+  // out in one piece: at once where none runs. Each comes once a turn.
+  void flush_later(std::shared_ptr<Outbox> outbox);
+
   // Held by whoever works on exchanges. Only the I/O thread waits for it.
   std::mutex& work() noexcept { return work_; }
 
@@ -35,8 +47,9 @@ class Mailbox {
 
   const Task wake_;
   std::mutex work_, mutex_;
-  std::vector<Task> running_;  // under work_; empty but while they run
-  std::vector<Task> tasks_;    // under mutex_, as the next; where there are some, deliver() or end_turn() is on its way
+  std::vector<Task> running_;                      // under work_; empty but while they run
+  std::vector<std::shared_ptr<Outbox>> outboxes_;  // under work_
+  std::vector<Task> tasks_;  // under mutex_, as the next; where there are some, deliver() or end_turn() is on its way
   bool all_short_ = true;
 };
 

@@ -80,6 +80,29 @@ TEST_CASE("a cancel that came first is told at once, and none after the end") {
   CHECK(cancels == 1);
 }
 
+TEST_CASE("what the tasks of one delivery put together is flushed once, behind them") {
+  struct Box final : Outbox {
+    explicit Box(std::string& to) : done(to) {}
+    void flush() override { done += '!'; }
+    std::string& done;
+  };
+  std::string done;
+  Mailbox mailbox([] {});
+  const auto box = std::make_shared<Box>(done);
+  mailbox.post([&] {
+    done += 'a';
+    mailbox.flush_later(box);
+  });
+  mailbox.post([&] { done += 'b'; });
+  mailbox.deliver();
+  CHECK(done == "ab!");
+  mailbox.deliver();
+  CHECK(done == "ab!");
+  mailbox.flush_later(box);  // no task runs
+  CHECK(done == "ab!!");
+  CHECK(box.use_count() == 1);
+}
+
 TEST_CASE("few short tasks run where a turn ends, all others on the thread that is woken, and all in order") {
   int woken = 0;
   std::string done;
