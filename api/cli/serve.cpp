@@ -22,6 +22,7 @@ using openai::ServedModels;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t kUsualLoras = 4;
+constexpr std::chrono::milliseconds kFarewell{500};
 
 // "[NAME=]PATH[,device=DEVICE]". A '=' behind a '/' belongs to the path.
 manage::LoadSpec split_model(std::string text) {
@@ -183,7 +184,18 @@ void print_ready(const std::string& address, std::uint16_t port, bool tls) {
   std::fflush(stdout);
 }
 
-// New work is refused, answers under way go on. True when all are sent, false at the deadline.
+// What still runs at the deadline ends with a failure that says why: streams and background responses in their last
+// event, others with a 503. As far as that is sent quickly.
+void cut(ServedModels& models, http::Server& server) {
+  for (const auto& model : models.list()) model->engine.cancel_all();
+  for (const auto& model : models.list()) model->engine.drain(kFarewell);
+  server.settle();
+  const auto deadline = Clock::now() + kFarewell;
+  while (server.active() > 0 && Clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+}
+
+// New work is refused, answers under way go on, those in the background too. True when all are sent, false at the
+// deadline.
 bool drain(ServedModels& models, http::Server& server, std::chrono::seconds limit) {
   const auto deadline = Clock::now() + limit;
   const auto left = [&] { return std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()); };
@@ -191,8 +203,11 @@ bool drain(ServedModels& models, http::Server& server, std::chrono::seconds limi
   server.close_after_answers();
   bool done = true;
   for (const auto& model : models.list()) done = model->engine.drain(left()) && done;
+  server.settle();  // the ends of those that no connection waits for
   while (done && server.active() > 0 && left().count() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  return done && server.active() == 0;
+  if (done && server.active() == 0) return true;
+  cut(models, server);
+  return false;
 }
 
 }  // namespace

@@ -316,10 +316,13 @@ void Connection::take_header(Parser& parser, Incoming& incoming) const {
   const std::string* id = request.header("x-request-id");
   request.id = id && is_request_id(*id) ? *id : random_request_id();
   const auto path = decode_path(message.target());
-  incoming.malformed = !path;
+  auto query = decode_query(message.target());
+  incoming.malformed = !path || !query;
   request.path = path.value_or("");
+  request.query = std::move(query).value_or(decltype(request.query)());
   Router::Match match = site_->router.find(request.method, request.path);
   request.parameter = std::move(match.parameter);
+  request.second = std::move(match.second);
   incoming.route = match.route;
   incoming.allow = std::move(match.allow);
 }
@@ -416,7 +419,10 @@ net::awaitable<bool> Connection::send_stream(Exchange& exchange, Framing framing
       co_return false;
     }
     if (last) co_return true;
-    if (!text.empty()) continue;
+    if (!text.empty()) {
+      exchange.note_sent();
+      continue;
+    }
     straight_ = true;
     co_await wait_for_output();
   }

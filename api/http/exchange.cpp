@@ -7,6 +7,12 @@ namespace nacelle::http {
 Exchange::Exchange(Request request, Executor executor, std::size_t max_unsent)
     : request_(std::move(request)), executor_(std::move(executor)), max_unsent_(max_unsent) {}
 
+std::shared_ptr<Exchange> Exchange::apart() const {
+  Request copy = request_;
+  copy.body.clear();
+  return std::make_shared<Exchange>(std::move(copy), executor_, max_unsent_);
+}
+
 void Exchange::respond(Response response) {
   if (answered_ || cancelled_) return;
   head_ = std::move(response);
@@ -33,8 +39,16 @@ void Exchange::write(std::string_view text) {
 void Exchange::finish() {
   if (!streaming_ || finished_ || cancelled_) return;
   finished_ = true;
-  cancel_ = nullptr;
+  cancel_ = sent_ = nullptr;
   notify();
+}
+
+void Exchange::on_sent(Task callback) {
+  if (!finished_ && !cancelled_) sent_ = std::move(callback);
+}
+
+void Exchange::note_sent() {
+  if (const Task callback = sent_) callback();  // a copy: it may end the stream, and so itself
 }
 
 void Exchange::on_cancel(Task callback) {
@@ -46,6 +60,7 @@ void Exchange::cancel() {
   if (cancelled_) return;
   cancelled_ = true;
   unsent_.clear();
+  sent_ = nullptr;
   if (const Task callback = std::exchange(cancel_, nullptr)) callback();
   notify();
 }

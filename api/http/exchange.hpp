@@ -24,6 +24,10 @@ class Exchange {
   // cancelled.
   Exchange(Request request, Executor executor, std::size_t max_unsent);
 
+  // One that no connection sends: for work that goes on when its client has gone. The same request but for the body,
+  // the same executor. Whoever made it takes the output, on_output(), and may cancel().
+  std::shared_ptr<Exchange> apart() const;
+
   // [any thread]
   const Request& request() const noexcept { return request_; }
   void post(Task task) { executor_(std::move(task), false); }
@@ -38,6 +42,9 @@ class Exchange {
   // `callback` runs once, when the client has gone or reads too slowly: at once where that has happened already.
   void on_cancel(Task callback);
   bool cancelled() const noexcept { return cancelled_; }
+  // `callback` runs whenever all that was written so far is sent: time for more, where the handler has more than a
+  // reader may lag behind.
+  void on_sent(Task callback);
   // For the log's line of this request; the last call counts.
   void set_tokens(TokenCounts tokens) noexcept { tokens_ = tokens; }
   TokenCounts tokens() const noexcept { return tokens_; }
@@ -51,6 +58,7 @@ class Exchange {
   bool streaming() const noexcept { return streaming_; }
   bool finished() const noexcept { return finished_; }
   std::string_view unsent() const noexcept { return unsent_; }
+  void note_sent();
   // It is on its way.
   void drop_unsent() noexcept { unsent_.clear(); }
 
@@ -60,7 +68,7 @@ class Exchange {
   const Request request_;
   const Executor executor_;
   const std::size_t max_unsent_;
-  Task output_, cancel_;
+  Task output_, cancel_, sent_;
   Response head_;
   std::string unsent_;
   TokenCounts tokens_;

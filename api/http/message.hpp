@@ -12,9 +12,11 @@
 namespace nacelle::http {
 
 struct Request {
-  std::string method;     // "GET", "POST", ...
-  std::string path;       // percent-decoded, without the query
-  std::string parameter;  // what stands in the place of {name} in the route's pattern
+  std::string method;                                      // "GET", "POST", ...
+  std::string path;                                        // percent-decoded, without the query
+  std::string parameter;                                   // what stands in the place of {name} in the route's pattern
+  std::string second;                                      // and in that of a second {name}
+  std::vector<std::pair<std::string, std::string>> query;  // "a=1&b": decoded, in the client's order; {"b", ""}
   std::string body;
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case, in the client's order
   std::string id;                                            // of X-Request-Id, or one of our own

@@ -1,17 +1,31 @@
 #include "api/http/router.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 namespace nacelle::http {
 namespace {
 
-// What the pattern's {name} takes, "" for a pattern without one; nullopt where the path is another.
-std::optional<std::string_view> match(std::string_view pattern, std::string_view path) {
-  const auto brace = pattern.find('{');
-  if (brace == std::string_view::npos) return path == pattern ? std::optional<std::string_view>("") : std::nullopt;
-  if (path.size() <= brace || path.substr(0, brace) != pattern.substr(0, brace)) return std::nullopt;
-  return path.substr(brace);
+struct Parameters {
+  std::string first, second;
+};
+
+// What the pattern's {name}s take; nullopt where the path is another.
+std::optional<Parameters> match(std::string_view pattern, std::string_view path) {
+  Parameters found;
+  for (std::string* place : {&found.first, &found.second}) {
+    const auto brace = pattern.find('{');
+    if (brace == std::string_view::npos) break;
+    if (path.substr(0, brace) != pattern.substr(0, brace)) return std::nullopt;
+    path.remove_prefix(brace);
+    pattern.remove_prefix(pattern.find('}') + 1);
+    const auto end = pattern.empty() ? path.size() : std::min(path.find('/'), path.size());
+    if (end == 0) return std::nullopt;
+    place->assign(path.substr(0, end));
+    path.remove_prefix(end);
+  }
+  return path == pattern ? std::optional(std::move(found)) : std::nullopt;
 }
 
 }  // namespace
@@ -27,12 +41,13 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   Match result;
   const std::string_view wanted = method == "HEAD" ? "GET" : method;
   for (const Route& route : routes_) {
-    const auto parameter = match(route.pattern, path);
-    if (!parameter) continue;
+    auto parameters = match(route.pattern, path);
+    if (!parameters) continue;
     result.allow += route.method + (route.method == "GET" ? ", HEAD, " : ", ");
     if (result.route || route.method != wanted) continue;
     result.route = &route;
-    result.parameter = *parameter;
+    result.parameter = std::move(parameters->first);
+    result.second = std::move(parameters->second);
   }
   if (!result.allow.empty()) result.allow += "OPTIONS";
   return result;

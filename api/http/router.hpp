@@ -25,7 +25,9 @@ enum class Access { kOpen, kInfer, kManage };
 
 struct Route {
   std::string method;
-  std::string pattern;  // "/v1/models", or "/v1/models/{id}": a {name} at the end takes all that is left, slashes too
+  // "/v1/models", or "/v1/models/{id}": a {name} at the end takes all that is left, slashes too, and elsewhere a part
+  // between two slashes. Two of them at most. Of patterns that fit a path the first counts.
+  std::string pattern;
   Handler handler;
   Where where = Where::kIoThread;
   Access access = Access::kInfer;
@@ -37,8 +39,8 @@ class Router {
 
   struct Match {
     const Route* route = nullptr;
-    std::string parameter;
-    std::string allow;  // "GET, HEAD, OPTIONS": of the path; empty where there is no such path
+    std::string parameter, second;  // as in Request
+    std::string allow;              // "GET, HEAD, OPTIONS": of the path; empty where there is no such path
   };
   // HEAD finds the route of GET.
   Match find(std::string_view method, std::string_view path) const;

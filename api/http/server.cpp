@@ -7,6 +7,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -92,6 +93,12 @@ std::uint16_t Server::listen(const std::string& host, std::uint16_t port, Router
 }
 
 void Server::close_after_answers() { impl_->context.closing = true; }
+
+void Server::settle() {
+  std::promise<void> reached;
+  impl_->context.mailbox.post([&reached] { reached.set_value(); });
+  reached.get_future().wait();
+}
 
 std::size_t Server::active() const noexcept { return impl_->context.active; }
 

@@ -58,6 +58,8 @@ class Server {
   void close_after_answers();
   // [any thread] Requests whose answer is not wholly sent.
   std::size_t active() const noexcept;
+  // [not the I/O thread] Returns when all that was posted to exchanges before is done.
+  void settle();
   // [any thread] Open connections.
   std::size_t connections() const noexcept;
   // [any thread] Reads the certificate and key again, as happens by itself when the files change. Connections that are

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <ctime>
 #include <iterator>
+#include <utility>
 
 namespace nacelle::http {
 namespace {
@@ -56,6 +57,22 @@ std::optional<char> from_hex(std::string_view digits) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
   if (digits.size() != 2 || error != std::errc() || end != digits.data() + 2) return std::nullopt;
   return static_cast<char>(value);
+}
+
+// Without its percent signs; nullopt where they are malformed.
+std::optional<std::string> decode(std::string_view text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      result += text[i];
+      continue;
+    }
+    const auto byte = from_hex(text.substr(i + 1, 2));
+    if (!byte || *byte == '\0') return std::nullopt;
+    result += *byte;
+    i += 2;
+  }
+  return result;
 }
 
 }  // namespace
@@ -127,19 +144,27 @@ std::optional<std::string> decode_path(std::string_view target) {
     const auto slash = target.find('/', target.find("//") + 2);
     target = slash == std::string_view::npos ? "/" : target.substr(slash);
   }
-  target = target.substr(0, target.find_first_of("?#"));
-  std::string path;
-  for (std::size_t i = 0; i < target.size(); ++i) {
-    if (target[i] != '%') {
-      path += target[i];
-      continue;
-    }
-    const auto byte = from_hex(target.substr(i + 1, 2));
-    if (!byte || *byte == '\0') return std::nullopt;
-    path += *byte;
-    i += 2;
+  return decode(target.substr(0, target.find_first_of("?#")));
+}
+
+std::optional<std::vector<std::pair<std::string, std::string>>> decode_query(std::string_view target) {
+  std::vector<std::pair<std::string, std::string>> query;
+  target = target.substr(0, target.find('#'));
+  const auto mark = target.find('?');
+  if (mark == std::string_view::npos) return query;
+  std::string text(target.substr(mark + 1));
+  std::replace(text.begin(), text.end(), '+', ' ');
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view part = rest.substr(0, rest.find('&'));
+    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+    if (part.empty()) continue;
+    const auto equals = part.find('=');
+    auto name = decode(part.substr(0, equals));
+    auto value = decode(equals == std::string_view::npos ? std::string_view() : part.substr(equals + 1));
+    if (!name || !value) return std::nullopt;
+    query.emplace_back(std::move(*name), std::move(*value));
   }
-  return path;
+  return query;
 }
 
 }  // namespace nacelle::http

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "api/http/message.hpp"
 
@@ -41,6 +43,10 @@ std::string_view trace_id(std::string_view traceparent) noexcept;
 
 // The percent-decoded path of "/v1/models/a%2Fb?x=1" or "http://host/v1"; nullopt where it is malformed.
 std::optional<std::string> decode_path(std::string_view target);
+
+// The decoded parameters of the query in "/v1/models?limit=2&after=x"; none where there is no query. nullopt where it
+// is malformed.
+std::optional<std::vector<std::pair<std::string, std::string>>> decode_query(std::string_view target);
 
 // Without the port: "127.0.0.1" of "127.0.0.1:8081", "[::1]" of "[::1]:8081".
 std::string_view host_of(std::string_view authority) noexcept;

@@ -21,6 +21,7 @@ class LogprobList {
   LogprobList(const Tokenizer& tokenizer, Shape shape, std::size_t offset);
 
   void add(const TokenLogprob& token);
+  std::size_t token_bytes(const TokenLogprob& token) const { return tokenizer_.token_bytes(token.id).size(); }
   // What was added since the last call.
   Json take();
 

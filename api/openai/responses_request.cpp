@@ -1,5 +1,7 @@
 #include "api/openai/responses_request.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -16,124 +18,11 @@ struct ResponsesDraft : ResponsesBody {
   Json format = {{"type", "text"}};  // text.format
   std::optional<std::uint32_t> max_output_tokens;
   Json metadata = Json::object();
-  Json user;
+  bool logprobs = false;  // by include
+  std::uint32_t top_logprobs = 0;
 };
 
 using R = ResponsesDraft;
-
-// ---- Input items
-
-// A string, or parts: input_text of others, output_text and refusal of the assistant.
-std::string to_item_text(const std::string& name, const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) refuse_value(name, "a string or a list of parts", value);
-  std::string text;
-  for (std::size_t i = 0; i < value.size(); ++i) {
-    const std::string part = name + "[" + std::to_string(i) + "]";
-    static const Fields<std::string> fields = {
-        no_effect<std::string>("type", Json::value_t::string),
-        string<std::string>("text", [](std::string& t, const std::string& v) { t += v; }),
-        no_effect<std::string>("annotations", Json::value_t::array),  // of our own answers, which clients send back
-        no_effect<std::string>("logprobs", Json::value_t::array),
-    };
-    const Json& object = to_object(part, value[i]);
-    if (!object.contains("type")) refuse_missing(part + ".type");
-    const Json& type = object["type"];  // first, as the members follow from it
-    if (type != "input_text" && type != "output_text") refuse_unsupported(part + ".type", describe(type));
-    if (!object.contains("text")) refuse_missing(part + ".text");
-    read_fields<std::string>(text, object, fields, part + ".");
-  }
-  return text;
-}
-
-struct Item {
-  std::string type, role, call_id, name;
-  std::optional<std::string> content, output, arguments, reasoning;
-};
-
-std::string to_reasoning(const std::string& name, const Json& value) {
-  std::string text;
-  static const Fields<std::string> fields = {
-      only<std::string>("type", {"reasoning_text"}),
-      string<std::string>("text", [](std::string& t, const std::string& v) { t += v; }),
-  };
-  for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
-    const std::string part = name + "[" + std::to_string(i) + "]";
-    read_fields<std::string>(text, to_object(part, value[i]), fields, part + ".");
-  }
-  return text;
-}
-
-template <class Value>
-Field<Item> item_string(std::string name, Value Item::*member) {
-  return {std::move(name), [member](Item& i, const std::string& n, const Json& v) { i.*member = to_string(n, v); }};
-}
-
-// The members that items of a type have beside it, id and status.
-Fields<Item> item_fields(const std::string& path, const std::string& type) {
-  Fields<Item> fields = {
-      item_string("type", &Item::type),
-      no_effect<Item>("id", Json::value_t::string),
-      only<Item>("status", {"completed", "incomplete", "in_progress"}),
-  };
-  const auto more = [&fields](Field<Item> field) { fields.push_back(std::move(field)); };
-  if (type == "message") {
-    more(item_string("role", &Item::role));
-    more(custom<Item>("content", [](Item& i, const std::string& n, const Json& v) { i.content = to_item_text(n, v); }));
-  } else if (type == "function_call") {
-    more(item_string("call_id", &Item::call_id));
-    more(item_string("name", &Item::name));
-    more(item_string("arguments", &Item::arguments));
-  } else if (type == "function_call_output") {
-    more(item_string("call_id", &Item::call_id));
-    more(custom<Item>("output", [](Item& i, const std::string& n, const Json& v) { i.output = to_item_text(n, v); }));
-  } else if (type == "reasoning") {
-    more(custom<Item>("content",
-                      [](Item& i, const std::string& n, const Json& v) { i.reasoning = to_reasoning(n, v); }));
-    more(only<Item>("summary", {Json::array()}));
-    more(only<Item>("encrypted_content", {}));
-  } else {
-    refuse_unsupported(path + ".type", describe(type));
-  }
-  return fields;
-}
-
-void append_message(Json& messages, const std::string& path, const Item& item) {
-  if (item.role.empty()) refuse_missing(path + ".role");
-  if (!item.content) refuse_missing(path + ".content");
-  if (item.role == "assistant") return append_assistant_text(messages, *item.content);
-  if (item.role != "user" && item.role != "system" && item.role != "developer") {
-    refuse_value(path + ".role", "system, developer, user or assistant", Json(item.role));
-  }
-  messages.push_back({{"role", item.role == "user" ? "user" : "system"}, {"content", *item.content}});
-}
-
-void append_item(Json& messages, const std::string& path, const Json& value) {
-  const auto type = to_object(path, value).find("type");
-  const std::string name = type == value.end() ? "message" : to_string(path + ".type", *type);
-  Item item;
-  read_fields<Item>(item, value, item_fields(path, name), path + ".");
-  if (name == "message") return append_message(messages, path, item);
-  if (name == "reasoning") return append_assistant_reasoning(messages, item.reasoning.value_or(""));
-  if (item.call_id.empty()) refuse_missing(path + ".call_id");
-  if (name == "function_call_output") {
-    if (!item.output) refuse_missing(path + ".output");
-    messages.push_back({{"role", "tool"}, {"content", *item.output}, {"tool_call_id", item.call_id}});
-    return;
-  }
-  if (item.name.empty()) refuse_missing(path + ".name");
-  append_assistant_call(messages, item.call_id, item.name, Json(item.arguments.value_or("{}")));
-}
-
-void set_input(R& draft, const std::string& name, const Json& value) {
-  Json& messages = draft.prompt.messages = Json::array();
-  if (value.is_string()) {
-    messages.push_back({{"role", "user"}, {"content", value}});
-    return;
-  }
-  if (!value.is_array() || value.empty()) refuse_value(name, "a string or a list of at least one item", value);
-  for (std::size_t i = 0; i < value.size(); ++i) append_item(messages, name + "[" + std::to_string(i) + "]", value[i]);
-}
 
 // ---- Tools
 
@@ -218,25 +107,69 @@ void set_reasoning(R& draft, const std::string& name, const Json& value) {
       string<R>("effort", [](R& d, const std::string& v) { d.prompt.reasoning_effort = v; }),
       only<R>("summary", {"auto"}),  // the most that the model gives: none
       only<R>("generate_summary", {"auto"}),
+      only<R>("context", {"auto"}),  // the template's choice
+      only<R>("mode", {"standard"}),
   };
   read_fields<R>(draft, to_object(name, value), fields, name + ".");
 }
 
-// Our reasoning items have their text: a client that sends them back needs nothing encrypted.
-void set_include(R&, const std::string& name, const Json& value) {
-  for (std::size_t i = 0; i < to_array(name, value).size(); ++i)
-    if (value[i] != "reasoning.encrypted_content")
-      refuse_unsupported(name + "[" + std::to_string(i) + "]", describe(value[i]));
+void set_conversation(R& draft, const std::string& name, const Json& value) {
+  static const Fields<R> fields = {string<R>("id", [](R& d, const std::string& v) { d.conversation = v; })};
+  if (value.is_string()) {
+    draft.conversation = value;
+  } else if (value.is_object()) {
+    read_fields<R>(draft, value, fields, name + ".");
+  }
+  if (draft.conversation.empty()) refuse_value(name, "a conversation's id, or an object that has it", value);
+}
+
+void set_prompt_cache_options(R& draft, const std::string& name, const Json& value) {
+  static const Fields<R> fields = {only<R>("mode", {"implicit"}), only<R>("ttl", {})};
+  read_fields<R>(draft, to_object(name, value), fields, name + ".");
+}
+
+// A text that the response repeats; it has no effect on the answer.
+Field<R> repeated_text(std::string name) {
+  return {std::move(name), [](R& d, const std::string& n, const Json& v) { d.repeated[n] = to_string(n, v); }};
+}
+
+// What the prompt follows from.
+Fields<R> prompt_fields() {
+  return {
+      string<R>("model", [](R& d, const std::string& v) { d.model = v; }),
+      custom<R>("input",
+                [](R& d, const std::string& name, const Json& v) {
+                  InputItems input = parse_items(name, v);
+                  d.prompt.messages = std::move(input.messages);
+                  d.items = std::move(input.items);
+                }),
+      string<R>("instructions", [](R& d, const std::string& v) { d.instructions = v; }),
+      string<R>("previous_response_id", [](R& d, const std::string& v) { d.previous = v; }),
+      custom<R>("conversation", set_conversation),
+      custom<R>("tools", set_tools),
+      custom<R>("tool_choice", set_responses_tool_choice),
+      boolean<R>("parallel_tool_calls", [](R& d, bool v) { d.prompt.parallel_calls = v; }),
+      custom<R>("text", set_text),
+      custom<R>("reasoning", set_reasoning),
+      custom<R>("truncation",
+                [](R& d, const std::string& name, const Json& v) {
+                  if (v != "auto" && v != "disabled") refuse_value(name, "auto or disabled", v);
+                  d.truncate = v == "auto";
+                }),
+      custom<R>("chat_template_kwargs",
+                [](R& d, const std::string& name, const Json& v) {
+                  d.prompt.template_variables = to_template_variables(name, v);
+                }),
+  };
 }
 
 Fields<R> responses_fields() {
   Fields<R> fields = sampling_fields<R>();
+  const Fields<R> prompt = prompt_fields();
+  fields.insert(fields.end(), prompt.begin(), prompt.end());
   const Field<R> more[] = {
-      string<R>("model", [](R& d, const std::string& v) { d.model = v; }),
-      custom<R>("input", set_input),
-      string<R>("instructions", [](R& d, const std::string& v) { d.instructions = v; }),
-      string<R>("previous_response_id", [](R& d, const std::string& v) { d.previous = v; }),
       boolean<R>("store", [](R& d, bool v) { d.store = v; }),
+      boolean<R>("background", [](R& d, bool v) { d.background = v; }),
       boolean<R>("stream", [](R& d, bool v) { d.stream = v; }),
       custom<R>("stream_options",
                 [](R& d, const std::string& name, const Json& v) {
@@ -245,30 +178,19 @@ Fields<R> responses_fields() {
                 }),
       integer<R>("max_output_tokens", 1, kMaxCount,
                  [](R& d, std::int64_t v) { d.max_output_tokens = static_cast<std::uint32_t>(v); }),
-      custom<R>("tools", set_tools),
-      custom<R>("tool_choice", set_responses_tool_choice),
-      boolean<R>("parallel_tool_calls", [](R& d, bool v) { d.prompt.parallel_calls = v; }),
-      custom<R>("text", set_text),
-      custom<R>("reasoning", set_reasoning),
-      custom<R>("metadata", [](R& d, const std::string& name, const Json& v) { d.metadata = to_object(name, v); }),
-      custom<R>("user", [](R& d, const std::string& name, const Json& v) { d.user = to_string(name, v); }),
-      custom<R>("chat_template_kwargs",
-                [](R& d, const std::string& name, const Json& v) {
-                  d.prompt.template_variables = to_template_variables(name, v);
-                }),
-      no_effect<R>("safety_identifier", Json::value_t::string),
-      no_effect<R>("prompt_cache_key", Json::value_t::string),
-      only<R>("truncation", {"disabled"}),
+      custom<R>("metadata", [](R& d, const std::string& name, const Json& v) { d.metadata = to_metadata(name, v); }),
+      custom<R>("include", [](R& d, const std::string& name, const Json& v) { d.logprobs = to_include(name, v); }),
+      integer<R>("top_logprobs", 0, 20, [](R& d, std::int64_t v) { d.top_logprobs = static_cast<std::uint32_t>(v); }),
+      integer<R>("max_tool_calls", 0, kMaxCount,  // of tools that the server itself runs: there are none
+                 [](R& d, std::int64_t v) { d.repeated["max_tool_calls"] = v; }),
+      repeated_text("user"),
+      repeated_text("safety_identifier"),
+      repeated_text("prompt_cache_key"),
       only<R>("service_tier", {"auto", "default"}),
-      only<R>("background", {false}),
-      custom<R>("include", set_include),
-      only<R>("top_logprobs", {0}),
-      only<R>("max_tool_calls", {}),
       only<R>("prompt", {}),
-      only<R>("conversation", {}),
       only<R>("context_management", {}),
-      only<R>("prompt_cache_retention", {}),
-      only<R>("prompt_cache_options", {}),
+      only<R>("prompt_cache_retention", {"in_memory"}),
+      custom<R>("prompt_cache_options", set_prompt_cache_options),
       only<R>("moderation", {}),
   };
   fields.insert(fields.end(), std::begin(more), std::end(more));
@@ -290,51 +212,46 @@ Json repeated_of(const R& draft) {
           {"tool_choice", draft.choice},
           {"tools", draft.tools},
           {"top_p", sampling.top_p},
-          {"truncation", "disabled"},
-          {"metadata", draft.metadata}};
+          {"truncation", draft.truncate ? "auto" : "disabled"},
+          {"metadata", draft.metadata},
+          {"background", draft.background},
+          {"conversation", draft.conversation.empty() ? Json(nullptr) : Json({{"id", draft.conversation}})},
+          {"service_tier", "default"},
+          {"top_logprobs", draft.top_logprobs}};
 }
 
-// The assistant's message at the end of the conversation, made where there is none that could still take it.
-Json& open_assistant(Json& messages) {
-  if (messages.empty() || messages.back()["role"] != "assistant") {
-    messages.push_back({{"role", "assistant"}, {"content", ""}});
-  }
-  return messages.back();
+void finish_prompt(R& draft) {
+  if (!draft.previous.empty() && !draft.conversation.empty())
+    refuse_value("previous_response_id", "absent beside 'conversation'", draft.previous);
+  apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice");
 }
 
 }  // namespace
 
-void append_assistant_text(Json& messages, std::string_view text) {
-  Json* message = &open_assistant(messages);
-  if (message->contains("tool_calls")) {
-    messages.push_back({{"role", "assistant"}, {"content", ""}});
-    message = &messages.back();
+const Json& to_metadata(const std::string& name, const Json& value) {
+  constexpr std::size_t kMost = 16;
+  if (to_object(name, value).size() > kMost) refuse_value(name, "an object of at most 16 names", value);
+  for (const auto& [key, text] : value.items()) to_string(name + "." + key.substr(0, 64), text);
+  return value;
+}
+
+bool to_include(const std::string& name, const Json& value) {
+  static constexpr std::string_view kKnown[] = {
+      "message.output_text.logprobs",
+      "reasoning.encrypted_content",  // our reasoning items have their text: clients need nothing encrypted
+      // Of items and parts that there are none of here.
+      "file_search_call.results", "web_search_call.results", "web_search_call.action.sources",
+      "message.input_image.image_url", "computer_call_output.output.image_url", "code_interpreter_call.outputs"};
+  if (value.is_string()) return to_include(name, Json::array({value}));
+  bool logprobs = false;
+  for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
+    const std::string path = name + "[" + std::to_string(i) + "]";
+    const std::string& what = to_string(path, value[i]);
+    if (std::find(std::begin(kKnown), std::end(kKnown), what) == std::end(kKnown))
+      refuse_unsupported(path, describe(value[i]));
+    logprobs |= what == kKnown[0];
   }
-  (*message)["content"].get_ref<std::string&>() += text;
-}
-
-void append_assistant_reasoning(Json& messages, std::string_view text) {
-  if (text.empty()) return;
-  Json& message = open_assistant(messages);
-  if (!message.contains("reasoning_content")) message["reasoning_content"] = "";
-  message["reasoning_content"].get_ref<std::string&>() += text;
-}
-
-void append_assistant_call(Json& messages, const std::string& id, const std::string& name, const Json& arguments) {
-  Json& message = open_assistant(messages);
-  if (!message.contains("tool_calls")) message["tool_calls"] = Json::array();
-  message["tool_calls"].push_back(
-      {{"type", "function"}, {"function", {{"name", name}, {"arguments", parsed_arguments(arguments)}}}, {"id", id}});
-}
-
-void prepend_system(Json& messages, const std::string& text) {
-  if (text.empty()) return;
-  if (!messages.empty() && messages.front()["role"] == "system") {
-    messages.front()["content"] = text + "\n\n" + messages.front()["content"].get<std::string>();
-    return;
-  }
-  Json message = {{"role", "system"}, {"content", text}};
-  messages.insert(messages.begin(), std::move(message));
+  return logprobs;
 }
 
 ResponsesBody parse_responses(std::string_view body) {
@@ -343,10 +260,30 @@ ResponsesBody parse_responses(std::string_view body) {
   R draft;
   read_fields<R>(draft, to_object("body", json), fields);
   if (draft.prompt.messages.is_null()) refuse_missing("input");
-  apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice");
+  if (draft.background && !draft.store) refuse_value("store", "true where 'background' is", false);
+  finish_prompt(draft);
   draft.request.max_tokens = draft.max_output_tokens.value_or(0);
-  draft.repeated = repeated_of(draft);
-  if (!draft.user.is_null()) draft.repeated["user"] = draft.user;
+  if (draft.logprobs || draft.top_logprobs > 0) draft.request.logprobs = draft.top_logprobs;
+  Json repeated = repeated_of(draft);
+  repeated.update(draft.repeated);
+  draft.repeated = std::move(repeated);
+  return draft;
+}
+
+ResponsesBody parse_input_tokens(std::string_view body) {
+  static const Fields<R> fields = [] {
+    Fields<R> all = prompt_fields();
+    all.push_back(only<R>("personality", {}));
+    return all;
+  }();
+  const Json json = parse_json(body);
+  R draft;
+  read_fields<R>(draft, to_object("body", json), fields);
+  if (draft.prompt.messages.is_null()) {
+    if (draft.previous.empty() && draft.conversation.empty()) refuse_missing("input");
+    draft.prompt.messages = Json::array();
+  }
+  finish_prompt(draft);
   return draft;
 }
 

@@ -1,7 +1,11 @@
 #include "api/openai/responses_shape.hpp"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
+#include "api/openai/logprobs.hpp"
 #include "api/openai/random_id.hpp"
 #include "api/openai/served_models.hpp"
 
@@ -12,27 +16,37 @@ using chat::AnswerEvent;
 using serving::Choice;
 
 // Builds the output items from a choice's events, and the stream's events beside them.
-class ResponsesShape final : public serving::Shape {
+class Responses final : public ResponsesShape {
  public:
-  ResponsesShape(ResponsesHead head, ResponseDone done) : head_(std::move(head)), done_(std::move(done)) {}
+  Responses(ResponsesHead head, const Tokenizer* tokenizer, ResponseDone done)
+      : head_(std::move(head)), done_(std::move(done)) {
+    if (tokenizer) logprobs_.emplace(*tokenizer, LogprobList::Shape::kChat, 0);
+  }
 
   http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {
     piece(choices.front());
     close_item();
     usage_ = usage;
-    std::string json = to_text(response(status()));
-    done_(json, said_);
-    return {200, std::move(json), "application/json", {}};
+    return {200, end(finished_status()).second, "application/json", {}};
   }
+
+  bool in_pieces() const override { return logprobs_.has_value(); }
 
   std::string open(const Usage& usage) override {
     usage_ = usage;
-    std::string out = event("response.created", {{"response", response("in_progress")}});
-    return out += event("response.in_progress", {{"response", response("in_progress")}});
+    status_ = head_.background ? "queued" : "in_progress";
+    std::string out = event("response.created", {{"response", response()}});
+    return out += event(head_.background ? "response.queued" : "response.in_progress", {{"response", response()}});
   }
 
   std::string piece(const Choice& news) override {
     std::string out;
+    if (std::string_view(status_) == "queued") {
+      status_ = "in_progress";
+      out += event("response.in_progress", {{"response", response()}});
+    }
+    usage_ = news.usage;
+    take_logprobs(news);
     for (const AnswerEvent& one : news.events) {
       out += take(one);
       if (one.kind == AnswerEvent::Kind::kCall) {
@@ -48,20 +62,58 @@ class ResponsesShape final : public serving::Shape {
   std::string close(const Usage& usage) override {
     usage_ = usage;
     std::string out = close_item();
-    const Json whole = response(status());
-    done_(to_text(whole), said_);
-    return out + event(finish_ == FinishReason::kLength ? "response.incomplete" : "response.completed",
-                       {{"response", whole}});
+    const bool cut = finish_ == FinishReason::kLength;
+    return out +=
+           event(cut ? "response.incomplete" : "response.completed", {{"response", end(finished_status()).first}});
   }
 
   std::string failure(const http::ApiError& error) override {
+    cut_ = true;
     std::string out = close_item();
-    Json whole = response("failed");
-    whole["error"] = {{"code", "server_error"}, {"message", error.message}};
-    return out + event("response.failed", {{"response", std::move(whole)}});
+    error_ = {{"code", error.status == 429 ? "rate_limit_exceeded" : "server_error"}, {"message", error.message}};
+    return out += event("response.failed", {{"response", end("failed").first}});
+  }
+
+  const char* status() const override { return status_; }
+
+  std::string snapshot() const override {
+    Json json = response();
+    if (item_) json["output"].push_back(open_one());
+    return to_text(json);
+  }
+
+  void cancel() override {
+    cut_ = true;
+    close_item();
+    end("cancelled");
   }
 
  private:
+  std::pair<Json, std::string> end(const char* status) {
+    status_ = status;
+    std::pair<Json, std::string> ended{response(), ""};
+    ended.second = to_text(ended.first);
+    done_({ended.first, ended.second, said_});
+    return ended;
+  }
+
+  // Those of the tokens that the news' content is made of: the last ones, as it may have waited for some. Those before
+  // them are marks, or of reasoning or a call.
+  void take_logprobs(const Choice& news) {
+    if (!logprobs_) return;
+    waiting_.insert(waiting_.end(), news.logprobs.begin(), news.logprobs.end());
+    if (news.events.empty()) return;
+    std::size_t bytes = chat::joined(news.events, AnswerEvent::Kind::kContent).size();
+    auto first = waiting_.end();
+    while (bytes > 0 && first != waiting_.begin()) {
+      --first;
+      bytes -= std::min(bytes, logprobs_->token_bytes(*first));
+    }
+    for (; first != waiting_.end(); ++first) logprobs_->add(*first);
+    waiting_.clear();
+    fresh_ = std::move(logprobs_->take()["content"]);
+  }
+
   std::string event(const char* type, const Json& members) {
     Json json = {{"type", type}, {"sequence_number", sequence_++}};
     json.update(members);
@@ -79,7 +131,10 @@ class ResponsesShape final : public serving::Shape {
     Json delta = place();
     delta["delta"] = one.text;
     text_ += one.text;
-    if (one.kind == AnswerEvent::Kind::kContent) delta["logprobs"] = Json::array();
+    if (one.kind == AnswerEvent::Kind::kContent) {
+      shown_.insert(shown_.end(), fresh_.begin(), fresh_.end());
+      delta["logprobs"] = std::exchange(fresh_, Json::array());
+    }
     return out + event(name("delta"), std::move(delta));
   }
 
@@ -105,13 +160,25 @@ class ResponsesShape final : public serving::Shape {
 
   Json part() const {
     if (kind_ == AnswerEvent::Kind::kReasoning) return {{"type", "reasoning_text"}, {"text", text_}};
-    return {{"type", "output_text"}, {"text", text_}, {"annotations", Json::array()}, {"logprobs", Json::array()}};
+    return {{"type", "output_text"}, {"text", text_}, {"annotations", Json::array()}, {"logprobs", shown_}};
+  }
+
+  // The open item with what it has so far.
+  Json open_one() const {
+    Json item = current_;
+    if (is_call()) {
+      item["arguments"] = text_;
+    } else {
+      item["content"].push_back(part());
+    }
+    return item;
   }
 
   std::string open_item(const AnswerEvent& one) {
     item_ = true;
     kind_ = one.kind;
     text_.clear();
+    shown_ = Json::array();
     switch (kind_) {
       case AnswerEvent::Kind::kContent:
         current_ = {{"id", random_id("msg_")},
@@ -142,14 +209,13 @@ class ResponsesShape final : public serving::Shape {
     if (!item_) return {};
     item_ = false;
     Json done = place();
+    current_ = open_one();
     if (is_call()) {
-      current_["arguments"] = text_;
       done["name"] = current_["name"];
       done["arguments"] = text_;
     } else {
-      current_["content"].push_back(part());
       done["text"] = text_;
-      if (kind_ == AnswerEvent::Kind::kContent) done["logprobs"] = Json::array();
+      if (kind_ == AnswerEvent::Kind::kContent) done["logprobs"] = shown_;
     }
     std::string out = event(name("done"), std::move(done));
     if (!is_call()) {
@@ -157,21 +223,22 @@ class ResponsesShape final : public serving::Shape {
       ended["part"] = part();
       out += event("response.content_part.done", std::move(ended));
     }
-    current_["status"] = finish_ == FinishReason::kLength ? "incomplete" : "completed";
+    current_["status"] = cut_ || finish_ == FinishReason::kLength ? "incomplete" : "completed";
     out += event("response.output_item.done", {{"output_index", output_.size()}, {"item", current_}});
     output_.push_back(std::move(current_));
     return out;
   }
 
-  const char* status() const { return finish_ == FinishReason::kLength ? "incomplete" : "completed"; }
+  const char* finished_status() const { return finish_ == FinishReason::kLength ? "incomplete" : "completed"; }
 
-  Json response(const char* status) const {
+  Json response() const {
+    const std::string_view status = status_;
     Json json = {{"id", head_.id},       {"object", "response"}, {"created_at", head_.created},
-                 {"status", status},     {"error", nullptr},     {"incomplete_details", nullptr},
+                 {"status", status},     {"error", error_},      {"incomplete_details", nullptr},
                  {"model", head_.model}, {"output", output_}};
-    if (finish_ == FinishReason::kLength) json["incomplete_details"] = {{"reason", "max_output_tokens"}};
+    if (status == "incomplete") json["incomplete_details"] = {{"reason", "max_output_tokens"}};
     json.update(head_.repeated);
-    if (std::string_view(status) == "in_progress") return json;
+    if (status == "queued" || status == "in_progress") return json;
     json["usage"] = {{"input_tokens", usage_.prompt_tokens},
                      {"input_tokens_details", {{"cached_tokens", usage_.cached_tokens}, {"cache_write_tokens", 0}}},
                      {"output_tokens", usage_.completion_tokens},
@@ -182,11 +249,17 @@ class ResponsesShape final : public serving::Shape {
 
   const ResponsesHead head_;
   const ResponseDone done_;
+  const char* status_ = "in_progress";
+  Json error_;
+  bool cut_ = false;             // failed or cancelled: the open item is incomplete
   Json output_ = Json::array();  // items that are complete
   bool item_ = false;            // one is open: current_, of kind_, with text_ so far
   Json current_;
   AnswerEvent::Kind kind_ = AnswerEvent::Kind::kContent;
   std::string text_;
+  std::optional<LogprobList> logprobs_;
+  std::vector<TokenLogprob> waiting_;                   // whose text did not come yet
+  Json fresh_ = Json::array(), shown_ = Json::array();  // log-probabilities: of the next delta, of text_
   chat::AnswerEvents said_;
   FinishReason finish_ = FinishReason::kNone;
   Usage usage_;
@@ -195,8 +268,9 @@ class ResponsesShape final : public serving::Shape {
 
 }  // namespace
 
-std::unique_ptr<serving::Shape> make_responses_shape(ResponsesHead head, ResponseDone done) {
-  return std::make_unique<ResponsesShape>(std::move(head), std::move(done));
+std::shared_ptr<ResponsesShape> make_responses_shape(ResponsesHead head, const Tokenizer* tokenizer,
+                                                     ResponseDone done) {
+  return std::make_shared<Responses>(std::move(head), tokenizer, std::move(done));
 }
 
 }  // namespace nacelle::openai

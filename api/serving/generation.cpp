@@ -36,6 +36,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   AnswerEvents read(Running& choice, const GenerationEvent& event);
   bool name_calls(Running& choice, AnswerEvents& events);
   void open_stream();
+  std::string begun();
   void finish_if_done();
   std::vector<Choice> best() const;
   void fail(const http::ApiError& error);
@@ -63,6 +64,8 @@ void Generation::start() {
     for (std::size_t prompt = 0; prompt < plan_.prompts.size() && !over_; ++prompt) {
       for (std::uint32_t copy = 0; copy < plan_.best_of; ++copy) submit(prompt, copy);
     }
+    if (plan_.stream && plan_.open_at_once) open_stream();
+    if (!plan_.stream && plan_.shape->in_pieces()) begun();
   } catch (const Error& error) {
     fail(http::to_api_error(error));
   }
@@ -127,12 +130,13 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
   choice.whole.usage = event.usage;
   choice.whole.finish = event.finish;
   choice.whole.stop = event.stop;
-  if (plan_.stream) {
-    open_stream();
+  if (plan_.stream || plan_.shape->in_pieces()) {
+    if (plan_.stream) open_stream();
     const bool something = !events.empty() || !event.logprobs.empty() || event.finish != FinishReason::kNone;
     if (something) {
-      exchange_->write(plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs),
-                                           event.finish, std::move(event.stop), event.usage}));
+      const std::string piece = plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs),
+                                                    event.finish, std::move(event.stop), event.usage});
+      if (plan_.stream) exchange_->write(piece);
     }
   } else {
     for (AnswerEvent& one : events) {
@@ -177,11 +181,18 @@ void Generation::open_stream() {
   if (std::exchange(streaming_, true)) return;
   exchange_->start_stream("text/event-stream; charset=utf-8");
   exchange_->write(plan_.shape->open(total_usage()));
+  exchange_->write(begun());
+}
+
+// What the answers begin with before the engine's first token.
+std::string Generation::begun() {
+  std::string out;
   for (Running& choice : choices_) {
     if (choice.whole.events.empty()) continue;
-    exchange_->write(plan_.shape->piece(
-        {choice.whole.index, std::exchange(choice.whole.events, {}), {}, FinishReason::kNone, "", choice.whole.usage}));
+    out += plan_.shape->piece(
+        {choice.whole.index, std::exchange(choice.whole.events, {}), {}, FinishReason::kNone, "", choice.whole.usage});
   }
+  return out;
 }
 
 void Generation::finish_if_done() {

@@ -24,14 +24,18 @@ struct Choice {
   Usage usage;       // so far
 };
 
-// A dialect's JSON. Lives on the server's I/O thread, for one request.
+// A dialect's JSON, for one request. It belongs to what is posted to the exchange.
 class Shape {
  public:
   virtual ~Shape() = default;
 
   virtual http::Response whole(const std::vector<Choice>& choices, const Usage& usage) = 0;
+  // Whether whole() wants to be told before by piece(), as in a stream; what that returns is dropped, and the choices
+  // of whole() then have no events or log-probabilities.
+  virtual bool in_pieces() const { return false; }
 
-  // The bytes of a stream. open() comes with the first token: until then a failure can have a status of its own.
+  // The bytes of a stream. open() comes with the first token, or once the engine has taken the request (open_at_once):
+  // until then a failure can have a status of its own.
   virtual std::string open(const Usage& usage) = 0;
   virtual std::string piece(const Choice& news) = 0;
   // Appends to `out` what piece() gives for some content and nothing else, as nearly all pieces are; false where only
@@ -51,10 +55,11 @@ struct GenerationPlan {
   std::uint32_t n = 1;
   std::uint32_t best_of = 1;  // candidates for a prompt's n answers, at least n; the likeliest are kept
   bool stream = false;        // not with best_of above n
+  bool open_at_once = false;  // of a stream: see Shape
   chat::AnswerFormat format;
   bool parallel_calls = true;         // false: the answer ends before a second call
   std::string call_prefix = "call_";  // of the ids of calls
-  std::unique_ptr<Shape> shape;
+  std::shared_ptr<Shape> shape;
 };
 
 // What an engine's kError is to a client.

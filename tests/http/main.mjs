@@ -6,6 +6,8 @@ import './tools.mjs';
 import './completions.mjs';
 import './constraints.mjs';
 import './responses.mjs';
+import './background.mjs';
+import './conversations.mjs';
 import './messages.mjs';
 import './takeoff.mjs';
 import './embeddings.mjs';

@@ -82,6 +82,86 @@ test('a format', async () => {
   assert.ok(['Paris', 'Rome'].includes(JSON.parse(response.output_text).city));
 });
 
+test('log-probabilities, as a chat has them', async () => {
+  const ask = { model, messages: [{ role: 'user', content: 'What is the capital of France?' }], temperature: 0, logprobs: true, top_logprobs: 2 };
+  const expected = (await client.chat.completions.create(ask)).choices[0].logprobs.content;
+  const include = ['message.output_text.logprobs'];
+  const response = await create({ include, top_logprobs: 2 });
+  fits('Response', response);
+  assert.equal(response.top_logprobs, 2);
+  assert.deepEqual(response.output[0].content[0].logprobs, expected);
+  const plain = (await create({ include })).output[0].content[0].logprobs;
+  assert.deepEqual(plain.map(({ token, top_logprobs }) => [token, top_logprobs.length]), expected.map(({ token }) => [token, 0]));
+  const streamed = [];
+  for await (const event of await create({ include, top_logprobs: 2, stream: true })) {
+    fits('ResponseStreamEvent', event);
+    if (event.type === 'response.output_text.delta') streamed.push(...event.logprobs);
+    if (event.type === 'response.output_text.done') assert.deepEqual(event.logprobs, expected);
+  }
+  assert.deepEqual(streamed, expected);
+  assert.deepEqual((await create()).output[0].content[0].logprobs, []);
+});
+
+test('what has no effect here is repeated', async () => {
+  const given = { max_tool_calls: 2, prompt_cache_key: 'k', safety_identifier: 's', user: 'u', truncation: 'auto', metadata: { a: 'b' } };
+  const response = await create({ ...given, include: ['web_search_call.action.sources'], max_output_tokens: 1 });
+  fits('Response', response);
+  for (const [name, value] of Object.entries(given)) assert.deepEqual(response[name], value, name);
+  await assert.rejects(create({ metadata: { a: 1 } }), { status: 400, param: 'metadata.a' });
+});
+
+test('truncation: the first turns of what is too long are left out, instructions are not', async () => {
+  const { data: [{ max_model_len: context }] } = await client.models.list();
+  const filler = { role: 'user', content: 'word '.repeat(Math.ceil(context * 0.9)) };
+  const [system, user] = goldens[3].messages;
+  const input = [system, filler, { role: 'assistant', content: 'Yes.' }, filler, { role: 'assistant', content: 'Yes.' }, user];
+  await assert.rejects(create({ input }), { status: 400, code: 'context_length_exceeded' });
+  const response = await create({ input, truncation: 'auto', max_output_tokens: 100 });
+  assert.equal(response.output_text, goldens[3].text);
+  assert.equal(response.usage.input_tokens, goldens[3].prompt_ids.length);
+  await assert.rejects(create({ input: [filler, { role: 'assistant', content: 'Yes.' }, { ...filler, content: filler.content.repeat(2) }], truncation: 'auto' }),
+                       { status: 400, code: 'context_length_exceeded' });
+});
+
+test('input tokens are counted as they are used', async () => {
+  const count = (body) => client.responses.inputTokens.count({ model, ...body });
+  for (const body of [{ input: 'What is the capital of France?', instructions: 'Be brief.' }, { input: goldens[16].messages, tools }]) {
+    const counted = await count(body);
+    fits('TokenCountsResource', counted);
+    assert.equal(counted.input_tokens, (await create({ ...body, max_output_tokens: 1 })).usage.input_tokens);
+  }
+  const first = await create();
+  const more = { previous_response_id: first.id, input: 'And of Italy?' };
+  assert.equal((await count(more)).input_tokens, (await create({ ...more, max_output_tokens: 1 })).usage.input_tokens);
+  await assert.rejects(count({ input: 'x', stream: true }), { status: 400, param: 'stream' });
+  await assert.rejects(count({}), { status: 400, param: 'input' });
+  const compact = await server.post('/v1/responses/compact', { model, input: 'x' });
+  assert.equal(compact.status, 400);
+  assert.match(compact.body.error.message, /compact is not supported/);
+});
+
+test('input items are listed in pages', async () => {
+  const input = [...goldens[16].messages,
+                 { type: 'function_call', call_id: 'c', name: 'f', arguments: '{}' },
+                 { type: 'function_call_output', call_id: 'c', output: 'out' }, { role: 'user', content: 'x' }];
+  const response = await create({ input, tools, max_output_tokens: 1 });
+  const list = await (await server.get(`/v1/responses/${response.id}/input_items`)).json();
+  fits('ResponseItemList', list);
+  assert.equal(list.data.length, input.length);
+  const items = [];
+  for await (const item of client.responses.inputItems.list(response.id, { limit: 2, order: 'asc', include: ['message.output_text.logprobs'] })) items.push(item);
+  assert.deepEqual(items, list.data.toReversed());
+  assert.deepEqual(items.map((item) => item.type), [...goldens[16].messages.map(() => 'message'), 'function_call', 'function_call_output', 'message']);
+  assert.equal(new Set(items.map((item) => item.id)).size, items.length);
+  assert.equal((await create({ input: items, tools, max_output_tokens: 1 })).usage.input_tokens, response.usage.input_tokens);
+  for (const query of ['limit=0', 'limit=101', 'order=up', 'after=none', 'before=x', 'include=everything']) {
+    const answer = await server.get(`/v1/responses/${response.id}/input_items?${query}`);
+    assert.equal(answer.status, 400, query);
+    assert.equal((await answer.json()).error.param.split('[')[0], query.split('=')[0]);
+  }
+  await assert.rejects(client.responses.inputItems.list('resp_none'), { status: 404 });
+});
+
 test('responses are kept, found and deleted', async () => {
   const [first, , second] = goldens[4].messages;
   const one = await create({ input: first.content });
@@ -105,7 +185,10 @@ test('wrong fields are named', async () => {
     [{ input: [{ type: 'item_reference', id: 'x' }] }, 'input[0].type'],
     [{ tools: [{ type: 'web_search' }] }, 'tools[0].type'],
     [{ text: { format: { type: 'xml' } } }, 'text.format.type'],
-    [{ background: true }, 'background'],
+    [{ background: true, store: false }, 'store'], [{ text: { verbosity: 'low' } }, 'text.verbosity'],
+    [{ conversation: 'conv_none' }, 'conversation'],
+    [{ conversation: 'conv_none', previous_response_id: 'resp_none' }, 'previous_response_id'],
+    [{ context_management: [{ type: 'compaction' }] }, 'context_management'],
   ]) {
     await assert.rejects(create(options), { status: 400, param }, JSON.stringify(options));
   }

@@ -3,6 +3,7 @@
 
 #include "api/anthropic/request.hpp"
 #include "api/openai/embedding_request.hpp"
+#include "api/openai/query.hpp"
 #include "api/openai/responses_request.hpp"
 #include "api/takeoff/request.hpp"
 #include "tests/unit/api/failure.hpp"
@@ -129,13 +130,24 @@ TEST_CASE("what the responses API lacks is named") {
     return failure_of([&] { openai::parse_responses(R"({"input": "Hi", )" + members + "}"); }).param;
   };
   CHECK(param(R"("include": ["reasoning.encrypted_content"])") == "");
-  CHECK(param(R"("include": ["reasoning.encrypted_content", "file_search_call.results"])") == "include[1]");
+  CHECK(param(R"("include": ["reasoning.encrypted_content", "file_search_call.results"])") == "");
+  CHECK(param(R"("include": ["reasoning.encrypted_content", "everything"])") == "include[1]");
   CHECK(param(R"("text": {"format": {"type": "json_schema"}})") == "text.format.json_schema.schema");
   CHECK(param(R"("text": {"format": {"type": "xml"}})") == "text.format.type");
   CHECK(param(R"("tools": [{"type": "function", "name": "f", "strict": 1}])") == "tools[0].strict");
   CHECK(param(R"("tools": [{"type": "mcp"}])") == "tools[0].type");
   CHECK(param(R"("tool_choice": {"type": "function", "name": "f"})") == "tools");
-  CHECK(param(R"("truncation": "auto")") == "truncation");
+  CHECK(param(R"("truncation": "auto")") == "");
+  CHECK(param(R"("truncation": "some")") == "truncation");
+  CHECK(param(R"("background": true, "store": false)") == "store");
+  CHECK(param(R"("conversation": "conv_1", "previous_response_id": "resp_1")") == "previous_response_id");
+  CHECK(param(R"("conversation": {})") == "conversation");
+  CHECK(param(R"("top_logprobs": 21)") == "top_logprobs");
+  CHECK(param(R"("metadata": {"a": 1})") == "metadata.a");
+  CHECK(param(R"("text": {"verbosity": "low"})") == "text.verbosity");
+  CHECK(param(R"("reasoning": {"context": "all_turns"})") == "reasoning.context");
+  CHECK(param(R"("prompt_cache_options": {"mode": "implicit"}, "prompt_cache_retention": "in_memory")") == "");
+  CHECK(param(R"("prompt_cache_retention": "24h")") == "prompt_cache_retention");
   CHECK(param(R"("max_tokens": 5)") == "max_tokens");
   const auto body = openai::parse_responses(
       R"({"input": "Hi", "tools": [{"type": "function", "name": "f"}], "max_output_tokens": 5, "store": false})");
@@ -143,6 +155,79 @@ TEST_CASE("what the responses API lacks is named") {
   CHECK_FALSE(body.store);
   CHECK(to_text(body.prompt.tools) == R"([{"type":"function","function":{"name":"f"}}])");
   CHECK(to_text(body.repeated["tools"]) == R"([{"type":"function","name":"f","parameters":null,"strict":false}])");
+}
+
+TEST_CASE("a response repeats what it was asked for") {
+  const auto body = openai::parse_responses(
+      R"({"input": "Hi", "background": true, "truncation": "auto", "max_tool_calls": 3, "prompt_cache_key": "k",
+          "safety_identifier": "s", "conversation": {"id": "conv_1"}, "top_logprobs": 2})");
+  CHECK(body.background);
+  CHECK(body.truncate);
+  CHECK(body.conversation == "conv_1");
+  CHECK(body.request.logprobs == 2u);
+  const Json asked = Json::parse(R"({"background": true, "truncation": "auto", "max_tool_calls": 3,
+      "prompt_cache_key": "k", "safety_identifier": "s", "conversation": {"id": "conv_1"}, "top_logprobs": 2})");
+  for (const auto& [name, value] : asked.items()) CHECK(body.repeated[name] == value);
+  const auto logprobs = [](const char* include) {
+    return openai::parse_responses(std::string(R"({"input": "Hi", "include": [)") + include + "]}").request.logprobs;
+  };
+  CHECK_FALSE(logprobs(R"("reasoning.encrypted_content")"));
+  CHECK(logprobs(R"("message.output_text.logprobs")") == 0u);
+}
+
+TEST_CASE("input items as the API lists them") {
+  const auto body = openai::parse_responses(R"({"input": [{"role": "user", "content": "a"},
+      {"id": "m", "type": "message", "role": "assistant", "status": "incomplete", "content": [{"type": "output_text", "text": "b"}]},
+      {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+      {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "d"}]}]})");
+  CHECK(
+      to_text(body.items) ==
+      R"([{"id":"","type":"message","status":"completed","role":"user","content":[{"type":"input_text","text":"a"}]},)"
+      R"({"id":"m","type":"message","status":"incomplete","role":"assistant","content":[{"type":"output_text","text":"b","annotations":[],"logprobs":[]}]},)"
+      R"({"id":"","type":"function_call","status":"completed","call_id":"c","name":"f","arguments":"{}"},)"
+      R"({"id":"","type":"function_call_output","status":"completed","call_id":"c","output":"d"}])");
+  Json items = body.items;
+  openai::name_items(items, {&body.items[1]});  // its id is taken
+  CHECK(items[0]["id"].get<std::string>().starts_with("msg_"));
+  CHECK(items[1]["id"].get<std::string>().starts_with("msg_"));
+  CHECK(items[2]["id"].get<std::string>().starts_with("fc_"));
+  CHECK(items[3]["id"].get<std::string>().starts_with("fco_"));
+  CHECK(openai::parse_items("conversation", items).messages == body.prompt.messages);
+}
+
+TEST_CASE("what counts for the prompt is all that counting takes") {
+  CHECK(openai::parse_input_tokens(R"({"input": "Hi", "instructions": "Be brief."})").instructions == "Be brief.");
+  CHECK(openai::parse_input_tokens(R"({"previous_response_id": "resp_1"})").prompt.messages.empty());
+  CHECK(failure_of([] { openai::parse_input_tokens("{}"); }).param == "input");
+  CHECK(failure_of([] { openai::parse_input_tokens(R"({"input": "Hi", "stream": true})"); }).param == "stream");
+}
+
+TEST_CASE("pages of items by a query") {
+  std::vector<Json> items;
+  for (const char* id : {"a", "b", "c"}) items.push_back({{"id", id}});
+  const auto page = [&](std::vector<std::pair<std::string, std::string>> query) {
+    http::Request request;
+    request.query = std::move(query);
+    const Json list = openai::item_page({&items[0], &items[1], &items[2]}, request);
+    std::string ids = list["has_more"] == true ? "+" : "";
+    for (const Json& item : list["data"]) ids += item["id"].get<std::string>();
+    return ids + " " + list["first_id"].get<std::string>() + list["last_id"].get<std::string>();
+  };
+  CHECK(page({}) == "cba ca");
+  CHECK(page({{"order", "asc"}, {"limit", "2"}}) == "+ab ab");
+  CHECK(page({{"order", "asc"}, {"limit", "2"}, {"after", "b"}}) == "c cc");
+  CHECK(page({{"after", "a"}}) == " ");
+  CHECK(page({{"include[]", "message.output_text.logprobs"}, {"include[]", "file_search_call.results"}}) == "cba ca");
+  const auto wrong = [&](const std::string& name, const std::string& value) {
+    return failure_of([&] { page({{name, value}}); }).param;
+  };
+  CHECK(wrong("limit", "0") == "limit");
+  CHECK(wrong("limit", "101") == "limit");
+  CHECK(wrong("limit", "x") == "limit");
+  CHECK(wrong("order", "up") == "order");
+  CHECK(wrong("after", "d") == "after");
+  CHECK(wrong("before", "a") == "before");
+  CHECK(wrong("include", "all") == "include[0]");
 }
 
 TEST_CASE("Takeoff's fields and defaults") {

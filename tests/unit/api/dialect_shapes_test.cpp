@@ -1,8 +1,7 @@
-// The JSON and the streams of the other dialects, and what is kept of responses.
+// The JSON and the streams of the other dialects.
 #include <catch2/catch.hpp>
 
 #include "api/anthropic/shape.hpp"
-#include "api/openai/response_store.hpp"
 #include "api/openai/responses_shape.hpp"
 #include "api/takeoff/shape.hpp"
 
@@ -90,10 +89,11 @@ TEST_CASE("failures of Anthropic's API") {
 TEST_CASE("a response, whole and as events") {
   std::string kept;
   const auto make = [&] {
-    return openai::make_responses_shape({"resp_1", "m", 1700000000, {{"store", true}}},
-                                        [&kept](const std::string& json, const chat::AnswerEvents& events) {
-                                          kept = json;
-                                          CHECK(events == kEverything);
+    return openai::make_responses_shape({"resp_1", "m", 1700000000, {{"store", true}}, false}, nullptr,
+                                        [&kept](const openai::EndedResponse& over) {
+                                          kept = over.text;
+                                          CHECK(over.json == Json::parse(over.text));
+                                          CHECK(over.said == kEverything);
                                         });
   };
   const Json whole = Json::parse(make()->whole({choice_with(kEverything, FinishReason::kStop)}, {5, 7, 2, 3}).body);
@@ -121,41 +121,48 @@ TEST_CASE("a response, whole and as events") {
 }
 
 TEST_CASE("a response that was cut, and one that failed") {
-  const auto ignore = [](const std::string&, const chat::AnswerEvents&) {};
-  const auto shape = openai::make_responses_shape({"resp_1", "m", 0, Json::object()}, ignore);
+  const auto ignore = [](const openai::EndedResponse&) {};
+  const auto shape = openai::make_responses_shape({"resp_1", "m", 0, Json::object(), false}, nullptr, ignore);
   const std::vector<Json> events = data_of(streamed(*shape, {{EventKind::kContent, "x"}}, FinishReason::kLength));
   CHECK(events.back()["type"] == "response.incomplete");
   CHECK(events.back()["response"]["output"][0]["status"] == "incomplete");
   CHECK(events.back()["response"]["incomplete_details"]["reason"] == "max_output_tokens");
-  const auto failing = openai::make_responses_shape({"resp_1", "m", 0, Json::object()}, ignore);
+  const auto failing = openai::make_responses_shape({"resp_1", "m", 0, Json::object(), false}, nullptr, ignore);
   const Json failed = data_of(failing->failure({500, "broken", "", ""})).back();
   CHECK(failed["response"]["status"] == "failed");
   CHECK(failed["response"]["error"]["message"] == "broken");
 }
 
-TEST_CASE("responses are kept within bounds") {
-  openai::ResponseStore store(2, 1000);
-  const auto put = [&](const std::string& id, std::size_t bytes) {
-    store.put(id, {std::string(bytes, 'x'), Json::array(), "ann"});
+TEST_CASE("a response in the background is queued, then in progress, and may be looked at or cancelled") {
+  std::string ended;
+  const auto end = [&](const openai::EndedResponse& over) { ended += over.json["status"].get<std::string>() + " "; };
+  const auto make = [&] {
+    return openai::make_responses_shape({"resp_1", "m", 0, Json::object(), true}, nullptr, end);
   };
-  put("a", 10);
-  put("b", 10);
-  put("c", 10);
-  CHECK_FALSE(store.find("a", "ann"));
-  CHECK(store.find("b", "ann"));
-  put("d", 900);  // no room for it beside b
-  CHECK(store.find("d", "ann")->json.size() == 900);
-  put("e", 200);
-  CHECK_FALSE(store.find("d", "ann"));
-  put("f", 2000);  // never
-  CHECK_FALSE(store.find("f", "ann"));
-  CHECK(store.find("e", "ann"));
-  for (const char* other : {"", "bob"}) {
-    CHECK_FALSE(store.find("e", other));
-    CHECK_FALSE(store.erase("e", other));
-  }
-  CHECK(store.erase("e", "ann"));
-  CHECK_FALSE(store.erase("e", "ann"));
+  const auto shape = make();
+  CHECK(types_of(data_of(shape->open({}))) == "response.created response.queued ");
+  CHECK(Json::parse(shape->snapshot())["status"] == "queued");
+  CHECK(types_of(data_of(shape->piece(choice_with({{EventKind::kContent, "One "}}, FinishReason::kNone)))) ==
+        "response.in_progress response.output_item.added response.content_part.added response.output_text.delta ");
+  shape->piece(choice_with({{EventKind::kContent, "two"}}, FinishReason::kNone));
+  const Json now = Json::parse(shape->snapshot());
+  CHECK(now["status"] == "in_progress");
+  CHECK_FALSE(now.contains("usage"));
+  CHECK(now["output"][0]["status"] == "in_progress");
+  CHECK(now["output"][0]["content"][0]["text"] == "One two");
+  CHECK(ended.empty());
+  shape->cancel();
+  const Json cancelled = Json::parse(shape->snapshot());
+  CHECK(cancelled["status"] == "cancelled");
+  CHECK(cancelled["output"].size() == 1);
+  CHECK(cancelled["output"][0]["status"] == "incomplete");
+  CHECK(cancelled["output"][0]["content"][0]["text"] == "One two");
+  CHECK(cancelled["incomplete_details"].is_null());
+  const auto failing = make();
+  failing->open({});
+  failing->failure({429, "full", "", ""});
+  CHECK(Json::parse(failing->snapshot())["error"]["code"] == "rate_limit_exceeded");
+  CHECK(ended == "cancelled failed ");
 }
 
 TEST_CASE("Takeoff's answers") {

@@ -103,6 +103,34 @@ TEST_CASE("what the tasks of one delivery put together is flushed once, behind t
   CHECK(box.use_count() == 1);
 }
 
+TEST_CASE("a producer is told when its output is sent, until it ends") {
+  const auto exchange = make_exchange();
+  int sent = 0;
+  exchange->start_stream("text/plain");
+  exchange->on_sent([&] {
+    if (++sent == 2) exchange->finish();
+  });
+  exchange->note_sent();
+  exchange->note_sent();
+  exchange->note_sent();
+  CHECK(sent == 2);
+}
+
+TEST_CASE("an exchange apart from the connection's outlives its cancel") {
+  Request request;
+  request.client = "ann";
+  request.body = "large";
+  const auto exchange = std::make_shared<Exchange>(
+      std::move(request), [](Exchange::Task task, bool) { task(); }, 100);
+  const auto apart = exchange->apart();
+  CHECK(apart->request().client == "ann");
+  CHECK(apart->request().body.empty());
+  exchange->cancel();
+  apart->start_stream("text/plain");
+  apart->write("a");
+  CHECK(apart->unsent() == "a");
+}
+
 TEST_CASE("few short tasks run where a turn ends, all others on the thread that is woken, and all in order") {
   int woken = 0;
   std::string done;

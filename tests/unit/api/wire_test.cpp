@@ -14,6 +14,15 @@ TEST_CASE("targets become paths") {
   for (const char* bad : {"/%", "/%4", "/%zz", "/%00", "/%+1"}) CHECK_FALSE(decode_path(bad));
 }
 
+TEST_CASE("queries are taken apart and decoded") {
+  using Query = std::vector<std::pair<std::string, std::string>>;
+  CHECK(decode_query("/v1/models") == Query{});
+  CHECK(decode_query("/a?") == Query{});
+  CHECK(decode_query("/a?b=1&&c&d=x%26y+z%3D&b[]=2=3#e=4") ==
+        Query{{"b", "1"}, {"c", ""}, {"d", "x&y z="}, {"b[]", "2=3"}});
+  for (const char* bad : {"/?a=%", "/?%4=1", "/?a=%00"}) CHECK_FALSE(decode_query(bad));
+}
+
 TEST_CASE("request ids and trace parents that a client may give") {
   CHECK(is_request_id("req-1_a/b:c"));
   CHECK(is_request_id(std::string(128, 'x')));
@@ -54,4 +63,17 @@ TEST_CASE("routes are found by method and path") {
   CHECK(router.find("DELETE", "/a").allow == "GET, HEAD, POST, OPTIONS");
   CHECK(router.find("GET", "/a/").allow.empty());
   CHECK(router.find("GET", "/b").allow.empty());
+}
+
+TEST_CASE("a name in the middle of a pattern is one part of the path") {
+  const Router router({{"GET", "/a/{id}/b/{item}", {}}, {"GET", "/a/{id}/b", {}}, {"GET", "/a/{id}", {}}});
+  const auto found = [&](const char* path) {
+    const Router::Match match = router.find("GET", path);
+    return (match.route ? match.route->pattern : "") + " " + match.parameter + " " + match.second;
+  };
+  CHECK(found("/a/x/b") == "/a/{id}/b x ");
+  CHECK(found("/a/x/b/y/z") == "/a/{id}/b/{item} x y/z");
+  CHECK(found("/a/x/b/") == "/a/{id} x/b/ ");  // the last takes what is left
+  CHECK(found("/a/x/y/b") == "/a/{id} x/y/b ");
+  CHECK(found("/a//b") == "/a/{id} /b ");
 }
