@@ -11,7 +11,7 @@ namespace nacelle::openai {
 // `models` must outlive the server that has the routes.
 std::vector<http::Route> inference_routes(const ServedModels& models);
 
-// POST /v1/responses, GET and DELETE /v1/responses/{id}. What is kept lives as long as the routes.
+// /v1/responses and /v1/conversations, with all below them. What is kept lives as long as the routes.
 std::vector<http::Route> response_routes(const ServedModels& models);
 
 // POST /v1/embeddings and /v1/rerank.

@@ -282,7 +282,7 @@ test('/openapi.json describes what each listener has', async () => withManaged([
   assert.ok(open['/v1/chat/completions'] && !open['/manage/models'] && manage['/manage/models'] && !manage['/v1/chat/completions']);
   for (const [base, described] of [[managed.url, open], [url, manage]]) {
     for (const [target, methods] of Object.entries(described)) {
-      const allow = (await fetch(base + target.replace(/\{.*\}/, 'x'), { method: 'OPTIONS' })).headers.get('allow') ?? '';
+      const allow = (await fetch(base + target.replace(/\{[^}]*\}/g, 'x'), { method: 'OPTIONS' })).headers.get('allow') ?? '';
       for (const method of Object.keys(methods)) assert.ok(allow.includes(method.toUpperCase()), `${method} ${target}`);
     }
   }
