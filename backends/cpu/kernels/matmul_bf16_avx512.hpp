@@ -8,6 +8,7 @@
 #include <nacelle/graph.h>
 
 #include "backends/cpu/kernels/encode.hpp"
+#include "backends/cpu/kernels/hints.hpp"
 
 namespace nacelle::cpu {
 namespace {
@@ -32,6 +33,7 @@ inline void bf16_tile(const MatmulCall& call, const Stretch& pairs, std::uint32_
   const std::uint8_t* w = call.weights + group * call.group_bytes;
   const std::uint8_t* x = call.x + row * call.x_stride;
   float* out = call.out + row * call.out_stride + group * kGroupRows;
+  if constexpr (kRows > 1) claim_tile<kRows, kGroups, F>(out, call.out_stride, kRows);
   F sums[kRows][kGroups];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)

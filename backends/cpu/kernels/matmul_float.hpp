@@ -6,6 +6,7 @@
 
 #include <nacelle/graph.h>
 
+#include "backends/cpu/kernels/hints.hpp"
 #include "backends/cpu/kernels/kernels.hpp"
 #include "backends/cpu/kernels/simd_math.hpp"
 
@@ -70,6 +71,8 @@ inline void float_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t 
   constexpr int kVectors = kGroups * kGroupVectors;
   const float* x[kRows];
   const std::uint8_t* w[kVectors];
+  float* out = call.out + row * call.out_stride + group * kGroupRows;
+  if constexpr (kRows > 1) claim_tile<kRows, kVectors, F>(out, call.out_stride, kRows);
   F sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) x[r] = reinterpret_cast<const float*>(call.x + (row + r) * call.x_stride);
   for (int v = 0; v < kVectors; ++v) w[v] = call.weights + (group + v / kGroupVectors) * call.group_bytes;
@@ -77,8 +80,7 @@ inline void float_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t 
     for (int v = 0; v < kVectors; ++v) sums[r][v] = zero();
   accumulate<Weights, kRows, kVectors>(w, x, call.columns, sums);
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v)
-      store(call.out + (row + r) * call.out_stride + group * kGroupRows + v * kLanes, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) store(out + r * call.out_stride + v * kLanes, sums[r][v]);
 }
 
 // As many accumulators as the register file holds beside the weights and one activation.

@@ -209,8 +209,9 @@ void panel_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, c
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) tile[r][v] = first_block == 0 ? zero() : sums[r][v];
-  QuantTile<kType, kRows, kVectors, Weights>(call, row, rows, panel, first_block).run(count, tile);
   const bool last = first_block + count == call.columns / kQuantBlock;
+  if (last) claim_tile<kRows, kVectors, F>(out, call.out_stride, rows);
+  QuantTile<kType, kRows, kVectors, Weights>(call, row, rows, panel, first_block).run(count, tile);
 #pragma GCC unroll 8
   for (std::uint32_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 8

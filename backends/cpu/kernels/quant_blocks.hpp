@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backends/cpu/kernels/encode.hpp"
+#include "backends/cpu/kernels/hints.hpp"
 #include "backends/cpu/kernels/quant_layout.hpp"
 
 namespace nacelle::cpu {
@@ -22,15 +23,6 @@ template <int kBegin, int kEnd, int kStep, class Body>
     body(Index<kBegin>());
     unroll<kBegin + kStep, kEnd, kStep>(body);
   }
-}
-
-// Where a hint puts a line.
-enum class Cache { kL1 = 3, kL2 = 2 };
-// GCC takes a function that does nothing but this for one without effect and drops calls of it, unless it is inlined
-// early: this one, and those made of it, always are.
-template <Cache kCache>
-[[gnu::always_inline]] inline void prefetch(const std::uint8_t* p) {
-  __builtin_prefetch(p, 0, static_cast<int>(kCache));
 }
 
 // Up to so many rows have the codes left packed where taking them costs a shift and a mask: vectors of 512 bits do that
