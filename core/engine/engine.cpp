@@ -44,10 +44,11 @@ class Engine::Loop {
   bool take_commands();
   void step();
   void hand_out(const std::vector<Chunk>& chunks, Clock::time_point begin);
+  void read_prompt(const Chunk& chunk, std::uint32_t row);
   std::uint32_t advance(const Chunk& chunk, std::uint32_t row);
   bool choose(Sequence& sequence, std::uint32_t row, std::uint32_t nth);
   bool append(Sequence& sequence, TokenId token, GenerationEvent event);
-  void embed(Sequence& sequence, std::uint32_t row);
+  void end_with_prompt(Sequence& sequence, std::uint32_t row);
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason);
   void fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error);
@@ -123,7 +124,9 @@ Engine::Loop::~Loop() {
 
 std::unique_ptr<Sequence> Engine::Loop::make_sequence(RequestId id, GenerationRequest request, EventSink sink) {
   const std::uint32_t room = model_.context() - static_cast<std::uint32_t>(request.prompt.size());
-  const std::uint32_t answer = request.max_tokens == 0 ? room : std::min(room, request.max_tokens);
+  const std::uint32_t answer = request.prompt_only       ? 0
+                               : request.max_tokens == 0 ? room
+                                                         : std::min(room, request.max_tokens);
   const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + answer;
   const std::uint64_t seed = request.sampling.seed.value_or(random_seed());
   return std::make_unique<Sequence>(id, std::move(request), std::move(sink), device_.blocks(),
@@ -290,11 +293,12 @@ void Engine::Loop::hand_out(const std::vector<Chunk>& chunks, Clock::time_point 
     sequence.computed = chunk.begin + chunk.count;
     if (chunk.begin < sequence.prompt_size())
       prompt_tokens += std::min(chunk.count, sequence.prompt_size() - chunk.begin);
-    const std::uint32_t output_rows = chunk.output_rows();
-    if (output_rows != 0 && sequence.request.embed)
-      embed(sequence, row);
-    else if (output_rows != 0)
-      answer_tokens += advance(chunk, row);
+    const std::uint32_t output_rows = chunk.output_rows(), scores = chunk.scores;
+    read_prompt(chunk, row);
+    if (output_rows > scores && (sequence.request.embed || sequence.request.prompt_only))
+      end_with_prompt(sequence, row + scores);
+    else if (output_rows > scores)
+      answer_tokens += advance(chunk, row + scores);
     row += output_rows;
     sequence.blocks.publish(sequence.tokens, sequence.computed);
     sequence.blocks.trim(sequence.computed);
@@ -366,6 +370,15 @@ void Engine::Loop::write_adapters() {
   scheduler_.adapters().writes().clear();
 }
 
+// What the step tells of the prompt's own tokens, from output row `row` on.
+void Engine::Loop::read_prompt(const Chunk& chunk, std::uint32_t row) {
+  Sequence& sequence = *chunk.sequence;
+  for (std::uint32_t i = 0; i < chunk.scores; ++i) {
+    logits_.select(row + i, sequence, false);
+    sequence.prompt_logprobs.add(logits_, sequence.tokens);
+  }
+}
+
 // Chooses the sequence's next token, and as long as its guess was right those after it, from output row `row` on.
 // Returns how many were made.
 std::uint32_t Engine::Loop::advance(const Chunk& chunk, std::uint32_t row) {
@@ -389,6 +402,7 @@ bool Engine::Loop::choose(Sequence& sequence, std::uint32_t row, std::uint32_t n
   const TokenId token = sequence.sampler.choose(logits_, sequence.answer_size());
   timing_.token(sequence.times, now_);
   GenerationEvent event;
+  event.prompt_logprobs = sequence.prompt_logprobs.take();
   if (sequence.request.logprobs)
     event.logprobs.push_back(
         sequence.sampler.logprob(logits_, token, *sequence.request.logprobs, logits_.is_adjusted()));
@@ -404,7 +418,7 @@ bool Engine::Loop::append(Sequence& sequence, TokenId token, GenerationEvent eve
   const auto& stop_ids = model_.stop_ids();
   const bool is_stop =
       !sequence.request.ignore_eos && std::find(stop_ids.begin(), stop_ids.end(), token) != stop_ids.end();
-  if (is_stop) event.logprobs.clear();
+  if (is_stop && !sequence.request.stop_logprob) event.logprobs.clear();
   if (sequence.constraint && !sequence.constraint->accept(token)) {
     ended_.emplace_back(sequence.id, FinishReason::kError);
     return false;
@@ -416,15 +430,19 @@ bool Engine::Loop::append(Sequence& sequence, TokenId token, GenerationEvent eve
   return ended_.size() == ended;
 }
 
-// The prompt's last row is all that was asked for.
-void Engine::Loop::embed(Sequence& sequence, std::uint32_t row) {
-  logits_.select(row, sequence, host_adjusted_[row]);
+// What was read of the prompt is all that was asked for; output row `row` is its last.
+void Engine::Loop::end_with_prompt(Sequence& sequence, std::uint32_t row) {
   GenerationEvent event;
-  const std::span<const float> values = logits_.embedding();
-  event.embedding.assign(values.begin(), values.end());
+  event.finish = sequence.request.embed ? FinishReason::kStop : FinishReason::kLength;
+  if (sequence.request.embed) {
+    logits_.select(row, sequence, host_adjusted_[row]);
+    const std::span<const float> values = logits_.embedding();
+    event.embedding.assign(values.begin(), values.end());
+  }
+  event.prompt_logprobs = sequence.prompt_logprobs.take();
   event.usage = usage(sequence);
-  event.finish = FinishReason::kStop;
-  ended_.emplace_back(sequence.id, FinishReason::kStop);
+  sequence.times.last_token = now_;
+  ended_.emplace_back(sequence.id, event.finish);
   sequence.sink(std::move(event));
 }
 

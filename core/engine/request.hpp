@@ -48,6 +48,10 @@ struct GenerationRequest {
   std::uint32_t second_text = UINT32_MAX;  // to embed: where in the prompt the second of two texts begins
   bool ignore_eos = false;                 // go on past the model's own end tokens
   std::optional<std::uint32_t> logprobs;   // alternatives wanted beside each token, 0..20; absent: no logprobs at all
+  bool stop_logprob = false;               // the stop token, which is left out of the ids, has its logprob too
+  // The same of the prompt's tokens. Nothing that changes what is chosen changes these.
+  std::optional<std::uint32_t> prompt_logprobs;
+  bool prompt_only = false;  // no answer: the only event comes when the prompt has been read, with kLength
   std::shared_ptr<const constrain::Grammar> grammar;  // what the answer must be, of Model::grammars(); may be null
 
   std::shared_ptr<const Adapter> adapter;  // of Model::load_adapter; null: the model as it is
@@ -68,6 +72,7 @@ struct TokenLogprob {
   TokenId id = 0;
   float logprob = 0;                           // of the model's own distribution, before penalties and temperature
   std::vector<std::pair<TokenId, float>> top;  // best first
+  std::uint32_t rank = 0;  // of a prompt's token: its place, 1 is the likeliest; 0: the first, with nothing before it
 };
 
 struct Usage {
@@ -82,6 +87,8 @@ struct GenerationEvent {
   std::string text;
   std::vector<TokenId> ids;            // the stop token is left out
   std::vector<TokenLogprob> logprobs;  // one for each id, where asked
+  // Where asked, in the first event: one for each token of the prompt; the first one's has the id alone.
+  std::vector<TokenLogprob> prompt_logprobs;
   FinishReason finish = FinishReason::kNone;
   std::vector<float> embedding;                 // of a request to embed: as the model gave it
   std::string stop;                             // with kStop: the stop string that was found; empty: the model ended

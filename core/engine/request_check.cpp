@@ -20,10 +20,11 @@ void check_request(const GenerationRequest& request, Model& model) {
                 "the text has " + std::to_string(request.prompt.size()) + " tokens, the model's context holds " +
                     std::to_string(model.context()) + "; shorten it",
                 "prompt");
-  if (!model.is_encoder() && request.prompt.size() >= model.context())
+  if (!model.is_encoder() && request.prompt.size() + !request.prompt_only > model.context())
     throw Error(ErrorKind::kInvalidArgument,
                 "the prompt has " + std::to_string(request.prompt.size()) + " tokens, the model's context holds " +
-                    std::to_string(model.context()) + " with the answer; shorten the prompt",
+                    std::to_string(model.context()) + (request.prompt_only ? "" : " with the answer") +
+                    "; shorten the prompt",
                 "prompt");
   for (const TokenId token : request.prompt)
     if (token < 0 || static_cast<std::size_t>(token) >= vocabulary)
@@ -35,6 +36,8 @@ void check_request(const GenerationRequest& request, Model& model) {
     if (stop.empty()) throw Error(ErrorKind::kInvalidArgument, "a stop string is empty", "stop");
   if (request.logprobs && *request.logprobs > 20)
     throw Error(ErrorKind::kInvalidArgument, "at most 20 alternatives can be listed beside a token", "top_logprobs");
+  if (request.prompt_logprobs && *request.prompt_logprobs > 20)
+    throw Error(ErrorKind::kInvalidArgument, "at most 20 alternatives can be listed beside a token", "prompt_logprobs");
   if (request.grammar && request.ignore_eos)
     throw Error(ErrorKind::kInvalidArgument,
                 "an answer with a grammar ends where the grammar does; leave ignore_eos out", "ignore_eos");

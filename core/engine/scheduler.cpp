@@ -65,7 +65,8 @@ const std::vector<Chunk>& Scheduler::plan() {
 }
 
 void Scheduler::add_chunk(Sequence& sequence, std::uint32_t count, std::uint32_t guesses) {
-  chunks_.push_back({&sequence, sequence.computed, count, guesses});
+  const std::uint32_t scores = sequence.prompt_logprobs.wanted(sequence.computed, count);
+  chunks_.push_back({&sequence, sequence.computed, count, guesses, scores});
   budget_ -= count + guesses;
   sequence.account->service += count * (sequence.pending() == 1 ? kAnswerWeight : 1);
 }
@@ -120,6 +121,9 @@ void Scheduler::plan_decodes() {
       std::count_if(running_.begin(), running_.end(), [](const auto& sequence) { return sequence->pending() == 1; }));
   // Every sequence has its row first; what is left may be guesses.
   std::uint32_t spare = std::min(limits_.max_guesses, budget_ - std::min(budget_, decoding));
+  // A prompt that wants logits of all its rows needs the room more.
+  const auto wants_scores = [](const auto& sequence) { return !sequence->prompt_logprobs.done(); };
+  if (std::any_of(running_.begin(), running_.end(), wants_scores)) spare = 0;
   // `running_` may shrink from its end while the loop runs; those before `i` are safe.
   for (std::size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence& sequence = *running_[i];
@@ -167,8 +171,23 @@ Sequence* Scheduler::next_prefill() const {
   return next;
 }
 
-void Scheduler::continue_prefill(Sequence& sequence) {
+// Of a prompt: what the budget leaves, and of rows whose logits are wanted no more than a step has room for. Every
+// other sequence keeps room for its one row.
+std::uint32_t Scheduler::rows_that_fit(const Sequence& sequence) const {
   const std::uint32_t count = std::min(budget_, sequence.pending());
+  const std::uint32_t scores = sequence.prompt_logprobs.wanted(sequence.computed, count);
+  if (scores == 0) return count;
+  const std::size_t all = std::min<std::size_t>(limits_.max_sequences, running_.size() + waiting_.size());
+  std::size_t taken = all - std::min(all, chunks_.size() + 1);
+  for (const Chunk& chunk : chunks_) taken += chunk.output_rows();
+  const auto room = static_cast<std::uint32_t>(limits_.max_sequences + limits_.max_guesses - taken);  // 1 at least
+  const bool whole = count == sequence.pending();
+  if (scores + whole <= room) return count;
+  return sequence.prompt_logprobs.next() - sequence.computed + std::min(scores, room);
+}
+
+void Scheduler::continue_prefill(Sequence& sequence) {
+  const std::uint32_t count = rows_that_fit(sequence);
   // A prefill takes no blocks from others while anything else moves: those that decode will free some.
   if (!sequence.blocks.reserve(sequence.computed + count)) {
     if (!chunks_.empty()) return;
@@ -198,8 +217,8 @@ bool Scheduler::waits_for_slot(const Sequence& sequence) {
 void Scheduler::admit(Sequence& sequence) {
   door_closed_ = !may_enter(sequence) || (limits_.whole_sequences && sequence.pending() > budget_);
   if (door_closed_ || waits_for_slot(sequence)) return;
-  const std::uint32_t found = sequence.blocks.adopt(sequence.tokens);
-  const bool wait = is_being_computed(sequence, found);
+  const std::uint32_t found = sequence.blocks.adopt(sequence.shareable());
+  const bool wait = sequence.prompt_logprobs.done() && is_being_computed(sequence, found);
   sequence.computed = found;
   if (!wait && make_way(sequence)) return start(sequence);
   sequence.blocks.clear();
@@ -237,7 +256,7 @@ bool Scheduler::is_being_computed(const Sequence& sequence, std::uint32_t found)
 }
 
 void Scheduler::start(Sequence& sequence) {
-  const std::uint32_t count = std::min(budget_, sequence.pending());
+  const std::uint32_t count = rows_that_fit(sequence);
   // Cannot fail: there is room for all tokens, or nothing runs and a whole context fits.
   sequence.blocks.reserve(sequence.computed + count);
   if (!std::exchange(sequence.counted, true)) {

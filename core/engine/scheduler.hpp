@@ -21,15 +21,21 @@ struct SchedulerLimits {
 };
 
 // Rows [begin, begin + count) of a sequence's tokens; where these reach its end, `guesses` rows of its guess follow.
+// The logits of `scores` rows tell of the prompt's own tokens (PromptLogprobs).
 struct Chunk {
   Sequence* sequence;
   std::uint32_t begin;
   std::uint32_t count;
   std::uint32_t guesses = 0;
+  std::uint32_t scores = 0;
   bool wants_logits() const noexcept { return begin + count == sequence->size(); }
   std::uint32_t rows() const noexcept { return count + guesses; }
-  // The last token's, and each guess's: what comes after it if it was right.
-  std::uint32_t output_rows() const noexcept { return wants_logits() ? 1 + guesses : 0; }
+  // Those with scores; then the last token's, and each guess's: what comes after it if it was right.
+  std::uint32_t output_rows() const noexcept { return scores + (wants_logits() ? 1 + guesses : 0); }
+  // The row behind the `output`th of them. Only until the step's scores are read.
+  std::uint32_t output_row(std::uint32_t output) const noexcept {
+    return output < scores ? sequence->prompt_logprobs.next() - begin + output : rows() - (output_rows() - output);
+  }
   TokenId token(std::uint32_t row) const {
     return row < count ? sequence->tokens[begin + row] : sequence->guess[row - count];
   }
@@ -85,6 +91,7 @@ class Scheduler {
   void preempt_last();
   void add_chunk(Sequence& sequence, std::uint32_t count, std::uint32_t guesses = 0);
   std::uint32_t take_guess(Sequence& sequence, std::uint32_t spare);
+  std::uint32_t rows_that_fit(const Sequence& sequence) const;
   void start(Sequence& sequence);
 
   SchedulerLimits limits_;

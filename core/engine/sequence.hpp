@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "core/engine/engine.hpp"
 #include "core/engine/fairness.hpp"
 #include "core/engine/kv_blocks.hpp"
+#include "core/engine/prompt_logprobs.hpp"
 #include "core/engine/sampler.hpp"
 #include "core/engine/speculation.hpp"
 #include "core/engine/stop_matcher.hpp"
@@ -29,6 +31,7 @@ struct Sequence {
         blocks(pools),
         sampler(request.sampling, seed),
         adjustments(request.sampling),
+        prompt_logprobs(request),
         stops(request.stop) {
     // A grammar speaks of the whole text: no first space of it is dropped, but of one that begins with free text.
     const bool from_the_start = request.continues_text || (request.grammar && !request.grammar->is_composition());
@@ -49,6 +52,10 @@ struct Sequence {
   std::uint32_t prompt_size() const noexcept { return static_cast<std::uint32_t>(request.prompt.size()); }
   std::uint32_t answer_size() const noexcept { return size() - prompt_size(); }
   bool answering() const noexcept { return answer_size() > 0; }
+  // Those that need no computing where the prefix cache has them: not the ones whose logits are wanted.
+  std::span<const TokenId> shareable() const noexcept {
+    return std::span(tokens).first(prompt_logprobs.done() ? tokens.size() : prompt_logprobs.next());
+  }
   // Tokens that the next steps must compute; 1 while decoding.
   std::uint32_t pending() const noexcept { return size() - computed; }
 
@@ -62,6 +69,7 @@ struct Sequence {
   SequenceBlocks blocks;
   Sampler sampler;
   Adjustments adjustments;
+  PromptLogprobs prompt_logprobs;
   StopMatcher stops;
   std::optional<StreamDecoder> decoder;
   std::optional<SequenceConstraint> constraint;

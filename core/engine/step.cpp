@@ -63,6 +63,12 @@ bool write_sampling(const Sequence& sequence, std::uint32_t capacity, std::uint3
   return fits;
 }
 
+// An output row that is wanted as the model gives it.
+void leave_plain(std::uint32_t output, StepArrays& step) {
+  step.adjustment_starts[output + 1] = step.adjustment_starts[output];
+  step.temperatures[output] = 1.0f;
+}
+
 // The masks of the output rows; true where any row has one. Words of a row without are all ones. `there`: of the masks
 // that the block holds from earlier steps. Most rows of a long text have the same one again, and a mask of a real
 // vocabulary is 300 cache lines.
@@ -73,9 +79,11 @@ bool write_masks(std::span<const Chunk> chunks, std::vector<SequenceConstraint::
     if (chunk.wants_logits() && chunk.sequence->constraint) words = chunk.sequence->constraint->words();
   if (words == 0) return false;
   for (const Chunk& chunk : chunks) {
-    SequenceConstraint* constraint = chunk.sequence->constraint ? &*chunk.sequence->constraint : nullptr;
-    if (constraint && chunk.wants_logits()) constraint->prepare();
-    for (std::uint32_t nth = 0; nth < chunk.output_rows(); ++nth, ++row, masks += words) {
+    SequenceConstraint* own = chunk.sequence->constraint ? &*chunk.sequence->constraint : nullptr;
+    if (own && chunk.wants_logits()) own->prepare();
+    for (std::uint32_t i = 0; i < chunk.output_rows(); ++i, ++row, masks += words) {
+      SequenceConstraint* constraint = i < chunk.scores ? nullptr : own;
+      const std::uint32_t nth = i - chunk.scores;
       const SequenceConstraint::Place& place = constraint ? constraint->place(nth) : kAll;
       if (row == there.size()) there.push_back(kUnknown);
       if (there[row] == place) continue;
@@ -115,10 +123,11 @@ void write_segment(std::span<const Chunk> chunks, Plan& plan, std::span<const st
       const auto table = sequence.blocks.table(groups[group]);
       std::copy(table.begin(), table.end(), step.block_tables + group * stride + index * plan.step.table_width);
     }
-    for (std::uint32_t left = chunk.output_rows(); left > 0; --left) {
-      step.output_rows[output] = row - left;
-      host_adjusted.push_back(!write_sampling(sequence, plan.bucket.adjustments, output, step));
-      ++output;
+    for (std::uint32_t i = 0; i < chunk.output_rows(); ++i, ++output) {
+      step.output_rows[output] = row - chunk.rows() + chunk.output_row(i);
+      const bool plain = i < chunk.scores;
+      if (plain) leave_plain(output, step);
+      host_adjusted.push_back(!plain && !write_sampling(sequence, plan.bucket.adjustments, output, step));
     }
   }
   step.sequence_starts[chunks.size()] = row;

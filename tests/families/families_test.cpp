@@ -73,6 +73,25 @@ double perplexity_difference(const std::shared_ptr<Model>& model, const nlohmann
   return std::abs(evaluate(*model, nullptr, text).perplexity().value / expected - 1);
 }
 
+// The largest difference of the log-probabilities of the longest prompt's tokens, and of the likeliest ones in their
+// places, relative to the largest logit.
+double prompt_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden) {
+  GenerationRequest request = greedy(golden["prompts"].back().get<std::vector<TokenId>>(), 0);
+  request.prompt_only = true;
+  request.prompt_logprobs = 1;
+  Engine engine(model);
+  const Answer answer = generate(engine, request);
+  REQUIRE(answer.prompt_logprobs.size() == request.prompt.size());
+  double worst = 0, largest = 0;
+  for (const double logit : golden["logits"].back()) largest = std::max(largest, std::abs(logit));
+  for (std::size_t i = 1; i < answer.prompt_logprobs.size(); ++i) {
+    const TokenLogprob& token = answer.prompt_logprobs[i];
+    const double own = golden["prompt_logprobs"][i - 1], best = golden["likeliest"][i - 1];
+    worst = std::max({worst, std::abs(token.logprob - own), std::abs(token.top.at(0).second - best)});
+  }
+  return worst / largest;
+}
+
 // Of an encoder's vectors, or a ranker's scores, all texts at once.
 double encoder_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden) {
   Engine engine(model);
@@ -137,6 +156,8 @@ TEST_CASE("every family gives what its NumPy forward pass gives, from both file 
           CHECK(worst <= tolerance(golden, device));
           if (golden.contains("perplexity"))  // a loss is off by some logits' worth
             CHECK(perplexity_difference(model, golden) <= 10 * tolerance(golden, device));
+          if (golden.contains("prompt_logprobs"))
+            CHECK(prompt_difference(model, golden) <= 2 * tolerance(golden, device));
           if (std::getenv("NACELLE_FAMILIES_REPORT"))
             std::printf("%-20s %-10s %-9s %.1e\n", family.filename().c_str(), file, device.c_str(), worst);
         } catch (const Error& failure) {

@@ -63,9 +63,12 @@ def golden(model):
     random = np.random.default_rng(7)
     prompts = [random.integers(3, lab.VOCABULARY, size=n).tolist() for n in LENGTHS]
     rows = [model.forward(model.config, wide, prompt) for prompt in prompts]
+    logprobs = rows[-1][:-1] - np.logaddexp.reduce(rows[-1][:-1], axis=1, keepdims=True)
     return {"context": model.context, "tolerance": model.tolerance, "prompts": prompts,
             "logits": [[float(f"{x:.8g}") for x in row[-1]] for row in rows],
             "perplexity": perplexity(rows[-1], prompts[-1]),
+            "prompt_logprobs": [float(f"{row[token]:.8g}") for row, token in zip(logprobs, prompts[-1][1:])],
+            "likeliest": [float(f"{x:.8g}") for x in logprobs.max(axis=1)],
             "llama_cpp": model.reads_like_llama_cpp, "llama_cpp_tolerance": model.llama_cpp_tolerance}
 
 

@@ -27,7 +27,7 @@ inline std::unique_ptr<PluginHost> make_host(unsigned threads = 2, const std::st
 struct Answer {
   std::string text;
   std::vector<TokenId> ids;
-  std::vector<TokenLogprob> logprobs;
+  std::vector<TokenLogprob> logprobs, prompt_logprobs;
   std::vector<float> embedding;
   FinishReason finish = FinishReason::kNone;
   Usage usage;
@@ -45,6 +45,8 @@ class Pending {
       answer.text += event.text;
       answer.ids.insert(answer.ids.end(), event.ids.begin(), event.ids.end());
       answer.logprobs.insert(answer.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
+      answer.prompt_logprobs.insert(answer.prompt_logprobs.end(), event.prompt_logprobs.begin(),
+                                    event.prompt_logprobs.end());
       answer.embedding = event.embedding;
       answer.usage = event.usage;
       answer.finish = event.finish;

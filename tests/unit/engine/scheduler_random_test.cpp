@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/engine/scheduler.hpp"
+#include "tests/unit/engine/fake_row.hpp"
 
 using namespace nacelle;
 
@@ -27,8 +28,17 @@ std::uint64_t state_after(std::span<const TokenId> tokens) {
 
 TokenId answer_to(std::span<const TokenId> tokens) { return static_cast<TokenId>(state_after(tokens) % 3); }
 
+// The logits behind `tokens`.
+test::FakeRow row_after(std::span<const TokenId> tokens) {
+  std::vector<float> logits;
+  for (std::uint64_t id = 0; id < 8; ++id)
+    logits.push_back(static_cast<float>(mix(state_after(tokens), id) % 100) / 10);
+  return test::FakeRow(std::move(logits), 2);
+}
+
 struct World {
-  World(unsigned seed, bool sharing) : random(seed), scheduler({1 + below(5), 5 + below(12), below(8)}, blocks) {
+  World(unsigned seed, bool sharing)
+      : random(seed), limits{1 + below(5), 5 + below(12), below(8)}, scheduler(limits, blocks) {
     blocks.block_tokens = kTokens;
     blocks.windows = {0, 6};
     blocks.sharing = sharing;
@@ -50,7 +60,10 @@ struct World {
     request.client = std::string(1, static_cast<char>('a' + below(3)));
     request.priority = below(6) == 0 ? -1 : 0;
     request.cache_salt = below(4) == 0 ? "salt" : "";
-    const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + 1 + below(12);
+    if (below(3) == 0) request.prompt_logprobs = 1;
+    request.prompt_only = request.prompt_logprobs && below(2) == 0;
+    const std::uint32_t answer = request.prompt_only ? 0 : 1 + below(12);
+    const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + answer;
     scheduler.add(std::make_unique<Sequence>(
         next_id, request, [](GenerationEvent&&) {}, blocks, nullptr, 0, limit));
     expected[next_id++] = std::move(request.prompt);
@@ -142,10 +155,40 @@ struct World {
     }
   }
 
+  // As the engine does. The rows of a chunk that have logits are those that are wanted, then its last and its guesses.
+  void read_prompt(const Chunk& chunk) {
+    Sequence& sequence = *chunk.sequence;
+    const std::uint32_t next = sequence.prompt_logprobs.next();
+    for (std::uint32_t i = 0; i < chunk.scores; ++i) REQUIRE(chunk.begin + chunk.output_row(i) == next + i);
+    for (std::uint32_t i = chunk.scores; i < chunk.output_rows(); ++i)
+      REQUIRE(chunk.output_row(i) == chunk.count - 1 + i - chunk.scores);
+    for (std::uint32_t i = 0; i < chunk.scores; ++i) {
+      auto row = row_after(std::span(sequence.tokens).first(next + i + 1));
+      sequence.prompt_logprobs.add(row, sequence.tokens);
+    }
+    scored += chunk.scores;
+  }
+
+  // With the first token they are all there, and never again.
+  void take_scores(Sequence& sequence) {
+    const auto scores = sequence.prompt_logprobs.take();
+    const bool due = sequence.request.prompt_logprobs && told.insert(sequence.id).second;
+    REQUIRE(scores.size() == (due ? sequence.request.prompt.size() : 0));
+    for (std::size_t i = 1; i < scores.size(); ++i) {
+      auto row = row_after(std::span(sequence.tokens).first(i));
+      REQUIRE(scores[i].id == sequence.tokens[i]);
+      REQUIRE(scores[i].logprob == row.whole_raw()[static_cast<std::size_t>(scores[i].id)] - row.logsumexp_raw());
+    }
+  }
+
   void step() {
     guess();
     const auto& chunks = scheduler.plan();
     REQUIRE((!chunks.empty() || expected.empty()));
+    std::uint32_t rows = 0, outputs = 0;
+    for (const Chunk& chunk : chunks) rows += chunk.rows(), outputs += chunk.output_rows();
+    REQUIRE(rows <= limits.max_rows);
+    REQUIRE(outputs <= limits.max_sequences + limits.max_guesses);
     make_copies();
     for (const Chunk& chunk : chunks) check_writes(chunk);
     for (const Chunk& chunk : chunks) write(chunk);
@@ -154,10 +197,13 @@ struct World {
       check_reads(chunk);
       Sequence& sequence = *chunk.sequence;
       sequence.computed = chunk.begin + chunk.count;
-      if (chunk.wants_logits()) verify(chunk);
+      const bool answers = chunk.wants_logits();
+      read_prompt(chunk);
+      if (answers) take_scores(sequence);
+      if (answers && !sequence.request.prompt_only) verify(chunk);
       sequence.blocks.publish(sequence.tokens, sequence.computed);
       sequence.blocks.trim(sequence.computed);
-      if (sequence.size() >= sequence.limit) ended.push_back(sequence.id);
+      if (answers && sequence.size() >= sequence.limit) ended.push_back(sequence.id);
     }
     for (const RequestId id : ended) check_end(*scheduler.remove(id));
   }
@@ -170,18 +216,21 @@ struct World {
   }
 
   std::mt19937 random;
+  SchedulerLimits limits;
   KvBlocks blocks;
   std::vector<std::uint64_t> memory[2];
   Scheduler scheduler;
   std::map<RequestId, std::vector<TokenId>> expected;  // prompts of those in flight
   RequestId next_id = 1;
   std::uint64_t right = 0;  // guesses
+  std::uint64_t scored = 0;
+  std::set<RequestId> told;  // that had their scores
 };
 
 }  // namespace
 
 TEST_CASE("random requests in tiny pools: none is lost, none hangs, each reads its own prefix") {
-  std::uint64_t preemptions = 0, cached = 0, right = 0;
+  std::uint64_t preemptions = 0, cached = 0, right = 0, scored = 0;
   for (unsigned seed = 0; seed < 200; ++seed) {
     INFO("seed " << seed);
     World world(seed, seed % 4 != 0);
@@ -198,8 +247,10 @@ TEST_CASE("random requests in tiny pools: none is lost, none hangs, each reads i
     preemptions += world.scheduler.preemptions();
     cached += world.scheduler.cached_tokens();
     right += world.right;
+    scored += world.scored;
   }
   CHECK(preemptions > 500);
   CHECK(cached > 1000);
   CHECK(right > 1000);
+  CHECK(scored > 1000);
 }
