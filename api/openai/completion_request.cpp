@@ -1,4 +1,6 @@
 // The body of POST /v1/completions.
+#include <algorithm>
+
 #include "api/http/message.hpp"
 #include "api/openai/embedding_request.hpp"
 #include "api/openai/generation_fields.hpp"
@@ -14,7 +16,7 @@ constexpr std::uint32_t kDefaultMaxTokens = 16;  // OpenAI's, of text completion
 using CompletionDraft = Draft<CompletionBody>;
 
 Fields<CompletionDraft> completion_fields() {
-  Fields<CompletionDraft> fields = generation_fields<CompletionDraft>();
+  Fields<CompletionDraft> fields = generation_fields<CompletionDraft>(0);
   const Field<CompletionDraft> more[] = {
       custom<CompletionDraft>(
           "prompt", [](CompletionDraft& d, const std::string& n, const Json& v) { d.prompts = to_inputs(n, v); }),
@@ -41,6 +43,20 @@ void check_suffix(const CompletionDraft& draft) {
   }
 }
 
+// What is asked about the prompt itself.
+void take_prompt_fields(CompletionDraft& draft) {
+  GenerationRequest& request = draft.request;
+  if (draft.echo && request.logprobs) {
+    request.prompt_logprobs = std::max(*request.logprobs, draft.prompt_logprobs.value_or(0));
+    request.stop_logprob =
+        true;  // the lists have as many entries as prompt and answer have tokens: evaluations count them
+  }
+  request.prompt_only = draft.max_tokens == 0u;
+  if (request.prompt_only && !draft.echo && !request.prompt_logprobs) {
+    refuse_value("max_tokens", "at least 1 where neither 'echo' nor 'prompt_logprobs' asks for the prompt", 0);
+  }
+}
+
 }  // namespace
 
 CompletionBody parse_completion(std::string_view body) {
@@ -60,8 +76,8 @@ CompletionBody parse_completion(std::string_view body) {
   }
   if (draft.best_of > draft.n && draft.stream) refuse_value("stream", "false where 'best_of' is larger than 'n'", true);
   check_suffix(draft);
-  if (draft.echo && draft.request.logprobs) refuse_unsupported("echo", "echo together with logprobs");
   finish_generation(draft);
+  take_prompt_fields(draft);
   return draft;
 }
 

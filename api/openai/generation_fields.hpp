@@ -63,8 +63,9 @@ Fields<T> sampling_fields() {
 }
 
 // And what OpenAI's two older routes share beside it.
+// `least_tokens`: of max_tokens.
 template <class T>
-Fields<T> generation_fields() {
+Fields<T> generation_fields(std::int64_t least_tokens = 1) {
   Fields<T> fields = sampling_fields<T>();
   const Field<T> more[] = {
       string<T>("model", [](T& b, const std::string& v) { b.model = v; }),
@@ -75,9 +76,11 @@ Fields<T> generation_fields() {
                   b.has_stream_options = true;
                   set_stream_options(b, name, v);
                 }),
-      integer<T>("max_tokens", 1, kMaxCount,
+      integer<T>("max_tokens", least_tokens, kMaxCount,
                  [](T& b, std::int64_t v) { b.max_tokens = static_cast<std::uint32_t>(v); }),
       custom<T>("stop", [](T& b, const std::string& name, const Json& v) { set_stop(b.request, name, v); }),
+      integer<T>("prompt_logprobs", 0, 20,  // vLLM's
+                 [](T& b, std::int64_t v) { b.prompt_logprobs = static_cast<std::uint32_t>(v); }),
       no_effect<T>("user", Json::value_t::string),
   };
   fields.insert(fields.end(), std::begin(more), std::end(more));
@@ -92,6 +95,9 @@ void finish_generation(T& draft) {
   if (draft.has_stream_options && !draft.stream) {
     refuse_value("stream_options", "absent where 'stream' is not true", Json::object());
   }
+  if (draft.prompt_logprobs && draft.stream)
+    refuse_value("prompt_logprobs", "absent where 'stream' is true", *draft.prompt_logprobs);
+  draft.request.prompt_logprobs = draft.prompt_logprobs;
   if (draft.constraint && draft.request.ignore_eos) {
     refuse_value("ignore_eos", "absent or false beside '" + draft.constraint->param + "'", true);
   }

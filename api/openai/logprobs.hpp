@@ -1,7 +1,8 @@
-// Log-probabilities in OpenAI's two shapes.
+// Log-probabilities in OpenAI's two shapes, and a prompt's in vLLM's.
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 
 #include "api/openai/json.hpp"
@@ -17,10 +18,11 @@ class LogprobList {
     kText   // {tokens, token_logprobs, top_logprobs, text_offset}
   };
 
-  // `offset`: code points of the choice's text before the first token (an echoed prompt).
-  LogprobList(const Tokenizer& tokenizer, Shape shape, std::size_t offset);
+  LogprobList(const Tokenizer& tokenizer, Shape shape);
 
   void add(const TokenLogprob& token);
+  // kText: the tokens of a prompt, which the choice's text begins with as `echo`; of each at most `most` alternatives.
+  void add_prompt(std::span<const TokenLogprob> tokens, std::string_view echo, std::size_t most);
   std::size_t token_bytes(const TokenLogprob& token) const { return tokenizer_.token_bytes(token.id).size(); }
   // What was added since the last call.
   Json take();
@@ -28,13 +30,16 @@ class LogprobList {
  private:
   Json empty() const;
   void add_chat(const TokenLogprob& token);
-  void add_text(const TokenLogprob& token);
+  void add_text(const TokenLogprob& token, std::size_t most);
 
   const Tokenizer& tokenizer_;
   const Shape shape_;
-  std::size_t offset_;
+  std::size_t offset_ = 0;  // code points of the choice's text before the next token
   Json list_;
 };
+
+// [null, {"<id>": {logprob, rank, decoded_token}}, ...]: each token of a prompt with at most `most` alternatives.
+Json prompt_logprobs_json(const Tokenizer& tokenizer, std::span<const TokenLogprob> tokens, std::size_t most);
 
 // Code points of `utf8`.
 std::size_t count_code_points(std::string_view utf8) noexcept;

@@ -228,13 +228,14 @@ std::vector<TokenId> encode_infill(const Model& model, std::string_view prefix, 
        "suffix", "unsupported_parameter"});
 }
 
-void check_length(const Model& model, std::size_t tokens, const char* param) {
+void check_length(const Model& model, std::size_t tokens, const char* param, bool answered) {
   const std::uint32_t context = model.context();
-  if (tokens < context || (model.is_encoder() && tokens == context)) return;
+  answered &= !model.is_encoder();
+  if (tokens + answered <= context) return;
   throw http::RequestError({400,
                             "the model's context holds " + std::to_string(context) + " tokens" +
-                                (model.is_encoder() ? "; '" : ", the answer's included; '") + param +
-                                (model.is_encoder() ? "' has " : "' alone has ") + std::to_string(tokens),
+                                (answered ? ", the answer's included; '" : "; '") + param +
+                                (answered ? "' alone has " : "' has ") + std::to_string(tokens),
                             param, "context_length_exceeded"});
 }
 

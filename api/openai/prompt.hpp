@@ -50,7 +50,8 @@ std::vector<TokenId> encode_text(const Model& model, std::string_view text);
 // say so.
 std::vector<TokenId> encode_infill(const Model& model, std::string_view prefix, std::string_view suffix);
 
-// Throws RequestError(400), naming `param`, where no token of an answer fits behind a prompt of so many.
-void check_length(const Model& model, std::size_t tokens, const char* param);
+// Throws RequestError(400), naming `param`, where no token of an answer fits behind a prompt of so many, or the prompt
+// itself does not where none is wanted.
+void check_length(const Model& model, std::size_t tokens, const char* param, bool answered = true);
 
 }  // namespace nacelle::openai

@@ -37,6 +37,8 @@ struct GenerationBody {
   std::uint32_t n = 1;                                  // answers to each prompt
   bool stream = false;
   bool include_usage = false;  // of a stream
+  // Alternatives beside each token of the prompt, told in vLLM's form. The engine may be asked for more (echo).
+  std::optional<std::uint32_t> prompt_logprobs;
 };
 
 struct ChatBody : GenerationBody {
@@ -65,8 +67,7 @@ struct DetokenizeBody {
 };
 
 // Each throws RequestError(400) that names the field: unknown, missing, of another type, out of range, or not supported
-// yet. Nothing is ignored but what OpenAI defines as without effect on the answer. Not supported yet: images and audio,
-// and echo together with logprobs.
+// yet. Nothing is ignored but what OpenAI defines as without effect on the answer. Not supported yet: images and audio.
 ChatBody parse_chat(std::string_view body);
 CompletionBody parse_completion(std::string_view body);
 TokenizeBody parse_tokenize(std::string_view body);

@@ -20,7 +20,7 @@ class Responses final : public ResponsesShape {
  public:
   Responses(ResponsesHead head, const Tokenizer* tokenizer, ResponseDone done)
       : head_(std::move(head)), done_(std::move(done)) {
-    if (tokenizer) logprobs_.emplace(*tokenizer, LogprobList::Shape::kChat, 0);
+    if (tokenizer) logprobs_.emplace(*tokenizer, LogprobList::Shape::kChat);
   }
 
   http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {

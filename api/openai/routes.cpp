@@ -19,6 +19,8 @@ Response json_response(const Json& json) { return {200, to_text(json), "applicat
 serving::GenerationPlan make_plan(const ServedModel& model, const GenerationBody& body, bool chat, ShapeOptions shape) {
   shape.head = make_head(model, body, chat);
   shape.logprobs = body.request.logprobs.has_value();
+  shape.echoed_top = body.request.logprobs.value_or(0);
+  shape.prompt_logprobs = body.prompt_logprobs;
   serving::GenerationPlan plan;
   plan.request = body.request;
   plan.id = shape.head.id;
@@ -56,7 +58,7 @@ void complete(const ServedModels& models, const http::ExchangePtr& exchange) {
   std::vector<std::string> echoes;
   for (const Prompt& prompt : body.prompts) {
     prompts.push_back(encode_prompt(*model->model, body, prompt));
-    check_length(*model->model, prompts.back().size(), "prompt");
+    check_length(*model->model, prompts.back().size(), "prompt", !body.request.prompt_only);
     if (!body.echo) continue;
     const auto* text = std::get_if<std::string>(&prompt);
     echoes.push_back(text ? *text : model->model->tokenizer().decode(prompts.back()));

@@ -69,14 +69,14 @@ Json message_json(const Choice& choice, const char* called) {
 class OpenAiShape final : public serving::Shape {
  public:
   OpenAiShape(ShapeOptions options, const Tokenizer* tokenizer)
-      : options_(std::move(options)), head_(options_.head), calls_(options_.choices, 0), frames_(options_.choices) {
+      : options_(std::move(options)),
+        head_(options_.head),
+        tokenizer_(tokenizer),
+        calls_(options_.choices, 0),
+        frames_(options_.choices) {
     if (!options_.logprobs) return;
     const auto shape = head_.chat ? LogprobList::Shape::kChat : LogprobList::Shape::kText;
-    for (std::uint32_t i = 0; i < options_.choices; ++i) {
-      const std::size_t prompt = i / options_.choices_a_prompt;
-      const std::size_t offset = options_.echoes.empty() ? 0 : count_code_points(options_.echoes[prompt]);
-      logprobs_.emplace_back(*tokenizer, shape, offset);
-    }
+    for (std::uint32_t i = 0; i < options_.choices; ++i) logprobs_.emplace_back(*tokenizer, shape);
   }
 
   http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {
@@ -86,8 +86,10 @@ class OpenAiShape final : public serving::Shape {
           head_.chat ? message_json(choice, called_) : Json(chat::joined(choice.events, AnswerEvent::Kind::kContent));
       list.push_back(choice_json(choice.index, head_.chat ? "message" : "text", std::move(content), logprobs(choice),
                                  finish_json(choice.finish, chat::has_calls(choice.events), called_)));
+      if (options_.prompt_logprobs && !head_.chat) list.back()["prompt_logprobs"] = prompt_logprobs(choice);
     }
     Json json = envelope(head_, std::move(list));
+    if (options_.prompt_logprobs && head_.chat) json["prompt_logprobs"] = prompt_logprobs(choices.front());
     json["usage"] = usage_json(usage);
     return {200, to_text(json), "application/json", {}};
   }
@@ -173,12 +175,20 @@ class OpenAiShape final : public serving::Shape {
   Json logprobs(const Choice& choice) {
     if (logprobs_.empty()) return nullptr;
     LogprobList& list = logprobs_[choice.index];
+    if (!options_.echoes.empty() && !choice.prompt_logprobs.empty())
+      list.add_prompt(choice.prompt_logprobs, options_.echoes[choice.index / options_.choices_a_prompt],
+                      options_.echoed_top);
     for (const TokenLogprob& token : choice.logprobs) list.add(token);
     return list.take();
   }
 
+  Json prompt_logprobs(const Choice& choice) const {
+    return prompt_logprobs_json(*tokenizer_, choice.prompt_logprobs, *options_.prompt_logprobs);
+  }
+
   const ShapeOptions options_;
   const AnswerHead& head_;
+  const Tokenizer* const tokenizer_;
   const char* const called_ = options_.functions ? kFunctionCall : "tool_calls";
   std::vector<std::uint32_t> calls_;   // begun, by choice
   std::vector<LogprobList> logprobs_;  // by choice; empty: not asked for

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "api/openai/request.hpp"
@@ -21,10 +22,12 @@ struct AnswerHead {
 struct ShapeOptions {
   AnswerHead head;
   bool logprobs = false;
-  std::uint32_t choices = 1;           // to all prompts together
-  std::vector<std::string> echoes;     // see GenerationPlan
-  std::uint32_t choices_a_prompt = 1;  // to find a choice's echo
-  bool functions = false;              // a call is told in the deprecated form
+  std::uint32_t choices = 1;                          // to all prompts together
+  std::vector<std::string> echoes;                    // see GenerationPlan
+  std::uint32_t choices_a_prompt = 1;                 // to find a choice's echo
+  bool functions = false;                             // a call is told in the deprecated form
+  std::uint32_t echoed_top = 0;                       // alternatives of an echoed prompt's tokens, with logprobs
+  std::optional<std::uint32_t> prompt_logprobs = {};  // alternatives of a prompt's tokens in vLLM's form
 };
 
 // `tokenizer` must outlive the shape; it may be null where no logprobs are asked for.

@@ -76,7 +76,8 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
   Running& choice = choices_[index];
   choice.whole.index = static_cast<std::uint32_t>(index);
   choice.parser = chat::make_parser(plan_.format);
-  if (!plan_.echoes.empty()) add(choice.whole.events, AnswerEvent::Kind::kContent, plan_.echoes[prompt]);
+  if (!plan_.echoes.empty() && !plan_.request.prompt_logprobs)
+    add(choice.whole.events, AnswerEvent::Kind::kContent, plan_.echoes[prompt]);
   choice.parser->push(plan_.format.begun, choice.whole.events);
   name_calls(choice, choice.whole.events);
 
@@ -90,7 +91,7 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
   choice.id = model_->submit(std::move(request), [self = shared_from_this(), index, plain](GenerationEvent&& event) {
     http::Exchange& exchange = *self->exchange_;
     const bool more = event.finish == FinishReason::kNone;
-    if (more && plain && event.logprobs.empty() && !event.text.empty())
+    if (more && plain && event.logprobs.empty() && event.prompt_logprobs.empty() && !event.text.empty())
       return exchange.post_short([self, index, text = std::move(event.text), usage = event.usage]() mutable {
         self->handle_text(index, std::move(text), usage);
       });
@@ -132,10 +133,12 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
   choice.whole.stop = event.stop;
   if (plan_.stream || plan_.shape->in_pieces()) {
     if (plan_.stream) open_stream();
-    const bool something = !events.empty() || !event.logprobs.empty() || event.finish != FinishReason::kNone;
+    const bool something = !events.empty() || !event.logprobs.empty() || !event.prompt_logprobs.empty() ||
+                           event.finish != FinishReason::kNone;
     if (something) {
-      const std::string piece = plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs),
-                                                    event.finish, std::move(event.stop), event.usage});
+      const std::string piece =
+          plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs), event.finish,
+                              std::move(event.stop), event.usage, std::move(event.prompt_logprobs)});
       if (plan_.stream) exchange_->write(piece);
     }
   } else {
@@ -147,6 +150,7 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
       }
     }
     std::move(event.logprobs.begin(), event.logprobs.end(), std::back_inserter(choice.whole.logprobs));
+    if (!event.prompt_logprobs.empty()) choice.whole.prompt_logprobs = std::move(event.prompt_logprobs);
   }
   if (event.finish == FinishReason::kNone) return;
   choice.finished = true;
@@ -156,6 +160,8 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
 
 AnswerEvents Generation::read(Running& choice, const GenerationEvent& event) {
   AnswerEvents events;
+  if (!event.prompt_logprobs.empty() && !plan_.echoes.empty())
+    add(events, AnswerEvent::Kind::kContent, plan_.echoes[choice.whole.index / plan_.best_of]);
   choice.parser->push(event.text, events);
   if (event.finish != FinishReason::kNone) choice.parser->finish(events);
   return events;
@@ -189,8 +195,13 @@ std::string Generation::begun() {
   std::string out;
   for (Running& choice : choices_) {
     if (choice.whole.events.empty()) continue;
-    out += plan_.shape->piece(
-        {choice.whole.index, std::exchange(choice.whole.events, {}), {}, FinishReason::kNone, "", choice.whole.usage});
+    out += plan_.shape->piece({choice.whole.index,
+                               std::exchange(choice.whole.events, {}),
+                               {},
+                               FinishReason::kNone,
+                               "",
+                               choice.whole.usage,
+                               {}});
   }
   return out;
 }

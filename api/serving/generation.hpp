@@ -20,8 +20,9 @@ struct Choice {
   chat::AnswerEvents events;  // every kCall has an id
   std::vector<TokenLogprob> logprobs;
   FinishReason finish = FinishReason::kNone;
-  std::string stop;  // the stop string that ended it
-  Usage usage;       // so far
+  std::string stop;                           // the stop string that ended it
+  Usage usage;                                // so far
+  std::vector<TokenLogprob> prompt_logprobs;  // see GenerationEvent
 };
 
 // A dialect's JSON, for one request. It belongs to what is posted to the exchange.
@@ -51,7 +52,9 @@ struct GenerationPlan {
   GenerationRequest request;                  // all but id and prompt
   std::string id;                             // of the answer
   std::vector<std::vector<TokenId>> prompts;  // each answered n times
-  std::vector<std::string> echoes;            // texts that the answers begin with; empty, or one a prompt
+  // Texts that the answers begin with; empty, or one a prompt. They come together with prompt_logprobs where those are
+  // asked for.
+  std::vector<std::string> echoes;
   std::uint32_t n = 1;
   std::uint32_t best_of = 1;  // candidates for a prompt's n answers, at least n; the likeliest are kept
   bool stream = false;        // not with best_of above n

@@ -4,6 +4,7 @@ import { server } from './harness.mjs';
 import './chat.mjs';
 import './tools.mjs';
 import './completions.mjs';
+import './scoring.mjs';
 import './constraints.mjs';
 import './responses.mjs';
 import './background.mjs';

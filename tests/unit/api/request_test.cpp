@@ -243,9 +243,35 @@ TEST_CASE("fields of text completions") {
   CHECK(param(R"("best_of": 2, "stream": true)") == "stream");
   CHECK(param(R"("suffix": "x", "echo": true)") == "echo");
   CHECK(failure_of([] { parse_completion(R"({"prompt": [1], "suffix": "x"})"); }).param == "suffix");
-  CHECK(param(R"("echo": true, "logprobs": 1)") == "echo");
   CHECK(param(R"("messages": [])") == "messages");
   CHECK(failure_of([] { parse_completion(R"({"prompt": ["a","b","c"], "n": 128})"); }).param == "n");
+}
+
+TEST_CASE("what a completion asks about its prompt") {
+  const auto request = [](const char* members) { return parse_completion(text_with(members)).request; };
+  const GenerationRequest echo = request(R"("echo": true, "logprobs": 1, "max_tokens": 0)");
+  CHECK(echo.prompt_logprobs == 1);
+  CHECK(echo.logprobs == 1);
+  CHECK(echo.stop_logprob);
+  CHECK(echo.prompt_only);
+  CHECK(request(R"("echo": true, "logprobs": 1, "prompt_logprobs": 20)").prompt_logprobs == 20);
+  CHECK(request(R"("echo": true, "logprobs": 5, "prompt_logprobs": 2)").prompt_logprobs == 5);
+  CHECK(request(R"("prompt_logprobs": 2, "max_tokens": 0)").prompt_only);
+  CHECK(request(R"("echo": true, "max_tokens": 0)").prompt_only);
+  for (const char* plain : {R"("echo": true)", R"("logprobs": 1)", R"("max_tokens": 1)"}) {
+    CHECK_FALSE(request(plain).prompt_logprobs);
+    CHECK_FALSE(request(plain).stop_logprob);
+    CHECK_FALSE(request(plain).prompt_only);
+  }
+  CHECK(request(R"("echo": true, "logprobs": 0, "stream": true)").prompt_logprobs == 0);
+  const auto failure = [](const char* members) { return failure_of([&] { parse_completion(text_with(members)); }); };
+  CHECK(failure(R"("max_tokens": 0)").param == "max_tokens");
+  CHECK(failure(R"("max_tokens": 0, "logprobs": 1)").message.find("'echo'") != std::string::npos);
+  CHECK(failure(R"("prompt_logprobs": 21)").param == "prompt_logprobs");
+  CHECK(failure(R"("prompt_logprobs": -1)").param == "prompt_logprobs");
+  CHECK(failure(R"("prompt_logprobs": 0, "stream": true)").param == "prompt_logprobs");
+  CHECK(parse_chat(chat_with(R"("prompt_logprobs": 3)")).request.prompt_logprobs == 3);
+  CHECK(failure_of([] { parse_chat(chat_with(R"("prompt_logprobs": 3, "max_tokens": 0)")); }).param == "max_tokens");
 }
 
 TEST_CASE("tokenise and detokenise bodies") {

@@ -11,8 +11,6 @@ using namespace nacelle;
 
 namespace {
 
-constexpr std::uint32_t kBlock = 4;
-
 GenerationRequest request_for(std::size_t prompt, std::optional<std::uint32_t> alternatives) {
   GenerationRequest request;
   request.prompt.assign(prompt, 1);
@@ -20,22 +18,22 @@ GenerationRequest request_for(std::size_t prompt, std::optional<std::uint32_t> a
   return request;
 }
 
-KvBlocks make_blocks(std::uint32_t count) {
+KvBlocks blocks_of_four(std::uint32_t count) {
   KvBlocks blocks;
-  blocks.block_tokens = kBlock;
+  blocks.block_tokens = 4;
   blocks.windows = {0};
   blocks.pools.emplace_back(count);
   return blocks;
 }
 
-std::unique_ptr<Sequence> make_sequence(RequestId id, KvBlocks& blocks, const GenerationRequest& request) {
+std::unique_ptr<Sequence> sequence_for(RequestId id, KvBlocks& blocks, const GenerationRequest& request) {
   return std::make_unique<Sequence>(
       id, request, [](GenerationEvent&&) {}, blocks, nullptr, 0,
       static_cast<std::uint32_t>(request.prompt.size()) + 10);
 }
 
 // Plays the engine for one step; returns [begin, rows, scores] of each chunk.
-std::vector<std::vector<std::uint32_t>> play(Scheduler& scheduler) {
+std::vector<std::vector<std::uint32_t>> play_step(Scheduler& scheduler) {
   std::vector<std::vector<std::uint32_t>> result;
   test::FakeRow row({0, 0, 0, 0}, 2);
   for (const Chunk& chunk : scheduler.plan()) {
@@ -50,7 +48,7 @@ std::vector<std::vector<std::uint32_t>> play(Scheduler& scheduler) {
   return result;
 }
 
-using Chunks = std::vector<std::vector<std::uint32_t>>;
+using Played = std::vector<std::vector<std::uint32_t>>;
 
 }  // namespace
 
@@ -98,57 +96,57 @@ TEST_CASE("where nothing is asked nothing is wanted, and a prompt of one token h
 }
 
 TEST_CASE("a prompt is cut so that its rows of logits fit a step, and others keep room for theirs") {
-  KvBlocks blocks = make_blocks(100);
+  KvBlocks blocks = blocks_of_four(100);
   Scheduler scheduler({.max_sequences = 3, .max_rows = 64, .max_guesses = 4}, blocks);
-  scheduler.add(make_sequence(1, blocks, request_for(20, 0)));
-  CHECK(play(scheduler) == Chunks{{0, 7, 7}});
-  scheduler.add(make_sequence(2, blocks, request_for(5, std::nullopt)));
-  CHECK(play(scheduler) == Chunks{{7, 6, 6}, {0, 5, 0}});
-  CHECK(play(scheduler) == Chunks{{5, 1, 0}, {13, 6, 6}});
-  CHECK(play(scheduler) == Chunks{{6, 1, 0}, {19, 1, 0}});  // the last row's logits are the answer's
+  scheduler.add(sequence_for(1, blocks, request_for(20, 0)));
+  CHECK(play_step(scheduler) == Played{{0, 7, 7}});
+  scheduler.add(sequence_for(2, blocks, request_for(5, std::nullopt)));
+  CHECK(play_step(scheduler) == Played{{7, 6, 6}, {0, 5, 0}});
+  CHECK(play_step(scheduler) == Played{{5, 1, 0}, {13, 6, 6}});
+  CHECK(play_step(scheduler) == Played{{6, 1, 0}, {19, 1, 0}});  // the last row's logits are the answer's
 }
 
 TEST_CASE("guesses wait while a prompt wants its rows") {
-  KvBlocks blocks = make_blocks(100);
+  KvBlocks blocks = blocks_of_four(100);
   Scheduler scheduler({.max_sequences = 3, .max_rows = 64, .max_guesses = 4}, blocks);
-  scheduler.add(make_sequence(1, blocks, request_for(3, std::nullopt)));
-  play(scheduler);
+  scheduler.add(sequence_for(1, blocks, request_for(3, std::nullopt)));
+  play_step(scheduler);
   std::vector<Sequence*> decoding;
   const auto guess = [&] {
     scheduler.list_decoding(decoding);
     decoding.at(0)->guess = {1, 1, 1, 1};
   };
   guess();
-  CHECK(play(scheduler) == Chunks{{3, 5, 0}});
-  scheduler.add(make_sequence(2, blocks, request_for(20, 0)));
+  CHECK(play_step(scheduler) == Played{{3, 5, 0}});
+  scheduler.add(sequence_for(2, blocks, request_for(20, 0)));
   guess();
-  CHECK(play(scheduler) == Chunks{{4, 5, 0}, {0, 2, 2}});  // not known before it runs: what is left
+  CHECK(play_step(scheduler) == Played{{4, 5, 0}, {0, 2, 2}});  // not known before it runs: what is left
   guess();
-  CHECK(play(scheduler) == Chunks{{5, 1, 0}, {2, 6, 6}});
+  CHECK(play_step(scheduler) == Played{{5, 1, 0}, {2, 6, 6}});
 }
 
 TEST_CASE("the prefix cache serves no row whose logits are wanted") {
-  KvBlocks blocks = make_blocks(100);
+  KvBlocks blocks = blocks_of_four(100);
   blocks.sharing = true;
   Scheduler scheduler({.max_sequences = 3, .max_rows = 64, .max_guesses = 20}, blocks);
-  scheduler.add(make_sequence(1, blocks, request_for(16, std::nullopt)));
-  CHECK(play(scheduler) == Chunks{{0, 16, 0}});
+  scheduler.add(sequence_for(1, blocks, request_for(16, std::nullopt)));
+  CHECK(play_step(scheduler) == Played{{0, 16, 0}});
   scheduler.remove(1);
-  scheduler.add(make_sequence(2, blocks, request_for(16, 0)));
-  CHECK(play(scheduler) == Chunks{{0, 16, 15}});
+  scheduler.add(sequence_for(2, blocks, request_for(16, 0)));
+  CHECK(play_step(scheduler) == Played{{0, 16, 15}});
   scheduler.remove(2);
   // Once read, as after a preemption, they are like any other.
-  auto third = make_sequence(3, blocks, request_for(16, 0));
+  auto third = sequence_for(3, blocks, request_for(16, 0));
   test::FakeRow row({0, 0, 0, 0}, 2);
   for (int i = 0; i < 10; ++i) third->prompt_logprobs.add(row, third->tokens);
   scheduler.add(std::move(third));
-  CHECK(play(scheduler) == Chunks{{8, 8, 5}});
+  CHECK(play_step(scheduler) == Played{{8, 8, 5}});
 }
 
 TEST_CASE("prompts that begin alike do not wait for each other where their rows are wanted") {
-  KvBlocks blocks = make_blocks(100);
+  KvBlocks blocks = blocks_of_four(100);
   blocks.sharing = true;
   Scheduler scheduler({.max_sequences = 2, .max_rows = 64, .max_guesses = 30}, blocks);
-  for (RequestId id = 1; id <= 2; ++id) scheduler.add(make_sequence(id, blocks, request_for(12, 0)));
-  CHECK(play(scheduler) == Chunks{{0, 12, 11}, {0, 12, 11}});
+  for (RequestId id = 1; id <= 2; ++id) scheduler.add(sequence_for(id, blocks, request_for(12, 0)));
+  CHECK(play_step(scheduler) == Played{{0, 12, 11}, {0, 12, 11}});
 }
