@@ -195,13 +195,8 @@ std::string Generation::begun() {
   std::string out;
   for (Running& choice : choices_) {
     if (choice.whole.events.empty()) continue;
-    out += plan_.shape->piece({choice.whole.index,
-                               std::exchange(choice.whole.events, {}),
-                               {},
-                               FinishReason::kNone,
-                               "",
-                               choice.whole.usage,
-                               {}});
+    out += plan_.shape->piece(
+        {choice.whole.index, std::exchange(choice.whole.events, {}), {}, FinishReason::kNone, "", choice.whole.usage});
   }
   return out;
 }

@@ -20,9 +20,9 @@ struct Choice {
   chat::AnswerEvents events;  // every kCall has an id
   std::vector<TokenLogprob> logprobs;
   FinishReason finish = FinishReason::kNone;
-  std::string stop;                           // the stop string that ended it
-  Usage usage;                                // so far
-  std::vector<TokenLogprob> prompt_logprobs;  // see GenerationEvent
+  std::string stop;                                // the stop string that ended it
+  Usage usage;                                     // so far
+  std::vector<TokenLogprob> prompt_logprobs = {};  // see GenerationEvent
 };
 
 // A dialect's JSON, for one request. It belongs to what is posted to the exchange.

@@ -103,7 +103,7 @@ TEST_CASE("a prompt is cut so that its rows of logits fit a step, and others kee
   scheduler.add(sequence_for(2, blocks, request_for(5, std::nullopt)));
   CHECK(play_step(scheduler) == Played{{7, 6, 6}, {0, 5, 0}});
   CHECK(play_step(scheduler) == Played{{5, 1, 0}, {13, 6, 6}});
-  CHECK(play_step(scheduler) == Played{{6, 1, 0}, {19, 1, 0}});  // the last row's logits are the answer's
+  CHECK(play_step(scheduler) == Played{{19, 1, 0}, {6, 1, 0}});  // the last row's logits are the answer's
 }
 
 TEST_CASE("guesses wait while a prompt wants its rows") {
