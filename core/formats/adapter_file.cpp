@@ -2,13 +2,13 @@
 
 #include <fmt/core.h>
 
-#include <cmath>
 #include <map>
 #include <nacelle/block_formats.hpp>
 #include <optional>
 #include <utility>
 
 #include "core/formats/file_error.hpp"
+#include "core/formats/peft_config.hpp"
 
 namespace nacelle {
 namespace {
@@ -136,59 +136,6 @@ AdapterFile read_gguf(const fs::path& path) {
 
 // ---- PEFT ----------------------------------------------------------------------------------------------------------
 
-class PeftConfig {
- public:
-  explicit PeftConfig(const fs::path& path) : path_(path) { add_json_config(path, MappedFile(path).bytes(), "", map_); }
-
-  // Throws for what is not plain LoRA.
-  void check() const {
-    const auto type = value_of<std::string_view>(find("peft_type")).value_or("");
-    if (type != "LORA") fail(path_, ErrorKind::kUnsupported, "peft_type is " + in_quotes(type) + ", expected 'LORA'");
-    for (const char* key : {"use_dora", "lora_bias"})
-      if (value_of<bool>(find(key)).value_or(false))
-        fail(path_, ErrorKind::kUnsupported,
-             std::string(key) + " is true, which is not supported: expected plain LoRA");
-    const auto bias = value_of<std::string_view>(find("bias")).value_or("none");
-    if (bias != "none") fail(path_, ErrorKind::kUnsupported, "bias is " + in_quotes(bias) + ", expected 'none'");
-    for (const char* key : {"modules_to_save", "layer_replication", "trainable_token_indices"})
-      if (find(key))
-        fail(path_, ErrorKind::kUnsupported, std::string(key) + " is set: only low-rank pairs can be added to a model");
-  }
-
-  // Of a pair that changes the module `name`: alpha / r, or alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732).
-  float scale(std::string_view name, std::uint32_t rank) const {
-    const bool stabilised = value_of<bool>(find("use_rslora")).value_or(false);
-    const double r = rank;
-    return static_cast<float>(alpha(name) / (stabilised ? std::sqrt(r) : r));
-  }
-
-  // Weights are stored [inputs, outputs], as GPT-2's are.
-  bool transposed() const { return value_of<bool>(find("fan_in_fan_out")).value_or(false); }
-
- private:
-  static constexpr std::string_view kAlphas = "alpha_pattern.";
-
-  const ConfigValue* find(std::string_view key) const {
-    const auto found = map_.values.find(key);
-    return found == map_.values.end() ? nullptr : &found->second;
-  }
-
-  double alpha(std::string_view name) const {
-    for (auto at = map_.values.lower_bound(kAlphas); at != map_.values.end() && at->first.starts_with(kAlphas); ++at) {
-      const std::string_view key = std::string_view(at->first).substr(kAlphas.size());
-      if (key.find_first_of("\\^$*+?()[]{}|") != std::string_view::npos)
-        fail(path_, ErrorKind::kUnsupported, "alpha_pattern has " + in_quotes(key) + ", expected names of modules");
-      if (name != key && !name.ends_with("." + std::string(key))) continue;
-      if (const auto value = number_of(&at->second)) return *value;
-    }
-    if (const auto value = number_of(find("lora_alpha"))) return *value;
-    fail(path_, ErrorKind::kCorrupt, "lora_alpha: expected a number");
-  }
-
-  fs::path path_;
-  ConfigMap map_;
-};
-
 std::vector<float> transposed(const std::vector<float>& matrix, std::uint64_t rows, std::uint64_t columns) {
   std::vector<float> result(matrix.size());
   for (std::uint64_t r = 0; r < rows; ++r)
@@ -206,7 +153,6 @@ void transpose(LowRankChange& change) {
 
 AdapterFile read_peft(const fs::path& folder) {
   const PeftConfig config(folder / "adapter_config.json");
-  config.check();
   const fs::path path = folder / "adapter_model.safetensors";
   if (!fs::exists(path))
     fail(folder, ErrorKind::kNotFound, "the folder holds no adapter_model.safetensors (PyTorch files are not read)");
