@@ -1,5 +1,6 @@
 // A weight is an expression over the file's tensors; a change of these goes the same way: of an [.., N, K] weight, what
-// happens to its rows happens to B's, what happens to its columns to A's.
+// happens to its rows happens to B's, what happens to its columns to A's. An adapter in the other format goes by the
+// expression that the architecture has for that one, resolved as if the adapter's pairs were the file's tensors.
 #include "core/engine/adapter.hpp"
 
 #include <fmt/core.h>
@@ -13,6 +14,7 @@
 #include "core/base/error.hpp"
 #include "core/formats/file_error.hpp"
 #include "core/plugin_host/sha256.hpp"
+#include "sdk/runtime/packed_weights.hpp"
 
 namespace nacelle {
 namespace {
@@ -33,17 +35,22 @@ class Fitter {
     for (LowRankChange& change : file.changes) by_tensor_[change.tensor] = &change;
   }
 
-  // What the file changes in the weight; nothing where it changes none of its tensors.
-  std::optional<LowRank> fit(const sdk::WeightNode& node) {
-    switch (node.kind) {
-      case NACELLE_EXPR_TENSOR: return tensor(node);
-      case NACELLE_EXPR_CONCAT: return concat(node);
-      case NACELLE_EXPR_SLICE: return slice(node);
-      case NACELLE_EXPR_RESHAPE: return reshape(node);
-      case NACELLE_EXPR_PERMUTE: return permute(node);
-      case NACELLE_EXPR_SCALE: return scaled(node);
-      default: return fit(node.inputs[0]);  // ADD: a constant is not changed
+  // What the file changes in the weight; nothing where it changes none of its tensors. `own`: it names the tensors of
+  // the model's file.
+  std::optional<LowRank> fit(const AdapterTarget& target, bool own) {
+    if (own) return fit(target.source->value);
+    if (!target.source->other) return std::nullopt;
+    sdk::WeightNode node;
+    try {
+      node = sdk::resolve_weight(target.source->other->get(), target.layer, changed_tensors());
+    } catch (const sdk::Failure& failure) {
+      if (failure.status() == NACELLE_NOT_FOUND) return std::nullopt;
+      throw Error(ErrorKind::kUnsupported,
+                  file_.path.string() + ": does not fit weight " + in_quotes(target.weight) + ": " + failure.what(),
+                  "lora_path");
     }
+    if (node.shape != target.shape) fail_shape(leaf_of(node), target.shape, node.shape);
+    return fit(node);
   }
 
   // Tensors that were found so far.
@@ -55,16 +62,51 @@ class Fitter {
   }
 
  private:
-  std::optional<LowRank> tensor(const sdk::WeightNode& node) {
-    const auto found = by_tensor_.find(node.tensor);
+  std::optional<LowRank> fit(const sdk::WeightNode& node) {
+    if (sdk::is_packed(node)) return packed(node);
+    switch (node.kind) {
+      case NACELLE_EXPR_TENSOR: return tensor(node);
+      case NACELLE_EXPR_CONCAT: return concat(node);
+      case NACELLE_EXPR_SLICE: return slice(node);
+      case NACELLE_EXPR_RESHAPE: return reshape(node);
+      case NACELLE_EXPR_PERMUTE: return permute(node);
+      case NACELLE_EXPR_SCALE: return scaled(node);
+      default: return node.inputs.empty() ? std::nullopt : fit(node.inputs[0]);  // what is added stays as it is
+    }
+  }
+
+  // Types and shapes that the changed tensors have in a file.
+  sdk::TensorLookup changed_tensors() const {
+    return [this](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
+      const auto found = by_tensor_.find(name);
+      if (found == by_tensor_.end()) return false;
+      *type = NACELLE_TYPE_F32;
+      *rank = 2;
+      std::ranges::copy(shape_of(*found->second), shape);
+      return true;
+    };
+  }
+
+  static std::vector<std::int64_t> shape_of(const LowRankChange& change) {
+    return {static_cast<std::int64_t>(change.rows), static_cast<std::int64_t>(change.columns)};
+  }
+
+  std::optional<LowRank> tensor(const sdk::WeightNode& node) { return change(node.tensor, node.shape); }
+
+  // The file has the parts of a quantised matrix, the adapter the name of the whole.
+  std::optional<LowRank> packed(const sdk::WeightNode& node) {
+    constexpr std::string_view kValues = ".qweight", kWhole = ".weight";
+    std::string name = node.inputs[0].tensor;
+    if (name.ends_with(kValues)) name.replace(name.size() - kValues.size(), kValues.size(), kWhole);
+    return change(name, node.shape);
+  }
+
+  std::optional<LowRank> change(const std::string& name, const std::vector<std::int64_t>& shape) {
+    const auto found = by_tensor_.find(name);
     if (found == by_tensor_.end()) return std::nullopt;
     const LowRankChange& change = *found->second;
-    const std::vector<std::int64_t> has = {static_cast<std::int64_t>(change.rows),
-                                           static_cast<std::int64_t>(change.columns)};
-    if (node.shape != has)
-      fail(node.tensor,
-           fmt::format("expected a pair for the model's {}, found one for {}", text_of(node.shape), text_of(has)));
-    used_.insert(node.tensor);
+    if (shape != shape_of(change)) fail_shape(name, shape, shape_of(change));
+    used_.insert(name);
     LowRank pair{change.rank, change.a, change.b};
     for (float& value : pair.b) value *= change.scale;
     return pair;
@@ -186,14 +228,23 @@ class Fitter {
     return result;
   }
 
-  [[noreturn]] void refuse_form(const sdk::WeightNode& node) const {
+  static const std::string& leaf_of(const sdk::WeightNode& node) {
     const sdk::WeightNode* leaf = &node;
     while (!leaf->inputs.empty()) leaf = &leaf->inputs[0];
-    fail(leaf->tensor, "the model takes it apart in a way that no low-rank pair can follow");
+    return leaf->tensor;
+  }
+
+  [[noreturn]] void fail_shape(const std::string& name, const std::vector<std::int64_t>& expected,
+                               const std::vector<std::int64_t>& found) const {
+    fail(name, fmt::format("expected a pair for the model's {}, found one for {}", text_of(expected), text_of(found)));
+  }
+
+  [[noreturn]] void refuse_form(const sdk::WeightNode& node) const {
+    fail(leaf_of(node), "the model takes it apart in a way that no low-rank pair can follow");
   }
 
   AdapterFile& file_;
-  std::map<std::string, const LowRankChange*> by_tensor_;
+  std::map<std::string, const LowRankChange*, std::less<>> by_tensor_;
   std::set<std::string> used_;
 };
 
@@ -205,19 +256,24 @@ void check_used(const Fitter& fitter, const AdapterFile& file, const ModelFiles&
       fitter.fail(change.tensor,
                   "the model does not multiply by it in a layer; expected a projection of attention or feed-forward "
                   "(embeddings, heads, norms and experts take no adapter)");
-    fitter.fail(change.tensor, "the model " + model.path().string() + " has no such tensor");
+    fitter.fail(change.tensor, file.format == model.format()
+                                   ? "the model " + model.path().string() + " has no such tensor"
+                                   : "no weight of the model " + model.path().string() + " is made of it");
   }
 }
 
-void check_family(const AdapterFile& file, const ModelFiles& model) {
+void check_family(const AdapterFile& file, const ModelFiles& model, const std::vector<AdapterTarget>& targets) {
   const auto refuse = [&](const std::string& what) {
     throw Error(ErrorKind::kUnsupported, file.path.string() + ": " + what, "lora_path");
   };
-  if (file.format != model.format())
-    refuse(file.format == ModelFormat::kGguf
-               ? "is a GGUF adapter, and the model a folder of safetensors: expected a folder as PEFT writes it"
-               : "is a folder as PEFT writes it, and the model a GGUF file: convert it with llama.cpp's "
-                 "convert_lora_to_gguf.py");
+  if (file.format != model.format()) {
+    if (std::ranges::any_of(targets, [](const AdapterTarget& target) { return target.source->other != nullptr; }))
+      return;
+    refuse(std::string("is ") + (file.format == ModelFormat::kGguf ? "a GGUF adapter" : "a folder as PEFT writes it") +
+           ", and the model's architecture plugin, built with an older SDK, does not say how its " +
+           (model.format() == ModelFormat::kGguf ? "GGUF tensors" : "tensors in Hugging Face layout") +
+           " correspond: expected an adapter in the model's own format, or a newer plugin");
+  }
   if (!file.architecture.empty() && file.architecture != model.architecture())
     refuse("is for the architecture " + in_quotes(file.architecture) + ", the model's is " +
            in_quotes(model.architecture()));
@@ -249,21 +305,22 @@ std::vector<AdapterTarget> adapter_targets(const sdk::GraphRecord& graph) {
   for (const sdk::OpRecord& op : graph.ops) {
     if (op.kind != NACELLE_OP_ADAPTER_MATMUL) continue;
     const std::uint32_t value = op.attributes.as<nacelle_adapter_attributes>().target;
-    const sdk::WeightRecord& weight = graph.weights[graph.values[value].weight];
-    targets.push_back({weight.name, weight.source});
+    const nacelle_value& shape = graph.values[value];
+    const sdk::WeightRecord& weight = graph.weights[shape.weight];
+    targets.push_back({weight.name, weight.layer, {shape.shape, shape.shape + shape.rank}, weight.source});
   }
   return targets;
 }
 
 AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<AdapterTarget>& targets,
                        const ModelFiles& model, std::uint32_t max_rank) {
-  check_family(file, model);
+  check_family(file, model, targets);
   Fitter fitter(file);
   auto adapter = std::make_shared<Adapter>();
   adapter->name = std::move(name);
   adapter->path = file.path;
   for (const AdapterTarget& target : targets) {
-    auto pair = fitter.fit(target.source->value);
+    auto pair = fitter.fit(target, file.format == model.format());
     if (!pair) continue;
     if (pair->rank > max_rank)
       throw Error(ErrorKind::kInvalidArgument,

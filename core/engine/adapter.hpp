@@ -41,12 +41,15 @@ using AdapterPtr = std::shared_ptr<const Adapter>;
 // A weight that adapters may change.
 struct AdapterTarget {
   std::string weight;
+  std::int32_t layer = -1;
+  std::vector<std::int64_t> shape;
   std::shared_ptr<const sdk::WeightSource> source;
 };
 std::vector<AdapterTarget> adapter_targets(const sdk::GraphRecord& graph);
 
-// Turns changes of the file's tensors into changes of the graph's weights. Throws Error(kUnsupported or
-// kInvalidArgument) with one line that names the tensor, what was expected and what was found.
+// Turns changes of tensors, of the model's file or of the same model's in the other format, into changes of the graph's
+// weights. Throws Error(kUnsupported or kInvalidArgument) with one line that names the tensor, what was expected and
+// what was found.
 AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<AdapterTarget>& targets,
                        const ModelFiles& model, std::uint32_t max_rank);
 

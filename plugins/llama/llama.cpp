@@ -69,6 +69,7 @@ struct Llama : DecoderFamily<Llama> {
       if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = model.output_bias = Bias::kAlways;
       if (config.optional_bool("mlp_bias").value_or(false)) model.feed_forward_bias = Bias::kAlways;
     }
+    model.tensors.gguf_pairs = true;
     if (variant.adjust) variant.adjust(config, model);
     return model;
   }

@@ -12,13 +12,16 @@ struct Mixtral : DecoderFamily<Mixtral> {
     return config.architecture() == "llama" && config.optional_integer("llama.expert_count").value_or(0) != 0;
   }
   static Decoder read(const Config& config) {
-    if (config.is_gguf()) return read_gguf_decoder(config, "llama", NACELLE_ROPE_INTERLEAVED);
-    Decoder model = read_huggingface_decoder(config);
-    if (const auto window = config.optional_size("sliding_window")) set_window(model, 0, *window);
+    Decoder model = config.is_gguf() ? read_gguf_decoder(config, "llama", NACELLE_ROPE_INTERLEAVED)
+                                     : read_huggingface_decoder(config);
+    model.tensors.gguf_pairs = true;
     Experts& experts = model.experts;
-    experts.count = config.size("num_local_experts", 1, 4096);
-    experts.used = config.size("num_experts_per_tok", 1, experts.count);
-    experts.width = model.feed_forward_width;
+    if (!config.is_gguf()) {
+      if (const auto window = config.optional_size("sliding_window")) set_window(model, 0, *window);
+      experts.count = config.size("num_local_experts", 1, 4096);
+      experts.used = config.size("num_experts_per_tok", 1, experts.count);
+      experts.width = model.feed_forward_width;
+    }
     experts.router.huggingface = "block_sparse_moe.gate";
     experts.huggingface = "block_sparse_moe.experts.{expert}.";
     experts.gate.huggingface = "w1";

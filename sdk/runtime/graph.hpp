@@ -54,6 +54,8 @@ struct OpRecord {
 
 struct WeightSource {
   WeightNode value;
+  // As the architecture declared it, and over the tensors of the other file format (nullptr: it did not say).
+  std::shared_ptr<const KeptExpr> declared, other;
   std::vector<std::pair<std::uint32_t, WeightNode>> companions;  // by NACELLE_COMPANION_*
 };
 

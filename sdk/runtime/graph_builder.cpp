@@ -27,6 +27,8 @@ constexpr std::int32_t kEverywhere = 0x7fffffff;
 std::shared_ptr<const WeightSource> resolve(const nacelle_weight_description& from, std::int32_t layer,
                                             const TensorLookup& lookup) {
   auto source = std::make_shared<WeightSource>();
+  source->declared = std::make_shared<KeptExpr>(from.source);
+  if (from.other_source) source->other = std::make_shared<KeptExpr>(from.other_source);
   try {
     source->value = resolve_weight(from.source, layer, lookup);
   } catch (const Failure& failure) {
@@ -77,9 +79,9 @@ GraphBuilder::GraphBuilder(TensorLookup lookup)
   };
   table_.weight = [](void* context, const nacelle_weight_description* description, std::uint32_t* value) {
     return self(context)->guarded([&] {
-      require(description && description->struct_size >= sizeof(nacelle_weight_description),
+      require(description && NACELLE_HAS(description, nacelle_weight_description, companions),
               "a weight description is missing or too small");
-      *value = self(context)->weight(*description);
+      *value = self(context)->weight(load(description));
     });
   };
   table_.cache_group = [](void* context, const nacelle_cache_group* group, std::uint32_t* index) {

@@ -37,15 +37,20 @@ void check_shape(const WeightNode& node, const std::string& what) {
            " elements");
 }
 
+// What must hold before a node, at `depth` below the root and after `nodes` others, is looked at.
+void check_node(const nacelle_weight_expr* from, std::uint32_t depth, std::size_t nodes) {
+  if (!from || from->struct_size < sizeof(nacelle_weight_expr)) refuse("a weight expression is missing or too small");
+  if (depth > kMaxDepth) refuse("a weight expression is nested more than 16 deep");
+  if (nodes >= kMaxNodes) refuse("a weight expression has more than 16384 nodes");
+  if (from->input_count && !from->inputs) refuse("a weight expression lacks its inputs");
+}
+
 class Resolver {
  public:
   Resolver(std::int32_t layer, const TensorLookup& lookup) : layer_(layer), lookup_(lookup) {}
 
   WeightNode resolve(const nacelle_weight_expr* from, std::int64_t expert, std::uint32_t depth) {
-    if (!from || from->struct_size < sizeof(nacelle_weight_expr)) refuse("a weight expression is missing or too small");
-    if (depth > kMaxDepth) refuse("a weight expression is nested more than 16 deep");
-    if (++nodes_ > kMaxNodes) refuse("a weight expression has more than 16384 nodes");
-    if (from->input_count && !from->inputs) refuse("a weight expression lacks its inputs");
+    check_node(from, depth, nodes_++);
     const Context at{*from, expert, depth + 1};
     switch (from->kind) {
       case NACELLE_EXPR_TENSOR: return tensor(at);
@@ -277,6 +282,16 @@ std::uint64_t WeightNode::row_count() const noexcept {
 
 std::uint64_t WeightNode::row_bytes() const noexcept {
   return nacelle::row_bytes(type, static_cast<std::uint64_t>(shape.back()));
+}
+
+const nacelle_weight_expr* KeptExpr::copy(const nacelle_weight_expr* from, std::uint32_t depth) {
+  check_node(from, depth, nodes_.size());
+  Node& node = nodes_.emplace_back(Node{load(from), std::string(view(from->name)), {}});
+  for (const auto* input : std::span(from->inputs, from->input_count)) node.inputs.push_back(copy(input, depth + 1));
+  node.plain.extension = nullptr;
+  node.plain.name = view(node.name);
+  node.plain.inputs = node.inputs.data();
+  return &node.plain;
 }
 
 WeightNode resolve_weight(const nacelle_weight_expr* source, std::int32_t layer, const TensorLookup& lookup) {

@@ -5,6 +5,7 @@
 #include <nacelle/graph.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -41,5 +42,26 @@ using TensorLookup =
 // tree are bounded. Throws Failure: NACELLE_NOT_FOUND names the missing tensors, NACELLE_INVALID_ARGUMENT what is
 // malformed.
 WeightNode resolve_weight(const nacelle_weight_expr* source, std::int32_t layer, const TensorLookup& lookup);
+
+// A copy of an expression as its architecture gave it, to be resolved later. Immutable. The constructor throws Failure
+// as resolve_weight does.
+class KeptExpr {
+ public:
+  explicit KeptExpr(const nacelle_weight_expr* from) : root_(copy(from, 0)) {}
+  KeptExpr(const KeptExpr&) = delete;
+  KeptExpr& operator=(const KeptExpr&) = delete;
+  const nacelle_weight_expr* get() const noexcept { return root_; }
+
+ private:
+  struct Node {
+    nacelle_weight_expr plain;
+    std::string name;
+    std::vector<const nacelle_weight_expr*> inputs;
+  };
+  const nacelle_weight_expr* copy(const nacelle_weight_expr* from, std::uint32_t depth);
+
+  std::deque<Node> nodes_;  // never moves what it holds
+  const nacelle_weight_expr* root_;
+};
 
 }  // namespace nacelle::sdk

@@ -64,6 +64,24 @@ double decoder_difference(const std::shared_ptr<Model>& model, const nlohmann::j
   return worst;
 }
 
+// The same of the prompts with an adapter, in one batch with the prompts without.
+double adapter_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden,
+                          const AdapterPtr& adapter) {
+  auto prompts = golden["prompts"].get<std::vector<std::vector<TokenId>>>();
+  const std::size_t count = prompts.size();
+  prompts.insert(prompts.end(), prompts.begin(), prompts.begin() + static_cast<std::ptrdiff_t>(count));
+  std::vector<AdapterPtr> adapters(2 * count);
+  std::fill(adapters.begin() + static_cast<std::ptrdiff_t>(count), adapters.end(), adapter);
+  const auto logits = last_logits(*model, prompts, 16, adapters);
+  double worst = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    worst = std::max(worst, difference(logits[i], golden["logits"][i]));
+    worst = std::max(worst, difference(logits[count + i], golden["lora_logits"][i]));
+    REQUIRE(difference(logits[count + i], golden["logits"][i]) > 0.05);  // the adapter changes something
+  }
+  return worst;
+}
+
 // Of the longest prompt as one window, relative.
 double perplexity_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden) {
   TextWindows text;
@@ -160,6 +178,38 @@ TEST_CASE("every family gives what its NumPy forward pass gives, from both file 
             CHECK(prompt_difference(model, golden) <= 2 * tolerance(golden, device));
           if (std::getenv("NACELLE_FAMILIES_REPORT"))
             std::printf("%-20s %-10s %-9s %.1e\n", family.filename().c_str(), file, device.c_str(), worst);
+        } catch (const Error& failure) {
+          FAIL_CHECK(failure.what());
+        }
+      }
+    }
+  }
+}
+
+// One adapter in both formats, on the model in both: half of the batch has it, the other half has none.
+TEST_CASE("every family takes adapters in either file format, and gives what the merged weights give") {
+  const auto host = host_of_all();
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES)) {
+    const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+    if (golden.contains("encoder")) continue;
+    for (const char* file : {"model.gguf", "hf"}) {
+      if (!fs::exists(family / file)) continue;
+      for (const std::string& device : devices()) {
+        LoadOptions options = options_for(family / file, device);
+        options.context = golden["context"];
+        options.max_adapters = 1;
+        options.max_sequences = 8;
+        try {
+          const auto model = Model::load(*host, options);
+          for (const char* adapter : {"lora", "lora.gguf"}) {
+            if (!fs::exists(family / adapter)) continue;
+            INFO(family.filename().string() << " from " << file << " with " << adapter << " on " << device);
+            const double worst = adapter_difference(model, golden, model->load_adapter("x", family / adapter));
+            CHECK(worst <= tolerance(golden, device));
+            if (std::getenv("NACELLE_FAMILIES_REPORT"))
+              std::printf("%-20s %-10s %-9s %-9s %.1e\n", family.filename().c_str(), file, adapter, device.c_str(),
+                          worst);
+          }
         } catch (const Error& failure) {
           FAIL_CHECK(failure.what());
         }

@@ -62,6 +62,10 @@ def write_huggingface(folder, config, tensors):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1))
+    write_safetensors(folder / "model.safetensors", tensors)
+
+
+def write_safetensors(path, tensors):
     header, place, blobs = {}, 0, []
     for name, tensor in tensors.items():
         packed = isinstance(tensor, Packed)
@@ -72,7 +76,7 @@ def write_huggingface(folder, config, tensors):
         blobs.append(blob)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 def byte_vocabulary(size):

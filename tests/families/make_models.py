@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes every family's test models under a folder: NAME/model.gguf, NAME/hf/ and NAME/golden.json, the logits of its NumPy
-forward pass; NAME/refused/N/ has a model that must not load, and the line that says why.
+forward pass; a decoder's NAME/lora/ and NAME/lora.gguf are an adapter in both formats; NAME/refused/N/ has a model that must not load, and the line that says why.
 usage: make_models.py FOLDER [FAMILY ...]"""
 import importlib.util
 import json
@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 
+import adapters
 import files
 import lab
 
@@ -45,7 +46,7 @@ def encoder_golden(model, wide):
     vectors = [model.forward(model.config, wide, prompt, second) for prompt, second in zip(prompts, seconds)]
     return {"context": model.context, "tolerance": model.tolerance, "encoder": model.encoder, "llama_cpp": False,
             "texts": [" ".join(spelling[word] for word in text) for text in words], "prompts": prompts, "seconds": seconds,
-            "vectors": [[float(f"{x:.8g}") for x in vector] for vector in vectors]}
+            "vectors": numbers(vectors)}
 
 
 def perplexity(rows, tokens):
@@ -56,7 +57,11 @@ def perplexity(rows, tokens):
     return float(np.exp(losses.mean()))
 
 
-def golden(model):
+def numbers(rows):
+    return [[float(f"{x:.8g}") for x in row] for row in rows]
+
+
+def golden(model, adapter):
     wide = {name: tensor.astype(np.float64) for name, tensor in model.weights.items()}
     if model.encoder:
         return encoder_golden(model, wide)
@@ -65,7 +70,8 @@ def golden(model):
     rows = [model.forward(model.config, wide, prompt) for prompt in prompts]
     logprobs = rows[-1][:-1] - np.logaddexp.reduce(rows[-1][:-1], axis=1, keepdims=True)
     return {"context": model.context, "tolerance": model.tolerance, "prompts": prompts,
-            "logits": [[float(f"{x:.8g}") for x in row[-1]] for row in rows],
+            "logits": numbers(row[-1] for row in rows),
+            "lora_logits": numbers(model.forward(model.config, adapter.merged(), prompt)[-1] for prompt in prompts),
             "perplexity": perplexity(rows[-1], prompts[-1]),
             "prompt_logprobs": [float(f"{row[token]:.8g}") for row, token in zip(logprobs, prompts[-1][1:])],
             "likeliest": [float(f"{x:.8g}") for x in logprobs.max(axis=1)],
@@ -98,7 +104,12 @@ def main(folder, only):
         at = folder / model.name
         at.mkdir(parents=True)
         write(at, model)
-        (at / "golden.json").write_text(json.dumps(golden(model)))
+        adapter = None if model.encoder else adapters.Adapter(model, 9)
+        if adapter:
+            adapter.write_peft(at / "lora")
+        if adapter and model.gguf:
+            adapter.write_gguf(at / "lora.gguf")
+        (at / "golden.json").write_text(json.dumps(golden(model, adapter)))
         for number, (kind, edits, error) in enumerate(model.refused):
             bad = at / "refused" / str(number)
             bad.mkdir(parents=True)

@@ -21,17 +21,24 @@ inline std::vector<TokenId> random_prompt(std::size_t size, unsigned seed, std::
 }
 
 // Computes all sequences to the end of their prompts, `chunk` tokens of each a step; returns each one's last logits.
+// `adapters`: of each prompt, where given; the model has slots for them all.
 inline std::vector<std::vector<float>> last_logits(Model& model, const std::vector<std::vector<TokenId>>& prompts,
-                                                   std::uint32_t chunk) {
+                                                   std::uint32_t chunk, const std::vector<AdapterPtr>& adapters = {}) {
   PlacedModel& device = model.device();
+  AdapterTable slots(model.options().max_adapters);
   std::vector<std::unique_ptr<Sequence>> sequences;
   for (const auto& prompt : prompts) {
     sequences.push_back(std::make_unique<Sequence>(
         sequences.size(), greedy(prompt, 1), [](GenerationEvent&&) {}, device.blocks(), nullptr, 0,
         static_cast<std::uint32_t>(prompt.size() + 1)));
     REQUIRE(sequences.back()->blocks.reserve(sequences.back()->size()));
+    if (adapters.empty() || !adapters[sequences.size() - 1]) continue;
+    sequences.back()->request.adapter = adapters[sequences.size() - 1];
+    sequences.back()->adapter = slots.take(sequences.back()->request.adapter);
   }
+  for (const AdapterTable::Write& write : slots.writes()) device.write_adapter(write.slot, *write.adapter);
   std::vector<std::vector<float>> result(prompts.size());
+  DeviceRow logits(device);
   for (bool more = true; more;) {
     std::vector<Chunk> chunks;
     std::uint32_t budget = model.options().max_batch_tokens;
@@ -53,9 +60,11 @@ inline std::vector<std::vector<float>> last_logits(Model& model, const std::vect
       done.sequence->computed += done.count;
       done.sequence->blocks.trim(done.sequence->computed);
       if (done.sequence->pending() != 0) continue;
-      auto& logits = result[done.sequence->id];
-      logits.resize(device.vocabulary());
-      device.last().read_logits(device.plan(device.size() - 1, plan), row++, false, logits);
+      logits.read(device.plan(device.size() - 1, plan));
+      logits.select(row, *done.sequence, host_adjusted[row]);
+      ++row;
+      const auto whole = logits.whole_raw();
+      result[done.sequence->id].assign(whole.begin(), whole.end());
     }
     device.advance(plan);
   }

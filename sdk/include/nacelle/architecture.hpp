@@ -238,7 +238,8 @@ inline Expr constants(const std::vector<float>& values) {
 // MXFP4 as checkpoints of OpenAI's have it, in two tensors.
 inline Expr mxfp4(Expr blocks, Expr scales) { return Expr(NACELLE_EXPR_MXFP4, {std::move(blocks), std::move(scales)}); }
 
-// Where a weight comes from in each file format.
+// Where a weight comes from in each file format: adapters may come in the one that the model's file is not. Both give
+// the rows in the order that the graph at hand wants.
 struct Source {
   Expr gguf, huggingface;
 };
@@ -415,6 +416,7 @@ class Builder {
     auto description = make<nacelle_weight_description>();
     description.name = view(name);
     description.source = (format_ == NACELLE_FORMAT_GGUF ? source.gguf : source.huggingface).get();
+    description.other_source = (format_ == NACELLE_FORMAT_GGUF ? source.huggingface : source.gguf).get();
     description.rank = static_cast<std::uint32_t>(shape.size());
     description.optional = optional;
     std::copy_n(shape.begin(), std::min<std::size_t>(shape.size(), NACELLE_MAX_RANK), description.shape);

@@ -223,6 +223,10 @@ class DecoderGraph {
   // A product with its own matrix, or with rows of the fused one.
   Value fused(Value x, const Names& own, const Names& all, const Part& part, Bias bias) {
     const std::int64_t rows = part.end - part.begin;
+    if (!all && (&own == &names_.q || &own == &names_.k))
+      return b_.matmul(
+          x, block_weight(own, ".weight", {rows, model_.width}, rows_of_heads(matrix(own), rows / model_.head_width)),
+          bias_of(own, bias, {rows}));
     if (!all) return linear(x, own, rows, model_.width, bias);
     const Value w = block_weight(own, ".weight", {rows, model_.width}, part_of(own, all, ".weight", part));
     Value b;
@@ -242,6 +246,20 @@ class DecoderGraph {
     if (!is_matrix) return {gguf, reshape(heads_of(reshape(whole.huggingface, {groups, heads, width})), {rows})};
     return {gguf,
             reshape(heads_of(reshape(whole.huggingface, {groups, heads, width, model_.width})), {rows, model_.width})};
+  }
+
+  // Of queries and keys, which may lie otherwise in the file that is not at hand.
+  Source rows_of_heads(Source source, std::int64_t heads) const {
+    if (!names_.gguf_pairs) return source;
+    const std::int64_t half = model_.head_width / 2, rows = heads * model_.head_width, width = model_.width;
+    const auto turned = [&](Expr from, std::int64_t outer, std::int64_t inner) {
+      return reshape(permute(reshape(std::move(from), {heads, outer, inner, width}), {0, 2, 1, 3}), {rows, width});
+    };
+    if (model_.rope.style == NACELLE_ROPE_INTERLEAVED)
+      source.huggingface = turned(source.huggingface, 2, half);
+    else
+      source.gguf = turned(source.gguf, half, 2);
+    return source;
   }
 
   Value linear(Value x, const Names& names, std::int64_t outputs, std::int64_t inputs, Bias bias) {

@@ -51,6 +51,9 @@ struct Tensors {
   // kGroupHeads: for each KV head its query heads, then its key, then its value (GPT-NeoX, Falcon).
   Names qkv = {}, gate_up = {};
   Layout layout = Layout::kRows;
+  // GGUF has the rows of each head of Q and K in pairs that its rope turns (NACELLE_ROPE_INTERLEAVED), where Hugging
+  // Face has two halves.
+  bool gguf_pairs = false;
 };
 
 // A mixture of experts in place of the feed-forward part. GGUF has one tensor [experts, outputs, inputs] for all, or,

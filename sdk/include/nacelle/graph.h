@@ -368,8 +368,11 @@ typedef struct nacelle_weight_description {
   uint32_t companion_count;
   uint32_t padding;
   const nacelle_weight_companion* const* companions;
+  /* Not in 1.0. The same weight, its rows in the same order, from tensors of the other file format; NULL: not known.
+   * Adapters in that format are fitted by it; its tensors are never looked for in the model. */
+  const nacelle_weight_expr* other_source;
 } nacelle_weight_description;
-NACELLE_LAST_FIELD(nacelle_weight_description, companions, 88);
+NACELLE_LAST_FIELD(nacelle_weight_description, other_source, 96);
 
 /* [init] Every function records and checks; the first failure sticks, and build() reports it. What is passed in is
  * copied. */

@@ -233,6 +233,32 @@ TEST_CASE("the host's embedding is what the head reads") {
   CHECK(headless.host.build()->find_output(NACELLE_OUTPUT_EMBEDDING) == NACELLE_NO_VALUE);
 }
 
+TEST_CASE("where a weight comes from in the other format is kept, and need not be said") {
+  const FakeTensors tensors = {{"mine", {NACELLE_TYPE_F32, {4, 8}}}};
+  for (const bool said : {true, false}) {
+    GraphBuilder host(lookup(tensors));
+    const Expr own("mine"), other("theirs");
+    auto description = make<nacelle_weight_description>();
+    if (!said) description.struct_size = offsetof(nacelle_weight_description, other_source);  // as of 1.0
+    description.name = view("w");
+    description.source = own.get();
+    description.other_source = other.get();
+    description.rank = 2;
+    description.shape[0] = 4;
+    description.shape[1] = 8;
+    std::uint32_t value = 0;
+    REQUIRE(host.table()->weight(host.table()->context, &description, &value) == NACELLE_OK);
+    Builder b(host.table(), NACELLE_FORMAT_GGUF);
+    const Value table{value};
+    b.mark_embedding(b.gather(b.embedding(b.tokens(), table), b.output_rows()));
+    const auto graph = host.build();
+    const WeightSource& source = graph->weight_source(0);
+    CHECK(source.value.tensor == "mine");
+    REQUIRE((source.other != nullptr) == said);
+    if (said) CHECK(view(source.other->get()->name) == "theirs");
+  }
+}
+
 TEST_CASE("a builder that is called with nonsense answers with a status") {
   GraphBuilder host(lookup({}));
   const nacelle_graph_builder* table = host.table();

@@ -398,6 +398,24 @@ TEST_CASE("layers, experts and choices are settled when an expression is resolve
   CHECK(refused(source, stack("l.5.e.{expert}", 4)) == "tensor 'l.5.e.3' is missing from the model file");
 }
 
+TEST_CASE("a kept expression gives what the one that it was copied from gave") {
+  MemorySource source;
+  source.add("blk.3.a.weight", {4, 6}, std::vector<float>(24));
+  std::unique_ptr<KeptExpr> kept;
+  {
+    const Expr halves = reshape("blk.{layer}.a.weight", {2, 2, 6});
+    kept = std::make_unique<KeptExpr>(first_of({Expr("none"), reshape(permute(halves, {1, 0, 2}), {4, 6})}).get());
+  }
+  const WeightNode node = resolve_weight(kept->get(), 3, lookup(source.tensors));
+  CHECK(node.kind == NACELLE_EXPR_RESHAPE);
+  CHECK(node.inputs[0].order == std::vector<std::uint32_t>{1, 0, 2});
+  CHECK(node.inputs[0].inputs[0].inputs[0].tensor == "blk.3.a.weight");
+  CHECK_THROWS_WITH(KeptExpr(nullptr), "a weight expression is missing or too small");
+  Expr deep("a");
+  for (int i = 0; i < 20; ++i) deep = scale(deep, 1);
+  CHECK_THROWS_WITH(KeptExpr(deep.get()), "a weight expression is nested more than 16 deep");
+}
+
 TEST_CASE("malformed expressions are refused in words") {
   MemorySource source;
   source.add("a", {4, 3}, std::vector<float>(12));
