@@ -133,6 +133,8 @@ void set_up(App& app, ServeOptions& o) {
   app.add_option("--max-lora-rank", o.model.max_lora_rank, "of an adapter; each slot takes memory for it")
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
+  app.add_flag("--lora-embeddings", o.model.lora_embeddings,
+               "adapters may change the embedding of tokens too: each step then takes its changes from the host");
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
   app.add_option("--port", o.port, "0 picks a free one and prints it")->capture_default_str();
   app.add_option_function<std::string>(

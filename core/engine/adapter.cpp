@@ -7,13 +7,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
+#include <nacelle/block_formats.hpp>
 #include <optional>
 #include <set>
 
 #include "core/base/error.hpp"
 #include "core/formats/file_error.hpp"
 #include "core/plugin_host/sha256.hpp"
+#include "sdk/runtime/adapters.hpp"
 #include "sdk/runtime/packed_weights.hpp"
 
 namespace nacelle {
@@ -32,17 +34,24 @@ std::string text_of(const std::vector<std::int64_t>& shape) { return fmt::format
 class Fitter {
  public:
   Fitter(AdapterFile& file) : file_(file) {
-    for (LowRankChange& change : file.changes) by_tensor_[change.tensor] = &change;
+    for (LowRankChange& change : file.changes)
+      (change.of_embedding ? of_embedding_ : of_matrix_)[change.tensor] = &change;
   }
 
   // What the file changes in the weight; nothing where it changes none of its tensors. `own`: it names the tensors of
   // the model's file.
   std::optional<LowRank> fit(const AdapterTarget& target, bool own) {
-    if (own) return fit(target.source->value);
-    if (!target.source->other) return std::nullopt;
+    pairs_ = target.place == AdapterPlace::kEmbedding ? &of_embedding_ : &of_matrix_;
+    if (own) {
+      auto pair = fit(target.source->value);
+      if (pair || target.place == AdapterPlace::kLayer) return pair;
+    }
+    // A head that is the embedding may go by a name of its own.
+    const auto& declared = own ? target.source->declared : target.source->other;
+    if (!declared) return std::nullopt;
     sdk::WeightNode node;
     try {
-      node = sdk::resolve_weight(target.source->other->get(), target.layer, changed_tensors());
+      node = sdk::resolve_weight(declared->get(), target.layer, changed_tensors());
     } catch (const sdk::Failure& failure) {
       if (failure.status() == NACELLE_NOT_FOUND) return std::nullopt;
       throw Error(ErrorKind::kUnsupported,
@@ -53,8 +62,8 @@ class Fitter {
     return fit(node);
   }
 
-  // Tensors that were found so far.
-  const std::set<std::string>& used() const { return used_; }
+  // Whether it has found its weight.
+  bool used(const LowRankChange& change) const { return used_.contains(&change); }
 
   [[noreturn]] void fail(const std::string& tensor, const std::string& what) const {
     throw Error(ErrorKind::kUnsupported, file_.path.string() + ": tensor " + in_quotes(tensor) + ": " + what,
@@ -78,8 +87,8 @@ class Fitter {
   // Types and shapes that the changed tensors have in a file.
   sdk::TensorLookup changed_tensors() const {
     return [this](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
-      const auto found = by_tensor_.find(name);
-      if (found == by_tensor_.end()) return false;
+      const auto found = pairs_->find(name);
+      if (found == pairs_->end()) return false;
       *type = NACELLE_TYPE_F32;
       *rank = 2;
       std::ranges::copy(shape_of(*found->second), shape);
@@ -102,11 +111,11 @@ class Fitter {
   }
 
   std::optional<LowRank> change(const std::string& name, const std::vector<std::int64_t>& shape) {
-    const auto found = by_tensor_.find(name);
-    if (found == by_tensor_.end()) return std::nullopt;
+    const auto found = pairs_->find(name);
+    if (found == pairs_->end()) return std::nullopt;
     const LowRankChange& change = *found->second;
     if (shape != shape_of(change)) fail_shape(name, shape, shape_of(change));
-    used_.insert(name);
+    used_.insert(&change);
     LowRank pair{change.rank, change.a, change.b};
     for (float& value : pair.b) value *= change.scale;
     return pair;
@@ -244,21 +253,82 @@ class Fitter {
   }
 
   AdapterFile& file_;
-  std::map<std::string, const LowRankChange*, std::less<>> by_tensor_;
-  std::set<std::string> used_;
+  using Pairs = std::map<std::string, const LowRankChange*, std::less<>>;  // by tensor
+  Pairs of_matrix_, of_embedding_;
+  const Pairs* pairs_ = nullptr;  // those of the target at hand
+  std::set<const LowRankChange*> used_;
 };
 
 // Every change must have found its weight.
 void check_used(const Fitter& fitter, const AdapterFile& file, const ModelFiles& model) {
   for (const LowRankChange& change : file.changes) {
-    if (fitter.used().contains(change.tensor)) continue;
+    if (fitter.used(change)) continue;
     if (model.tensor(change.tensor))
       fitter.fail(change.tensor,
-                  "the model does not multiply by it in a layer; expected a projection of attention or feed-forward "
-                  "(embeddings, heads, norms and experts take no adapter)");
+                  "the model does not multiply by it in a layer or as its head; expected a projection of attention or "
+                  "feed-forward, the embedding or the head");
     fitter.fail(change.tensor, file.format == model.format()
                                    ? "the model " + model.path().string() + " has no such tensor"
                                    : "no weight of the model " + model.path().string() + " is made of it");
+  }
+}
+
+bool is_float(nacelle_type type) {
+  return type == NACELLE_TYPE_F32 || type == NACELLE_TYPE_F16 || type == NACELLE_TYPE_BF16;
+}
+
+// Whether two tensors of one shape hold the same numbers, but for rounding to 8 bits of mantissa.
+bool same_numbers(const TensorInfo& a, const std::byte* a_bytes, const TensorInfo& b, const std::byte* b_bytes) {
+  const std::uint64_t rows = a.shape[0], columns = a.shape[1];
+  std::vector<float> one(columns), other(columns);
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    const auto* from_a = reinterpret_cast<const std::uint8_t*>(a_bytes) + row * (a.size / rows);
+    const auto* from_b = reinterpret_cast<const std::uint8_t*>(b_bytes) + row * (b.size / rows);
+    decode_row(a.type, from_a, columns, one.data());
+    decode_row(b.type, from_b, columns, other.data());
+    for (std::uint64_t i = 0; i < columns; ++i)
+      if (!(std::abs(one[i] - other[i]) <= std::abs(other[i]) / 64 + 1e-6f)) return false;
+  }
+  return true;
+}
+
+// Tensors that PEFT saves whole beside the pairs must be the model's own embedding or head: by their shape, and where
+// the model's can be read as they are, by their numbers.
+void check_whole(const Fitter& fitter, const AdapterFile& file, const ModelFiles& model,
+                 const std::vector<AdapterTarget>& targets) {
+  for (const WholeTensor& whole : file.whole) {
+    const sdk::TensorLookup only = [&](std::string_view name, nacelle_type* type, std::uint32_t* rank,
+                                       std::int64_t* shape) {
+      if (name != whole.tensor || whole.info.shape.size() != 2 || !is_float(whole.info.type)) return false;
+      *type = whole.info.type;
+      *rank = 2;
+      std::ranges::copy(whole.info.shape, shape);
+      return true;
+    };
+    const auto is_of = [&](const AdapterTarget& target) {
+      const auto& declared = file.format == model.format() ? target.source->declared : target.source->other;
+      if (target.place == AdapterPlace::kLayer || !declared) return false;
+      try {
+        return sdk::resolve_weight(declared->get(), target.layer, only).kind == NACELLE_EXPR_TENSOR;
+      } catch (const sdk::Failure&) {
+        return false;
+      }
+    };
+    const auto target = std::ranges::find_if(targets, is_of);
+    if (target == targets.end())
+      fitter.fail(whole.tensor, "is there whole, and only low-rank pairs can be added to a model");
+    const std::vector<std::int64_t> has(whole.info.shape.begin(), whole.info.shape.end());
+    if (has != target->shape)
+      fitter.fail(whole.tensor, fmt::format("is there whole, of shape {} where the model's is {}: an adapter cannot "
+                                            "change the vocabulary; merge it into the model",
+                                            text_of(has), text_of(target->shape)));
+    const TensorInfo* own = model.tensor(target->source->value.tensor);
+    if (own && is_float(own->type) && own->shape == whole.info.shape &&
+        !same_numbers(whole.info, file.files[whole.info.file].bytes().data() + whole.info.offset, *own,
+                      model.data(*own).data()))
+      fitter.fail(whole.tensor,
+                  "was trained whole: it differs from the model's, and only low-rank pairs can be added; "
+                  "merge the adapter into the model");
   }
 }
 
@@ -284,10 +354,15 @@ std::string hash_of(const Adapter& adapter) {
   const auto add = [&](const void* data, std::size_t size) {
     digests += sha256(std::string_view(static_cast<const char*>(data), size));
   };
-  for (const AdapterPart& part : adapter.parts) {
+  const auto add_pair = [&](const AdapterPart& part) {
     add(part.weight.data(), part.weight.size());
     add(part.a.data(), part.a.size() * sizeof(float));
     add(part.b.data(), part.b.size() * sizeof(float));
+  };
+  for (const AdapterPart& part : adapter.parts) add_pair(part);
+  for (const auto* part : {&adapter.head, &adapter.embedding}) {
+    digests += *part ? '+' : '-';
+    if (*part) add_pair(**part);
   }
   return sha256(digests);
 }
@@ -302,15 +377,53 @@ const AdapterPart* Adapter::find(std::string_view weight) const noexcept {
 
 std::vector<AdapterTarget> adapter_targets(const sdk::GraphRecord& graph) {
   std::vector<AdapterTarget> targets;
-  for (const sdk::OpRecord& op : graph.ops) {
-    if (op.kind != NACELLE_OP_ADAPTER_MATMUL) continue;
-    const std::uint32_t value = op.attributes.as<nacelle_adapter_attributes>().target;
+  const auto add = [&](AdapterPlace place, std::uint32_t value, float scale, float soft_cap, bool ready) {
     const nacelle_value& shape = graph.values[value];
     const sdk::WeightRecord& weight = graph.weights[shape.weight];
-    targets.push_back({weight.name, weight.layer, {shape.shape, shape.shape + shape.rank}, weight.source});
-  }
+    targets.push_back({place,
+                       scale,
+                       soft_cap,
+                       ready,
+                       weight.name,
+                       weight.layer,
+                       {shape.shape, shape.shape + shape.rank},
+                       weight.source});
+  };
+  for (const sdk::OpRecord& op : graph.ops)
+    if (op.kind == NACELLE_OP_ADAPTER_MATMUL)
+      add(AdapterPlace::kLayer, op.attributes.as<nacelle_adapter_attributes>().target, 1, 0, true);
+  if (const auto head = sdk::find_head(graph))
+    add(AdapterPlace::kHead, head->weight, head->scale, head->soft_cap, true);
+  if (const auto embedding = sdk::find_embedding(graph))
+    add(AdapterPlace::kEmbedding, embedding->table, embedding->scale, 0, embedding->has_change);
   return targets;
 }
+
+namespace {
+
+// Slots are as wide as max_rank; what the host applies has none.
+void add_part(Adapter& adapter, const AdapterTarget& target, LowRank pair, std::uint32_t max_rank) {
+  if (target.place == AdapterPlace::kLayer && pair.rank > max_rank)
+    throw Error(ErrorKind::kInvalidArgument,
+                fmt::format("{}: weight {}: expected a rank of {} at most, found {}; raise --max-lora-rank",
+                            adapter.path.string(), in_quotes(target.weight), max_rank, pair.rank),
+                "lora_path");
+  if (!target.ready)
+    throw Error(ErrorKind::kInvalidArgument,
+                adapter.path.string() + ": changes the embedding of tokens (weight " + in_quotes(target.weight) +
+                    "), for which the model was loaded without room: start with --lora-embeddings",
+                "lora_path");
+  const auto rank = static_cast<std::uint32_t>(pair.rank);
+  adapter.rank = std::max(adapter.rank, rank);
+  for (float& value : pair.b) value *= target.scale;
+  AdapterPart part{target.weight, rank, std::move(pair.a), std::move(pair.b)};
+  if (target.place == AdapterPlace::kLayer) return adapter.parts.push_back(std::move(part));
+  if (target.place == AdapterPlace::kEmbedding) return void(adapter.embedding = std::move(part));
+  adapter.head = std::move(part);
+  adapter.head_soft_cap = target.soft_cap;
+}
+
+}  // namespace
 
 AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<AdapterTarget>& targets,
                        const ModelFiles& model, std::uint32_t max_rank) {
@@ -319,19 +432,11 @@ AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<Ada
   auto adapter = std::make_shared<Adapter>();
   adapter->name = std::move(name);
   adapter->path = file.path;
-  for (const AdapterTarget& target : targets) {
-    auto pair = fitter.fit(target, file.format == model.format());
-    if (!pair) continue;
-    if (pair->rank > max_rank)
-      throw Error(ErrorKind::kInvalidArgument,
-                  fmt::format("{}: weight {}: expected a rank of {} at most, found {}; raise --max-lora-rank",
-                              file.path.string(), in_quotes(target.weight), max_rank, pair->rank),
-                  "lora_path");
-    const auto rank = static_cast<std::uint32_t>(pair->rank);
-    adapter->rank = std::max(adapter->rank, rank);
-    adapter->parts.push_back({target.weight, rank, std::move(pair->a), std::move(pair->b)});
-  }
+  for (const AdapterTarget& target : targets)
+    if (auto pair = fitter.fit(target, file.format == model.format()))
+      add_part(*adapter, target, *std::move(pair), max_rank);
   check_used(fitter, file, model);
+  check_whole(fitter, file, model, targets);
   adapter->hash = hash_of(*adapter);
   return adapter;
 }

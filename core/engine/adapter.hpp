@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,14 +33,23 @@ struct Adapter {
   std::string hash;        // of its contents: equal ones share KV
   std::uint32_t rank = 0;  // the largest
   std::vector<AdapterPart> parts;
+  // Of the head [vocabulary, K] and of the tokens' embedding [vocabulary, K]: these the host applies, see
+  // host_adapter.hpp. What scales logits and embeddings is in B, too.
+  std::optional<AdapterPart> head, embedding;
+  float head_soft_cap = 0;  // of the logits; 0: none
 
   // nullptr where it leaves the weight alone.
   const AdapterPart* find(std::string_view weight) const noexcept;
 };
 using AdapterPtr = std::shared_ptr<const Adapter>;
 
+enum class AdapterPlace { kLayer, kHead, kEmbedding };
+
 // A weight that adapters may change.
 struct AdapterTarget {
+  AdapterPlace place = AdapterPlace::kLayer;
+  float scale = 1, soft_cap = 0;  // of what the weight gives, before it goes on
+  bool ready = true;              // false: the graph has no room for such a change
   std::string weight;
   std::int32_t layer = -1;
   std::vector<std::int64_t> shape;

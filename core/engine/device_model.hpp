@@ -43,6 +43,7 @@ struct DeviceModelOptions {
   std::uint32_t cache_tokens = 0;  // 0: chosen from free memory
   std::uint32_t max_adapters = 0;  // slots of low-rank adapters
   std::uint32_t max_adapter_rank = 0;
+  bool embedding_changes = false;  // the graph adds to the tokens' embedding what the host writes
   nacelle_type key_type = NACELLE_TYPE_F16;
   nacelle_type value_type = NACELLE_TYPE_F16;
   std::uint32_t numerics = NACELLE_NUMERICS_STABLE;

@@ -38,6 +38,7 @@ struct LoadOptions {
   nacelle_type value_type = NACELLE_TYPE_INVALID;
   std::uint32_t max_adapters = 0;  // low-rank adapters that run at once; 0: none can be loaded
   std::uint32_t max_adapter_rank = 16;
+  bool adapter_embeddings = false;          // adapters may change the tokens' embedding: each step takes its changes
   bool need_tokenizer = true;               // false: a file without one loads too (bench)
   std::uint32_t numerics = 0;               // NACELLE_NUMERICS_*
   std::string pins = {};                    // "matmul.q8_0=VARIANT;...": kernels that must run

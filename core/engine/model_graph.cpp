@@ -28,7 +28,7 @@ const PluginRecord& find_architecture(PluginHost& host, const ModelFiles& files,
 
 // The architecture's graph with the selection of tokens behind it, and with adapters where they may be loaded.
 sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const ModelFiles& files,
-                             const nacelle_model_config& config, bool adapters) {
+                             const nacelle_model_config& config, bool adapters, bool adapter_embeddings) {
   sdk::GraphBuilder builder(
       [&files](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
         const TensorInfo* tensor = files.tensor(name);
@@ -51,6 +51,9 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
     if (adapters && sdk::add_adapters(graph) == 0)
       throw Error(ErrorKind::kUnsupported, files.path().string() + ": no weight of it can take an adapter",
                   "max-loras");
+    if (adapter_embeddings && !sdk::add_embedding_change(graph))
+      throw Error(ErrorKind::kUnsupported, files.path().string() + ": it embeds no tokens that an adapter could change",
+                  "lora-embeddings");
     return graph;
   } catch (const sdk::Failure& failure) {
     throw Error(ErrorKind::kCorrupt, files.path().string() + ": " + plugin.name + ": " + failure.what());
@@ -93,7 +96,7 @@ bool is_all_f32(const ModelFiles& files) {
 
 }  // namespace
 
-ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters) {
+ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, bool adapter_embeddings) {
   check_quantization(files);
   const ModelConfigAdapter config(files);
   const PluginRecord& plugin = find_architecture(host, files, *config.table());
@@ -103,7 +106,7 @@ ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters) 
   nacelle_error* error = nullptr;
   const nacelle_status status = plugin.architecture->describe(config.table(), &model.description, &error);
   check(host.services(), status, error, files.path().string() + ": " + plugin.name);
-  model.graph = build_graph(host, plugin, files, *config.table(), adapters);
+  model.graph = build_graph(host, plugin, files, *config.table(), adapters, adapter_embeddings);
   return model;
 }
 
@@ -126,6 +129,7 @@ DeviceModelOptions device_options(const LoadOptions& options) {
   own.cache_tokens = options.cache_tokens;
   own.max_adapters = options.max_adapters;
   own.max_adapter_rank = options.max_adapter_rank;
+  own.embedding_changes = options.max_adapters && options.adapter_embeddings;
   own.key_type = options.key_type;
   own.value_type = options.value_type;
   own.numerics = options.numerics;

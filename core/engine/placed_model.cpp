@@ -61,11 +61,22 @@ PlacedModel::PlacedModel(PluginHost& host, std::vector<PlacedSegment> segments, 
     });
     segments_.push_back(std::move(loaded));
   }
+  if (options.embedding_changes) make_embedding_changes(options.max_rows);
   const std::uint32_t block_tokens = choose_block_tokens();
   const auto count = static_cast<std::uint32_t>(count_blocks(plan, block_tokens, options));
   for (Loaded& segment : segments_)
     with_arithmetic(plan, count * block_tokens, [&] { segment.model->start(block_tokens, count); });
   make_blocks(block_tokens, count);
+}
+
+// The one boundary value that no segment makes.
+void PlacedModel::make_embedding_changes(std::uint32_t max_rows) {
+  const nacelle_graph& graph = segments_[0].model->graph();
+  for (std::uint32_t id = 0; id < graph.value_count; ++id)
+    if (graph.values[id]->kind == NACELLE_VALUE_BOUNDARY) embedding_change_ = id;
+  if (embedding_change_ == NACELLE_NO_VALUE) return;
+  embedding_width_ = static_cast<std::size_t>(graph.values[embedding_change_]->shape[1]);
+  embedding_changes_.resize(embedding_width_ * max_rows);
 }
 
 // One size for all, since they share the tables: the largest that a device likes.
@@ -167,6 +178,8 @@ std::span<float> PlacedModel::staged(Loaded& segment, std::size_t input, const S
 }
 
 void PlacedModel::run(std::size_t index, const StepCounts& counts) {
+  if (embedding_change_ != NACELLE_NO_VALUE)
+    segments_[0].model->write_value(plan(0, index), embedding_change_, embedding_changes(counts.rows));
   for (Loaded& segment : segments_) {
     Plan& own = segment.model->plans()[index];
     for (std::size_t i = 0; i < segment.inputs.size(); ++i) {

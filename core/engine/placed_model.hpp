@@ -62,6 +62,11 @@ class PlacedModel {
   // The index of the smallest plan that holds this much; every segment has a plan of that size.
   std::size_t plan_for(const StepCounts& counts) const;
   Plan& plan(std::size_t segment, std::size_t index) { return segments_[segment].model->plans()[index]; }
+  // Of the next step's rows [rows, width], to be written before run(): what is added to what their tokens are embedded
+  // as. Empty where the model was loaded without room for that.
+  std::span<float> embedding_changes(std::uint32_t rows) noexcept {
+    return std::span(embedding_changes_).first(rows * embedding_width_);
+  }
   // Runs the segments one after the other on their current slots, whose step blocks are written. Then the output block
   // and logits of the last one's plan can be read.
   void run(std::size_t index, const StepCounts& counts);
@@ -86,8 +91,12 @@ class PlacedModel {
   std::uint64_t count_blocks(MemoryPlan& plan, std::uint32_t block_tokens, const DeviceModelOptions& options);
   void make_blocks(std::uint32_t block_tokens, std::uint32_t count);
   std::span<float> staged(Loaded& segment, std::size_t input, const StepCounts& counts) const;
+  void make_embedding_changes(std::uint32_t max_rows);
 
   std::vector<Loaded> segments_;
+  std::uint32_t embedding_change_ = NACELLE_NO_VALUE;  // boundary value of the first one
+  std::size_t embedding_width_ = 0;
+  std::vector<float> embedding_changes_;
   KvBlocks blocks_;
   std::uint64_t cache_bytes_ = 0;
 };

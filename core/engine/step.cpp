@@ -6,6 +6,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/engine/host_adapter.hpp"
+
 namespace nacelle {
 
 StepCounts count_step(std::span<const Chunk> chunks) {
@@ -61,6 +63,26 @@ bool write_sampling(const Sequence& sequence, std::uint32_t capacity, std::uint3
   step.adjustment_starts[output + 1] = start + (fits ? static_cast<std::uint32_t>(entries.size()) : 0);
   step.temperatures[output] = fits ? sequence.request.sampling.temperature : 1.0f;
   return fits;
+}
+
+// What the sequence's adapter does to the head; nullptr: nothing, or nobody reads its logits.
+const AdapterPart* head_of(const Sequence& sequence) {
+  const Adapter* adapter = sequence.request.embed ? nullptr : sequence.request.adapter.get();
+  return adapter && adapter->head ? &*adapter->head : nullptr;
+}
+
+// What adapters change in the rows' embeddings; `rows` has all of the step's.
+void write_embeddings(std::span<const Chunk> chunks, std::span<float> rows) {
+  std::fill(rows.begin(), rows.end(), 0.0f);
+  std::size_t count = 0, row = 0;
+  for (const Chunk& chunk : chunks) count += chunk.rows();
+  const std::size_t width = rows.size() / count;
+  for (const Chunk& chunk : chunks) {
+    const Adapter* adapter = chunk.sequence->request.adapter.get();
+    for (std::uint32_t i = 0; i < chunk.rows(); ++i, ++row)
+      if (adapter && adapter->embedding)
+        add_embedding(*adapter->embedding, chunk.token(i), rows.subspan(row * width, width));
+  }
 }
 
 // An output row that is wanted as the model gives it.
@@ -127,7 +149,8 @@ void write_segment(std::span<const Chunk> chunks, Plan& plan, std::span<const st
       step.output_rows[output] = row - chunk.rows() + chunk.output_row(i);
       const bool plain = i < chunk.scores;
       if (plain) leave_plain(output, step);
-      host_adjusted.push_back(!plain && !write_sampling(sequence, plan.bucket.adjustments, output, step));
+      const bool fits = plain || write_sampling(sequence, plan.bucket.adjustments, output, step);
+      host_adjusted.push_back(!fits || (!plain && head_of(sequence)));
     }
   }
   step.sequence_starts[chunks.size()] = row;
@@ -135,6 +158,13 @@ void write_segment(std::span<const Chunk> chunks, Plan& plan, std::span<const st
   const bool masked =
       (plan.bucket.flags & NACELLE_BUCKET_MASKS) && write_masks(chunks, plan.masks[plan.slot], step.masks);
   *step.header = {1, row, static_cast<std::uint32_t>(chunks.size()), output, context, masked ? NACELLE_STEP_MASKS : 0};
+}
+
+float logsumexp(std::span<const float> logits) {
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
+  return largest + static_cast<float>(std::log(sum));
 }
 
 }  // namespace
@@ -146,6 +176,7 @@ void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t i
     Plan& plan = model.plan(segment, index);
     write_segment(chunks, plan, model.cache_groups(segment), model.segment(segment).step_block(plan), host_adjusted);
   }
+  if (const auto rows = model.embedding_changes(count_step(chunks).rows); !rows.empty()) write_embeddings(chunks, rows);
 }
 
 DeviceRow::DeviceRow(PlacedModel& model) : device_(model.last()), whole_(model.vocabulary()) {}
@@ -164,16 +195,29 @@ void DeviceRow::select(std::uint32_t row, Sequence& sequence, bool host_adjusted
   nth_ = nth;
   sequence_ = &sequence;
   host_adjusted_ = host_adjusted;
-  if (host_adjusted) adjust_on_host();
+  head_ = head_of(sequence);
+  with_head_.clear();
+  if (host_adjusted || head_) adjust_on_host();
 }
 
 std::span<const float> DeviceRow::whole_raw() {
+  if (!with_head_.empty()) {
+    std::copy(with_head_.begin(), with_head_.end(), whole_.begin());
+    return whole_;
+  }
   device_.read_logits(*plan_, row_, false, whole_);
+  if (head_) {
+    add_head(*head_, sequence_->request.adapter->head_soft_cap, embedding(), whole_);
+    with_head_ = whole_;
+  }
   return whole_;
 }
 
 std::span<const float> DeviceRow::whole_adjusted() {
-  device_.read_logits(*plan_, row_, !host_adjusted_, whole_);
+  if (head_ || host_adjusted_)
+    whole_raw();
+  else
+    device_.read_logits(*plan_, row_, true, whole_);
   if (!host_adjusted_) return whole_;
   if (sequence_->constraint) {
     mask_.resize(sequence_->constraint->words());
@@ -198,7 +242,8 @@ std::uint32_t embedding_width(const nacelle_graph& graph) noexcept {
   return 0;
 }
 
-// What the device would have answered, had the step block held the row's adjustments.
+// What the device would have answered, had the step block held the row's adjustments, and the plan the change of the
+// head.
 void DeviceRow::adjust_on_host() {
   const std::size_t k = ids_.size();
   const auto logits = whole_adjusted();
@@ -210,10 +255,9 @@ void DeviceRow::adjust_on_host() {
   own_ids_.resize(k);
   own_adjusted_.clear();
   for (const std::uint32_t id : own_ids_) own_adjusted_.push_back(logits[id]);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - own_adjusted_[0]);
-  logsumexp_adjusted_ = own_adjusted_[0] + static_cast<float>(std::log(sum));
+  logsumexp_adjusted_ = logsumexp(logits);
   const auto raw_row = whole_raw();
+  if (head_) logsumexp_raw_ = logsumexp(raw_row);
   own_raw_.clear();
   for (const std::uint32_t id : own_ids_) own_raw_.push_back(raw_row[id]);
   ids_ = own_ids_;

@@ -14,8 +14,8 @@ namespace nacelle {
 StepCounts count_step(std::span<const Chunk> chunks);
 
 // Writes the step blocks of plan `index` of every segment. A row whose adjustments do not fit is left as the model
-// gives it, and `host_adjusted[row]` is set: the sampler then works on the whole row. Rows of constrained sequences get
-// their masks.
+// gives it, and `host_adjusted[row]` is set: the sampler then works on the whole row; so it does where the sequence's
+// adapter changes the head. Rows of constrained sequences get their masks.
 void write_step(std::span<const Chunk> chunks, PlacedModel& model, std::size_t index, std::vector<bool>& host_adjusted);
 
 // One output row of the step that ran last.
@@ -43,6 +43,8 @@ class DeviceRow : public LogitsRow {
 
   DeviceModel& device_;
   const Plan* plan_ = nullptr;
+  const AdapterPart* head_ = nullptr;  // of the sequence's adapter
+  std::vector<float> with_head_;       // the row as it gives it; empty: not made yet
   std::vector<float> whole_;
   std::vector<std::uint32_t> mask_;  // of whole_adjusted(), where it is adjusted here
   Sequence* sequence_ = nullptr;

@@ -40,6 +40,8 @@ struct Naming {
 };
 constexpr Naming kGgufNaming = {"", ".lora_a", ".lora_b", ""};
 constexpr Naming kPeftNaming = {"base_model.model.", ".lora_A.weight", ".lora_B.weight", ".weight"};
+constexpr Naming kPeftEmbedding = {"base_model.model.", ".lora_embedding_A", ".lora_embedding_B", ".weight"};
+constexpr std::string_view kGgufEmbedding = "token_embd.weight";
 
 std::map<std::string, Halves> find_pairs(const fs::path& path, const std::vector<TensorInfo>& tensors,
                                          const Naming& naming) {
@@ -56,7 +58,6 @@ std::map<std::string, Halves> find_pairs(const fs::path& path, const std::vector
     Halves& halves = pairs[std::string(name) + std::string(naming.rest)];
     (is_a ? halves.a : halves.b) = &tensor;
   }
-  if (pairs.empty()) fail(path, ErrorKind::kCorrupt, "holds no low-rank pair");
   return pairs;
 }
 
@@ -73,28 +74,52 @@ std::vector<float> decode(const fs::path& path, const TensorInfo& tensor, std::s
   return values;
 }
 
+std::vector<float> transposed(const std::vector<float>& matrix, std::uint64_t rows, std::uint64_t columns) {
+  std::vector<float> result(matrix.size());
+  for (std::uint64_t r = 0; r < rows; ++r)
+    for (std::uint64_t c = 0; c < columns; ++c) result[c * rows + r] = matrix[r * columns + c];
+  return result;
+}
+
+// (B A)^T = A^T B^T
+void transpose(LowRankChange& change) {
+  std::vector<float> a = transposed(change.b, change.rows, change.rank);
+  change.b = transposed(change.a, change.rank, change.columns);
+  change.a = std::move(a);
+  std::swap(change.rows, change.columns);
+}
+
+// How a pair lies in its file. An embedding's W [vocabulary, width] changes by (B A)^T; llama.cpp turns its A round.
+enum class PairForm { kMatrix, kEmbedding, kTurnedEmbedding };  // A [rank, K]; [rank, V]; [V, rank]
+
 // All but the scale.
 LowRankChange read_pair(const fs::path& path, const std::string& target, const Halves& halves,
-                        const std::vector<MappedFile>& files) {
+                        const std::vector<MappedFile>& files, PairForm form) {
   if (!halves.a || !halves.b)
     fail(path, ErrorKind::kCorrupt,
          fmt::format("tensor {}: the other half of its pair is missing",
                      in_quotes(halves.a ? halves.a->name : halves.b->name)));
   const TensorInfo &a = *halves.a, &b = *halves.b;
-  if (a.shape.size() != 2 || b.shape.size() != 2 || a.shape[0] != b.shape[1] || a.shape[0] == 0)
-    fail(path, ErrorKind::kCorrupt,
-         fmt::format("tensors {} and {}: expected shapes [rank, inputs] and [outputs, rank], found {} and {}",
-                     in_quotes(a.name), in_quotes(b.name), shape_text(a), shape_text(b)));
-  if (a.shape[0] > kMaxRank)
+  const bool turned = form == PairForm::kTurnedEmbedding;
+  const std::size_t rank_axis = turned ? 1 : 0;
+  if (a.shape.size() != 2 || b.shape.size() != 2 || a.shape[rank_axis] != b.shape[1] || b.shape[1] == 0)
+    fail(
+        path, ErrorKind::kCorrupt,
+        fmt::format("tensors {} and {}: expected shapes {} and [outputs, rank], found {} and {}", in_quotes(a.name),
+                    in_quotes(b.name), turned ? "[vocabulary, rank]" : "[rank, inputs]", shape_text(a), shape_text(b)));
+  if (b.shape[1] > kMaxRank)
     fail(path, ErrorKind::kUnsupported,
-         fmt::format("tensor {}: has rank {}, expected {} at most", in_quotes(a.name), a.shape[0], kMaxRank));
+         fmt::format("tensor {}: has rank {}, expected {} at most", in_quotes(a.name), b.shape[1], kMaxRank));
   LowRankChange change;
   change.tensor = target;
-  change.rank = static_cast<std::uint32_t>(a.shape[0]);
+  change.rank = static_cast<std::uint32_t>(b.shape[1]);
   change.rows = b.shape[0];
-  change.columns = a.shape[1];
+  change.columns = a.shape[1 - rank_axis];
   change.a = decode(path, a, files[a.file].bytes());
   change.b = decode(path, b, files[b.file].bytes());
+  if (turned) change.a = transposed(change.a, change.columns, change.rank);
+  change.of_embedding = form != PairForm::kMatrix;
+  if (change.of_embedding) transpose(change);
   return change;
 }
 
@@ -125,9 +150,10 @@ AdapterFile read_gguf(const fs::path& path) {
     fail(path, ErrorKind::kUnsupported, "is an activated LoRA (adapter.alora.invocation_tokens): expected plain LoRA");
   const auto alpha = number_of(file.find("adapter.lora.alpha"));
   if (!alpha) fail(path, ErrorKind::kCorrupt, "key 'adapter.lora.alpha': expected a number");
-  AdapterFile adapter{path, ModelFormat::kGguf, std::string(text("general.architecture")), {}};
+  AdapterFile adapter{path, ModelFormat::kGguf, std::string(text("general.architecture")), {}, {}, {}};
   for (const auto& [target, halves] : find_pairs(path, file.tensors(), kGgufNaming)) {
-    LowRankChange change = read_pair(path, target, halves, file.files());
+    const PairForm form = target == kGgufEmbedding ? PairForm::kTurnedEmbedding : PairForm::kMatrix;
+    LowRankChange change = read_pair(path, target, halves, file.files(), form);
     change.scale = *alpha == 0 ? 1 : static_cast<float>(*alpha / change.rank);  // 0 means that no scale was wanted
     adapter.changes.push_back(std::move(change));
   }
@@ -136,19 +162,16 @@ AdapterFile read_gguf(const fs::path& path) {
 
 // ---- PEFT ----------------------------------------------------------------------------------------------------------
 
-std::vector<float> transposed(const std::vector<float>& matrix, std::uint64_t rows, std::uint64_t columns) {
-  std::vector<float> result(matrix.size());
-  for (std::uint64_t r = 0; r < rows; ++r)
-    for (std::uint64_t c = 0; c < columns; ++c) result[c * rows + r] = matrix[r * columns + c];
-  return result;
-}
-
-// (B A)^T = A^T B^T
-void transpose(LowRankChange& change) {
-  std::vector<float> a = transposed(change.b, change.rows, change.rank);
-  change.b = transposed(change.a, change.rank, change.columns);
-  change.a = std::move(a);
-  std::swap(change.rows, change.columns);
+// "base_model.model.X.base_layer.weight" or "base_model.model.X.weight".
+std::optional<WholeTensor> whole_tensor(const TensorInfo& tensor) {
+  constexpr std::string_view kBase = ".base_layer.weight", kWhole = ".weight";
+  std::string_view name = tensor.name;
+  if (!name.starts_with(kPeftNaming.prefix) || !name.ends_with(kWhole) || name.ends_with(kPeftNaming.a) ||
+      name.ends_with(kPeftNaming.b))
+    return std::nullopt;
+  name.remove_prefix(kPeftNaming.prefix.size());
+  name.remove_suffix(name.ends_with(kBase) ? kBase.size() : kWhole.size());
+  return WholeTensor{std::string(name) + std::string(kWhole), tensor};
 }
 
 AdapterFile read_peft(const fs::path& folder) {
@@ -156,15 +179,25 @@ AdapterFile read_peft(const fs::path& folder) {
   const fs::path path = folder / "adapter_model.safetensors";
   if (!fs::exists(path))
     fail(folder, ErrorKind::kNotFound, "the folder holds no adapter_model.safetensors (PyTorch files are not read)");
-  std::vector<MappedFile> files;
-  files.emplace_back(path);
-  const auto tensors = read_safetensors_header(path, files[0].bytes());
-  AdapterFile adapter{folder, ModelFormat::kHuggingFace, {}, {}};
-  for (const auto& [target, halves] : find_pairs(path, tensors, kPeftNaming)) {
-    LowRankChange change = read_pair(path, target, halves, files);
-    change.scale = config.scale(target.substr(0, target.size() - kPeftNaming.rest.size()), change.rank);
-    if (config.transposed()) transpose(change);
-    adapter.changes.push_back(std::move(change));
+  AdapterFile adapter{folder, ModelFormat::kHuggingFace, {}, {}, {}, {}};
+  adapter.files.emplace_back(path);
+  std::vector<TensorInfo> halves_of[2];  // of matrices and of embeddings
+  for (const TensorInfo& tensor : read_safetensors_header(path, adapter.files[0].bytes())) {
+    const bool of_embedding = tensor.name.ends_with(kPeftEmbedding.a) || tensor.name.ends_with(kPeftEmbedding.b);
+    if (auto whole = of_embedding ? std::nullopt : whole_tensor(tensor))
+      adapter.whole.push_back(*std::move(whole));
+    else
+      halves_of[of_embedding].push_back(tensor);
+  }
+  for (const bool of_embedding : {false, true}) {
+    const Naming& naming = of_embedding ? kPeftEmbedding : kPeftNaming;
+    for (const auto& [target, halves] : find_pairs(path, halves_of[of_embedding], naming)) {
+      LowRankChange change =
+          read_pair(path, target, halves, adapter.files, of_embedding ? PairForm::kEmbedding : PairForm::kMatrix);
+      change.scale = config.scale(target.substr(0, target.size() - naming.rest.size()), change.rank);
+      if (config.transposed() && !of_embedding) transpose(change);
+      adapter.changes.push_back(std::move(change));
+    }
   }
   return adapter;
 }
@@ -173,11 +206,12 @@ AdapterFile read_peft(const fs::path& folder) {
 
 AdapterFile read_adapter(const fs::path& path) {
   if (!fs::exists(path)) fail(path, ErrorKind::kNotFound, "no such file or folder");
-  if (!fs::is_directory(path)) return read_gguf(path);
-  if (!fs::exists(path / "adapter_config.json"))
+  if (fs::is_directory(path) && !fs::exists(path / "adapter_config.json"))
     fail(path, ErrorKind::kNotFound,
          "the folder holds no adapter_config.json: expected a GGUF adapter, or a folder as PEFT writes it");
-  return read_peft(path);
+  AdapterFile adapter = fs::is_directory(path) ? read_peft(path) : read_gguf(path);
+  if (adapter.changes.empty()) fail(path, ErrorKind::kCorrupt, "holds no low-rank pair");
+  return adapter;
 }
 
 }  // namespace nacelle

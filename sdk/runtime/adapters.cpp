@@ -1,5 +1,6 @@
 #include "sdk/runtime/adapters.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "sdk/runtime/graph_builder.hpp"
@@ -48,6 +49,66 @@ std::uint32_t add_adapters(GraphRecord& graph) {
   }
   graph.ops = std::move(ops);
   return count;
+}
+
+std::optional<TokenEmbedding> find_embedding(const GraphRecord& graph) {
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    const OpRecord& op = graph.ops[i];
+    if (op.kind != NACELLE_OP_EMBEDDING) continue;
+    const nacelle_value& tokens = graph.values[op.inputs[0]];
+    if (tokens.kind != NACELLE_VALUE_INPUT || tokens.role != NACELLE_INPUT_TOKENS) continue;
+    TokenEmbedding found{op.inputs[1], op.attributes.as<nacelle_embedding_attributes>().scale, false};
+    if (i + 1 < graph.ops.size()) {
+      const OpRecord& next = graph.ops[i + 1];
+      if (next.kind == NACELLE_OP_ADD && next.inputs[0] == op.outputs[0] &&
+          graph.values[next.inputs[1]].kind == NACELLE_VALUE_BOUNDARY)
+        found.has_change = true;
+    }
+    return found;
+  }
+  return std::nullopt;
+}
+
+bool add_embedding_change(GraphRecord& graph) {
+  const auto embedding = find_embedding(graph);
+  if (!embedding) return false;
+  const auto op = std::ranges::find_if(graph.ops, [&](const OpRecord& one) {
+    return one.kind == NACELLE_OP_EMBEDDING && one.inputs[1] == embedding->table;
+  });
+  const std::uint32_t result = op->outputs[0];
+  nacelle_value rows = graph.values[result];
+  rows.output = NACELLE_OUTPUT_NONE;
+  const std::uint32_t embedded = op->outputs[0] = append(graph, rows);
+  rows.kind = NACELLE_VALUE_BOUNDARY;
+  const std::uint32_t change = append(graph, rows);
+  graph.ops.insert(op + 1, {NACELLE_OP_ADD, op->layer, {embedded, change}, {result}, {}});
+  return true;
+}
+
+std::optional<HeadPath> find_head(const GraphRecord& graph) {
+  const auto maker = [&](std::uint32_t value) -> const OpRecord* {
+    for (const OpRecord& op : graph.ops)
+      if (std::ranges::find(op.outputs, value) != op.outputs.end()) return &op;
+    return nullptr;
+  };
+  std::uint32_t logits = NACELLE_NO_VALUE;
+  for (std::uint32_t id = 0; id < graph.values.size(); ++id)
+    if (graph.values[id].output == NACELLE_OUTPUT_LOGITS) logits = id;
+  HeadPath path;
+  const OpRecord* op = logits == NACELLE_NO_VALUE ? nullptr : maker(logits);
+  if (op && op->kind == NACELLE_OP_SCALE) {
+    const auto attributes = op->attributes.as<nacelle_scale_attributes>();
+    path.scale = attributes.scale;
+    path.soft_cap = attributes.soft_cap;
+    op = maker(op->inputs[0]);
+  }
+  if (!op || op->kind != NACELLE_OP_MATMUL) return std::nullopt;
+  path.weight = op->inputs[1];
+  const nacelle_value& weight = graph.values[path.weight];
+  if (graph.values[op->inputs[0]].output != NACELLE_OUTPUT_EMBEDDING || weight.kind != NACELLE_VALUE_WEIGHT ||
+      weight.rank != 2)
+    return std::nullopt;
+  return path;
 }
 
 }  // namespace nacelle::sdk

@@ -198,6 +198,7 @@ TEST_CASE("every family takes adapters in either file format, and gives what the
         LoadOptions options = options_for(family / file, device);
         options.context = golden["context"];
         options.max_adapters = 1;
+        options.adapter_embeddings = true;
         options.max_sequences = 8;
         try {
           const auto model = Model::load(*host, options);

@@ -39,15 +39,16 @@ class LoraFolder {
 
 struct Lora {
   Lora(const std::filesystem::path& model, std::uint32_t slots, const std::string& device = "cpu",
-       EngineOptions options = {})
-      : host(make_host()), engine(load(*host, model, slots, device), options) {}
+       EngineOptions options = {}, bool embeddings = false)
+      : host(make_host()), engine(load(*host, model, slots, device, embeddings), options) {}
   static std::shared_ptr<Model> load(PluginHost& host, const std::filesystem::path& path, std::uint32_t slots,
-                                     const std::string& device) {
+                                     const std::string& device, bool embeddings) {
     LoadOptions options;
     options.path = path;
     options.device = device;
     options.context = 256;
     options.max_adapters = slots;
+    options.adapter_embeddings = embeddings;
     return Model::load(host, options);
   }
   AdapterPtr adapter(const std::string& name) const {
@@ -133,6 +134,52 @@ TEST_CASE("base and adapters share a batch, and each answers as if alone") {
   }
 }
 
+// What the host applies: in answers with every kind of sampling, in logprobs of prompts, beside others in the batch.
+TEST_CASE("an adapter of head and embedding gives what the merged model gives") {
+  if (!have_shared(kLoraBase)) return;
+  for (const char* device : {"cpu", "reference"}) {
+    Lora base(stories(), 2, device, {}, true), merged(LoraFolder::get() / "merged-c", 0, device);
+    const AdapterPtr c = base.adapter("c");
+    std::vector<GenerationRequest> requests;
+    for (const float temperature : {0.0f, 0.8f})
+      for (const float penalty : {1.0f, 1.3f}) {
+        GenerationRequest request = story();
+        request.sampling.temperature = temperature;
+        request.sampling.top_p = 0.9f;
+        request.sampling.repetition_penalty = penalty;
+        request.sampling.seed = 5;
+        request.prompt_logprobs = 2;
+        requests.push_back(request);
+      }
+    std::vector<Answer> plain, alone;
+    std::vector<Pending> crowd;
+    const auto with = [&](GenerationRequest request, AdapterPtr adapter) {
+      request.adapter = std::move(adapter);
+      return request;
+    };
+    for (const GenerationRequest& request : requests) {
+      plain.push_back(generate(base.engine, request));
+      alone.push_back(generate(base.engine, with(request, c)));
+      const Answer expected = generate(merged.engine, request);
+      check_near(alone.back(), expected);
+      CHECK(alone.back().ids != plain.back().ids);
+      REQUIRE(alone.back().prompt_logprobs.size() == request.prompt.size());
+      for (std::size_t i = 1; i < request.prompt.size(); ++i) {
+        const TokenLogprob &one = alone.back().prompt_logprobs[i], &other = expected.prompt_logprobs[i];
+        CHECK(std::fabs(one.logprob - other.logprob) < 5e-4);
+        CHECK(std::fabs(one.top[0].second - other.top[0].second) < 5e-4);
+      }
+    }
+    for (const GenerationRequest& request : requests)
+      for (const AdapterPtr& adapter : {AdapterPtr(), c, base.adapter("a")})
+        crowd.emplace_back(base.engine, with(request, adapter));
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      check_same_bits(crowd[3 * i].wait(), plain[i]);
+      check_same_bits(crowd[3 * i + 1].wait(), alone[i]);
+    }
+  }
+}
+
 TEST_CASE("adapters whose requests are preempted come back to a slot") {
   if (!have_shared(kLoraBase)) return;
   Lora big(stories(), 2);
@@ -182,7 +229,12 @@ TEST_CASE("an adapter that does not fit is refused with one line") {
   check("bad-shape", "], found one for [64, 128]");
   check("bad-name", "tensor 'model.layers.9.mlp.up_proj.weight': the model ");
   check("bad-name", "has no such tensor");
-  check("embedding", "tensor 'lm_head.weight': the model does not multiply by it in a layer");
+  check("c",
+        "changes the embedding of tokens (weight 'token_embd.weight'), for which the model was loaded without room");
+  check("c", "start with --lora-embeddings");
+  check("trained-head", "tensor 'lm_head.weight': was trained whole: it differs from the model's");
+  check("resized", "tensor 'model.embed_tokens.weight': is there whole, of shape [2047, ");
+  check("norm", "tensor 'model.norm.weight': is there whole, and only low-rank pairs can be added");
   check("merged-a.gguf", "key 'general.type' is '', expected 'adapter'");
   check("merged-a", "holds no adapter_config.json");
   check("none", "no such file or folder");

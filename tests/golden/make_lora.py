@@ -5,7 +5,8 @@ Low-rank adapters for TinyStories-656K, and the same model with each of them mer
 what a server with adapters must equal. Standard library only; shares no code with the server.
 
 OUT_FOLDER gets a/ and b/ (as PEFT writes them), a.gguf (as llama.cpp's converter writes it), merged-a/, merged-b/ (Hugging
-Face layout), merged-a.gguf, and adapters that must be refused: bad-shape/, bad-name/, embedding/.
+Face layout), merged-a.gguf, merged-c/ for c/, which changes head and embedding as well, and adapters that must be refused: bad-shape/,
+bad-name/, trained-head/, resized/, norm/.
 """
 import json
 import math
@@ -69,7 +70,7 @@ def merge(shape, weight, a, b, rank, scale):
     return shape, merged
 
 
-def write_adapter(folder, pairs, rank, settings):
+def write_adapter(folder, pairs, rank, settings, more=None):
     folder.mkdir()
     settings = {"peft_type": "LORA", "r": rank, "bias": "none", "modules_to_save": None, **settings}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
@@ -77,7 +78,7 @@ def write_adapter(folder, pairs, rank, settings):
     for module, (shape, a, b) in pairs.items():
         tensors[f"base_model.model.{module}.lora_A.weight"] = ([rank, shape[1]], a)
         tensors[f"base_model.model.{module}.lora_B.weight"] = ([shape[0], rank], b)
-    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    write_safetensors(folder / "adapter_model.safetensors", tensors | (more or {}))
 
 
 def write_merged(folder, base, pairs, rank, scale_of):
@@ -144,5 +145,25 @@ one = linear[0]
 write_adapter(out / "bad-shape", {one: ([64, 128], *make_pair(rng, [64, 128], 4, 1))}, 4, {"lora_alpha": 4})
 write_adapter(out / "bad-name", {"model.layers.9.mlp.up_proj": ([64, 128], *make_pair(rng, [64, 128], 4, 1))}, 4,
               {"lora_alpha": 4})
-shape = base["lm_head.weight"][0]
-write_adapter(out / "embedding", {"lm_head": (shape, *make_pair(rng, shape, 4, 1))}, 4, {"lora_alpha": 4})
+
+# The head and the embedding too, with the embedding itself as PEFT saves it beside its pair: A [rank, vocabulary], B [width, rank].
+embedding, head = "model.embed_tokens", "lm_head"
+pairs_c = {m: (base[m + ".weight"][0], *make_pair(rng, base[m + ".weight"][0], 4, 0.1)) for m in [*few, head]}
+vocabulary, width = base[embedding + ".weight"][0]
+low, high = make_pair(rng, [width, vocabulary], 4, 0.3)
+
+
+def with_embedding(folder, name, tensor, more=()):
+    write_adapter(out / folder, pairs_c, 4, {"lora_alpha": 8}, {
+        f"base_model.model.{embedding}.lora_embedding_A": ([4, vocabulary], low),
+        f"base_model.model.{embedding}.lora_embedding_B": ([width, 4], high), f"base_model.model.{name}": tensor, **dict(more)})
+
+
+with_embedding("c", embedding + ".base_layer.weight", base[embedding + ".weight"])
+turned = [low[r * vocabulary + t] for t in range(vocabulary) for r in range(4)]
+back = [high[w * 4 + r] for r in range(4) for w in range(width)]
+write_merged(out / "merged-c", base, {**pairs_c, embedding: ([vocabulary, width], back, turned)}, 4, lambda module: 8 / 4)
+trained = [x + 0.1 for x in base[head + ".weight"][1]]
+with_embedding("trained-head", head + ".weight", (base[head + ".weight"][0], trained))
+with_embedding("resized", embedding + ".weight", ([vocabulary - 1, width], base[embedding + ".weight"][1][width:]))
+with_embedding("norm", "model.norm.weight", base["model.norm.weight"])
