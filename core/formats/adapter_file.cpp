@@ -43,6 +43,15 @@ constexpr Naming kPeftNaming = {"base_model.model.", ".lora_A.weight", ".lora_B.
 constexpr Naming kPeftEmbedding = {"base_model.model.", ".lora_embedding_A", ".lora_embedding_B", ".weight"};
 constexpr std::string_view kGgufEmbedding = "token_embd.weight";
 
+// An expert's matrix is one of many in a product whose rows the device chooses.
+void refuse_experts(const fs::path& path, const std::string& target) {
+  if (target.find(".experts.") != std::string::npos || target.find("_exps.") != std::string::npos)
+    fail(path, ErrorKind::kUnsupported,
+         fmt::format("tensor {}: is of a mixture's experts, which take no adapter; train without them in "
+                     "target_modules, or merge the adapter into the model",
+                     in_quotes(target)));
+}
+
 std::map<std::string, Halves> find_pairs(const fs::path& path, const std::vector<TensorInfo>& tensors,
                                          const Naming& naming) {
   std::map<std::string, Halves> pairs;
@@ -55,7 +64,9 @@ std::map<std::string, Halves> find_pairs(const fs::path& path, const std::vector
                        in_quotes(tensor.name), naming.prefix, naming.a, naming.prefix, naming.b));
     name.remove_prefix(naming.prefix.size());
     name.remove_suffix(is_a ? naming.a.size() : naming.b.size());
-    Halves& halves = pairs[std::string(name) + std::string(naming.rest)];
+    const std::string target = std::string(name) + std::string(naming.rest);
+    refuse_experts(path, target);
+    Halves& halves = pairs[target];
     (is_a ? halves.a : halves.b) = &tensor;
   }
   return pairs;

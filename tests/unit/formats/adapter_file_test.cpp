@@ -78,6 +78,15 @@ TEST_CASE("fan_in_fan_out turns a pair round") {
   CHECK(change.b == std::vector<float>{1, 5, 2, 6, 3, 7, 4, 8});
 }
 
+TEST_CASE("pairs of experts are refused by name, those of what is beside them are not") {
+  const std::string config = R"({"peft_type": "LORA", "lora_alpha": 3})";
+  const auto module = [](const char* name) { return std::string("base_model.model.model.layers.0.mlp.") + name; };
+  CHECK_THAT(error_of([&] { read(config, module("experts.3.up_proj")); }),
+             Catch::Contains("tensor 'model.layers.0.mlp.experts.3.up_proj.weight': is of a mixture's experts, which "
+                             "take no adapter; train without them in target_modules"));
+  CHECK(read(config, module("shared_experts.up_proj")).changes.size() == 1);
+}
+
 TEST_CASE("what is more than low-rank pairs is refused by name") {
   const auto check = [](const std::string& more, const char* expected) {
     CHECK_THAT(refusal(more), Catch::Contains("adapter_config.json: ") && Catch::Contains(expected));
