@@ -14,6 +14,11 @@ void set_encoding(EmbeddingBody& body, const std::string& name, const Json& valu
   body.base64 = value == "base64";
 }
 
+void set_pooling(EmbeddingBody& body, const std::string& name, const Json& value) {
+  if (value != "last" && value != "mean") refuse_value(name, "last or mean", value);
+  body.mean = value == "mean";
+}
+
 void set_documents(RerankBody& body, const std::string& name, const Json& value) {
   for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
     body.documents.push_back(to_string(name + "[" + std::to_string(i) + "]", value[i]));
@@ -49,7 +54,7 @@ EmbeddingBody parse_embedding(std::string_view body) {
       custom<E>("input", [](E& e, const std::string& n, const Json& v) { e.inputs = to_inputs(n, v); }),
       custom<E>("encoding_format", set_encoding),
       boolean<E>("normalize", [](E& e, bool v) { e.normalize = v; }),
-      only<E>("pooling", {"last"}),
+      custom<E>("pooling", set_pooling),
       only<E>("dimensions", {}),
       no_effect<E>("user", Json::value_t::string),
   };

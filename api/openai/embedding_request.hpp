@@ -14,6 +14,7 @@ struct EmbeddingBody {
   std::vector<Prompt> inputs;  // at least one
   bool base64 = false;         // vectors as little-endian floats in base64
   bool normalize = true;       // to length 1
+  bool mean = false;           // pooling
 };
 
 struct RerankBody {
@@ -24,7 +25,7 @@ struct RerankBody {
 };
 
 // Each throws RequestError(400) that names the field. Embeddings: `dimensions` is refused, as no model here says that
-// its vectors may be cut, and so is every pooling but "last".
+// its vectors may be cut.
 EmbeddingBody parse_embedding(std::string_view body);
 RerankBody parse_rerank(std::string_view body);
 

@@ -30,6 +30,7 @@ void embed(const ServedModels& models, const http::ExchangePtr& exchange) {
                               "model", "unsupported"});
   serving::EmbeddingPlan plan;
   plan.normalize = body.normalize;
+  plan.mean = body.mean;
   for (const Prompt& input : body.inputs) {
     const auto* text = std::get_if<std::string>(&input);
     plan.prompts.push_back(text ? encode_text(*model->model, *text) : std::get<std::vector<TokenId>>(input));

@@ -41,6 +41,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     request.prompt = plan_.prompts[index];
     request.client = exchange_->request().client;
     request.embed = true;
+    request.mean = plan_.mean;
     if (!plan_.second_texts.empty()) request.second_text = plan_.second_texts[index];
     ids_.push_back(model_->submit(std::move(request), [self = shared_from_this(), index](GenerationEvent&& event) {
       self->exchange_->post([self, index, e = std::move(event)]() mutable { self->handle(index, std::move(e)); });

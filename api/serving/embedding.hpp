@@ -15,13 +15,14 @@ struct EmbeddingPlan {
   std::vector<std::vector<TokenId>> prompts;
   std::vector<std::uint32_t> second_texts;  // where in each prompt the second of two texts begins; empty: none has two
   bool normalize = true;                    // to length 1
+  bool mean = false;                        // pooling, of decoders
   std::string field = "input";              // that the prompts came in
   // On the server's I/O thread: one vector a prompt, in their order.
   std::function<http::Response(const std::vector<std::vector<float>>& vectors, const Usage& usage)> respond;
 };
 
 // [any thread] Answers through `exchange`. A vector is a decoder's last hidden row of its prompt, after the last norm
-// (pooling "last"), or what an encoder gives.
+// (pooling "last"), or the mean of all, or what an encoder gives.
 void start_embedding(const http::ExchangePtr& exchange, openai::ServedModelPtr model, EmbeddingPlan plan);
 
 }  // namespace nacelle::serving

@@ -375,7 +375,10 @@ void Engine::Loop::read_prompt(const Chunk& chunk, std::uint32_t row) {
   Sequence& sequence = *chunk.sequence;
   for (std::uint32_t i = 0; i < chunk.scores; ++i) {
     logits_.select(row + i, sequence, false);
-    sequence.prompt_logprobs.add(logits_, sequence.tokens);
+    if (sequence.request.embed)
+      sequence.prompt_logprobs.add_hidden(logits_.embedding());
+    else
+      sequence.prompt_logprobs.add(logits_, sequence.tokens);
   }
 }
 
@@ -436,8 +439,9 @@ void Engine::Loop::end_with_prompt(Sequence& sequence, std::uint32_t row) {
   event.finish = sequence.request.embed ? FinishReason::kStop : FinishReason::kLength;
   if (sequence.request.embed) {
     logits_.select(row, sequence, host_adjusted_[row]);
-    const std::span<const float> values = logits_.embedding();
-    event.embedding.assign(values.begin(), values.end());
+    const std::span<const float> last = logits_.embedding();
+    event.embedding =
+        sequence.request.mean ? sequence.prompt_logprobs.mean(last) : std::vector<float>(last.begin(), last.end());
   }
   event.prompt_logprobs = sequence.prompt_logprobs.take();
   event.usage = usage(sequence);

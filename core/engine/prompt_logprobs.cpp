@@ -14,7 +14,9 @@ std::uint32_t rank_of(std::span<const float> logits, std::size_t id) {
 }  // namespace
 
 PromptLogprobs::PromptLogprobs(const GenerationRequest& request) {
-  if (!request.prompt_logprobs || request.prompt.empty()) return;
+  if (request.prompt.empty()) return;
+  if (request.embed && request.mean) end_ = static_cast<std::uint32_t>(request.prompt.size() - 1);
+  if (!request.prompt_logprobs || request.embed) return;
   alternatives_ = *request.prompt_logprobs;
   end_ = static_cast<std::uint32_t>(request.prompt.size() - 1);
   entries_.reserve(request.prompt.size());
@@ -41,6 +43,19 @@ void PromptLogprobs::add(LogitsRow& row, std::span<const TokenId> tokens) {
     entry.logprob = logits[static_cast<std::size_t>(entry.id)] - row.logsumexp_raw();
   }
   entries_.push_back(std::move(entry));
+}
+
+void PromptLogprobs::add_hidden(std::span<const float> hidden) {
+  sums_.resize(hidden.size());
+  for (std::size_t i = 0; i < hidden.size(); ++i) sums_[i] += hidden[i];
+  ++next_;
+}
+
+std::vector<float> PromptLogprobs::mean(std::span<const float> last) {
+  sums_.resize(last.size());
+  std::vector<float> result;
+  for (std::size_t i = 0; i < last.size(); ++i) result.push_back(static_cast<float>((sums_[i] + last[i]) / (end_ + 1)));
+  return result;
 }
 
 }  // namespace nacelle

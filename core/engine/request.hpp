@@ -45,6 +45,7 @@ struct GenerationRequest {
   bool continues_text = false;         // the answer goes on inside the prompt's text: its first space is kept
   std::vector<TokenId> shown_special;  // special tokens that the text shows, as a call's marks; others are left out
   bool embed = false;                  // no answer: the prompt's last hidden row, or the encoder's, in the only event
+  bool mean = false;  // to embed: the mean of all hidden rows of the prompt in place of the last; not of encoders
   std::uint32_t second_text = UINT32_MAX;  // to embed: where in the prompt the second of two texts begins
   bool ignore_eos = false;                 // go on past the model's own end tokens
   std::optional<std::uint32_t> logprobs;   // alternatives wanted beside each token, 0..20; absent: no logprobs at all

@@ -43,6 +43,10 @@ void check_request(const GenerationRequest& request, Model& model) {
                 "an answer with a grammar ends where the grammar does; leave ignore_eos out", "ignore_eos");
   if (request.embed && embedding_width(model.device().last().graph()) == 0)
     throw Error(ErrorKind::kUnsupported, "the model '" + model.name() + "' gives no embeddings", "model");
+  if (request.mean && model.is_encoder())
+    throw Error(ErrorKind::kUnsupported,
+                "the model '" + model.name() + "' is an encoder, which pools as its files say; leave pooling out",
+                "pooling");
   if (request.adapter && model.options().max_adapters == 0)
     throw Error(ErrorKind::kUnsupported, "the model '" + model.name() + "' was loaded without room for adapters",
                 "model");

@@ -186,6 +186,34 @@ TEST_CASE("every family gives what its NumPy forward pass gives, from both file 
   }
 }
 
+// A step has room for `max_sequences` + 16 hidden rows: the longest prompt is read in one piece, or in many.
+TEST_CASE("the mean of a decoder's hidden rows is what NumPy gives, whatever the chunks") {
+  const auto host = host_of_all();
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES)) {
+    const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+    if (!golden.contains("hidden_means")) continue;
+    for (const std::string& device : devices()) {
+      INFO(family.filename().string() << " on " << device);
+      std::vector<std::vector<float>> vectors[2];
+      for (const bool whole : {true, false}) {
+        LoadOptions options = options_for(family / "hf", device);
+        options.context = golden["context"];
+        options.max_sequences = whole ? 32 : 1;
+        if (!whole) options.max_batch_tokens = 7;
+        Engine engine(Model::load(*host, options));
+        for (std::size_t i = 0; i < golden["prompts"].size(); ++i) {
+          GenerationRequest request;
+          request.prompt = golden["prompts"][i].get<std::vector<TokenId>>();
+          request.embed = request.mean = true;
+          vectors[whole].push_back(generate(engine, request).embedding);
+          CHECK(difference(vectors[whole].back(), golden["hidden_means"][i]) <= tolerance(golden, device));
+        }
+      }
+      CHECK(vectors[0] == vectors[1]);
+    }
+  }
+}
+
 // One adapter in both formats, on the model in both: half of the batch has it, the other half has none.
 TEST_CASE("every family takes adapters in either file format, and gives what the merged weights give") {
   const auto host = host_of_all();

@@ -61,6 +61,15 @@ def numbers(rows):
     return [[float(f"{x:.8g}") for x in row] for row in rows]
 
 
+def mean_golden(model, wide, prompts):
+    """Means of the hidden rows that the head multiplies: with the identity for a head, they are the logits."""
+    embedding = next((name for name in adapters.HEADS if name in wide), None)
+    if not embedding or any(model.config.get(key) for key in ("logits_scaling", "final_logit_softcapping")):
+        return {}
+    bare = wide | {adapters.HEADS[embedding]: np.eye(wide[embedding].shape[1])}
+    return {"hidden_means": numbers(model.forward(model.config, bare, prompt).mean(axis=0) for prompt in prompts)}
+
+
 def golden(model, adapter):
     wide = {name: tensor.astype(np.float64) for name, tensor in model.weights.items()}
     if model.encoder:
@@ -72,6 +81,7 @@ def golden(model, adapter):
     return {"context": model.context, "tolerance": model.tolerance, "prompts": prompts,
             "logits": numbers(row[-1] for row in rows),
             "lora_logits": numbers(model.forward(model.config, adapter.merged(), prompt)[-1] for prompt in prompts),
+            **mean_golden(model, wide, prompts),
             "perplexity": perplexity(rows[-1], prompts[-1]),
             "prompt_logprobs": [float(f"{row[token]:.8g}") for row, token in zip(logprobs, prompts[-1][1:])],
             "likeliest": [float(f"{x:.8g}") for x in logprobs.max(axis=1)],

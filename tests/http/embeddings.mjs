@@ -38,10 +38,21 @@ test('many inputs, in text and in tokens, while a chat goes on', async () => {
   assert.ok(dot((await create({ input: tokens })).data[0].embedding, spain) > 0.9999);
 });
 
+test('the mean of all rows in place of the last, whatever else the engine does', async () => {
+  const input = 'word and word '.repeat(60);
+  const mean = async () => (await create({ input, pooling: 'mean', encoding_format: 'float' })).data[0].embedding;
+  const last = (await create({ input, pooling: 'last', encoding_format: 'float' })).data[0].embedding;
+  const [alone] = [await mean()];
+  assert.ok(Math.abs(dot(alone, alone) - 1) < 1e-5 && dot(alone, last) < 0.999);
+  const crowd = await Promise.all([mean(), mean(), create({ input }), client.chat.completions.create({ model, messages: goldens[1].messages, temperature: 0 }), mean()]);
+  for (const i of [0, 1, 4]) assert.deepEqual(crowd[i], alone);
+  assert.equal(crowd[3].choices[0].message.content, goldens[1].text);
+});
+
 test('wrong fields are named', async () => {
   for (const [options, param] of [
     [{ input: undefined }, 'input'], [{ input: [] }, 'input'], [{ input: [1, 99999] }, 'input'],
-    [{ dimensions: 64 }, 'dimensions'], [{ encoding_format: 'int8' }, 'encoding_format'], [{ pooling: 'mean' }, 'pooling'],
+    [{ dimensions: 64 }, 'dimensions'], [{ encoding_format: 'int8' }, 'encoding_format'], [{ pooling: 'cls' }, 'pooling'],
     [{ colour: 1 }, 'colour'], [{ input: 'word '.repeat(3000) }, 'input'],
   ]) {
     await assert.rejects(create(options), { status: 400, param }, JSON.stringify(options).slice(0, 80));
