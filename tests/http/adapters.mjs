@@ -15,7 +15,7 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const server = await Server.start('--model', `stories=${path.join(shared, stories)}`, '--lora', `a=${path.join(folder, 'a')}`,
-                                    '--max-loras', '1', '--manage-port', String(port));
+                                    '--max-loras', '1', '--lora-embeddings', '--manage-port', String(port));
   const manage = (verb, body) => server.post(`/v1/${verb}_lora_adapter`, body, { url });
   const ask = { prompt: 'Once upon a time', max_tokens: 48, temperature: 0, ignore_eos: true };
   const complete = async (model, options = {}) =>
@@ -51,6 +51,7 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
     for (const [verb, body, status, param] of [['load', { lora_name: 'b', lora_path: path.join(folder, 'a') }, 409, 'lora_name'],
                                                ['load', { lora_name: 'stories', lora_path: path.join(folder, 'a') }, 409, 'lora_name'],
                                                ['load', { lora_name: 'c', lora_path: path.join(folder, 'bad-shape') }, 400, 'lora_path'],
+                                               ['load', { lora_name: 'c', lora_path: path.join(folder, 'trained-head') }, 400, 'lora_path'],
                                                ['load', { lora_name: 'c', lora_path: '/none' }, 404, null],
                                                ['load', { lora_name: 'c' }, 400, 'lora_path'],
                                                ['load', { lora_name: 'c', lora_path: path.join(folder, 'a'), base_model_name: 'x' }, 404, 'model'],
@@ -61,6 +62,15 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
     const inplace = await manage('load', { lora_name: 'b', lora_path: path.join(folder, 'a'), load_inplace: true });
     assert.equal(inplace.status, 200, JSON.stringify(inplace.body));
     assert.equal(await complete('b'), a);
+
+    // The same adapter in llama.cpp's format; one that changes head and embedding, which shares the batch with the rest.
+    assert.equal((await manage('load', { lora_name: 'b', lora_path: path.join(folder, 'a.gguf'), load_inplace: true })).status, 200);
+    assert.equal(await complete('b'), a);
+    assert.equal((await manage('load', { lora_name: 'c', lora_path: path.join(folder, 'c') })).status, 200);
+    const c = await complete('c');
+    assert.ok(![base, a, b].includes(c));
+    assert.deepEqual(await Promise.all(['c', 'stories', 'c', 'a'].map((name) => complete(name))), [c, base, c, a]);
+    assert.equal((await manage('unload', { lora_name: 'c' })).status, 200);
 
     // An answer under way is finished by the adapter that it began with; a new request does not find it.
     const stream = await server.client.completions.create({ model: 'b', ...ask, max_tokens: 400, stream: true });
