@@ -432,11 +432,11 @@ AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<Ada
   auto adapter = std::make_shared<Adapter>();
   adapter->name = std::move(name);
   adapter->path = file.path;
+  check_whole(fitter, file, model, targets);
   for (const AdapterTarget& target : targets)
     if (auto pair = fitter.fit(target, file.format == model.format()))
       add_part(*adapter, target, *std::move(pair), max_rank);
   check_used(fitter, file, model);
-  check_whole(fitter, file, model, targets);
   adapter->hash = hash_of(*adapter);
   return adapter;
 }

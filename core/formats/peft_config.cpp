@@ -30,7 +30,7 @@ std::string names_of(const JsonNode& node) {
   std::string names;
   for (const JsonNode& item : node.items) {
     const std::string name = item.key.empty() ? names_of(item) : in_quotes(item.key);
-    names += (names.empty() ? "" : ", ") + (item.kind == Kind::kArray ? "[" + name + "]" : name);
+    names += (names.empty() ? "" : ", ") + (item.key.empty() && item.kind == Kind::kArray ? "[" + name + "]" : name);
   }
   return names;
 }

@@ -69,7 +69,7 @@ double adapter_difference(const std::shared_ptr<Model>& model, const nlohmann::j
                           const AdapterPtr& adapter) {
   auto prompts = golden["prompts"].get<std::vector<std::vector<TokenId>>>();
   const std::size_t count = prompts.size();
-  prompts.insert(prompts.end(), prompts.begin(), prompts.begin() + static_cast<std::ptrdiff_t>(count));
+  for (std::size_t i = 0; i < count; ++i) prompts.push_back(std::vector<TokenId>(prompts[i]));
   std::vector<AdapterPtr> adapters(2 * count);
   std::fill(adapters.begin() + static_cast<std::ptrdiff_t>(count), adapters.end(), adapter);
   const auto logits = last_logits(*model, prompts, 16, adapters);

@@ -148,8 +148,10 @@ write_adapter(out / "bad-name", {"model.layers.9.mlp.up_proj": ([64, 128], *make
 
 # The head and the embedding too, with the embedding itself as PEFT saves it beside its pair: A [rank, vocabulary], B [width, rank].
 embedding, head = "model.embed_tokens", "lm_head"
+assert config["tie_word_embeddings"]  # the head is the embedding; an adapter changes each alone
+untied = {**base, embedding + ".weight": base[head + ".weight"]}
 pairs_c = {m: (base[m + ".weight"][0], *make_pair(rng, base[m + ".weight"][0], 4, 0.1)) for m in [*few, head]}
-vocabulary, width = base[embedding + ".weight"][0]
+vocabulary, width = untied[embedding + ".weight"][0]
 low, high = make_pair(rng, [width, vocabulary], 4, 0.3)
 
 
@@ -159,11 +161,12 @@ def with_embedding(folder, name, tensor, more=()):
         f"base_model.model.{embedding}.lora_embedding_B": ([width, 4], high), f"base_model.model.{name}": tensor, **dict(more)})
 
 
-with_embedding("c", embedding + ".base_layer.weight", base[embedding + ".weight"])
+with_embedding("c", embedding + ".base_layer.weight", untied[embedding + ".weight"])
 turned = [low[r * vocabulary + t] for t in range(vocabulary) for r in range(4)]
 back = [high[w * 4 + r] for r in range(4) for w in range(width)]
-write_merged(out / "merged-c", base, {**pairs_c, embedding: ([vocabulary, width], back, turned)}, 4, lambda module: 8 / 4)
+write_merged(out / "merged-c", untied, {**pairs_c, embedding: ([vocabulary, width], back, turned)}, 4, lambda module: 8 / 4)
+(out / "merged-c" / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
 trained = [x + 0.1 for x in base[head + ".weight"][1]]
 with_embedding("trained-head", head + ".weight", (base[head + ".weight"][0], trained))
-with_embedding("resized", embedding + ".weight", ([vocabulary - 1, width], base[embedding + ".weight"][1][width:]))
+with_embedding("resized", embedding + ".weight", ([vocabulary - 1, width], untied[embedding + ".weight"][1][width:]))
 with_embedding("norm", "model.norm.weight", base["model.norm.weight"])
