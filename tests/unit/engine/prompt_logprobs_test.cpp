@@ -150,3 +150,21 @@ TEST_CASE("prompts that begin alike do not wait for each other where their rows 
   for (RequestId id = 1; id <= 2; ++id) scheduler.add(sequence_for(id, blocks, request_for(12, 0)));
   CHECK(play_step(scheduler) == Played{{0, 12, 11}, {0, 12, 11}});
 }
+
+TEST_CASE("the mean of hidden rows wants each of them, and takes them row by row") {
+  GenerationRequest request = request_for(4, std::nullopt);
+  request.embed = request.mean = true;
+  PromptLogprobs rows(request);
+  CHECK(rows.wanted(0, 4) == 3);
+  CHECK(rows.wanted(0, 2) == 2);
+  for (const float x : {1.0f, 2.0f, 6.0f}) {
+    CHECK_FALSE(rows.done());
+    rows.add_hidden(std::vector<float>{x, -x});
+  }
+  CHECK(rows.done());
+  CHECK(rows.wanted(0, 4) == 0);  // computed anew after a preemption
+  CHECK(rows.mean(std::vector<float>{3, 1}) == std::vector<float>{3, -2});
+  CHECK(rows.take().empty());
+  request.mean = false;
+  CHECK(PromptLogprobs(request).done());
+}
