@@ -1,6 +1,6 @@
-"""Low-rank adapters for a family's test model: a random pair for every matrix of its blocks, for the head and for the embedding, as
-PEFT and as llama.cpp's converter write them, and the weights with scale * B A added, whose forward pass gives what a server with
-the adapter must give."""
+"""Low-rank adapters for a family's test model: a random pair for every matrix of its blocks, for the head and for the embedding,
+as PEFT and as llama.cpp's converter write them, and the weights with scale * B A added, whose forward pass gives what a server
+with the adapter must give."""
 import json
 import pathlib
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes every family's test models under a folder: NAME/model.gguf, NAME/hf/ and NAME/golden.json, the logits of its NumPy
-forward pass; a decoder's NAME/lora/ and NAME/lora.gguf are an adapter in both formats; NAME/refused/N/ has a model that must not load, and the line that says why.
+forward pass; a decoder's NAME/lora/ and NAME/lora.gguf are an adapter in both formats; NAME/refused/N/ has a model
+that must not load, and the line that says why.
 usage: make_models.py FOLDER [FAMILY ...]"""
 import importlib.util
 import json

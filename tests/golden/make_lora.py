@@ -5,8 +5,8 @@ Low-rank adapters for TinyStories-656K, and the same model with each of them mer
 what a server with adapters must equal. Standard library only; shares no code with the server.
 
 OUT_FOLDER gets a/ and b/ (as PEFT writes them), a.gguf (as llama.cpp's converter writes it), merged-a/, merged-b/ (Hugging
-Face layout), merged-a.gguf, merged-c/ for c/, which changes head and embedding as well, and adapters that must be refused: bad-shape/,
-bad-name/, trained-head/, resized/, norm/.
+Face layout), merged-a.gguf, merged-c/ for c/, which changes head and embedding as well, and adapters that must be refused:
+bad-shape/, bad-name/, trained-head/, resized/, norm/.
 """
 import json
 import math
@@ -146,7 +146,7 @@ write_adapter(out / "bad-shape", {one: ([64, 128], *make_pair(rng, [64, 128], 4,
 write_adapter(out / "bad-name", {"model.layers.9.mlp.up_proj": ([64, 128], *make_pair(rng, [64, 128], 4, 1))}, 4,
               {"lora_alpha": 4})
 
-# The head and the embedding too, with the embedding itself as PEFT saves it beside its pair: A [rank, vocabulary], B [width, rank].
+# The head and the embedding too, the embedding itself beside its pair as PEFT saves it (A [rank, vocabulary], B [width, rank]).
 embedding, head = "model.embed_tokens", "lm_head"
 assert config["tie_word_embeddings"]  # the head is the embedding; an adapter changes each alone
 untied = {**base, embedding + ".weight": base[head + ".weight"]}
