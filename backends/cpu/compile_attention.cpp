@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <tuple>
 
@@ -56,10 +57,130 @@ std::pair<std::uint32_t, std::uint32_t> visible(const nacelle_attention_attribut
 
 // Rows of a tile. Of many rows as many as fill whole kernel calls with the heads of a KV head; few are cut finer, so
 // that all threads have some.
+constexpr std::uint32_t kManyRows = 64;
 std::uint32_t attention_rows(std::uint32_t group, std::uint32_t rows) {
-  constexpr std::uint32_t kManyRows = 64;
   return rows < kManyRows ? std::max(1u, kMaxQueries / group) : kMaxQueries / std::gcd(group, kMaxQueries);
 }
+
+// A unit is a tile of rows with all query heads of one KV head. Where that makes less than kUnitsAThread for each
+// thread, as in a long context of one sequence, it is one split of that, and a step of its own merges the splits: the
+// same bits.
+constexpr std::uint32_t kUnitsAThread = 4;
+constexpr std::uint64_t kMostPartials = 1024;  // that are kept: a row of a split each
+constexpr std::uint64_t kSmallMerge = 1024;    // heads of partials whose merging takes no longer than a barrier
+
+struct AttentionStep {
+  nacelle_attention_attributes of;
+  Memory memory;
+  const KeyKernels* keys;
+  const ValueKernels* values;
+  const AttentionKernels* kernels;
+  const Place *q, *out, *partials = nullptr;
+  std::uint64_t partial_count = 0;
+  const float *sinks, *bias;
+  std::uint32_t reach = 0, group, tiles;
+  std::vector<float> slopes;
+  // Columns [begin, end), in blocks, of a row of the output.
+  std::function<void(const Frame&, const float* row, std::uint32_t width, std::uint32_t row_number, std::uint32_t begin,
+                     std::uint32_t end)>
+      encode;
+
+  bool splits(const Frame& frame) const {
+    const RowTiles& all = frame.tiles[tiles];
+    return all.partials <= partial_count && all.splits > all.count &&
+           all.count * of.kv_head_count < kUnitsAThread * frame.threads;
+  }
+  Work work(const Frame& frame) const {
+    const RowTiles& all = frame.tiles[tiles];
+    return {std::uint64_t{splits(frame) ? all.splits : all.count} * of.kv_head_count, 1};
+  }
+  Work merge_work(const Frame& frame) const {
+    if (!splits(frame)) return {0, 1};
+    const RowTiles& all = frame.tiles[tiles];
+    return {std::uint64_t{all.count} * of.kv_head_count, 1, all.partials * of.head_count <= kSmallMerge};
+  }
+
+  void run(const Frame& frame, std::uint64_t unit, std::byte* scratch) const {
+    const RowTiles& all = frame.tiles[tiles];
+    const auto kv_head = static_cast<std::uint32_t>(unit % of.kv_head_count);
+    const auto number = static_cast<std::uint32_t>(unit / of.kv_head_count);
+    if (!splits(frame)) {
+      const RowTile& tile = all.data[number];
+      for_calls(frame, tile, kv_head, scratch, [&](AttentionCall& call, std::uint32_t first) {
+        for (std::uint32_t i = 0; i < call.query_count; ++i)
+          call.queries[i].out = output(frame, tile.row + (first + i) / group, head(kv_head, first + i));
+        kernels->attend(call);
+      });
+      return encode_rows(frame, tile, kv_head);
+    }
+    const RowTile& tile = *std::prev(std::upper_bound(
+        all.data, all.data + all.count, number, [](std::uint32_t n, const RowTile& t) { return n < t.first_split; }));
+    const std::uint32_t split = number - tile.first_split;
+    for_calls(frame, tile, kv_head, scratch, [&](AttentionCall& call, std::uint32_t first) {
+      for (std::uint32_t i = 0; i < call.query_count; ++i)
+        call.queries[i].out = partial(frame, tile.partial(split, (first + i) / group), head(kv_head, first + i));
+      kernels->attend_split(call, split * kSplitTokens);
+    });
+  }
+
+  void merge(const Frame& frame, std::uint64_t unit, std::byte* scratch) const {
+    const RowTile& tile = frame.tiles[tiles].data[unit / of.kv_head_count];
+    const auto kv_head = static_cast<std::uint32_t>(unit % of.kv_head_count);
+    const std::uint64_t stride = tile.count * partials->stride / sizeof(float);
+    for (std::uint32_t n = 0; n < tile.count * group; ++n)
+      kernels->merge_splits(partial(frame, tile.partial(0, n / group), head(kv_head, n)), tile.splits, stride,
+                            sink(head(kv_head, n)), of.value_width, reinterpret_cast<float*>(scratch),
+                            output(frame, tile.row + n / group, head(kv_head, n)));
+    encode_rows(frame, tile, kv_head);
+  }
+
+ private:
+  // Query n of a tile: a row has as many as a KV head has query heads.
+  std::uint32_t head(std::uint32_t kv_head, std::uint32_t n) const { return kv_head * group + n % group; }
+  float sink(std::uint32_t h) const { return sinks ? sinks[h] : -std::numeric_limits<float>::infinity(); }
+  float* output(const Frame& frame, std::uint32_t row, std::uint32_t h) const {
+    return frame.at(*out, row) + std::uint64_t{h} * of.value_width;
+  }
+  float* partial(const Frame& frame, std::uint32_t row, std::uint32_t h) const {
+    return frame.at(*partials, row) + h * partial_floats(of.value_width);
+  }
+  void encode_rows(const Frame& frame, const RowTile& tile, std::uint32_t kv_head) const {
+    const std::uint32_t blocks = group * of.value_width / kQuantBlock;
+    for (std::uint32_t row = tile.row; row < tile.row + tile.count; ++row)
+      encode(frame, frame.at(*out, row) + kv_head * blocks * kQuantBlock, out->width, row, kv_head * blocks,
+             (kv_head + 1) * blocks);
+  }
+
+  // body(call, first query) for a tile's queries of a KV head.
+  template <class Body>
+  void for_calls(const Frame& frame, const RowTile& tile, std::uint32_t kv_head, std::byte* scratch,
+                 const Body& body) const {
+    AttentionCall call;
+    call.kv = memory.view(frame, tile.sequence, kv_head);
+    call.keys = keys;
+    call.values = values;
+    call.reach = reach;
+    call.scale = of.scale;
+    call.soft_cap = of.soft_cap;
+    call.scratch = reinterpret_cast<float*>(scratch);
+    const std::uint32_t length = memory.length(frame, tile.sequence);
+    for (std::uint32_t first = 0; first < tile.count * group; first += kMaxQueries) {
+      call.query_count = std::min(kMaxQueries, tile.count * group - first);
+      for (std::uint32_t i = 0; i < kMaxQueries; ++i) {
+        const std::uint32_t n = first + (i < call.query_count ? i : 0);  // kernels round the count up: repeat one
+        const std::uint32_t row = tile.row + n / group, h = head(kv_head, n);
+        Query& query = call.queries[i];
+        query.q = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
+        query.position = memory.position(frame, row, tile.sequence);
+        std::tie(query.begin, query.end) = visible(of, query.position, length);
+        query.slope = slopes[h];
+        query.sink = sink(h);
+        query.bias = bias ? bias + std::uint64_t{h} * (2 * reach + 1) : nullptr;
+      }
+      body(call, first);
+    }
+  }
+};
 
 }  // namespace
 
@@ -91,71 +212,55 @@ void Compiler::attention(const nacelle_op& op) {
     values->store(view, of.kv_head_count, position, frame.at(*v, row), aliased ? of.key_width : of.value_width);
   });
 
-  // The parallel half: a unit is a tile of rows with all query heads of one KV head.
+  // The parallel half.
   begin_step();
   if (own) keep_alive(own);
-  const Place* q = read(op.inputs[0]);
-  const Place* out = write(op.outputs[0]);
-  const float* sinks = weights_.vector(input(op, 3));
-  const float* bias = weights_.vector(input(op, 4));
-  const std::uint32_t reach = bias ? static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[1]) / 2 : 0;
-  const auto kernel = choose_table(weights_.isa()).attention->attend;
-  const std::uint32_t group = of.head_count / of.kv_head_count;
-  const std::uint32_t unit_width = group * of.value_width;  // columns of the output that one unit writes
-  std::vector<Encoding> encodings;
-  if (unit_width % kQuantBlock == 0) encodings = plan_encodings(op.outputs[0]);
-  const std::uint32_t tiles = tile_index(attention_rows(group, bucket_.rows));
-  need_scratch(attention_scratch(of.value_width) * sizeof(float));
-  std::vector<float> slopes(of.head_count);
+  auto step = std::make_shared<AttentionStep>();
+  step->of = of;
+  step->memory = memory;
+  step->keys = keys;
+  step->values = values;
+  step->kernels = choose_table(weights_.isa()).attention;
+  step->q = read(op.inputs[0]);
+  step->out = write(op.outputs[0]);
+  step->sinks = weights_.vector(input(op, 3));
+  step->bias = weights_.vector(input(op, 4));
+  if (step->bias) step->reach = static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[1]) / 2;
+  step->group = of.head_count / of.kv_head_count;
+  step->slopes.resize(of.head_count);
   if (of.alibi_bias != 0)
     for (std::uint32_t head = 0; head < of.head_count; ++head)
-      slopes[head] = alibi_slope(of.alibi_bias, head, of.head_count);
-
-  // `count` queries of a tile from number `first` on; a row has as many as the KV head has query heads.
-  const auto attend = [=, slopes = std::move(slopes)](const Frame& frame, const RowTile& tile, std::uint32_t kv_head,
-                                                      std::uint32_t first, std::uint32_t count, std::byte* scratch) {
-    AttentionCall call;
-    call.kv = memory.view(frame, tile.sequence, kv_head);
-    call.keys = keys;
-    call.values = values;
-    call.query_count = count;
-    call.reach = reach;
-    call.scale = of.scale;
-    call.soft_cap = of.soft_cap;
-    call.scratch = reinterpret_cast<float*>(scratch);
-    const std::uint32_t length = memory.length(frame, tile.sequence);
-    for (std::uint32_t i = 0; i < kMaxQueries; ++i) {
-      const std::uint32_t n = first + (i < count ? i : 0);  // kernels round the count up: repeat one
-      const std::uint32_t row = tile.row + n / group, h = kv_head * group + n % group;
-      Query& query = call.queries[i];
-      query.q = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
-      query.out = frame.at(*out, row) + std::uint64_t{h} * of.value_width;
-      query.position = memory.position(frame, row, tile.sequence);
-      std::tie(query.begin, query.end) = visible(of, query.position, length);
-      query.slope = slopes[h];
-      query.sink = sinks ? sinks[h] : -std::numeric_limits<float>::infinity();
-      query.bias = bias ? bias + std::uint64_t{h} * (2 * reach + 1) : nullptr;
-    }
-    kernel(call);
+      step->slopes[head] = alibi_slope(of.alibi_bias, head, of.head_count);
+  std::vector<Encoding> encodings;
+  if (step->group * of.value_width % kQuantBlock == 0) encodings = plan_encodings(op.outputs[0]);
+  step->encode = [encodings = std::move(encodings)](const Frame& frame, const float* row, std::uint32_t width,
+                                                    std::uint32_t row_number, std::uint32_t begin, std::uint32_t end) {
+    for (const Encoding& encoding : encodings)
+      encoding.encode(row, width, begin, end, frame.at<std::uint8_t>(*encoding.to, row_number));
   };
+  step->tiles = tile_index(attention_rows(step->group, bucket_.rows));
+  need_scratch(attention_scratch(of.value_width) * sizeof(float));
+  Place* partials = nullptr;
+  if (cached && bucket_.rows < kManyRows && splits_of(bucket_.context) > 1) {
+    step->partial_count =
+        std::min<std::uint64_t>(kMostPartials, std::uint64_t{bucket_.rows} * splits_of(bucket_.context));
+    partials = make_place(Space::kArena, Lead::kRows, of.head_count * partial_floats(of.value_width) * sizeof(float),
+                          step->partial_count);
+    step->partials = partials;
+  }
   push_step(
-      "attention",
-      [=](const Frame& frame, std::uint32_t) -> Work {
-        return {std::uint64_t{frame.tiles[tiles].count} * of.kv_head_count, 1};
-      },
-      [=, encodings = std::move(encodings)](const Frame& frame, std::uint64_t begin, std::uint64_t end,
-                                            std::byte* scratch) {
-        for (std::uint64_t unit = begin; unit < end; ++unit) {
-          const RowTile& tile = frame.tiles[tiles].data[unit / of.kv_head_count];
-          const auto kv_head = static_cast<std::uint32_t>(unit % of.kv_head_count);
-          for (std::uint32_t first = 0; first < tile.count * group; first += kMaxQueries)
-            attend(frame, tile, kv_head, first, std::min(kMaxQueries, tile.count * group - first), scratch);
-          const std::uint32_t block = kv_head * unit_width / kQuantBlock;
-          for (const Encoding& encoding : encodings)
-            for (std::uint32_t row = tile.row; row < tile.row + tile.count; ++row)
-              encoding.encode(frame.at(*out, row) + block * kQuantBlock, out->width, block,
-                              block + unit_width / kQuantBlock, frame.at<std::uint8_t>(*encoding.to, row));
-        }
+      "attention", [step](const Frame& frame, std::uint32_t) { return step->work(frame); },
+      [step](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
+        for (std::uint64_t unit = begin; unit < end; ++unit) step->run(frame, unit, scratch);
+      });
+  if (!partials) return;
+  begin_step();
+  keep_alive(partials);
+  read(op.outputs[0]);
+  push_step(
+      "attention: splits", [step](const Frame& frame, std::uint32_t) { return step->merge_work(frame); },
+      [step](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
+        for (std::uint64_t unit = begin; unit < end; ++unit) step->merge(frame, unit, scratch);
       });
 }
 

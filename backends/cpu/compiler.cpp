@@ -23,12 +23,13 @@ constexpr std::pair<std::uint32_t, const std::uint32_t * Frame::*> kInputs[] = {
 }  // namespace
 
 Compiler::Compiler(const CpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
-                   const nacelle_output_layout& output)
+                   const nacelle_output_layout& output, std::uint32_t threads)
     : GraphView("cpu", weights.graph(), bucket),
       weights_(weights),
       vectors_(weights.vectors()),
       cache_(cache),
-      output_(output) {}
+      output_(output),
+      threads_(threads) {}
 
 Program Compiler::compile() {
   analyse();

@@ -30,7 +30,7 @@ struct Program {
 class Compiler : private sdk::GraphView {
  public:
   Compiler(const CpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
-           const nacelle_output_layout& output);
+           const nacelle_output_layout& output, std::uint32_t threads);
   // Throws sdk::Failure for an operation without a kernel. The program refers to the weights.
   Program compile();
 
@@ -122,6 +122,7 @@ class Compiler : private sdk::GraphView {
   const VectorKernels& vectors_;
   nacelle_cache_options cache_;
   nacelle_output_layout output_;
+  std::uint32_t threads_;
   Program program_;
   std::vector<bool> done_;   // operations emitted with an earlier one
   std::uint32_t epoch_ = 0;  // steps so far: a place is born and dies between two of them

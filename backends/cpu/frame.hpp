@@ -31,13 +31,19 @@ struct Place {
   std::uint32_t born = 0, dies = 0;  // steps between which it is in use
 };
 
-// Rows of one sequence that attend together.
+// Rows of one sequence that attend together. What they see is cut into splits of kSplitTokens; a partial is one row of
+// one split. Both are counted over all tiles.
 struct RowTile {
   std::uint32_t sequence, row, count;
+  std::uint32_t splits, first_split, first_partial;
+
+  std::uint32_t partial(std::uint32_t split, std::uint32_t row_in_tile) const {
+    return first_partial + split * count + row_in_tile;
+  }
 };
 struct RowTiles {
   const RowTile* data;
-  std::uint32_t count;
+  std::uint32_t count, splits, partials;
 };
 
 // Blocks of kTileTokens that hold the rows of any step of the bucket, each sequence in blocks of its own.
@@ -48,6 +54,7 @@ constexpr std::uint64_t own_blocks(const nacelle_bucket& bucket) {
 // Hot: filled at the start of a run, then only read.
 struct Frame {
   std::uint32_t counts[sdk::kLeads];  // true rows of each lead
+  std::uint32_t threads;              // of the plan, whatever the number that takes part
   std::byte* spaces[2];
   const std::uint32_t *tokens, *positions, *row_sequences, *sequence_starts, *sequence_lengths, *output_rows,
       *adapter_slots, *token_types, *block_tables, *masks, *adjustment_starts;

@@ -26,8 +26,8 @@ CpuPlan::CpuPlan(const sdk::Host& host, const CpuWeights& weights, const nacelle
       cache_options_(cache_options),
       step_layout_(sdk::make_step_layout(graph_, cache_options, bucket, kSlots)),
       output_layout_(sdk::make_output_layout(bucket, embedding_width(graph_))),
-      program_(Compiler(weights, cache_options, bucket, output_layout_).compile()),
       threads_(std::max(1u, host.team_size())),
+      program_(Compiler(weights, cache_options, bucket, output_layout_, threads_).compile()),
       arena_(host, program_.space_bytes[0]),
       scratch_(host, threads_ * program_.scratch_bytes),
       slots_(kSlots),
@@ -75,6 +75,7 @@ bool CpuPlan::open_frame(Slot& slot) {
   f.counts[static_cast<std::uint32_t>(Lead::kRows)] = header.rows;
   f.counts[static_cast<std::uint32_t>(Lead::kOutputRows)] = header.output_rows;
   f.counts[static_cast<std::uint32_t>(Lead::kSequences)] = header.sequences;
+  f.threads = threads_;
   f.spaces[static_cast<std::uint32_t>(Space::kArena)] = arena_.data();
   f.spaces[static_cast<std::uint32_t>(Space::kSlot)] = slot.values.data();
   f.tokens = words(at.tokens);
@@ -118,13 +119,19 @@ bool CpuPlan::resolve_tokens() {
 // Cuts each sequence's rows into tiles that attend together.
 void CpuPlan::cut_tiles() {
   for (std::size_t i = 0; i < tiles_.size(); ++i) {
-    std::uint32_t count = 0;
+    std::uint32_t count = 0, split_count = 0, partials = 0;
     for (std::uint32_t s = 0; s < frame_.count(Lead::kSequences); ++s) {
       const std::uint32_t end = std::min(frame_.sequence_starts[s + 1], frame_.count(Lead::kRows));
-      for (std::uint32_t row = frame_.sequence_starts[s]; row < end; row += tiles_[i].rows)
-        if (count < tiles_[i].list.size()) tiles_[i].list[count++] = {s, row, std::min(tiles_[i].rows, end - row)};
+      const std::uint32_t splits = splits_of(frame_.sequence_lengths[s]);
+      for (std::uint32_t row = frame_.sequence_starts[s]; row < end && count < tiles_[i].list.size();
+           row += tiles_[i].rows) {
+        const RowTile tile{s, row, std::min(tiles_[i].rows, end - row), splits, split_count, partials};
+        tiles_[i].list[count++] = tile;
+        split_count += splits;
+        partials += splits * tile.count;
+      }
     }
-    tile_views_[i] = {tiles_[i].list.data(), count};
+    tile_views_[i] = {tiles_[i].list.data(), count, split_count, partials};
   }
 }
 

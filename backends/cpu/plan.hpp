@@ -61,8 +61,8 @@ class CpuPlan final : public sdk::Plan {
   nacelle_cache_options cache_options_;
   nacelle_step_layout step_layout_;
   nacelle_output_layout output_layout_;
-  Program program_;
   std::uint32_t threads_;
+  Program program_;
   sdk::Buffer arena_, scratch_;
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> tokens_;  // this step's, with those of the previous step filled in

@@ -73,3 +73,21 @@ TEST_CASE("logits do not depend on the number of threads") {
     CHECK(logits == first);
   }
 }
+
+// The last token's attention is one call a KV head beside a whole prompt or on one thread, and a call for each split of
+// the context where there are more threads.
+TEST_CASE("logits do not depend on how attention to a long context is divided") {
+  const std::string demo = source_dir() / "models/demo/nacelle-demo-q8_0.gguf";
+  const std::vector<TokenId> prompt = random_prompt(1000, 1, 2048);
+  std::vector<std::vector<float>> first;
+  for (const unsigned threads : {1u, 2u, 5u}) {
+    const auto host = make_host(threads);
+    const auto model = Model::load(*host, {.path = demo, .device = "cpu", .max_batch_tokens = 1000});
+    for (const std::uint32_t chunk : {1000u, 333u}) {
+      INFO("threads " << threads << " chunk " << chunk);
+      const auto logits = last_logits(*model, {prompt}, chunk);
+      if (first.empty()) first = logits;
+      CHECK(logits == first);
+    }
+  }
+}

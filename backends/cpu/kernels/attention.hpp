@@ -7,6 +7,7 @@
 #pragma once
 
 #include "backends/cpu/kernels/elementwise.hpp"
+#include "backends/cpu/kernels/hints.hpp"
 #include "backends/cpu/kernels/kv_elements.hpp"
 
 namespace nacelle::cpu {
@@ -21,12 +22,15 @@ inline std::uint32_t tile_tokens(const KvView& kv) {
 }
 
 // scores[q][tile * 16 + lane] = scale * query q . key, for kTiles tiles; `next`: what will be read after them, as many
-// bytes a tile, fetched meanwhile, since no processor guesses where the next block lies.
+// bytes a tile, fetched meanwhile, since no processor guesses where the next block lies: into L2, in the order of
+// memory, so that the processor's own fetching ahead joins in and a thread reads half as much again.
 template <class Key, int kQueries, int kTiles>
 inline void score_tiles(const AttentionCall& call, std::uint32_t query, const std::uint8_t* const (&keys)[kTiles],
                         const std::uint8_t* const (&next)[kTiles], float* const (&scores)[kTiles]) {
-  const std::uint64_t column_bytes = call.kv.key_tile_bytes / call.kv.key_width;
-  const std::uint32_t line_columns = column_bytes >= 64 ? 1 : column_bytes >= 16 ? 2 : 4;  // no fewer than fill a line
+  const std::uint64_t tile_bytes = call.kv.key_tile_bytes;
+  const std::uint64_t column_lines = (kTiles * tile_bytes / 64 + call.kv.key_width - 1) / call.kv.key_width;
+  std::uint64_t ahead = 0;
+  int ahead_tile = 0;
   F sums[kQueries][kTiles * kTileVectors];
   const float* q[kQueries];
 #pragma GCC unroll 8
@@ -36,8 +40,11 @@ inline void score_tiles(const AttentionCall& call, std::uint32_t query, const st
   }
   for (std::uint32_t d = 0; d < call.kv.key_width; ++d) {
     F lanes[kTiles * kTileVectors];
-    if (d % line_columns == 0)
-      for (int t = 0; t < kTiles; ++t) __builtin_prefetch(next[t] + d * column_bytes);
+    for (std::uint64_t line = 0; line < column_lines && ahead_tile < kTiles; ++line) {
+      prefetch<Cache::kL2>(next[ahead_tile] + ahead);
+      ahead += 64;
+      if (ahead >= tile_bytes) ahead = 0, ++ahead_tile;
+    }
 #pragma GCC unroll 16
     for (int v = 0; v < kTiles * kTileVectors; ++v)
       lanes[v] = Key::key(keys[v / kTileVectors], call.kv.key_width, d, v % kTileVectors);
@@ -159,7 +166,7 @@ inline void blend_columns(const AttentionCall& call, std::uint32_t query, const 
     const std::uint8_t* next = last < range.end ? value_row(call.kv, last) : key_tile(call.kv, range.next);
     for (; token < last; ++token, row += call.kv.value_row_bytes, next += call.kv.value_row_bytes) {
       if (column == 0)
-        for (std::uint64_t at = 0; at < call.kv.value_row_bytes; at += 64) __builtin_prefetch(next + at);
+        for (std::uint64_t at = 0; at < call.kv.value_row_bytes; at += 64) prefetch<Cache::kL2>(next + at);
       F lanes[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) lanes[v] = Value::value(row, call.kv.value_width, column + v * kLanes);
@@ -222,34 +229,77 @@ inline void merge(Gathered& to, float* to_sums, const LogitSummary& from, const 
   }
 }
 
-void attend(const AttentionCall& call) {
-  const auto width = static_cast<std::uint32_t>(padded(call.kv.value_width));
-  float* scores = call.scratch;
-  float* sums = scores + kMaxQueries * kScoreStride;
-  float* outputs = sums + kMaxQueries * width;
-  Gathered gathered[kMaxQueries];
-  for (std::uint32_t i = 0; i < call.query_count * width; i += kLanes) store(outputs + i, zero());
-  std::uint32_t begin = call.queries[0].begin, end = call.queries[0].end;
-  for (std::uint32_t q = 1; q < call.query_count; ++q) {
-    begin = call.queries[q].begin < begin ? call.queries[q].begin : begin;
-    end = call.queries[q].end > end ? call.queries[q].end : end;
+// A call's scratch, and the tokens that any of its queries sees.
+struct Pass {
+  const AttentionCall& call;
+  std::uint32_t width, begin, end;  // width: padded, of values
+  float *scores, *sums, *outputs;   // sums: of the latest split; outputs: of all so far
+  LogitSummary summaries[kMaxQueries];
+
+  explicit Pass(const AttentionCall& of) : call(of), width(static_cast<std::uint32_t>(padded(of.kv.value_width))) {
+    scores = call.scratch;
+    sums = scores + kMaxQueries * kScoreStride;
+    outputs = sums + kMaxQueries * width;
+    begin = call.queries[0].begin;
+    end = call.queries[0].end;
+    for (std::uint32_t q = 1; q < call.query_count; ++q) {
+      begin = call.queries[q].begin < begin ? call.queries[q].begin : begin;
+      end = call.queries[q].end > end ? call.queries[q].end : end;
+    }
   }
-  for (std::uint32_t start = begin / kSplitTokens * kSplitTokens; start < end; start += kSplitTokens) {
+
+  // False: nobody sees any of the split that starts at `start`.
+  bool run_split(std::uint32_t start) {
     const std::uint32_t stop = start + kSplitTokens < end ? start + kSplitTokens : end;
     const std::uint32_t first = begin > start ? begin : start;
+    if (first >= stop) return false;
     const TokenRange range{start, first, stop, stop < end ? stop : first};
     call.keys->score(call, range, scores);
-    LogitSummary summary[kMaxQueries];
     for (std::uint32_t q = 0; q < call.query_count; ++q)
-      summary[q] = weigh(call, call.queries[q], range, scores + q * kScoreStride);
+      summaries[q] = weigh(call, call.queries[q], range, scores + q * kScoreStride);
     call.values->blend(call, range, scores, sums);
+    return true;
+  }
+};
+
+// The sink counts as one more token, whose value is nothing.
+inline void finish(Gathered& gathered, float* sums, float sink, std::uint32_t value_width, float* out) {
+  merge(gathered, sums, {sink, 1.0f}, nullptr, static_cast<std::uint32_t>(padded(value_width)));
+  scale_vector(sums, 1.0f / gathered.total, 0.0f, 0.0f, value_width, out);
+}
+
+void attend(const AttentionCall& call) {
+  Pass pass(call);
+  Gathered gathered[kMaxQueries];
+  for (std::uint32_t i = 0; i < call.query_count * pass.width; i += kLanes) store(pass.outputs + i, zero());
+  for (std::uint32_t start = pass.begin / kSplitTokens * kSplitTokens; start < pass.end; start += kSplitTokens) {
+    pass.run_split(start);
     for (std::uint32_t q = 0; q < call.query_count; ++q)
-      merge(gathered[q], outputs + q * width, summary[q], sums + q * width, width);
+      merge(gathered[q], pass.outputs + q * pass.width, pass.summaries[q], pass.sums + q * pass.width, pass.width);
   }
+  for (std::uint32_t q = 0; q < call.query_count; ++q)
+    finish(gathered[q], pass.outputs + q * pass.width, call.queries[q].sink, call.kv.value_width, call.queries[q].out);
+}
+
+void attend_split(const AttentionCall& call, std::uint32_t start) {
+  Pass pass(call);
+  const bool any = pass.run_split(start);
   for (std::uint32_t q = 0; q < call.query_count; ++q) {
-    merge(gathered[q], outputs + q * width, {call.queries[q].sink, 1.0f}, nullptr, width);
-    scale_vector(outputs + q * width, 1.0f / gathered[q].total, 0.0f, 0.0f, call.kv.value_width, call.queries[q].out);
+    float* to = call.queries[q].out;
+    to[pass.width] = any ? pass.summaries[q].highest : -__builtin_inff();
+    to[pass.width + 1] = any ? pass.summaries[q].sum : 0.0f;
+    for (std::uint32_t i = 0; any && i < pass.width; i += kLanes) store(to + i, load(pass.sums + q * pass.width + i));
   }
+}
+
+void merge_splits(const float* partials, std::uint32_t count, std::uint64_t stride, float sink,
+                  std::uint32_t value_width, float* scratch, float* out) {
+  const auto width = static_cast<std::uint32_t>(padded(value_width));
+  Gathered gathered;
+  for (std::uint32_t i = 0; i < width; i += kLanes) store(scratch + i, zero());
+  for (std::uint32_t i = 0; i < count; ++i, partials += stride)
+    merge(gathered, scratch, {partials[width], partials[width + 1]}, partials, width);
+  finish(gathered, scratch, sink, value_width, out);
 }
 
 template <class Kv>
@@ -266,8 +316,8 @@ const KeyKernels kKeyKernels[] = {key_kernels<Plain<F32Kv>>(), key_kernels<Plain
 const ValueKernels kValueKernels[] = {value_kernels<Plain<F32Kv>>(), value_kernels<Plain<F16Kv>>(),
                                       value_kernels<Plain<Bf16Kv>>(), value_kernels<Quantised<Q8Kv>>(),
                                       value_kernels<Quantised<Q4Kv>>()};
-const AttentionKernels kAttentionKernels = {attend, kKeyKernels, kValueKernels,
-                                            sizeof kKeyKernels / sizeof *kKeyKernels};
+const AttentionKernels kAttentionKernels = {attend,      attend_split,  merge_splits,
+                                            kKeyKernels, kValueKernels, sizeof kKeyKernels / sizeof *kKeyKernels};
 
 }  // namespace
 }  // namespace nacelle::cpu

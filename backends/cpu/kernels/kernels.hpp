@@ -65,6 +65,7 @@ struct MatmulVariant {
 inline constexpr std::uint32_t kTileTokens = 16;
 // Softmax and the sum over values are done for this many tokens from a multiple of it, then merged left to right.
 inline constexpr std::uint32_t kSplitTokens = 512;
+constexpr std::uint32_t splits_of(std::uint32_t tokens) { return tokens / kSplitTokens + (tokens % kSplitTokens != 0); }
 inline constexpr std::uint32_t kMaxQueries = 8;  // heads and rows that share one pass over keys and values
 
 constexpr std::uint64_t padded(std::uint64_t n, std::uint64_t to = kTileTokens) { return (n + to - 1) / to * to; }
@@ -88,7 +89,7 @@ struct KvView {
 // One query: a head of a row.
 struct Query {
   const float* q;            // [key_width]
-  float* out;                // [value_width]
+  float* out;                // [value_width]; of one split: [partial_floats(value_width)], aligned to 64
   std::uint32_t begin, end;  // tokens that are seen, at least one
   std::uint32_t position;    // its own, as biases count it
   float slope;               // ALiBi: slope * |token - position| is taken off; 0: none
@@ -115,6 +116,10 @@ constexpr std::uint64_t attention_scratch(std::uint32_t value_width) {
   return kMaxQueries * (kSplitTokens + kTileTokens + 2 * padded(value_width));
 }
 
+// What a query has of one split: its weighted sums of values, then its highest score and its sum of
+// exp(score - highest).
+constexpr std::uint64_t partial_floats(std::uint32_t value_width) { return padded(value_width) + kTileTokens; }
+
 // Tokens [begin, end) of the split that starts at `start`. `next`: the first one that is read after them, or `begin`.
 struct TokenRange {
   std::uint32_t start, begin, end, next;
@@ -136,8 +141,13 @@ struct ValueKernels {
   void (*store)(const KvView& kv, std::uint32_t heads, std::uint32_t token, const float* row, std::uint32_t stride);
 };
 
+// A query's bits depend on neither those beside it nor on whether its splits are run together.
 struct AttentionKernels {
   void (*attend)(const AttentionCall& call);
+  // Only the split that starts at token `start`; then the merging of `count` of them, `stride` floats apart.
+  void (*attend_split)(const AttentionCall& call, std::uint32_t start);
+  void (*merge_splits)(const float* partials, std::uint32_t count, std::uint64_t stride, float sink,
+                       std::uint32_t value_width, float* scratch, float* out);
   const KeyKernels* keys;
   const ValueKernels* values;
   std::uint32_t type_count;  // entries of each
