@@ -16,8 +16,8 @@ template <Cache kCache>
 }
 
 // The lines of a tile of `rows` rows of kVectors vectors are soon written. Each store to a line that this core does not
-// own waits for it, one after the other, and what waits fills the queue of stores: so they are claimed together, a tile's
-// products ahead. `Vector`: the type of one.
+// own waits for it, one after the other, and what waits fills the queue of stores: so they are claimed together, a
+// tile's products ahead. `Vector`: the type of one.
 template <int kRows, int kVectors, class Vector>
 [[gnu::always_inline]] inline void claim_tile(const float* out, std::uint64_t stride, std::uint32_t rows) {
 #pragma GCC unroll 8

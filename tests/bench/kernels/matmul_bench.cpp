@@ -17,7 +17,8 @@ namespace {
 struct Shape {
   std::uint32_t rows, n, k;
 };
-constexpr Shape kShapes[] = {{1, 32768, 2048}, {16, 32768, 2048}, {512, 4864, 896}, {512, 2048, 2048}, {512, 768, 8192}};
+constexpr Shape kShapes[] = {
+    {1, 32768, 2048}, {16, 32768, 2048}, {512, 4864, 896}, {512, 2048, 2048}, {512, 768, 8192}};
 constexpr std::uint32_t kRows = 48;  // that take a stretch of columns together, as in the backend
 
 // Packed weights; scales and floats stay near 1, so that nothing is subnormal.
