@@ -5,20 +5,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { Server, eventually, missing, model, require, server } from './harness.mjs';
+import { Server, eventually, lasting, missing, model, require, server } from './harness.mjs';
 import { description, faults } from './schema.mjs';
-import { parse } from './metrics.mjs';
+import { sampleOf } from './metrics.mjs';
 
 const { client } = server;
 const fits = (name, value) => { if (!missing(description)) assert.equal(faults(name, value), undefined); };
 const ask = { model, input: 'What is the capital of France?', temperature: 0, background: true };
 const endless = { ...ask, ignore_eos: true };
-const lasting = ['--context', '16384'];  // of a server where an endless answer takes many seconds
 const over = (id, from = client) => eventually(async () => {
   const response = await from.responses.retrieve(id);
   return !['queued', 'in_progress'].includes(response.status) && response;
 });
-const gauge = async (from, name) => parse(await (await from.get('/metrics')).text()).samples.get(`${name}{model_name="${model}"}`);
 const readAll = async (stream) => { const events = []; for await (const event of stream) events.push(event); return events; };
 
 test('a response in the background is answered at once and found when it is done', async () => {
@@ -52,7 +50,7 @@ test('one under way shows what there is, and a cancel frees its place in the eng
     assert.equal((await responses.retrieve(waits.id)).status, 'queued');
     assert.equal((await responses.inputItems.list(id)).data[0].content[0].text, ask.input);
     await assert.rejects(responses.create({ ...ask, previous_response_id: id }), { status: 400, code: 'previous_response_not_finished' });
-    assert.equal(await gauge(alone, 'nacelle_num_requests_running'), 1);
+    assert.equal(await sampleOf(alone, 'nacelle_num_requests_running'), 1);
     const cancelled = await responses.cancel(id);
     fits('Response', cancelled);
     assert.equal(cancelled.status, 'cancelled');
@@ -60,14 +58,14 @@ test('one under way shows what there is, and a cancel frees its place in the eng
     assert.deepEqual(await responses.cancel(id), cancelled);
     assert.equal((await responses.retrieve(id)).status, 'cancelled');
     assert.equal((await over(waits.id, alone.client)).status, 'completed');
-    await eventually(async () => await gauge(alone, 'nacelle_num_requests_running') === 0);
+    await eventually(async () => await sampleOf(alone, 'nacelle_num_requests_running') === 0);
     await assert.rejects(responses.create({ ...ask, previous_response_id: id }), { status: 400, code: 'previous_response_not_usable' });
 
     // To delete one is to cancel it.
     const deleted = await responses.create(endless);
     await responses.delete(deleted.id);
     await assert.rejects(responses.retrieve(deleted.id), { status: 404 });
-    await eventually(async () => await gauge(alone, 'nacelle_num_requests_running') === 0);
+    await eventually(async () => await sampleOf(alone, 'nacelle_num_requests_running') === 0);
   } finally {
     await alone.stop();
   }

@@ -1,37 +1,33 @@
 // Clients that leave, dawdle or send too much; signals.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Server, model, paris, server, sleep } from './harness.mjs';
+import { Server, eventually, lasting, model, paris, server, sleep } from './harness.mjs';
+import { sampleOf } from './metrics.mjs';
 
 const endless = { model, messages: paris, ignore_eos: true, stream: true };
 const readAll = async (stream) => { for await (const chunk of stream) void chunk; };
 
 test('a client that leaves frees its place at once', async () => {
-  const single = await Server.start('--max-sequences', '1');
+  const single = await Server.start('--max-sequences', '1', ...lasting);
   const short = () => single.client.chat.completions.create({ model, messages: paris, max_tokens: 1 });
-  const time = async (work) => { const begin = performance.now(); await work(); return performance.now() - begin; };
+  const generated = () => sampleOf(single, 'nacelle_generation_tokens_total');
+  const running = () => sampleOf(single, 'nacelle_num_requests_running');
   try {
-    const whole = await time(async () => readAll(await single.client.chat.completions.create(endless)));
-    const behind = await time(async () => {  // the place is taken: the short request waits for the long one
-      const long = readAll(await single.client.chat.completions.create(endless));
-      await short();
-      await long;
-    });
-    const left = await time(async () => {
-      const stream = await single.client.chat.completions.create(endless);
-      for await (const chunk of stream) break;  // aborts the request
-      await short();
-    });
-    const unstreamed = await time(async () => {
-      const abort = new AbortController();
-      const answer = single.client.chat.completions.create({ ...endless, stream: false }, { signal: abort.signal });
-      setTimeout(() => abort.abort(), Math.min(whole / 20, 10));  // `whole` may have met a busy machine
-      await assert.rejects(answer);
-      await short();
-    });
-    assert.ok(behind > whole * 0.6, `${behind} ms behind an answer of ${whole} ms`);
-    assert.ok(left < whole * 0.4, `${left} ms after an abort, the whole takes ${whole} ms`);
-    assert.ok(unstreamed < whole * 0.5, `${unstreamed} ms after an abort, the whole takes ${whole} ms`);
+    const long = readAll(await single.client.chat.completions.create({ ...endless, max_tokens: 800 }));
+    await short();  // the place is taken: it waits for the long one
+    assert.ok(await generated() > 800, 'a short request did not wait for its place');
+    await long;
+    const before = await generated();
+    for await (const chunk of await single.client.chat.completions.create(endless)) break;  // aborts the request
+    await short();
+    const abort = new AbortController();
+    const answer = single.client.chat.completions.create({ ...endless, stream: false }, { signal: abort.signal });
+    await eventually(async () => await running() === 1);
+    abort.abort();
+    await assert.rejects(answer);
+    await short();
+    const wasted = await generated() - before;  // each of them would have been 16,000
+    assert.ok(wasted < 8000, `${wasted} tokens for nobody`);
   } finally {
     await single.stop();
   }

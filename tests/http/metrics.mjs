@@ -19,6 +19,9 @@ export function parse(text) {
   return { samples, types };
 }
 
+// What a server says now of its model.
+export const sampleOf = async (from, name) => parse(await (await from.get('/metrics')).text()).samples.get(`${name}{model_name="${model}"}`);
+
 const promtool = process.env.NACELLE_PROMTOOL || 'promtool';
 const check = (args, input) => spawnSync(promtool, ['check', ...args], { input, encoding: 'utf8' });
 const lacking = () => {
