@@ -64,7 +64,9 @@ IsaSet levels_of(const FeatureWords& words) noexcept {
   return set;
 }
 
-IsaSet detect_isa() noexcept { return levels_of(read_features()); }
+Maker maker_of(std::string_view vendor) noexcept { return vendor == "GenuineIntel" ? Maker::kIntel : Maker::kOther; }
+
+IsaSet detect_isa() noexcept { return levels_of(read_features()).by(maker_of(processor_vendor())); }
 
 IsaSet usable_isa(std::string_view cap) {
   if (cap.empty()) return detect_isa();

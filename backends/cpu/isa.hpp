@@ -35,12 +35,17 @@ inline constexpr Isa kAllIsas[] = {Isa::kPortable};
 // "portable", "avx2", "avx512vnni", ...: as in kernel names and in the setting "backend.cpu.isa".
 const char* to_string(Isa isa) noexcept;
 
-// Levels of this build's architecture; kPortable is in every set.
+// Who made the core, where that changes what a kernel costs.
+enum class Maker { kOther, kIntel };
+
+// Levels of this build's architecture, and whose core has them; kPortable is in every set.
 class IsaSet {
  public:
   constexpr bool has(Isa isa) const { return bits_ >> static_cast<int>(isa) & 1; }
-  constexpr IsaSet with(Isa isa) const { return IsaSet(bits_ | bit(isa)); }
-  constexpr IsaSet up_to(Isa cap) const { return IsaSet(bits_ & (2 * bit(cap) - 1)); }
+  constexpr Maker maker() const { return maker_; }
+  constexpr IsaSet with(Isa isa) const { return IsaSet(bits_ | bit(isa), maker_); }
+  constexpr IsaSet up_to(Isa cap) const { return IsaSet(bits_ & (2 * bit(cap) - 1), maker_); }
+  constexpr IsaSet by(Maker maker) const { return IsaSet(bits_, maker); }
   constexpr Isa best() const {
     Isa found = Isa::kPortable;
     for (Isa isa : kAllIsas)
@@ -52,10 +57,11 @@ class IsaSet {
   constexpr IsaSet() = default;
 
  private:
-  constexpr explicit IsaSet(std::uint32_t bits) : bits_(bits) {}
+  constexpr IsaSet(std::uint32_t bits, Maker maker) : bits_(bits), maker_(maker) {}
   static constexpr std::uint32_t bit(Isa isa) { return 1u << static_cast<int>(isa); }
 
   std::uint32_t bits_ = bit(Isa::kPortable);
+  Maker maker_ = Maker::kOther;
 };
 
 // Every level of kAllIsas, up to `cap`, whatever this machine has.
@@ -74,6 +80,11 @@ FeatureWords read_features() noexcept;
 
 // The levels whose features are all there.
 IsaSet levels_of(const FeatureWords& words) noexcept;
+
+// Of CPUID.0's twelve letters, as "GenuineIntel".
+Maker maker_of(std::string_view vendor) noexcept;
+// "" on other architectures.
+std::string processor_vendor();
 
 // The levels that the processor and the operating system both allow.
 IsaSet detect_isa() noexcept;

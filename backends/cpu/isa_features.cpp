@@ -46,6 +46,15 @@ FeatureWords read_features() noexcept {
   return {basic, seven.b, seven.c, seven.a >= 1 ? cpuid(7, 1).a : 0, basic & kOsxsave ? saved_state() : 0, seven.d};
 }
 
+std::string processor_vendor() {
+  const Registers r = cpuid(0);
+  std::string letters(12, ' ');
+  std::memcpy(letters.data(), &r.b, 4);
+  std::memcpy(letters.data() + 4, &r.d, 4);
+  std::memcpy(letters.data() + 8, &r.c, 4);
+  return letters;
+}
+
 std::string processor_name() {
   if (cpuid(0x80000000u).a < 0x80000004u) return "x86-64 processor";
   char name[49] = {};
@@ -59,9 +68,11 @@ std::string processor_name() {
 }
 #elif defined(__aarch64__)
 FeatureWords read_features() noexcept { return {getauxval(AT_HWCAP), getauxval(AT_HWCAP2)}; }
+std::string processor_vendor() { return {}; }
 std::string processor_name() { return "armv8 processor"; }
 #else
 FeatureWords read_features() noexcept { return {}; }
+std::string processor_vendor() { return {}; }
 std::string processor_name() { return "processor"; }
 #endif
 

@@ -63,7 +63,7 @@ class CaseLines {
     line.variant = variant.name;
     nacelle_kernel_info& info = line.info;
     info.revision = variant.revision;
-    info.static_cost = variant.cost;
+    info.static_cost = static_cost(variant);
     if (const sdk::Measurement* m = find(choice_.verdict, variant)) {
       const sdk::Verdict& verdict = *choice_.verdict;
       info.measured_seconds = m->seconds;
@@ -77,6 +77,8 @@ class CaseLines {
     judge(variant, line);
     return line;
   }
+
+  double static_cost(const MatmulVariant& variant) const { return cost_on(selection_.usable(), variant); }
 
   void judge(const MatmulVariant& variant, Line& line) const {
     line.info.state = NACELLE_KERNEL_CANDIDATE;
@@ -108,7 +110,8 @@ class CaseLines {
     const sdk::Measurement* winner = find(choice_.verdict, *choice_.variant);
     if (choice_.by == NACELLE_CHOSEN_BY_PIN) return "another variant is pinned";
     if (!winner || seconds <= 0 || winner->seconds <= 0)
-      return format("static cost %.3g times the chosen one's, not measured", variant.cost / choice_.variant->cost);
+      return format("static cost %.3g times the chosen one's, not measured",
+                    static_cost(variant) / static_cost(*choice_.variant));
     const double times = seconds / winner->seconds;
     return times < 1 ? format("%.1f %% faster, too little to displace the static choice", 100 * (1 - times))
                      : format("%.2f times slower", times);

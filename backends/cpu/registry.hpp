@@ -21,6 +21,9 @@ void for_matmul_variants(std::uint32_t type, Visitor visit) {
       if (table->matmul[i].weight == type) visit(table->matmul[i]);
 }
 
+// A variant's static cost on a core that has `usable`.
+double cost_on(IsaSet usable, const MatmulVariant& variant) noexcept;
+
 // The cheapest usable variant for weights of `type`, or the one named by `pin` where it is usable; nullptr for none.
 const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin = {}) noexcept;
 

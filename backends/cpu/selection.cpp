@@ -182,8 +182,9 @@ std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type) const
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
     if (usable_.has(variant.isa) && variant.numerics == std::string_view(best->numerics)) found.push_back(&variant);
   });
-  std::stable_sort(found.begin(), found.end(),
-                   [](const MatmulVariant* a, const MatmulVariant* b) { return a->cost < b->cost; });
+  std::stable_sort(found.begin(), found.end(), [&](const MatmulVariant* a, const MatmulVariant* b) {
+    return cost_on(usable_, *a) < cost_on(usable_, *b);
+  });
   return found;
 }
 

@@ -197,7 +197,8 @@ std::vector<const MatmulVariant*> Tuner::sound_candidates(nacelle_type type, con
   const std::vector<float> expected = result(*all[0]);
   all.resize(std::min(all.size(), kFewCandidates));
   for (const MatmulVariant* variant : all) {
-    if (variant->cost > kFarBehind * all[0]->cost) continue;
+    const IsaSet usable = selection_.usable();
+    if (cost_on(usable, *variant) > kFarBehind * cost_on(usable, *all[0])) continue;
     const std::vector<float> got = variant == all[0] ? expected : result(*variant);
     if (std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) == 0) {
       sound.push_back(variant);

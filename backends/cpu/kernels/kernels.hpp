@@ -56,6 +56,7 @@ struct MatmulVariant {
   void (*encode)(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row);
   // Computes `groups` groups: 16 * groups columns of each row.
   void (*multiply)(const MatmulCall& call, std::uint32_t groups);
+  double intel_cost = 0;  // on Intel's cores, where that is not `cost`
 };
 
 // ---- Attention ----------------------------------------------------------------------------------------------------

@@ -74,6 +74,18 @@ TEST_CASE("a level that is missing between two others is skipped") {
   CHECK(choose_matmul(NACELLE_TYPE_F32, alder_lake)->isa == Isa::kAvx2);
   CHECK(choose_table(alder_lake).isa == Isa::kAvx2);
 }
+
+TEST_CASE("BF16 weights: vdpbf16ps where it is as fast as f32's multiply-add, which it is not on Intel's cores") {
+  CHECK(maker_of("GenuineIntel") == Maker::kIntel);
+  CHECK(maker_of("AuthenticAMD") == Maker::kOther);
+  CHECK(processor_vendor().size() == 12);
+  const IsaSet zen4 = set_of({Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}), intel = zen4.by(Maker::kIntel);
+  CHECK(choose_matmul(NACELLE_TYPE_BF16, zen4)->isa == Isa::kAvx512Bf16);
+  CHECK(choose_matmul(NACELLE_TYPE_BF16, intel)->isa == Isa::kAvx512);
+  CHECK(choose_matmul(NACELLE_TYPE_BF16, intel.up_to(Isa::kAvx512Bf16))->isa == Isa::kAvx512);
+  CHECK(choose_matmul(NACELLE_TYPE_BF16, all_up_to(Isa::kAmx).by(Maker::kIntel))->isa == Isa::kAmx);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_0, intel) == choose_matmul(NACELLE_TYPE_Q4_0, zen4));
+}
 #endif
 
 TEST_CASE("every weight type has a variant at every level, never above it; a pin chooses, an unusable pin does not") {
