@@ -48,8 +48,7 @@ void take_prompt_fields(CompletionDraft& draft) {
   GenerationRequest& request = draft.request;
   if (draft.echo && request.logprobs) {
     request.prompt_logprobs = std::max(*request.logprobs, draft.prompt_logprobs.value_or(0));
-    request.stop_logprob =
-        true;  // the lists have as many entries as prompt and answer have tokens: evaluations count them
+    request.stop_logprob = true;  // evaluations count as many entries as prompt and answer have tokens
   }
   request.prompt_only = draft.max_tokens == 0u;
   if (request.prompt_only && !draft.echo && !request.prompt_logprobs) {

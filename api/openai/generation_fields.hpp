@@ -62,8 +62,7 @@ Fields<T> sampling_fields() {
   };
 }
 
-// And what OpenAI's two older routes share beside it.
-// `least_tokens`: of max_tokens.
+// And what OpenAI's two older routes share beside it. `least_tokens`: the least that max_tokens may be.
 template <class T>
 Fields<T> generation_fields(std::int64_t least_tokens = 1) {
   Fields<T> fields = sampling_fields<T>();

@@ -76,7 +76,8 @@ struct AttentionStep {
   const ValueKernels* values;
   const AttentionKernels* kernels;
   const Place *q, *out, *partials = nullptr;
-  std::uint64_t partial_count = 0;
+  std::uint64_t partial_count = 0;  // that there is room for
+  std::uint32_t least_units;        // less are split
   const float *sinks, *bias;
   std::uint32_t reach = 0, group, tiles;
   std::vector<float> slopes;
@@ -87,8 +88,7 @@ struct AttentionStep {
 
   bool splits(const Frame& frame) const {
     const RowTiles& all = frame.tiles[tiles];
-    return all.partials <= partial_count && all.splits > all.count &&
-           all.count * of.kv_head_count < kUnitsAThread * frame.threads;
+    return all.partials <= partial_count && all.splits > all.count && all.count * of.kv_head_count < least_units;
   }
   Work work(const Frame& frame) const {
     const RowTiles& all = frame.tiles[tiles];
@@ -240,10 +240,14 @@ void Compiler::attention(const nacelle_op& op) {
   };
   step->tiles = tile_index(attention_rows(step->group, bucket_.rows));
   need_scratch(attention_scratch(of.value_width) * sizeof(float));
+  // Room for no more than are ever split: on few threads none are, and there is no second step.
+  step->least_units = kUnitsAThread * threads_;
+  const std::uint64_t most_tiles = (step->least_units - 1) / of.kv_head_count;
+  const std::uint64_t most_rows =
+      std::min<std::uint64_t>(bucket_.rows, most_tiles * attention_rows(step->group, bucket_.rows));
   Place* partials = nullptr;
-  if (cached && bucket_.rows < kManyRows && splits_of(bucket_.context) > 1) {
-    step->partial_count =
-        std::min<std::uint64_t>(kMostPartials, std::uint64_t{bucket_.rows} * splits_of(bucket_.context));
+  if (cached && bucket_.rows < kManyRows && most_rows != 0 && splits_of(bucket_.context) > 1) {
+    step->partial_count = std::min<std::uint64_t>(kMostPartials, most_rows * splits_of(bucket_.context));
     partials = make_place(Space::kArena, Lead::kRows, of.head_count * partial_floats(of.value_width) * sizeof(float),
                           step->partial_count);
     step->partials = partials;

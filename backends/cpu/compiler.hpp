@@ -122,7 +122,7 @@ class Compiler : private sdk::GraphView {
   const VectorKernels& vectors_;
   nacelle_cache_options cache_;
   nacelle_output_layout output_;
-  std::uint32_t threads_;
+  std::uint32_t threads_;  // of the plan, whatever the number that takes part
   Program program_;
   std::vector<bool> done_;   // operations emitted with an earlier one
   std::uint32_t epoch_ = 0;  // steps so far: a place is born and dies between two of them

@@ -54,7 +54,6 @@ constexpr std::uint64_t own_blocks(const nacelle_bucket& bucket) {
 // Hot: filled at the start of a run, then only read.
 struct Frame {
   std::uint32_t counts[sdk::kLeads];  // true rows of each lead
-  std::uint32_t threads;              // of the plan, whatever the number that takes part
   std::byte* spaces[2];
   const std::uint32_t *tokens, *positions, *row_sequences, *sequence_starts, *sequence_lengths, *output_rows,
       *adapter_slots, *token_types, *block_tables, *masks, *adjustment_starts;

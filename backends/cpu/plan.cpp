@@ -75,7 +75,6 @@ bool CpuPlan::open_frame(Slot& slot) {
   f.counts[static_cast<std::uint32_t>(Lead::kRows)] = header.rows;
   f.counts[static_cast<std::uint32_t>(Lead::kOutputRows)] = header.output_rows;
   f.counts[static_cast<std::uint32_t>(Lead::kSequences)] = header.sequences;
-  f.threads = threads_;
   f.spaces[static_cast<std::uint32_t>(Space::kArena)] = arena_.data();
   f.spaces[static_cast<std::uint32_t>(Space::kSlot)] = slot.values.data();
   f.tokens = words(at.tokens);
