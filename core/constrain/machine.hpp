@@ -6,9 +6,9 @@
 // no copies.
 //
 // A mask is computed for a state's *local* form: stacks are cut where a barrier rule (recursive, or shared such as a
-// JSON string or object) was called, and what lies below becomes a hole; counts too large to run out within one token
-// become unbounded. Local forms are few, however deep a document is. Tokens that run past the end of a barrier rule are
-// found once as escapes into a hole, and tried out on the real stack, whose answer is remembered too.
+// JSON string) was called, and what lies below becomes a hole; counts too large to run out within one token become
+// unbounded. Local forms are few, however deep a document is. Tokens that run past the end of a barrier rule are found
+// once as escapes into a hole, and tried out on the real stack, whose answer is remembered too.
 #pragma once
 
 #include <array>

@@ -37,9 +37,6 @@ RuleId SchemaCompiler::rule_for(Places places) {
 void SchemaCompiler::write_rule(RuleId rule, const Places& places) {
   std::vector<Flat> alternatives;
   expand({places, {}, {}}, alternatives);
-  // Few tokens reach past an object's end: the masks inside it are learnt once for all places that it has in a text.
-  if (std::all_of(alternatives.begin(), alternatives.end(), [](const Flat& flat) { return flat.types == kObject; }))
-    network_.set_shared(rule);
   const PositionId end = network_.add(rule);
   network_.accept(end);
   for (const Flat& flat : alternatives) {

@@ -80,12 +80,6 @@ const Case kCases[] = {
       "additionalProperties":false})",
       {},
       ""}},
-    {"list of small objects",  // as tests/load asks for: each item and each character is a place of its own
-     {Kind::kJsonSchema,
-      R"({"type":"array","minItems":12,"items":{"type":"object","properties":{"name":{"type":"string","maxLength":20},
-      "age":{"type":"integer"}},"required":["name","age"],"additionalProperties":false}})",
-      {},
-      ""}},
     {"any JSON object", {Kind::kJsonObject, "", {}, ""}},
     {"regex", {Kind::kRegex, "([A-Z][a-z]+ ){2,6}[0-9]{4}-[0-9]{2}\\.", {}, ""}},
     {"any text (regex)", {Kind::kRegex, "(.|\\n)*", {}, ""}},
