@@ -18,9 +18,20 @@ enum class Extra {
 // Blocks that are encoded together: what is known of each is found in one vector.
 constexpr std::uint32_t kTogether = 4;
 
-// `count` blocks of 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127. Sets the
-// scales, and the sums of the kSums parts of each block as whole numbers.
-template <int kSums>
+// The least scale, or the least that is a power of two, by which a block whose largest magnitude is `peak` becomes
+// integers in [-127, 127]; at least 2^-100, and NaN above 2^100: its products with weights' scales are neither
+// subnormal nor infinite.
+template <bool kPow2>
+inline float block_scale(float peak) {
+  constexpr std::uint32_t kLeast = (127 - 100) << 23, kMost = (127 + 100) << 23;
+  std::uint32_t bits = __builtin_bit_cast(std::uint32_t, peak * (1.0f / 127.0f));
+  if constexpr (kPow2) bits = (bits + 0x7fffff) & 0x7f800000;
+  return __builtin_bit_cast(float, bits > kMost ? 0x7fc00000 : bits < kLeast ? kLeast : bits);
+}
+
+// `count` blocks of 32 columns to integers in [-127, 127] times a scale. Sets the scales, NaN for what is not finite,
+// and the sums of the kSums parts of each block as whole numbers.
+template <bool kPow2, int kSums>
 inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* values, float (&scales)[kLanes],
                             float (&sums)[kSums][kLanes]) {
   constexpr std::uint32_t kPart = kQuantBlock / kSums;
@@ -28,12 +39,10 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
   for (std::uint32_t b = 0; b < count; ++b)
     for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes)
       largest[b] = max(largest[b], abs(load(x + b * kQuantBlock + i)));
-  const F peaks = highest_of_each(largest);
-  // Below this the reciprocal overflows; such a block is zero for every purpose.
-  const F least = set(1e-30f);
+  store(scales, highest_of_each(largest));
+  for (std::uint32_t b = 0; b < kTogether; ++b) scales[b] = block_scale<kPow2>(scales[b]);
   float inverses[kLanes];
-  store(inverses, less(least, peaks, div(set(127.0f), peaks), zero()));
-  store(scales, less(least, peaks, div(peaks, set(127.0f)), zero()));
+  store(inverses, div(set(1.0f), load(scales)));
   for (std::uint32_t b = 0; b < count; ++b, x += kQuantBlock, values += kQuantBlock) {
     const F inverse = set(inverses[b]);
     for (std::uint32_t part = 0; part < kSums; ++part)
@@ -46,7 +55,7 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
   for (int part = 0; part < kSums; ++part) store(sums[part], sum_of_each(totals[part]));
 }
 
-template <Extra kExtra, std::int32_t kOffset>
+template <Extra kExtra, std::int32_t kOffset, bool kPow2>
 void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row) {
   constexpr int kSums = kExtra == Extra::kHalfStart || kExtra == Extra::kHalfSums ? 2 : 1;
   const std::uint32_t blocks = columns / kQuantBlock;
@@ -56,12 +65,14 @@ void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std
   for (std::uint32_t first = begin; first < end; first += kTogether, x += kTogether * kQuantBlock) {
     float found_scales[kLanes], found_sums[kSums][kLanes];
     const std::uint32_t count = end - first < kTogether ? end - first : kTogether;
-    quantise_blocks(x, count, values + first * kQuantBlock, found_scales, found_sums);
+    quantise_blocks<kPow2>(x, count, values + first * kQuantBlock, found_scales, found_sums);
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t b = first + i;
       std::int32_t sums[kSums];
-      for (int part = 0; part < kSums; ++part) sums[part] = static_cast<std::int32_t>(found_sums[part][i]);
-      scales[b] = found_scales[i];
+      // A sum of what is not finite is NaN, and so is the scale then.
+      const bool finite = found_sums[0][i] == found_sums[0][i] && found_sums[kSums - 1][i] == found_sums[kSums - 1][i];
+      for (int part = 0; part < kSums; ++part) sums[part] = finite ? static_cast<std::int32_t>(found_sums[part][i]) : 0;
+      scales[b] = finite ? found_scales[i] : __builtin_nanf("");
       if constexpr (kExtra == Extra::kStart) extra[b] = -kOffset * sums[0];
       if constexpr (kExtra == Extra::kTail)
         reinterpret_cast<float*>(extra)[b] = -scales[b] * static_cast<float>(sums[0]);

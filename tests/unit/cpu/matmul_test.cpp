@@ -3,6 +3,7 @@
 #include <nacelle/graph.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstring>
 #include <nacelle/block_formats.hpp>
 #include <nacelle/half.hpp>
@@ -23,13 +24,14 @@ struct Weights {
   std::uint64_t row_bytes;
 };
 
-// Random codes and integer scales; the f16 scales and mins (MXFP4: exponents) are of either sign and near 0.01.
+// Random codes and integer scales; the f16 scales and mins (MXFP4: exponents) are of either sign and near 0.01, or
+// zero, or subnormal.
 void randomise_block(const BlockFormat& format, std::mt19937& random, std::uint8_t* block) {
   const std::uint32_t bytes = type_info(format.type)->block_bytes;
   for (std::uint32_t i = 0; i < bytes; ++i) block[i] = static_cast<std::uint8_t>(random());
   const auto put = [&](std::uint32_t at) {
-    const std::uint16_t half =
-        float_to_half((random() % 2 ? 0.01f : -0.01f) + 0.001f * static_cast<float>(random() % 7));
+    std::uint16_t half = float_to_half((random() % 2 ? 0.01f : -0.01f) + 0.001f * static_cast<float>(random() % 7));
+    if (random() % 6 == 0) half &= random() % 2 ? 0x8000 : 0x803f;
     std::memcpy(block + at, &half, 2);
   };
   if (format.type == NACELLE_TYPE_MXFP4) {
@@ -74,6 +76,11 @@ std::vector<std::uint8_t> pack(std::uint32_t type, const Weights& w, std::uint32
   return packed;
 }
 
+// Of the formats whose activations' scales are powers of two: docs/decisions/0020.
+bool has_pow2_scales(std::uint32_t type) {
+  return type == NACELLE_TYPE_Q4_0 || type == NACELLE_TYPE_Q4_1 || type == NACELLE_TYPE_Q4_K;
+}
+
 // A row as the variant sees it: quantised and read back, or rounded to bf16, or itself. By the rule of kernels.hpp.
 std::vector<double> as_encoded(const MatmulVariant& variant, const float* x, std::uint32_t k) {
   std::vector<double> out(x, x + k);
@@ -83,8 +90,11 @@ std::vector<double> as_encoded(const MatmulVariant& variant, const float* x, std
     for (std::uint32_t first = 0; first < k; first += 32) {
       float peak = 0;
       for (std::uint32_t i = 0; i < 32; ++i) peak = std::fmax(peak, std::fabs(x[first + i]));
-      const float inverse = peak > 0 ? 127.0f / peak : 0;
-      for (std::uint32_t i = 0; i < 32; ++i) out[first + i] = std::nearbyint(x[first + i] * inverse) * (peak / 127.0f);
+      const double least = static_cast<double>(peak) / 127;
+      const double scale = peak == 0                         ? 1
+                           : has_pow2_scales(variant.weight) ? std::exp2(std::ceil(std::log2(least)))
+                                                             : least;
+      for (std::uint32_t i = 0; i < 32; ++i) out[first + i] = std::nearbyint(x[first + i] / scale) * scale;
     }
   return out;
 }
@@ -190,6 +200,47 @@ TEST_CASE("matmul kernels: the same bits whatever rows and columns share a call"
   });
 }
 
+TEST_CASE("matmul kernels: a row that is not finite is NaN in every column, and its neighbours are as before") {
+  for_variants([](const MatmulVariant& variant) {
+    if (!is_block_type(variant.weight)) return;
+    const std::uint32_t rows = 19, n = 70, k = 768, stride = packed_groups(n) * kGroupRows;
+    Problem problem(variant, rows, n, k);
+    std::vector<float> before, after;
+    problem.multiply(0, rows, 5, before);
+    for (const std::uint32_t bad : {0u, 6u, 18u})
+      for (const float value : {NAN, INFINITY, -3e38f}) {
+        INFO(variant.name << " row " << bad << " " << value);
+        std::vector<float> x(problem.x.begin() + bad * k, problem.x.begin() + (bad + 1) * k);
+        x[k - 40] = value;
+        const Problem sound = problem;
+        variant.encode(x.data(), k, 0, k / 32, problem.encoded.data() + bad * problem.x_stride);
+        problem.multiply(0, rows, 5, after);
+        for (std::uint32_t r = 0; r < rows; ++r)
+          for (std::uint32_t c = 0; c < n; ++c) {
+            const float is = after[r * stride + c];
+            REQUIRE((r == bad ? std::isnan(is) : is == before[r * stride + c]));
+          }
+        problem.encoded = sound.encoded;
+      }
+  });
+}
+
+TEST_CASE("packing: a scale that is infinite or NaN is refused where its exponent is added to") {
+  for (const TypeInfo& info : kTypes) {
+    const BlockFormat* format = block_format(info.type);
+    if (!format || format->type == NACELLE_TYPE_MXFP4) continue;
+    const bool takes_any = !has_pow2_scales(info.type);
+    for (const std::uint16_t half : {0x7c00, 0xfc00, 0x7e00, 0x7bff}) {
+      Weights w = random_weights(info.type, 3, 512);
+      std::memcpy(&w.stored[w.row_bytes + format->scale_at], &half, 2);
+      std::vector<std::uint8_t> packed(packed_group_bytes(info.type, 512));
+      INFO(info.name << " " << half);
+      CHECK(pack_group(info.type, w.stored.data(), w.row_bytes, 3, 512, packed.data()) ==
+            (half == 0x7bff || takes_any));
+    }
+  }
+}
+
 TEST_CASE("a numerics class gives equal bits in all its variants on block types") {
   for (const TypeInfo& info : kTypes) {
     const nacelle_type type = info.type;
@@ -207,10 +258,10 @@ TEST_CASE("a numerics class gives equal bits in all its variants on block types"
   }
 }
 
-TEST_CASE("activations: zeros, one spike, tiny and huge values are encoded without a NaN") {
+TEST_CASE("activations: zeros, one spike and tiny values are encoded without a NaN; huge values are NaN") {
   for_variants([](const MatmulVariant& variant) {
     if (!is_block_type(variant.weight)) return;
-    for (const float value : {0.0f, 1e-38f, 1e-42f, 3e38f}) {
+    for (const float value : {0.0f, 1e-42f, 1e-20f, 1.0f, 127.0f, 127.5f, 1e32f, 3e32f, INFINITY, NAN}) {
       std::vector<float> x(64, 0.0f);
       x[5] = value;
       x[40] = -value;
@@ -219,8 +270,17 @@ TEST_CASE("activations: zeros, one spike, tiny and huge values are encoded witho
       float scales[2];
       std::memcpy(scales, row.data() + 64, sizeof scales);
       INFO(variant.name << " " << value);
-      CHECK(scales[0] == (value > 1e-30f ? value / 127.0f : 0.0f));
+      if (!(value < 2e32f)) {
+        CHECK(std::isnan(scales[0]));
+        CHECK(std::isnan(scales[1]));
+        continue;
+      }
+      const float least = value * (1.0f / 127.0f);
+      CHECK(scales[0] == (value < 1e-28f                    ? std::exp2(-100.0f)
+                          : has_pow2_scales(variant.weight) ? std::exp2(std::ceil(std::log2(least)))
+                                                            : least));
       CHECK(scales[1] == scales[0]);
+      CHECK(std::abs(static_cast<std::int8_t>(row[5]) * scales[0] - value) <= scales[0] / 2);
     }
   });
 }
