@@ -70,6 +70,7 @@ Fields<Block> block_fields(const std::string& path, const std::string& type) {
     more(block_string("id", &Block::id));
     more(block_string("name", &Block::name));
     more(custom<Block>("input", [](Block& b, const std::string& n, const Json& v) { b.input = to_object(n, v); }));
+    more(only<Block>("caller", {Json({{"type", "direct"}})}));
   } else if (type == "tool_result") {
     more(block_string("tool_use_id", &Block::id));
     more(custom<Block>("content",
@@ -130,6 +131,15 @@ void append_assistant_block(Json& messages, const std::string& type, const Block
   }
 }
 
+// Anthropic makes one turn of messages of the user that follow each other, and so do we: some templates know no two.
+void append_user_text(Json& messages, const std::string& text) {
+  if (!messages.empty() && messages.back()["role"] == "user") {
+    messages.back()["content"].get_ref<std::string&>() += "\n" + text;
+  } else {
+    messages.push_back({{"role", "user"}, {"content", text}});
+  }
+}
+
 // Results become messages of their own, before the text that stands beside them.
 void append_user_blocks(Json& messages, const std::string& name, const Json& value) {
   std::string text;
@@ -148,7 +158,7 @@ void append_user_blocks(Json& messages, const std::string& name, const Json& val
       refuse_unsupported(element(name, i) + ".type", openai::describe(type) + " of the user");
     }
   }
-  if (has_text) messages.push_back({{"role", "user"}, {"content", std::move(text)}});
+  if (has_text) append_user_text(messages, text);
 }
 
 void append_message(Json& messages, const std::string& path, const Json& value) {
@@ -162,16 +172,24 @@ void append_message(Json& messages, const std::string& path, const Json& value) 
   };
   read_fields<Message>(message, to_object(path, value), fields, path + ".");
   const std::string name = path + ".content";
-  if (message.role != "user" && message.role != "assistant") {
+  const bool system = message.role == "system";  // behind others, as Claude Code has it; the template has the say
+  if (message.role != "user" && message.role != "assistant" && !(system && !messages.empty())) {
     if (message.role.empty()) refuse_missing(path + ".role");
-    refuse_value(path + ".role", "user or assistant", Json(message.role));
+    refuse_value(path + ".role",
+                 messages.empty() ? "user or assistant (what comes first of the system is 'system')"
+                                  : "user, assistant or system",
+                 Json(message.role));
   }
   if (message.content.is_null()) refuse_missing(name);
+  if (system) {
+    messages.push_back({{"role", "system"}, {"content", to_text_blocks(name, message.content)}});
+    return;
+  }
   if (message.content.is_string()) {
     if (message.role == "assistant") {
       openai::append_assistant_text(messages, message.content.get_ref<const std::string&>());
     } else {
-      messages.push_back({{"role", "user"}, {"content", message.content}});
+      append_user_text(messages, message.content.get_ref<const std::string&>());
     }
     return;
   }
@@ -217,6 +235,9 @@ void set_tools(D& draft, const std::string& name, const Json& value) {
         custom<Tool>("input_schema",
                      [](Tool& t, const std::string& n, const Json& v) { t.function["parameters"] = to_object(n, v); }),
         no_effect<Tool>("cache_control", Json::value_t::object),
+        no_effect<Tool>("eager_input_streaming", Json::value_t::boolean),  // inputs are streamed as they come anyway
+        only<Tool>("defer_loading", {false}),
+        only<Tool>("allowed_callers", {Json::array({"direct"})}),
         custom<Tool>("strict", [](Tool& t, const std::string& n,
                                   const Json& v) { t.function["strict"] = openai::to_boolean(n, v); }),
     };
@@ -261,6 +282,7 @@ void set_thinking(D& draft, const std::string& name, const Json& value) {
   static const Fields<Thinking> fields = {
       string<Thinking>("type", [](Thinking& t, const std::string& v) { t.type = v; }),
       integer<Thinking>("budget_tokens", kMinBudget, INT32_MAX, [](Thinking& t, std::int64_t v) { t.budget = v; }),
+      only<Thinking>("display", {"summarized"}),  // a summary or more: all of it
   };
   read_fields<Thinking>(thinking, to_object(name, value), fields, name + ".");
   if (thinking.type == "adaptive") return;  // as the model likes
@@ -291,6 +313,21 @@ void set_output(D& draft, const std::string& name, const Json& value) {
   read_fields<D>(draft, to_object(name, value), fields, name + ".");
 }
 
+// Of the edits only the one that clears nothing: no thinking is taken out but by the template.
+void set_context_management(D& draft, const std::string& name, const Json& value) {
+  static const Fields<D> edit = {only<D>("type", {"clear_thinking_20251015"}),
+                                 only<D>("keep", {"all", Json({{"type", "all"}})})};
+  static const Fields<D> fields = {custom<D>("edits", [](D& d, const std::string& n, const Json& v) {
+    for (std::size_t i = 0; i < to_array(n, v).size(); ++i) {
+      const std::string path = element(n, i);
+      read_fields<D>(d, to_object(path, v[i]), edit, path + ".");
+      for (const char* member : {"type", "keep"})
+        if (!v[i].contains(member) || v[i][member].is_null()) refuse_missing(path + "." + member);
+    }
+  })};
+  read_fields<D>(draft, to_object(name, value), fields, name + ".");
+}
+
 void set_stops(D& draft, const std::string& name, const Json& value) {
   if (to_array(name, value).size() > kMaxStops) refuse_value(name, "a list of at most 16 strings", value);
   for (std::size_t i = 0; i < value.size(); ++i) {
@@ -310,6 +347,11 @@ Fields<D> prompt_fields() {
       custom<D>("tool_choice", set_tool_choice),
       custom<D>("thinking", set_thinking),
       no_effect<D>("cache_control", Json::value_t::object),
+      custom<D>("output_config", set_output),
+      custom<D>("context_management", set_context_management),
+      only<D>("output_format", {}),
+      only<D>("mcp_servers", {Json::array()}),
+      only<D>("speed", {"standard"}),
   };
 }
 
@@ -327,10 +369,6 @@ Fields<D> answer_fields() {
       no_effect<D>("metadata", Json::value_t::object),
       only<D>("service_tier", {"auto", "standard_only"}),
       only<D>("container", {}),
-      only<D>("context_management", {}),
-      only<D>("mcp_servers", {Json::array()}),
-      custom<D>("output_config", set_output),
-      only<D>("output_format", {}),
       only<D>("inference_geo", {}),
   };
   fields.insert(fields.end(), std::begin(more), std::end(more));

@@ -89,14 +89,14 @@ Fields<ChatDraft> chat_fields() {
       only<D>("prediction", {}),
       only<D>("audio", {}),
       only<D>("web_search_options", {}),
-      only<D>("prompt_cache_retention", {}),
-      only<D>("prompt_cache_options", {}),
       only<D>("moderation", {}),
       custom<D>("functions",
                 [](D& d, const std::string&, const Json& v) { d.functions_as_tools = tools_of_functions(v); }),
       custom<D>("function_call", set_function_call),
   };
   fields.insert(fields.end(), std::begin(more), std::end(more));
+  const Fields<D> cache = cache_fields<D>();
+  fields.insert(fields.end(), cache.begin(), cache.end());
   return fields;
 }
 

@@ -62,6 +62,16 @@ Fields<T> sampling_fields() {
   };
 }
 
+// How long OpenAI keeps a prompt's prefix: accepted where it is what happens anyway.
+template <class T>
+Fields<T> cache_fields() {
+  return {only<T>("prompt_cache_retention", {"in_memory"}),
+          custom<T>("prompt_cache_options", [](T& b, const std::string& name, const Json& v) {
+            static const Fields<T> fields = {only<T>("mode", {"implicit"}), only<T>("ttl", {})};
+            read_fields<T>(b, to_object(name, v), fields, name + ".");
+          })};
+}
+
 // And what OpenAI's two older routes share beside it. `least_tokens`: the least that max_tokens may be.
 template <class T>
 Fields<T> generation_fields(std::int64_t least_tokens = 1) {

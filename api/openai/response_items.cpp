@@ -32,6 +32,7 @@ Texts to_texts(const std::string& name, const Json& value) {
         string<std::string>("text", [](std::string& t, const std::string& v) { t = v; }),
         no_effect<std::string>("annotations", Json::value_t::array),  // of our own answers, which clients send back
         no_effect<std::string>("logprobs", Json::value_t::array),
+        no_effect<std::string>("prompt_cache_breakpoint", Json::value_t::object),  // prefixes are cached anyway
     };
     const Json& object = to_object(part, value[i]);
     if (!object.contains("type")) refuse_missing(part + ".type");
@@ -80,6 +81,7 @@ Fields<Item> item_fields(const std::string& path, const std::string& type) {
   const auto more = [&fields](Field<Item> field) { fields.push_back(std::move(field)); };
   if (type == "message") {
     more(item_string("role", &Item::role));
+    more(no_effect<Item>("phase", Json::value_t::string));  // of another model's answers; no template knows it
     more(custom<Item>("content", [](Item& i, const std::string& n, const Json& v) { i.content = to_texts(n, v); }));
   } else if (type == "function_call") {
     more(item_string("call_id", &Item::call_id));

@@ -123,11 +123,6 @@ void set_conversation(R& draft, const std::string& name, const Json& value) {
   if (draft.conversation.empty()) refuse_value(name, "a conversation's id, or an object that has it", value);
 }
 
-void set_prompt_cache_options(R& draft, const std::string& name, const Json& value) {
-  static const Fields<R> fields = {only<R>("mode", {"implicit"}), only<R>("ttl", {})};
-  read_fields<R>(draft, to_object(name, value), fields, name + ".");
-}
-
 // A text that the response repeats; it has no effect on the answer.
 Field<R> repeated_text(std::string name) {
   return {std::move(name), [](R& d, const std::string& n, const Json& v) { d.repeated[n] = to_string(n, v); }};
@@ -186,14 +181,15 @@ Fields<R> responses_fields() {
       repeated_text("user"),
       repeated_text("safety_identifier"),
       repeated_text("prompt_cache_key"),
+      no_effect<R>("client_metadata", Json::value_t::object),  // Codex: who asks, in words of its own
       only<R>("service_tier", {"auto", "default"}),
       only<R>("prompt", {}),
       only<R>("context_management", {}),
-      only<R>("prompt_cache_retention", {"in_memory"}),
-      custom<R>("prompt_cache_options", set_prompt_cache_options),
       only<R>("moderation", {}),
   };
   fields.insert(fields.end(), std::begin(more), std::end(more));
+  const Fields<R> cache = cache_fields<R>();
+  fields.insert(fields.end(), cache.begin(), cache.end());
   return fields;
 }
 

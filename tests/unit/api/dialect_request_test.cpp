@@ -59,6 +59,23 @@ TEST_CASE("Anthropic's fields reach the request") {
         "m");
 }
 
+TEST_CASE("what Claude Code and Anthropic's clients send beside it") {
+  const auto body = anthropic::parse_messages(message_body(R"("thinking": {"type": "adaptive", "display": "summarized"},
+      "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}, "speed": "standard",
+      "tools": [{"name": "f", "input_schema": {}, "eager_input_streaming": true, "defer_loading": false,
+                 "allowed_callers": ["direct"], "cache_control": {"type": "ephemeral"}}])"));
+  CHECK(to_text(body.prompt.tools) == R"([{"type":"function","function":{"name":"f","parameters":{}}}])");
+  CHECK(anthropic::parse_count_tokens(R"({"model": "m", "messages": [{"role": "user", "content": "x"}],
+      "output_config": {"effort": "low"}, "context_management": {"edits": []}})")
+            .prompt.reasoning_effort == "low");
+  CHECK(anthropic_messages(R"([{"role": "user", "content": [{"type": "text", "text": "a"}]},
+      {"role": "user", "content": "b"}, {"role": "system", "content": "New rules."},
+      {"role": "system", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": "d"}]},
+      {"role": "user", "content": "e"}])") ==
+        R"([{"role":"user","content":"a\nb"},{"role":"system","content":"New rules."},)"
+        R"({"role":"system","content":"c\nd"},{"role":"user","content":"e"}])");
+}
+
 TEST_CASE("Anthropic's blocks become messages of a chat") {
   CHECK(anthropic_messages(R"([{"role": "user", "content": "Weather?"},
       {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm.", "signature": ""},
@@ -91,12 +108,18 @@ TEST_CASE("what Anthropic's API lacks is named") {
   CHECK(param(R"("thinking": {"type": "enabled", "budget_tokens": 2000})") == "thinking.budget_tokens");
   CHECK(param(R"("stop_sequences": [""])") == "stop_sequences[0]");
   CHECK(param(R"("service_tier": "priority")") == "service_tier");
+  CHECK(param(R"("context_management": {"edits": [{"type": "clear_thinking_20251015"}]})") ==
+        "context_management.edits[0].keep");
+  CHECK(param(R"("context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]})") ==
+        "context_management.edits[0].type");
+  CHECK(param(R"("thinking": {"type": "adaptive", "display": "omitted"})") == "thinking.display");
   const auto content = [](const char* blocks) { return failure_of([&] { anthropic_messages(blocks); }).param; };
   CHECK(param(R"("output_config": {"format": {"type": "xml"}})") == "output_config.format.type");
   CHECK(param(R"("output_config": {"format": {"type": "json_schema"}})") == "output_config.format.schema");
   CHECK(content("[]") == "messages");
   CHECK(content(R"([{"role": "assistant", "content": "x"}])") == "messages");
   CHECK(content(R"([{"role": "user"}])") == "messages[0].content");
+  CHECK(content(R"([{"role": "system", "content": "x"}, {"role": "user", "content": "x"}])") == "messages[0].role");
   CHECK(content(R"([{"role": "user", "content": [{"type": "image"}]}])") == "messages[0].content[0].type");
   CHECK(content(R"([{"role": "user", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]}])") ==
         "messages[0].content[0].type");
@@ -113,7 +136,7 @@ TEST_CASE("input items become messages of a chat") {
   CHECK(input_messages(R"([{"role": "developer", "content": "Brief."},
       {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]},
       {"type": "reasoning", "id": "r", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
-      {"type": "message", "id": "m", "status": "completed", "role": "assistant",
+      {"type": "message", "id": "m", "status": "completed", "role": "assistant", "phase": "commentary",
        "content": [{"type": "output_text", "text": "I look.", "annotations": [], "logprobs": []}]},
       {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{\"a\": 1}"},
       {"type": "function_call", "call_id": "c2", "name": "g", "arguments": "{}"},
@@ -149,6 +172,7 @@ TEST_CASE("what the responses API lacks is named") {
   CHECK(param(R"("prompt_cache_options": {"mode": "implicit"}, "prompt_cache_retention": "in_memory")") == "");
   CHECK(param(R"("prompt_cache_retention": "24h")") == "prompt_cache_retention");
   CHECK(param(R"("max_tokens": 5)") == "max_tokens");
+  CHECK(param(R"("client_metadata": {"session_id": "s"})") == "");  // Codex
   const auto body = openai::parse_responses(
       R"({"input": "Hi", "tools": [{"type": "function", "name": "f"}], "max_output_tokens": 5, "store": false})");
   CHECK(body.request.max_tokens == 5);
