@@ -21,24 +21,44 @@ constexpr Role kRoles[] = {
     {"assistant", "assistant", true}, {"tool", "tool", false},        {"function", "tool", false},
 };
 
-// A string, or a list of text parts.
-std::string to_content(const std::string& name, const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array()) refuse_value(name, "a string or a list of text parts", value);
+struct Content {
   std::string text;
+  std::optional<std::string> reasoning;
+};
+
+Field<Content> ignored(std::string name) {
+  return {std::move(name), [](Content&, const std::string&, const Json&) {}};
+}
+
+const Fields<Content>& part_fields() {
+  static const Fields<Content> fields = {
+      only<Content>("type", {"text"}), string<Content>("text", [](Content& c, const std::string& v) { c.text += v; }),
+      // Hints for caches: prefixes are cached anyway.
+      no_effect<Content>("cache_control", Json::value_t::object),
+      no_effect<Content>("prompt_cache_breakpoint", Json::value_t::object),
+      // OpenAI's agents for JavaScript send the members of our message back in its part.
+      only<Content>("role", {"assistant"}),
+      string<Content>("reasoning_content", [](Content& c, const std::string& v) { c.reasoning = v; }),
+      only<Content>("refusal", {}), only<Content>("audio", {}), only<Content>("annotations", {Json::array()}),
+      ignored("tool_calls"),  // the message has them too
+  };
+  return fields;
+}
+
+// A string, or a list of text parts.
+Content to_content(const std::string& name, const Json& value) {
+  if (value.is_string()) return {value.get<std::string>(), std::nullopt};
+  if (!value.is_array()) refuse_value(name, "a string or a list of text parts", value);
+  Content content;
   for (std::size_t i = 0; i < value.size(); ++i) {
     const std::string part = name + "[" + std::to_string(i) + "]";
     const auto type = to_object(part, value[i]).find("type");
     if (type == value[i].end()) refuse_missing(part + ".type");
     if (*type != "text") refuse_unsupported(part + ".type", describe(*type));
-    static const Fields<std::string> fields = {
-        only<std::string>("type", {"text"}),
-        string<std::string>("text", [](std::string& t, const std::string& v) { t += v; }),
-    };
     if (!value[i].contains("text")) refuse_missing(part + ".text");
-    read_fields<std::string>(text, value[i], fields, part + ".");
+    read_fields<Content>(content, value[i], part_fields(), part + ".");
   }
-  return text;
+  return content;
 }
 
 struct Call {
@@ -101,7 +121,12 @@ const Fields<Message>& message_fields() {
   using M = Message;
   static const Fields<M> fields = {
       string<M>("role", [](M& m, const std::string& v) { m.role = v; }),
-      custom<M>("content", [](M& m, const std::string& name, const Json& v) { m.content = to_content(name, v); }),
+      custom<M>("content",
+                [](M& m, const std::string& name, const Json& v) {
+                  Content content = to_content(name, v);
+                  m.content = std::move(content.text);
+                  if (content.reasoning) m.reasoning = std::move(content.reasoning);
+                }),
       string<M>("name", [](M& m, const std::string& v) { m.name = v; }),
       string<M>("reasoning_content", [](M& m, const std::string& v) { m.reasoning = v; }),
       string<M>("tool_call_id", [](M& m, const std::string& v) { m.tool_call_id = v; }),
@@ -110,6 +135,7 @@ const Fields<Message>& message_fields() {
       custom<M>("function_call",
                 [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_function_call(name, v); }),
       string<M>("refusal", [](M& m, const std::string& v) { m.refusal = v; }),  // what another model had to say
+      no_effect<M>("cache_control", Json::value_t::object),
       // Null in our answers, and so in what clients send back.
       only<M>("audio", {}),
       only<M>("annotations", {Json::array()}),
@@ -242,17 +268,20 @@ Json tools_of_functions(const Json& functions) {
 
 Json check_tools(const Json& tools) {
   static const Fields<CheckedTool> fields = {only<CheckedTool>("type", {"function"}),
-                                             custom<CheckedTool>("function", check_function)};
-  std::size_t index = 0;
+                                             custom<CheckedTool>("function", check_function),
+                                             no_effect<CheckedTool>("cache_control", Json::value_t::object)};
+  Json checked = Json::array();
   for (const Json& item : to_array("tools", tools)) {
-    const std::string path = "tools[" + std::to_string(index++) + "]";
+    const std::string path = "tools[" + std::to_string(checked.size()) + "]";
     CheckedTool tool;
     read_fields<CheckedTool>(tool, to_object(path, item), fields, path + ".");
     for (const char* name : {"type", "function"}) {
       if (!item.contains(name)) refuse_missing(path + "." + name);
     }
+    checked.push_back(item);
+    checked.back().erase("cache_control");  // not for the template
   }
-  return tools.empty() ? Json(nullptr) : tools;
+  return checked.empty() ? Json(nullptr) : checked;
 }
 
 }  // namespace nacelle::openai

@@ -30,6 +30,19 @@ TEST_CASE("messages take the form that templates expect") {
         R"([{"role":"assistant","content":"x"}])");
 }
 
+TEST_CASE("what clients put beside a text: hints for caches, and the members of an answer") {
+  CHECK(
+      normalised(R"([{"role": "user", "cache_control": {"type": "ephemeral"}, "content": [{"type": "text", "text": "a",
+      "cache_control": {"type": "ephemeral"}, "prompt_cache_breakpoint": {"mode": "explicit"}}]}])") ==
+      R"([{"role":"user","content":"a"}])");
+  CHECK(normalised(R"([{"role": "assistant", "content": [{"type": "text", "text": "x", "role": "assistant",
+      "refusal": null, "annotations": [], "audio": null, "reasoning_content": "y", "tool_calls": []}]}])") ==
+        R"([{"role":"assistant","content":"x","reasoning_content":"y"}])");
+  CHECK(to_text(check_tools(parse_json(
+            R"([{"type": "function", "cache_control": {"type": "ephemeral"}, "function": {"name": "f"}}])"))) ==
+        R"([{"type":"function","function":{"name":"f"}}])");
+}
+
 TEST_CASE("arguments of tool calls become objects where they are JSON") {
   const auto call = [](const std::string& arguments) {
     return normalised(
