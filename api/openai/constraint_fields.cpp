@@ -18,8 +18,10 @@ void set_spec(Constraint& constraint, Spec::Kind kind, const std::string& name, 
   constraint = Spec{kind, std::move(text), std::move(choices), name};
 }
 
-struct SchemaFormat {
-  Json schema;
+struct ResponseFormat {
+  enum class Kind { kNone, kText, kObject, kSchema };
+  Kind kind = Kind::kNone;
+  Json named, schema;  // json_schema, and the schema in it
 };
 
 }  // namespace
@@ -47,26 +49,37 @@ void set_choice(Constraint& constraint, const std::string& name, const Json& val
 // The schema is enforced as it is written, whether `strict` or not. Errors name the field itself, wherever inside it
 // the fault lies: the message has the place.
 void set_response_format(Constraint& constraint, const std::string& name, const Json& value) {
-  const auto type = to_object(name, value).find("type");
-  if (type == value.end()) refuse_missing(name + ".type");
-  if (*type == "text") return;
-  if (*type == "json_object") return set_spec(constraint, Spec::Kind::kJsonObject, name, "");
-  if (*type != "json_schema") refuse_value(name + ".type", "\"text\", \"json_object\" or \"json_schema\"", *type);
-  const auto format = value.find("json_schema");
-  if (format == value.end()) refuse_missing(name + ".json_schema");
-  static const Fields<SchemaFormat> fields = {
-      no_effect<SchemaFormat>("name", Json::value_t::string),
-      no_effect<SchemaFormat>("description", Json::value_t::string),
-      no_effect<SchemaFormat>("strict", Json::value_t::boolean),
-      custom<SchemaFormat>("schema", [](SchemaFormat& f, const std::string&, const Json& v) { f.schema = v; }),
+  using Kind = ResponseFormat::Kind;
+  static const Fields<ResponseFormat> fields = {
+      custom<ResponseFormat>("type",
+                             [](ResponseFormat& f, const std::string& n, const Json& v) {
+                               if (v != "text" && v != "json_object" && v != "json_schema")
+                                 refuse_value(n, "\"text\", \"json_object\" or \"json_schema\"", v);
+                               f.kind = v == "text" ? Kind::kText : v == "json_object" ? Kind::kObject : Kind::kSchema;
+                             }),
+      custom<ResponseFormat>("json_schema", [](ResponseFormat& f, const std::string&, const Json& v) { f.named = v; }),
   };
-  SchemaFormat read;
+  ResponseFormat format;
+  read_fields<ResponseFormat>(format, to_object(name, value), fields, name + ".");
+  if (format.kind == Kind::kNone) refuse_missing(name + ".type");
   const std::string path = name + ".json_schema";
-  read_fields<SchemaFormat>(read, to_object(path, *format), fields, path + ".");
-  if (read.schema.is_null()) refuse_missing(path + ".schema");
-  if (!read.schema.is_object() && !read.schema.is_boolean())
-    refuse_value(path + ".schema", "a JSON Schema", read.schema);
-  set_spec(constraint, Spec::Kind::kJsonSchema, name, to_text(read.schema));
+  if (format.kind != Kind::kSchema) {
+    if (!format.named.is_null()) refuse_value(path, "absent where the type is not json_schema", format.named);
+    if (format.kind == Kind::kObject) set_spec(constraint, Spec::Kind::kJsonObject, name, "");
+    return;
+  }
+  if (format.named.is_null()) refuse_missing(path);
+  static const Fields<ResponseFormat> named = {
+      no_effect<ResponseFormat>("name", Json::value_t::string),
+      no_effect<ResponseFormat>("description", Json::value_t::string),
+      no_effect<ResponseFormat>("strict", Json::value_t::boolean),
+      custom<ResponseFormat>("schema", [](ResponseFormat& f, const std::string&, const Json& v) { f.schema = v; }),
+  };
+  read_fields<ResponseFormat>(format, to_object(path, format.named), named, path + ".");
+  if (format.schema.is_null()) refuse_missing(path + ".schema");
+  if (!format.schema.is_object() && !format.schema.is_boolean())
+    refuse_value(path + ".schema", "a JSON Schema", format.schema);
+  set_spec(constraint, Spec::Kind::kJsonSchema, name, to_text(format.schema));
 }
 
 }  // namespace nacelle::openai

@@ -28,7 +28,8 @@ TEST_CASE("chat fields reach the request") {
       "presence_penalty": 2, "logit_bias": {"5": -100, "6": 1.5}, "logprobs": true, "top_logprobs": 4, "ignore_eos": true,
       "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "auto",
       "chat_template_kwargs": {"thinking": false}, "user": "u", "metadata": {"a": "b"}, "store": false,
-      "response_format": {"type": "text"}, "cache_salt": "s", "priority": -3, "timeout": 1.5)"));
+      "response_format": {"type": "text"}, "cache_salt": "s", "priority": -3, "timeout": 1.5,
+      "prompt_cache_retention": "in_memory", "prompt_cache_options": {"mode": "implicit"})"));
   const SamplingParams& sampling = body.request.sampling;
   CHECK(body.model == "m");
   CHECK(body.n == 3);
@@ -165,6 +166,13 @@ TEST_CASE("a wrong field of a chat is named") {
       {R"("logprobs": 2)", "logprobs", "invalid_value"},
       {R"("metadata": 1)", "metadata", "invalid_value"},
       {R"("response_format": {"type": "xml"})", "response_format.type", "invalid_value"},
+      {R"("response_format": {"type": "json_object", "schema": {"type": "object"}})", "response_format.schema",
+       "unknown_parameter"},
+      {R"("response_format": {"type": "json_schema", "strict": true, "json_schema": {"schema": {}}})",
+       "response_format.strict", "unknown_parameter"},
+      {R"("response_format": {"type": "text", "json_schema": {"schema": {}}})", "response_format.json_schema",
+       "invalid_value"},
+      {R"("prompt_cache_retention": "24h")", "prompt_cache_retention", "unsupported_parameter"},
       {R"("response_format": {"type": "json_schema"})", "response_format.json_schema", "missing_required_parameter"},
       {R"("response_format": {"type": "json_schema", "json_schema": {"schem": {}}})",
        "response_format.json_schema.schem", "unknown_parameter"},
