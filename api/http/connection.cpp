@@ -129,6 +129,7 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
   net::awaitable<bool> fill();
   bool parse(Parser& parser, ErrorCode& error);
   Failure failure_of(const ErrorCode& error) const;
+  static std::optional<Failure> check_encoding(const Request& request);
   void take_header(Parser& parser, Incoming& incoming) const;
   ExchangePtr begin_exchange(Incoming& incoming);
   static void run_handler(const Handler& handler, const ExchangePtr& exchange);
@@ -195,6 +196,7 @@ net::awaitable<bool> Connection::serve_one() {
       if (const auto refusal = site_->admit(incoming.request, *incoming.route)) failure = Failure{false, *refusal};
     }
   }
+  if (!failure) failure = check_encoding(incoming.request);
   if (!failure) failure = co_await read_body(parser, share);
   if (failure) {
     if (!failure->gone) co_await refuse(incoming, failure->error);
@@ -306,6 +308,17 @@ Connection::Failure Connection::failure_of(const ErrorCode& error) const {
     return say(400, "malformed HTTP request: " + error.message(), "bad_http");
   }
   return Failure{true, {}};
+}
+
+// A compressed body would be taken for broken JSON.
+std::optional<Connection::Failure> Connection::check_encoding(const Request& request) {
+  const std::string* encoding = request.header("content-encoding");
+  if (!encoding || encoding->empty() || beast::iequals(*encoding, "identity")) return std::nullopt;
+  return Failure{false,
+                 {415,
+                  "the request body has the Content-Encoding '" + encoding->substr(0, 80) +
+                      "'; it must be sent as it is, without one",
+                  "", "unsupported_encoding"}};
 }
 
 void Connection::take_header(Parser& parser, Incoming& incoming) const {

@@ -215,6 +215,16 @@ TEST_CASE_METHOD(Fixture, "bodies: chunked, awaited with 100-continue, too large
   CHECK(has(chunked.read_all(), "413 Content Too Large"));
 }
 
+TEST_CASE_METHOD(Fixture, "a compressed body is refused by name") {
+  Client client(port);
+  client.send("POST /echo HTTP/1.1\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\nok");
+  CHECK(has(client.read_until("ok"), "200 OK"));
+  client.send("POST /echo HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b");
+  const std::string refused = client.read_all();
+  CHECK(has(refused, "415 Unsupported Media Type"));
+  CHECK(has(refused, "Content-Encoding 'gzip'"));
+}
+
 TEST_CASE_METHOD(Fixture, "malformed and oversize headers") {
   for (const char* bad :
        {"nonsense\r\n\r\n", "GET /hello HTTP/3.0\r\n\r\n", "GET /hello HTTP/1.1\r\nbad header\r\n\r\n",
