@@ -17,6 +17,7 @@ struct Reason {
 
 constexpr Reason kReasons[] = {
     {200, "OK"},
+    {201, "Created"},
     {202, "Accepted"},
     {204, "No Content"},
     {304, "Not Modified"},
@@ -28,11 +29,13 @@ constexpr Reason kReasons[] = {
     {408, "Request Timeout"},
     {409, "Conflict"},
     {413, "Content Too Large"},
+    {415, "Unsupported Media Type"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
     {501, "Not Implemented"},
     {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
     {507, "Insufficient Storage"},
 };
 
@@ -93,8 +96,10 @@ std::string header_text(const Response& response, const HeaderOptions& options) 
   for (const auto& [name, value] : response.headers) add(name, value);
   if (!options.cors_origin.empty()) {
     add("Access-Control-Allow-Origin", options.cors_origin);
+    // * is no word for Authorization, and none for requests with cookies; OpenAI's and Anthropic's clients send a dozen
+    // headers of their own.
     add("Access-Control-Allow-Headers",
-        "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent, Anthropic-Version, Anthropic-Beta");
+        "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent, Anthropic-Version, Anthropic-Beta, *");
     add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     add("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
   }
