@@ -17,7 +17,7 @@ void set_chosen_function(ChatDraft& draft, const std::string& name, const Json& 
   static const Fields<ChatDraft> fields = {
       string<ChatDraft>("name", [](ChatDraft& d, const std::string& v) { d.tool_choice.name = v; })};
   read_fields<ChatDraft>(draft, to_object(name, value), fields, name + ".");
-  if (!value.contains("name")) refuse_missing(name + ".name");
+  check_present(value, {"name"}, name + ".");
 }
 
 // "none", "auto", "required", or {"type": "function", "function": {"name": ...}}.
@@ -39,7 +39,7 @@ void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& valu
       })};
   read_fields<ChatDraft>(draft, value, fields, name + ".");
   if (!draft.tool_choice.allowed.empty()) return;
-  if (!value.contains("function")) refuse_missing(name + ".function");
+  check_present(value, {"function"}, name + ".");
   draft.tool_choice.kind = Kind::kNamed;
 }
 

@@ -32,6 +32,13 @@ void refuse_missing(const std::string& name) {
   throw http::RequestError({400, "'" + name + "' is missing", name, "missing_required_parameter"});
 }
 
+void check_present(const Json& object, std::initializer_list<const char*> names, const std::string& prefix) {
+  for (const char* name : names) {
+    const auto found = object.find(name);
+    if (found == object.end() || found->is_null()) refuse_missing(prefix + name);
+  }
+}
+
 void refuse_unknown(const std::string& name) {
   // The name is the client's: it may be a megabyte.
   const std::string shown = name.size() > 80 ? name.substr(0, 80) + "..." : name;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +18,8 @@ namespace nacelle::openai {
 [[noreturn]] void refuse_value(const std::string& name, std::string_view expected, const Json& value);
 [[noreturn]] void refuse_unsupported(const std::string& name, std::string_view what);
 [[noreturn]] void refuse_missing(const std::string& name);
+// That `object` has them all: null counts as absent. `prefix` as in read_fields().
+void check_present(const Json& object, std::initializer_list<const char*> names, const std::string& prefix);
 [[noreturn]] void refuse_unknown(const std::string& name);
 
 double to_number(const std::string& name, const Json& value, double low, double high);

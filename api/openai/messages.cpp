@@ -55,7 +55,7 @@ Content to_content(const std::string& name, const Json& value) {
     const auto type = to_object(part, value[i]).find("type");
     if (type == value[i].end()) refuse_missing(part + ".type");
     if (*type != "text") refuse_unsupported(part + ".type", describe(*type));
-    if (!value[i].contains("text")) refuse_missing(part + ".text");
+    check_present(value[i], {"text"}, part + ".");
     read_fields<Content>(content, value[i], part_fields(), part + ".");
   }
   return content;
@@ -251,7 +251,7 @@ void check_function(CheckedTool& tool, const std::string& name, const Json& valu
       boolean<CheckedTool>("strict", [](CheckedTool&, bool) {}),
   };
   read_fields<CheckedTool>(tool, to_object(name, value), fields, name + ".");
-  if (!value.contains("name")) refuse_missing(name + ".name");
+  check_present(value, {"name"}, name + ".");
 }
 
 }  // namespace
@@ -275,9 +275,7 @@ Json check_tools(const Json& tools) {
     const std::string path = "tools[" + std::to_string(checked.size()) + "]";
     CheckedTool tool;
     read_fields<CheckedTool>(tool, to_object(path, item), fields, path + ".");
-    for (const char* name : {"type", "function"}) {
-      if (!item.contains(name)) refuse_missing(path + "." + name);
-    }
+    check_present(item, {"type", "function"}, path + ".");
     checked.push_back(item);
     checked.back().erase("cache_control");  // not for the template
   }

@@ -35,10 +35,10 @@ Texts to_texts(const std::string& name, const Json& value) {
         no_effect<std::string>("prompt_cache_breakpoint", Json::value_t::object),  // prefixes are cached anyway
     };
     const Json& object = to_object(part, value[i]);
-    if (!object.contains("type")) refuse_missing(part + ".type");
+    check_present(object, {"type"}, part + ".");
     const Json& type = object["type"];  // first, as the members follow from it
     if (type != "input_text" && type != "output_text") refuse_unsupported(part + ".type", describe(type));
-    if (!object.contains("text")) refuse_missing(part + ".text");
+    check_present(object, {"text"}, part + ".");
     read_fields<std::string>(texts.emplace_back(), object, fields, part + ".");
   }
   return texts;

@@ -31,7 +31,7 @@ void set_tools(R& draft, const std::string& name, const Json& value) {
   for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
     const std::string path = name + "[" + std::to_string(i) + "]";
     const Json& tool = to_object(path, value[i]);
-    if (!tool.contains("type")) refuse_missing(path + ".type");
+    check_present(tool, {"type"}, path + ".");
     if (tool["type"] != "function") refuse_unsupported(path + ".type", describe(tool["type"]));
     struct Tool {
       Json function = Json::object();
@@ -82,7 +82,7 @@ void set_responses_tool_choice(R& draft, const std::string& name, const Json& va
 
 // As chat's response_format, but flat.
 void set_text_format(R& draft, const std::string& name, const Json& value) {
-  if (!to_object(name, value).contains("type")) refuse_missing(name + ".type");
+  check_present(to_object(name, value), {"type"}, name + ".");
   draft.format = value;
   Json nested = {{"type", value["type"]}};
   if (value["type"] == "json_schema") {

@@ -66,7 +66,7 @@ DetokenizeBody parse_detokenize(std::string_view body) {
       custom<D>("tokens", [](D& d, const std::string& name, const Json& v) { d.tokens = to_tokens(name, v); }),
   };
   const Json json = parse_json(body);
-  if (!to_object("body", json).contains("tokens")) refuse_missing("tokens");
+  check_present(to_object("body", json), {"tokens"}, "");
   D draft;
   read_fields<D>(draft, json, fields);
   return draft;

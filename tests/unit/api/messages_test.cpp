@@ -98,6 +98,10 @@ TEST_CASE("tools are checked and kept as they are") {
   CHECK(check_tools(tools) == tools);
   CHECK(check_tools(Json::array()).is_null());
   CHECK(failure_of([] { check_tools(parse_json(R"([{"type": "function"}])")); }).param == "tools[0].function");
+  CHECK(failure_of([] { check_tools(parse_json(R"([{"type": "function", "function": null}])")); }).param ==
+        "tools[0].function");
+  CHECK(failure_of([] { check_tools(parse_json(R"([{"type": "function", "function": {"name": null}}])")); }).param ==
+        "tools[0].function.name");
   CHECK(failure_of([] { check_tools(parse_json(R"([{"type": "custom", "function": {"name": "f"}}])")); }).param ==
         "tools[0].type");
 }
