@@ -37,10 +37,11 @@ http::Response model_ready(const openai::ServedModels& models, const openai::Ser
 }
 
 http::Response about_model(const openai::ServedModels& models, const http::Request& request) {
-  constexpr std::string_view kReady = "/ready";
+  constexpr std::string_view kReady = "/ready", kVersion = "/versions/1";  // there is no other version
   std::string_view name = request.parameter;
   const bool asks_ready = name.ends_with(kReady);
   if (asks_ready) name.remove_suffix(kReady.size());
+  if (name.ends_with(kVersion)) name.remove_suffix(kVersion.size());
   const openai::ServedModelPtr model = models.find(name);
   return asks_ready ? model_ready(models, *model) : model_metadata(*model);
 }

@@ -86,6 +86,9 @@ test('KServe\'s metadata', async () => {
   assert.equal(one.platform, 'nacelle_llama');
   assert.equal(one.inputs[0].datatype, 'BYTES');
   assert.deepEqual(await about(`/v2/models/${model}/ready`), [200, { name: model, ready: true }]);
+  assert.deepEqual(await about(`/v2/models/${model}/versions/1`), [200, one]);
+  assert.deepEqual(await about(`/v2/models/${model}/versions/1/ready`), [200, { name: model, ready: true }]);
+  assert.equal((await about(`/v2/models/${model}/versions/2`))[0], 404);
   assert.equal((await about('/v2/models/other'))[0], 404);
   assert.equal((await about('/v2/models/other/ready'))[0], 404);
 });
