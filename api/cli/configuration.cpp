@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <filesystem>
 #include <numeric>
 
 #include "core/base/error.hpp"
@@ -35,8 +36,12 @@ std::string place(const std::string& file, const YAML::Node& node) {
 }
 
 YAML::Node load_file(const std::string& file) {
+  if (std::filesystem::is_directory(file))
+    throw Error(ErrorKind::kInvalidArgument, "--config " + file + ": a folder, not a file", "config");
   try {
-    const YAML::Node root = YAML::LoadFile(file);
+    const std::vector<YAML::Node> documents = YAML::LoadAllFromFile(file);
+    const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
+    if (documents.size() > 1) refuse(place(file, documents[1]), "a second document; all settings belong into one");
     if (!root.IsMap() && !root.IsNull())
       refuse(place(file, root), "expected lines 'NAME: VALUE' with the flags' names");
     return root;

@@ -111,10 +111,18 @@ CLI::Option* add_path(App& app, std::string& path) {
 }
 
 void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help) {
+  constexpr double kLeast = 0.001, kMost = 1e7;  // more would overflow a deadline, and "nan" is a number to CLI11
+  const auto check = [](const std::string& text) -> std::string {
+    double seconds = 0;
+    if (!CLI::detail::lexical_cast(text, seconds) || !(seconds >= kLeast && seconds <= kMost))
+      return text + " is not from 0.001 to 10000000 seconds";
+    return {};
+  };
   app.add_option_function<double>(
          name,
          [&value](double seconds) { value = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); },
          help)
+      ->check(check)
       ->default_str(fmt::format("{}", static_cast<double>(value.count()) / 1000));
 }
 

@@ -256,13 +256,17 @@ test('settings: file, environment, flags, and where each comes from', async () =
   assert.equal((await settings([])).model[0], 'a=/x b=/y');
 
   for (const [text, fault] of [['prot: 1', /:1: there is no setting 'prot' of 'config'; did you mean 'port'\?/], ['\nport: many', /:2: .*port/i],
-                               ['port: [', /not YAML/], ['- a', /expected lines/], ['device: cpu\nsplit: cpu=1', /exclude each other/]]) {
+                               ['port: [', /not YAML/], ['- a', /expected lines/], ['device: cpu\nsplit: cpu=1', /exclude each other/],
+                               ['port: 1\n---\nport: 2', /:3: a second document/],
+                               ['idle-timeout: -1', /:1: .*-1 is not from 0.001 to 10000000 seconds/]]) {
     writeFileSync(config, text);
     await assert.rejects(settings([]), fault, text);
   }
   writeFileSync(config, 'split: cpu=1');
   assert.deepEqual((await settings(['--device', 'cpu'])).split, ['', 'default'], 'the stronger of two that exclude each other');
   await assert.rejects(run(nacelle, ['serve', '--prot', '1']), /did you mean --port\?/);
+  await assert.rejects(run(nacelle, ['serve', '--body-timeout', 'nan']), /nan is not from/);
+  await assert.rejects(run(nacelle, ['config', '--config', folder]), /: a folder, not a file/);
 }));
 
 test('docs/settings.md is the program\'s own table', async () => {
