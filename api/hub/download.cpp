@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -98,7 +99,7 @@ std::optional<std::uint64_t> whole_size(const http::ClientResponse& response, st
     const std::string start = fmt::format("bytes {}-", have);
     if (!range || !range->starts_with(start)) return std::nullopt;
     const auto slash = range->find('/');
-    return slash == std::string::npos || (*range)[slash + 1] == '*' ? 0 : std::stoull(range->substr(slash + 1));
+    return slash == std::string::npos ? 0 : std::strtoull(range->c_str() + slash + 1, nullptr, 10);  // "*": 0
   }
   return response.length.value_or(0);
 }

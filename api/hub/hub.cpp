@@ -305,6 +305,7 @@ HubSettings HubSettings::from_environment() {
   if (hub.endpoint.empty()) hub.endpoint = "https://huggingface.co";
   while (hub.endpoint.ends_with('/')) hub.endpoint.pop_back();
   hub.token = variable("HF_TOKEN");
+  std::erase_if(hub.token, [](unsigned char c) { return std::isspace(c); });  // a secret's file ends with a line feed
   const std::string offline = variable("HF_HUB_OFFLINE");
   hub.offline = offline == "1" || offline == "true" || offline == "TRUE" || offline == "ON" || offline == "YES";
   return hub;

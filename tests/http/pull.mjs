@@ -155,7 +155,7 @@ test('pull: tokens, which no other host gets', async () => withHub(async ({ hub,
   const refused = await pull(['hf:org/one']);
   assert.deepEqual([refused.code, /answered 401: private, .*HF_TOKEN/.test(refused.err)], [2, true], refused.err);
   hub.requests = [];
-  assert.equal((await pull(['hf:org/one'], { HF_TOKEN: 'hf_secret' })).code, 0);
+  assert.equal((await pull(['hf:org/one'], { HF_TOKEN: 'hf_secret\n' })).code, 0);
   for (const { at, token } of hub.requests) assert.equal(token, at === 'hub' ? 'Bearer hf_secret' : undefined);
 }, { token: 'hf_secret' }));
 
