@@ -49,7 +49,11 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) override {
     // "[json.exception...] parse error at line 3, column 7: syntax error while ...": ours begins at "line".
     std::string_view what = error.what();
-    if (const auto line = what.find("line "); line != std::string_view::npos) what.remove_prefix(line);
+    if (const auto line = what.find("line "); line != std::string_view::npos) {
+      what.remove_prefix(line);
+    } else if (const auto name = what.find("] "); name != std::string_view::npos) {
+      what.remove_prefix(name + 2);
+    }
     refuse(std::string(what.substr(0, 200)));
   }
 

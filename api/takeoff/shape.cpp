@@ -9,12 +9,14 @@ using serving::Choice;
 
 std::string text_of(const Choice& choice) { return chat::joined(choice.events, AnswerEvent::Kind::kContent); }
 
-// A line feed would end the event's line: each line of the text gets one of its own.
+// A line feed would end the event's line: each line of the text gets one of its own. So would a carriage return, which
+// clients read as a line feed, and one for both where both come together.
 std::string data_lines(std::string_view text) {
   std::string lines = "data: ";
-  for (const char c : text) {
-    lines += c;
-    if (c == '\n') lines += "data: ";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    lines += text[i];
+    const bool alone = text[i] == '\r' && i + 1 < text.size() && text[i + 1] != '\n';
+    if (text[i] == '\n' || alone) lines += "data: ";
   }
   return lines + "\n\n";
 }

@@ -166,9 +166,12 @@ TEST_CASE("a response in the background is queued, then in progress, and may be 
 }
 
 TEST_CASE("Takeoff's answers") {
-  const Choice choice = choice_with({{EventKind::kContent, "a\nb"}}, FinishReason::kStop);
+  Choice choice = choice_with({{EventKind::kContent, "a\nb"}}, FinishReason::kStop);
   CHECK(takeoff::make_shape(false)->whole({choice}, {}).body == R"({"text":"a\nb"})");
   CHECK(takeoff::make_shape(true)->whole({choice}, {}).body == R"({"text":["a\nb"]})");
   CHECK(takeoff::make_shape(false)->piece(choice) == "data: a\ndata: b\n\n");
   CHECK(takeoff::make_shape(true)->piece(choice) == "id: 0\ndata: a\ndata: b\n\n");
+  // A client ends a line at each \r, \n and \r\n.
+  choice.events[0].text = "a\rb\r\nc\r";
+  CHECK(takeoff::make_shape(false)->piece(choice) == "data: a\rdata: b\r\ndata: c\r\n\n");
 }
