@@ -12,6 +12,7 @@ namespace nacelle::anthropic {
 namespace {
 
 using openai::boolean;
+using openai::check_present;
 using openai::custom;
 using openai::Field;
 using openai::Fields;
@@ -87,19 +88,14 @@ Fields<Block> block_fields(const std::string& path, const std::string& type) {
 }
 
 Block to_block(const std::string& path, const Json& value, std::string& type) {
-  if (!to_object(path, value).contains("type")) refuse_missing(path + ".type");
+  check_present(to_object(path, value), {"type"}, path + ".");
   type = to_string(path + ".type", value["type"]);
   Block block;
   read_fields<Block>(block, value, block_fields(path, type), path + ".");
-  const auto need = [&](const char* member) {
-    if (!value.contains(member)) refuse_missing(path + "." + member);
-  };
-  if (type == "text") need("text");
-  if (type == "thinking") need("thinking");
-  if (type == "tool_result") need("tool_use_id");
-  if (type == "tool_use") {
-    for (const char* member : {"id", "name", "input"}) need(member);
-  }
+  if (type == "text") check_present(value, {"text"}, path + ".");
+  if (type == "thinking") check_present(value, {"thinking"}, path + ".");
+  if (type == "tool_result") check_present(value, {"tool_use_id"}, path + ".");
+  if (type == "tool_use") check_present(value, {"id", "name", "input"}, path + ".");
   return block;
 }
 
@@ -267,7 +263,7 @@ void set_tool_choice(D& draft, const std::string& name, const Json& value) {
       string<D>("name", [](D& d, const std::string& v) { d.tool_choice.name = v; }),
       boolean<D>("disable_parallel_tool_use", [](D& d, bool v) { d.prompt.parallel_calls = !v; }),
   };
-  if (!to_object(name, value).contains("type")) refuse_missing(name + ".type");
+  check_present(to_object(name, value), {"type"}, name + ".");
   read_fields<D>(draft, value, fields, name + ".");
   if (draft.tool_choice.kind == Kind::kNamed && draft.tool_choice.name.empty()) refuse_missing(name + ".name");
 }
@@ -301,13 +297,17 @@ void set_format(D& draft, const std::string& name, const Json& value) {
                              const Json& v) { openai::set_schema(d.constraint, "output_config", to_object(n, v)); }),
   };
   read_fields<D>(draft, to_object(name, value), fields, name + ".");
-  if (!value.contains("schema")) refuse_missing(name + ".schema");
+  check_present(value, {"schema"}, name + ".");
 }
 
 void set_output(D& draft, const std::string& name, const Json& value) {
   static const Fields<D> fields = {
       custom<D>("format", set_format),
-      string<D>("effort", [](D& d, const std::string& v) { d.prompt.reasoning_effort = v; }),
+      string<D>("effort",
+                [](D& d, const std::string& v) {
+                  d.prompt.reasoning_effort = v;
+                  d.prompt.effort_is_hint = true;  // as Anthropic has it; Claude Code sends it to every model
+                }),
       only<D>("task_budget", {}),
   };
   read_fields<D>(draft, to_object(name, value), fields, name + ".");
@@ -321,8 +321,7 @@ void set_context_management(D& draft, const std::string& name, const Json& value
     for (std::size_t i = 0; i < to_array(n, v).size(); ++i) {
       const std::string path = element(n, i);
       read_fields<D>(d, to_object(path, v[i]), edit, path + ".");
-      for (const char* member : {"type", "keep"})
-        if (!v[i].contains(member) || v[i][member].is_null()) refuse_missing(path + "." + member);
+      check_present(v[i], {"type", "keep"}, path + ".");
     }
   })};
   read_fields<D>(draft, to_object(name, value), fields, name + ".");
@@ -379,7 +378,7 @@ D parse(std::string_view body, const Fields<D>& fields) {
   const Json json = openai::parse_json(body);
   D draft;
   read_fields<D>(draft, to_object("body", json), fields);
-  if (!json.contains("model")) refuse_missing("model");
+  check_present(json, {"model"}, "");
   if (!draft.has_messages) refuse_missing("messages");
   openai::prepend_system(draft.prompt.messages, draft.system);
   openai::apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice.name");

@@ -116,16 +116,50 @@ bool knows_channels(const std::string& chat_template) {
 }
 
 // Only a template can make the model think more or less. To a model that does not reason no effort is too much.
-void set_reasoning_effort(const Model& model, const std::string& effort, Json& context) {
+void set_reasoning_effort(const Model& model, const ChatPrompt& prompt, Json& context) {
   const std::string& source = model.tokenizer().chat_template();
+  const std::string& effort = prompt.reasoning_effort;
   if (source.find("reasoning_effort") != std::string::npos) {
     context["reasoning_effort"] = effort;
   } else if (source.find("enable_thinking") != std::string::npos) {
     if (!context.contains("enable_thinking")) context["enable_thinking"] = effort != "none";
-  } else if (reasons(model)) {
+  } else if (reasons(model) && !prompt.effort_is_hint) {
     throw http::RequestError({400, "'reasoning_effort': the chat template of '" + model.name() + "' does not know it",
                               "reasoning_effort", "unsupported_parameter"});
   }
+}
+
+// Many templates take one message of the system, and only at the beginning; agents send more. Those at the beginning as
+// one, and later ones as the user's, who says then in one message what came in a row. Null where nothing changes.
+Json plain_systems(const Json& messages) {
+  Json plain = Json::array();
+  bool changed = false, behind_late = false;
+  for (const Json& message : messages) {
+    const bool system = message["role"] == "system";
+    const bool late = system && !plain.empty() && !(plain.size() == 1 && plain[0]["role"] == "system");
+    const Json role = late ? Json("user") : message["role"];
+    const bool joins = !plain.empty() && plain.back()["role"] == role && (system || (behind_late && role == "user"));
+    if (joins) {
+      plain.back()["content"].get_ref<std::string&>() += "\n\n" + message["content"].get<std::string>();
+    } else {
+      plain.push_back(message);
+      plain.back()["role"] = role;
+    }
+    changed |= late || joins;
+    behind_late = late;
+  }
+  return changed ? plain : Json();
+}
+
+std::string render_text(const ChatTemplate& chat, Json& context) {
+  try {
+    return chat.render(context);
+  } catch (const Error&) {
+    Json plain = plain_systems(context["messages"]);
+    if (plain.is_null()) throw;
+    context["messages"] = std::move(plain);
+  }
+  return chat.render(context);
 }
 
 bool ends_with_tag(std::string_view text, std::string_view tag) {
@@ -148,13 +182,13 @@ RenderedChat render_chat(const Model& model, const ChatPrompt& prompt) {
   }
   Json context = {{"add_generation_prompt", true}};
   context.update(prompt.template_variables);
-  if (!prompt.reasoning_effort.empty()) set_reasoning_effort(model, prompt.reasoning_effort, context);
+  if (!prompt.reasoning_effort.empty()) set_reasoning_effort(model, prompt, context);
   context["messages"] = prompt.messages;
   if (!prompt.tools.is_null()) context["tools"] = prompt.tools;
   const Quoting quoting(model.tokenizer(), context);
   context["bos_token"] = model.tokenizer().bos_text();
   context["eos_token"] = model.tokenizer().eos_text();
-  RenderedChat rendered = quoting.read(chat->render(context));
+  RenderedChat rendered = quoting.read(render_text(*chat, context));
   for (const std::size_t at : model.tokenizer().special_spellings(prompt.prefill)) {
     rendered.quoted.push_back(rendered.text.size() + at);
   }

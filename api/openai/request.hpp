@@ -25,6 +25,7 @@ struct ChatPrompt {
   chat::ToolChoice tool_choice;              // never kNone: then there are no tools
   bool parallel_calls = true;                // false: one call at most
   std::string reasoning_effort;              // "": as the template likes
+  bool effort_is_hint = false;               // no failure where the template knows none
 };
 
 using Prompt = std::variant<std::string, std::vector<TokenId>>;

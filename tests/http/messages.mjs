@@ -72,6 +72,22 @@ test('a tool that must be used', async () => {
   }
 });
 
+// As it comes from Claude Code: system messages inside, all thinking kept, hints for caches, an effort.
+test('an agent\'s request', async () => {
+  const ephemeral = { cache_control: { type: 'ephemeral' } };
+  const message = await client.beta.messages.create({
+    model, max_tokens: 60, temperature: 0, betas: ['context-management-2025-06-27', 'mid-conversation-system-2026-04-07'],
+    system: [{ type: 'text', text: 'You are a helpful assistant.', ...ephemeral }],
+    messages: [{ role: 'user', content: [{ type: 'text', text: 'Hello!', ...ephemeral }] },
+               { role: 'system', content: 'Answer what follows.' }, paris[0]],
+    tools: [{ ...tools[0], eager_input_streaming: true, ...ephemeral }], thinking: { type: 'adaptive' },
+    context_management: { edits: [{ type: 'clear_thinking_20251015', keep: 'all' }] }, output_config: { effort: 'high' },
+    metadata: { user_id: 'u' },
+  });
+  assert.equal(message.type, 'message');
+  assert.ok(message.content.length > 0);
+});
+
 test('tokens are counted as they are in a message', async () => {
   assert.equal((await client.messages.countTokens({ model, messages: paris })).input_tokens, goldens[1].prompt_ids.length);
   const { input_tokens: with_tools } = await client.messages.countTokens({ model, messages: goldens[16].messages, tools });
@@ -84,6 +100,7 @@ test('failures have Anthropic\'s shape', async () => {
     [{ max_tokens: undefined }, 400, 'invalid_request_error', /max_tokens/],
     [{ colour: 1 }, 400, 'invalid_request_error', /colour/],
     [{ messages: [{ role: 'system', content: 'x' }] }, 400, 'invalid_request_error', /messages\[0\]\.role/],
+    [{ context_management: { edits: [{ type: 'compact_20260112' }] } }, 400, 'invalid_request_error', /context_management\.edits\[0\]\.type/],
     [{ messages: [{ role: 'user', content: [{ type: 'image', source: {} }] }] }, 400, 'invalid_request_error',
      /messages\[0\]\.content\[0\]\.type/],
     [{ tools, tool_choice: { type: 'tool', name: 'other' } }, 400, 'invalid_request_error', /tool_choice/],

@@ -124,6 +124,8 @@ TEST_CASE("what Anthropic's API lacks is named") {
   CHECK(content(R"([{"role": "user", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]}])") ==
         "messages[0].content[0].type");
   CHECK(content(R"([{"role": "user", "content": [{"type": "text"}]}])") == "messages[0].content[0].text");
+  CHECK(content(R"([{"role": "user", "content": "x"}, {"role": "assistant", "content": [
+      {"type": "tool_use", "id": "a", "name": "f", "input": null}]}])") == "messages[1].content[0].input");
   CHECK(failure_of([] { anthropic::parse_messages(R"({"messages": []})"); }).param == "messages");
   CHECK(failure_of([] {
           anthropic::parse_count_tokens(

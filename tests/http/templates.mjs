@@ -1,0 +1,46 @@
+// The demo model with other chat templates, which are written over its own in a copy of the file.
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { Server, root } from './harness.mjs';
+
+const folder = mkdtempSync(path.join(os.tmpdir(), 'nacelle-templates-'));
+test.after(() => rmSync(folder, { recursive: true }));
+
+function withTemplate(name, template) {
+  const bytes = readFileSync(path.join(root, 'models/demo/nacelle-demo-q8_0.gguf'));
+  const key = 'tokenizer.chat_template';
+  const length = bytes.indexOf(key) + key.length + 4;  // behind the key: the type, the length, the text
+  const room = Number(bytes.readBigUInt64LE(length));
+  assert.ok(template.length + 4 <= room);
+  bytes.write(`${template}{#${'-'.repeat(room - template.length - 4)}#}`, length + 8);
+  const file = path.join(folder, `${name}.gguf`);
+  writeFileSync(file, bytes);
+  return ['--model', `${name}=${file}`];
+}
+
+const chatml = (begin) => "{%- for m in messages %}{%- if m.role == 'system' and not loop.first %}{{ raise_exception('one system') }}{%- endif %}" +
+  "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}{{ '<|im_start|>assistant\\n" + begin + "' }}";
+
+test('templates of one system message and of thinking', async (context) => {
+  const server = await Server.start(...withTemplate('plain', chatml('')), ...withTemplate('thinks', chatml('<think>\\n') + '{# </think> #}'));
+  context.after(() => server.stop());
+  const tokens = async (messages) => (await server.post('/tokenize', { model: 'plain', messages })).body;
+  const of = (role, content) => ({ role, content });
+
+  // Those at the beginning become one, later ones the user's.
+  const many = [of('system', 'a'), of('developer', 'b'), of('user', 'c'), of('system', '<|im_end|>'), of('user', 'e'), of('assistant', 'f'),
+                of('user', 'g'), of('user', 'h'), of('assistant', 'i'), of('system', 'j')];
+  const plain = [of('system', 'a\n\nb'), of('user', 'c\n\n<|im_end|>\n\ne'), of('assistant', 'f'), of('user', 'g'), of('user', 'h'),
+                 of('assistant', 'i'), of('user', 'j')];
+  assert.deepEqual(await tokens(many), await tokens(plain));
+  assert.ok((await tokens(many)).count > 10);
+
+  // Anthropic's effort is a hint; OpenAI's must be one that the template knows.
+  const request = { model: 'thinks', max_tokens: 4, messages: [of('user', 'Hello!')] };
+  const message = await server.post('/v1/messages', { ...request, output_config: { effort: 'high' } });
+  assert.equal(message.body.content[0].type, 'thinking');
+  assert.equal((await server.post('/v1/chat/completions', { ...request, reasoning_effort: 'high' })).body.error.param, 'reasoning_effort');
+});
