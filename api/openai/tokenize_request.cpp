@@ -66,9 +66,9 @@ DetokenizeBody parse_detokenize(std::string_view body) {
       custom<D>("tokens", [](D& d, const std::string& name, const Json& v) { d.tokens = to_tokens(name, v); }),
   };
   const Json json = parse_json(body);
-  check_present(to_object("body", json), {"tokens"}, "");
   D draft;
-  read_fields<D>(draft, json, fields);
+  read_fields<D>(draft, to_object("body", json), fields);
+  check_present(json, {"tokens"}, "");
   return draft;
 }
 

@@ -288,6 +288,14 @@ test('/openapi.json describes what each listener has', async () => withManaged([
     for (const [target, methods] of Object.entries(described)) {
       const allow = (await fetch(base + target.replace(/\{[^}]*\}/g, 'x'), { method: 'OPTIONS' })).headers.get('allow') ?? '';
       for (const method of Object.keys(methods)) assert.ok(allow.includes(method.toUpperCase()), `${method} ${target}`);
+      // What a body is said to have, the route knows: of names that are null only an unknown one is a fault.
+      const schema = methods.post?.requestBody?.content['application/json'].schema;
+      if (!schema) continue;
+      const { components } = await (await fetch(`${base}/openapi.json`)).json();
+      const { properties } = schema.$ref ? components.schemas[schema.$ref.split('/').at(-1)] : schema;
+      const body = Object.fromEntries([...Object.keys(properties), 'colour'].map((name) => [name, null]));
+      const { body: refused } = await managed.post(target.replace(/\{[^}]*\}/g, 'x'), body, { url: base });
+      assert.match(refused.error.message, /there is no field 'colour'/, target);
     }
   }
 }));
