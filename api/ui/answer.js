@@ -86,14 +86,15 @@ function pace(turn, count) {
 export function statistics(turn) {
   const list = [];
   const count = turn.usage?.completion_tokens ?? turn.pieces;
+  const answer = `${count} answer token${count === 1 ? '' : 's'}`;
   if (turn.first) list.push({ text: `first token ${Math.round(turn.first - turn.started)} ms`, title: 'From the request to its first token, as this page saw it' });
   const rate = pace(turn, count);
   if (rate) list.push(rate);
   if (turn.usage) {
     const cached = turn.usage.prompt_tokens_details?.cached_tokens ?? 0;
-    list.push({ text: `${turn.usage.prompt_tokens} prompt${cached ? ` (${cached} cached)` : ''} + ${count} answer tokens`, title: 'As the server counted them' });
+    list.push({ text: `${turn.usage.prompt_tokens} prompt${cached ? ` (${cached} cached)` : ''} + ${answer}`, title: 'As the server counted them' });
   } else if (count > 0 && turn.state !== 'running') {
-    list.push({ text: `${count} answer tokens`, title: 'As this page counted them' });
+    list.push({ text: answer, title: 'As this page counted them' });
   }
   if (turn.state === 'stopped') list.push({ text: 'stopped', title: 'You stopped this answer' });
   if (turn.finish === 'length') list.push({ text: 'cut at the limit of tokens', title: 'max_tokens or the context was reached' });

@@ -113,7 +113,8 @@ export class Settings {
     this.alternatives = el('input', { type: 'number', id: 'alternatives', min: 0, max: 20, step: 1, value: 5 });
     panel.append(...this.#sections());
     this.#restore();
-    this.format.addEventListener('change', () => this.#showFormat());
+    // On 'input', and so before the panel's own listener: that one keeps the editor's text as the chosen form's.
+    this.format.addEventListener('input', () => this.#showFormat());
     panel.addEventListener('input', () => { this.#check(); this.#store(); });
     this.#showFormat();
   }
@@ -211,7 +212,7 @@ export class Settings {
     put(this.toolEditor.area, kept.tools);
     put(this.alternatives, kept.alternatives);
     if (kept.format in kFormats) this.format.value = kept.format;
-    for (const name of Object.keys(kFormats)) if (typeof kept.formats?.[name] === 'string') this.formatTexts[name] = kept.formats[name];
+    for (const name of Object.keys(kFormats)) this.formatTexts[name] = kept.formats?.[name] || this.formatTexts[name];
     for (const { name, input, follow } of this.sampling) {
       put(input, kept.sampling?.[name]);
       follow?.();

@@ -128,6 +128,15 @@ test('an answer that was cut says so; a failure is one line', options, () => cha
 test('forms of an answer', options, () => chat({ expected: [refused] }, async (page) => {
   const bodies = watchRequests(page);
   await openSettings(page, 'Form of the answer');
+  // Each form has an example of its own, and keeps what is typed over it.
+  const editor = page.locator('#format-text');
+  await page.selectOption('#format', 'regex');
+  assert.equal(await editor.inputValue(), '[A-Z][a-z]+');
+  await editor.fill('[A-Z]');
+  await page.selectOption('#format', 'json_schema');
+  assert.equal(JSON.parse(await editor.inputValue()).type, 'object');
+  await page.selectOption('#format', 'regex');
+  assert.equal(await editor.inputValue(), '[A-Z]');
   await page.selectOption('#format', 'json_schema');
   await page.fill('#format-text', '{"type": "object", ');
   assert.match(await page.locator('#format-text-fault').innerText(), /Not JSON/);
@@ -283,4 +292,17 @@ test('360 pixels wide', options, () => chat({ width: 360, height: 700 }, async (
   await page.click('#hide-settings');
   assert.ok(await page.locator('#prompt').isVisible());
   assert.equal(await page.evaluate(() => document.activeElement.id), 'show-settings');
+}));
+
+test('360 pixels wide: a long model name, and a table', options, () => chat({ width: 360, height: 700 }, async (page) => {
+  const table = '| one | two | three | four | five | six | seven | eight |\n|---|---|---|---|---|---|---|---|\n| a long cell | b | c | d | e | f | g | h |\n';
+  await page.route('**/v1/models', (route) => route.fulfill({ json: { object: 'list', data: [{ id: 'an-organisation/A-Model-Of-A-Very-Long-Name-Q4_K_M' }] } }));
+  await page.route('**/v1/chat/completions', (route) => route.fulfill({ contentType: 'text/event-stream',
+    body: `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: table }, finish_reason: 'stop' }] })}\n\ndata: [DONE]\n\n` }));
+  await page.reload();
+  await page.locator('#model option', { hasText: 'an-organisation' }).waitFor({ state: 'attached' });
+  const answer = await ask(page, 'A table?');
+  assert.deepEqual(await tooWide(page), []);
+  const title = await answer.locator('th', { hasText: 'three' }).boundingBox();
+  assert.ok(title.width >= 40, `a word of a title has ${title.width} pixels`);
 }));

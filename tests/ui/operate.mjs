@@ -147,6 +147,8 @@ test('by keyboard alone, with names for everything', options, () => operate({}, 
 for (const dark of [false, true]) {
   test(`${dark ? 'dark' : 'light'}, wide and 360 pixels narrow`, options, () => operate({ dark, width: 360, height: 700 }, async (page) => {
     await page.getByText('Load a model', { exact: true }).click();
+    await page.locator('.losers summary').first().click();
+    assert.ok(await page.locator('#kernels').evaluate((box) => box.scrollWidth <= box.clientWidth), 'the kernels scroll down alone');
     assert.deepEqual(await tooWide(page), []);
     assert.deepEqual(await weakContrasts(page), []);
     await page.setViewportSize({ width: 1400, height: 900 });
