@@ -41,10 +41,26 @@ class Server::Impl {
   std::thread thread_;
 };
 
+namespace {
+
+// What whoever starts the server can do about it.
+const char* advice(const boost::system::error_code& error) {
+  if (error == net::error::address_in_use) return "; stop what uses it, or choose another port (0: any free one)";
+  if (error == net::error::access_denied)
+    return "; ports below 1024 are root's, or who has CAP_NET_BIND_SERVICE: choose a higher one";
+  if (error == boost::system::errc::address_not_available)
+    return "; the address must be one of this machine's, or 0.0.0.0";
+  return "";
+}
+
+}  // namespace
+
 std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, Site site) {
   const std::string where = host + ":" + std::to_string(port);
   const auto refuse = [&](const boost::system::error_code& error) {
-    if (error) throw Error(ErrorKind::kUnavailable, "cannot listen on " + where + ": " + error.message(), "port");
+    if (error)
+      throw Error(ErrorKind::kUnavailable, "cannot listen on " + where + ": " + error.message() + advice(error),
+                  "port");
   };
   boost::system::error_code error;
   tcp::resolver resolver(context.io);

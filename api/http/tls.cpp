@@ -1,10 +1,13 @@
 // TLS by OpenSSL, straight over the non-blocking socket.
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <string_view>
@@ -37,13 +40,44 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const 
   return SSL_TLSEXT_ERR_OK;
 }
 
+void check_readable(const char* flag, const std::string& file) {
+  std::error_code ignored;
+  std::string reason;
+  if (std::filesystem::is_directory(file, ignored)) {
+    reason = "is a folder, expected a file in PEM";
+  } else if (access(file.c_str(), R_OK) != 0) {
+    reason = errno == ENOENT ? "no such file" : std::string("cannot be read: ") + std::strerror(errno);
+  }
+  if (!reason.empty()) throw Error(ErrorKind::kNotFound, "--" + std::string(flag) + " " + file + ": " + reason, flag);
+}
+
+[[noreturn]] void refuse(const char* flag, const std::string& file, const std::string& what) {
+  throw Error(ErrorKind::kCorrupt, "--" + std::string(flag) + " " + file + ": " + what, flag);
+}
+
+// No server asks for a passphrase: OpenSSL would, on the terminal.
+int note_passphrase(char*, int, int, void* asked) {
+  *static_cast<bool*>(asked) = true;
+  return -1;
+}
+
+void load_key(SSL_CTX* context, const std::string& certificate, const std::string& key) {
+  bool encrypted = false;
+  SSL_CTX_set_default_passwd_cb(context, note_passphrase);
+  SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted);
+  const bool loaded = SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) == 1;
+  SSL_CTX_set_default_passwd_cb_userdata(context, nullptr);
+  if (loaded) return;
+  if (encrypted)
+    refuse("tls-key", key, "is encrypted, expected a key without a passphrase: openssl pkey -in FILE -out PLAIN");
+  if (ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_X509)
+    refuse("tls-key", key, "is another certificate's key than that of " + certificate);
+  refuse("tls-key", key, "no private key in PEM (" + last_error() + ")");
+}
+
 ContextPtr load(const std::string& certificate, const std::string& key) {
-  const auto fail = [](const char* flag, const std::string& file, const char* what) {
-    const bool there = std::filesystem::exists(file);
-    const std::string reason = there ? what + (" (" + last_error() + ")") : "no such file";
-    throw Error(there ? ErrorKind::kCorrupt : ErrorKind::kNotFound,
-                "--" + std::string(flag) + " " + file + ": " + reason, flag);
-  };
+  check_readable("tls-cert", certificate);
+  check_readable("tls-key", key);
   ERR_clear_error();
   ContextPtr context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
   if (!context) throw Error(ErrorKind::kInternal, "cannot start TLS: " + last_error());
@@ -53,9 +87,8 @@ ContextPtr load(const std::string& certificate, const std::string& key) {
                    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_alpn_select_cb(context.get(), choose_protocol, nullptr);
   if (SSL_CTX_use_certificate_chain_file(context.get(), certificate.c_str()) != 1)
-    fail("tls-cert", certificate, "no certificate in PEM");
-  if (SSL_CTX_use_PrivateKey_file(context.get(), key.c_str(), SSL_FILETYPE_PEM) != 1)
-    fail("tls-key", key, "no private key in PEM, or another certificate's");
+    refuse("tls-cert", certificate, "no certificate in PEM (" + last_error() + ")");
+  load_key(context.get(), certificate, key);
   return context;
 }
 

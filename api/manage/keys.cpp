@@ -4,6 +4,8 @@
 
 #include <array>
 #include <cctype>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -77,8 +79,15 @@ std::string_view key_text(const http::Request& request) {
 }
 
 std::string read_file(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(file, ignored);
+  errno = 0;
   std::ifstream in(file, std::ios::binary);
-  if (!in) throw Error(ErrorKind::kNotFound, "--api-keys " + file.string() + ": cannot be read", "api-keys");
+  if (!in || folder) {
+    const std::string reason = folder ? "is a folder, expected a file of `nacelle key new`'s lines"
+                                      : std::string("cannot be read: ") + std::strerror(errno);
+    throw Error(ErrorKind::kNotFound, "--api-keys " + file.string() + ": " + reason, "api-keys");
+  }
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
@@ -115,6 +124,9 @@ KeyRing::KeyRing(std::filesystem::path file)
     : file_(std::move(file)), keys_(parse_keys(read_file(file_), file_.string())) {
   std::error_code ignored;
   changed_ = std::filesystem::last_write_time(file_, ignored);
+  if (keys_.empty())
+    log::warning("API keys: {} has none yet, so every request gets 401; `nacelle key new NAME` makes one",
+                 file_.string());
 }
 
 void KeyRing::refresh() {
