@@ -55,6 +55,20 @@ std::optional<nacelle_type> find_cache_type(std::string_view name) {
   return std::nullopt;
 }
 
+// Its path is a descriptor's, which says nothing to whoever reads a failure.
+std::shared_ptr<Model> load_demo(PluginHost& host, LoadOptions options) {
+  const DemoModelFile demo;
+  options.path = demo.path();
+  try {
+    return Model::load(host, std::move(options));
+  } catch (const Error& error) {
+    std::string text = error.what();
+    const std::string path = demo.path().string();
+    if (text.starts_with(path)) text.replace(0, path.size(), "the built-in demo model");
+    throw Error(error.kind(), text, error.param());
+  }
+}
+
 }  // namespace
 
 CacheTypes parse_cache_types(const std::string& text, const char* flag) {
@@ -146,10 +160,8 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
     tune_progress.update(done, total);
   };
   if (!path.empty()) return Model::load(host, std::move(options));
-  const DemoModelFile demo;
-  options.path = demo.path();
   if (options.name.empty()) options.name = kDemoModelName;
-  return Model::load(host, std::move(options));
+  return load_demo(host, std::move(options));
 }
 
 }  // namespace nacelle::cli

@@ -29,6 +29,21 @@ std::vector<fs::path> libraries_in(const fs::path& folder) {
   return files;
 }
 
+// Beside the program; empty where that cannot be told.
+fs::path own_plugin_folder() {
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  return code ? fs::path() : program.parent_path().parent_path() / "lib/nacelle/plugins";
+}
+
+void warn_where_none(const std::vector<fs::path>& folders) {
+  std::string places;
+  for (const fs::path& folder : folders) places += (places.empty() ? "" : ", ") + folder.string();
+  log::warning(
+      "no plugins were found, so there is no device and no model can run; looked in: {} (--plugin-dir names more)",
+      places.empty() ? "no folder" : places);
+}
+
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   return text;
@@ -81,9 +96,7 @@ const char* to_string(PluginStatus status) noexcept {
 
 std::vector<fs::path> default_plugin_folders() {
   std::vector<fs::path> folders;
-  std::error_code code;
-  const fs::path program = fs::read_symlink("/proc/self/exe", code);
-  if (!code) folders.push_back(program.parent_path().parent_path() / "lib/nacelle/plugins");
+  if (const fs::path own = own_plugin_folder(); !own.empty()) folders.push_back(own);
   if (const char* path = std::getenv("NACELLE_PLUGIN_PATH")) {
     std::istringstream list(path);
     for (std::string folder; std::getline(list, folder, ':');)
@@ -107,7 +120,7 @@ PluginHost::PluginHost(PluginHostOptions options) {
     std::error_code code;
     const fs::path real = fs::canonical(folder, code);
     if (code) {
-      log::debug("plugin folder {}: {}", folder.string(), code.message());
+      if (folder != own_plugin_folder()) log::warning("plugin folder {}: {}", folder.string(), code.message());
       continue;
     }
     if (!seen.insert(real).second) continue;
@@ -117,6 +130,7 @@ PluginHost::PluginHost(PluginHostOptions options) {
       plugins_.push_back(std::move(loaded.record));
     }
   }
+  if (plugins_.empty() && !options.folders.empty()) warn_where_none(options.folders);
   check_isolated(isolation.names, plugins_);
 }
 
