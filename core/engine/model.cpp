@@ -59,6 +59,7 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   model->load_tokenizer(options);
   watch.lap("tokenizer");
   settle_options(options, files, model->description_);
+  warn_of_long_context(options.name, options.context, model->description_);
   const auto placement = place_model(host, graph, files, options.device, options.split, device_options(options));
   auto segments = cut_model(host, placement, graph, files);
   if (options.context == 0)

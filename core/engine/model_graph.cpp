@@ -154,6 +154,15 @@ std::uint32_t default_context(const PluginHost& host, std::uint32_t own, const s
   return context;
 }
 
+void warn_of_long_context(const std::string& name, std::uint32_t context,
+                          const nacelle_model_description& description) {
+  if (context > description.context_length && description.context_length != 0)
+    log::warning(
+        "{}: --context {} is more than the {} tokens that its file says it was trained with; answers may be nonsense "
+        "beyond",
+        name, context, description.context_length);
+}
+
 Forecast forecast(PluginHost& host, const ModelFiles& files, const ModelGraph& model,
                   const std::vector<PlacedLayers>& placement, LoadOptions options) {
   settle_options(options, files, model.description);

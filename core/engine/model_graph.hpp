@@ -38,6 +38,9 @@ DeviceModelOptions device_options(const LoadOptions& options);
 std::uint32_t default_context(const PluginHost& host, std::uint32_t own, const std::vector<PlacedSegment>& segments,
                               DeviceModelOptions options, const ModelFiles& files);
 
+// One line in the log where more is asked for than the model was trained with: nothing fails, but answers get worse.
+void warn_of_long_context(const std::string& name, std::uint32_t context, const nacelle_model_description& description);
+
 // What loading would take: by the files and the graph, with nothing packed or measured.
 struct Forecast {
   LoadOptions options;  // as they will count
