@@ -88,7 +88,7 @@ int run_command(const PluginOptions& options) {
     fs::permissions(target, file.status().permissions() & fs::perms::owner_exec, fs::perm_options::add);
   }
   std::printf(
-      "%s/ is a %s that builds and works; FILL IN marks what is yours. Next:\n"
+      "%s/ is a project of kind %s that builds and works; FILL IN marks what is yours. Next:\n"
       "  cd %s && cmake -S . -B build -DCMAKE_PREFIX_PATH=%s && cmake --build build\n"
       "  %s/bin/nacelle-conformance build/%s.so\n",
       options.name.c_str(), options.kind.c_str(), options.name.c_str(), prefix().c_str(), prefix().c_str(),

@@ -1,10 +1,12 @@
 // pull: a model into the cache, and where it lies.
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "api/cli/commands.hpp"
 #include "api/cli/model_source.hpp"
 #include "api/cli/output.hpp"
+#include "core/base/error.hpp"
 #include "core/base/log.hpp"
 
 namespace nacelle::cli {
@@ -18,6 +20,9 @@ int run_command(const PullOptions& options) {
     pull.sha256 = options.sha256;
     pull.hub.retries = options.retries;
     const hub::LocalModel model = pull_with_progress(text, std::move(pull));
+    if (!std::filesystem::exists(model.path))  // a path of this machine is taken as it is
+      throw Error(ErrorKind::kNotFound,
+                  text + ": no such file or folder; expected hf:ORG/NAME[@REVISION][:FILE], https://..., or a path");
     Json files = Json::array();
     for (const hub::LocalFile& file : model.files)
       files.push_back(

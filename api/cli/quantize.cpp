@@ -33,8 +33,8 @@ std::string lower(std::string text) {
   std::string all;
   for (const std::string& one : names) all += (all.empty() ? "" : ", ") + one;
   throw Error(ErrorKind::kInvalidArgument,
-              flag + ": there is no type '" + name + "'" + (near.empty() ? "" : "; did you mean " + near + "?") +
-                  " There are " + all,
+              flag + ": there is no type '" + name + "'" + (near.empty() ? "" : ", did you mean " + near + "?") +
+                  "; there are " + all,
               flag.substr(2));
 }
 

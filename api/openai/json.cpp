@@ -119,7 +119,7 @@ Json byte_list(std::string_view bytes) {
 }
 
 std::string describe(const Json& value) {
-  if (value.is_array()) return "an array";
+  if (value.is_array()) return value.empty() ? "an empty array" : "an array";
   if (value.is_object()) return "an object";
   if (!value.is_string()) return to_text(value);
   const auto& text = value.get_ref<const std::string&>();

@@ -277,7 +277,8 @@ std::vector<ServedModelPtr> ServedModels::locate(std::string_view name, bool by_
     throw http::RequestError({503, "the model is still loading", "model", "model_loading"});
   if (name.empty() || name == "default") throw http::RequestError({503, "no model is loaded", "model", "no_model"});
   throw http::RequestError(
-      {404, "the model '" + std::string(name.substr(0, 200)) + "' does not exist", "model", "model_not_found"});
+      {404, "the model '" + std::string(name.substr(0, 200)) + "' does not exist; GET /v1/models lists those that do",
+       "model", "model_not_found"});
 }
 
 }  // namespace nacelle::openai

@@ -318,7 +318,7 @@ class PartReader {
         fail_offset(i, "is not a multiple of the alignment " + std::to_string(alignment_));
       }
       if (tensor.offset > available || tensor.size > available - tensor.offset) {
-        fail_offset(i, "and size " + std::to_string(tensor.size) + " exceed the " + std::to_string(available) +
+        fail_offset(i, "its " + std::to_string(tensor.size) + " bytes end beyond the " + std::to_string(available) +
                            " bytes of tensor data in the file: it is damaged or was not downloaded to its end");
       }
       tensor.offset += start;
