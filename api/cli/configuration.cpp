@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "api/cli/refusals.hpp"
 #include "core/base/error.hpp"
 
 namespace nacelle::cli {
@@ -36,8 +37,9 @@ std::string place(const std::string& file, const YAML::Node& node) {
 }
 
 YAML::Node load_file(const std::string& file) {
-  if (std::filesystem::is_directory(file))
-    throw Error(ErrorKind::kInvalidArgument, "--config " + file + ": a folder, not a file", "config");
+  std::error_code code;
+  if (std::filesystem::is_directory(file, code))
+    throw Error(ErrorKind::kInvalidArgument, "--config " + file + ": is a folder, expected a YAML file", "config");
   try {
     const std::vector<YAML::Node> documents = YAML::LoadAllFromFile(file);
     const YAML::Node root = documents.empty() ? YAML::Node() : documents.front();
@@ -67,11 +69,6 @@ std::vector<std::string> values_of(const YAML::Node& node, const std::string& wh
     values.push_back(scalar(node));
   }
   return values;
-}
-
-bool set_by_flag(const CLI::App& command, const CLI::Option* option) {
-  const auto& order = command.parse_order();
-  return std::find(order.begin(), order.end(), option) != order.end();
 }
 
 // Settings that exclude each other: one of a flag or variable is stronger than the file's.
@@ -145,7 +142,7 @@ void apply_file(CLI::App& command, const std::string& file) {
       option->add_result(values_of(item.second, where));
       option->run_callback();
     } catch (const CLI::Error& error) {
-      refuse(where, error.what());
+      refuse(where, value_refusal(error, *option, name));
     }
     applied.push_back(option);
   }

@@ -5,17 +5,24 @@
 
 #include <CLI/CLI.hpp>
 #include <cctype>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 
 #include "api/cli/configuration.hpp"
+#include "api/cli/refusals.hpp"
 #include "api/version.hpp"
 
 namespace nacelle::cli {
 namespace {
 
 using CLI::App;
+
+// At least 1, without a word of it in --help.
+CLI::Validator at_least_one() {
+  return {[](std::string& text) { return text == "0" ? std::string("expected 1 or more, not 0") : std::string(); }, ""};
+}
 
 constexpr const char* kCacheTypeHelp =
     "of keys and values: f32, f16, bf16, q8_0 or q4_0; or k=TYPE,v=TYPE (default: f32 for an F32 model, else f16)";
@@ -30,14 +37,29 @@ void add_model_cache(App& app, std::filesystem::path& cache) {
                  "a folder: where fetched models lie (default: HF_HUB_CACHE, HF_HOME/hub or ~/.cache/huggingface/hub)");
 }
 
+// "6G", "6GiB", "512m" or bytes: a unit is 1024 of the one before.
+std::uint64_t parse_size(const std::string& text) {
+  constexpr double kMost = 1e18;
+  constexpr std::string_view kUnits = "kmgt";
+  char* end = nullptr;
+  double size = std::isdigit(static_cast<unsigned char>(text[0])) ? std::strtod(text.c_str(), &end) : -1;
+  std::string unit = end ? end : "";
+  for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const auto power = unit.empty() ? std::string_view::npos : kUnits.find(unit[0]);
+  if (power != std::string_view::npos) size = std::ldexp(size, static_cast<int>(10 * (power + 1))), unit.erase(0, 1);
+  if (!(size >= 0 && size <= kMost) || (unit != "" && unit != "b" && unit != "ib"))
+    throw CLI::ValidationError("--max-memory", "'" + text + "' is no size; expected bytes, or as 6G, 512M");
+  return static_cast<std::uint64_t>(size);
+}
+
 void add_host_flags(App& app, HostFlags& flags, bool json) {
   if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
   app.add_option("--threads", flags.threads, "compute threads (default: the CPU budget of this process)");
-  app.add_option(
-         "--max-memory", flags.max_memory,
+  app.add_option_function<std::string>(
+         "--max-memory", [&flags](const std::string& text) { flags.max_memory = parse_size(text); },
          "bytes of host memory that models may take together, as 6G: a model that is loaded while the server runs "
          "takes the place of those that nobody asked for the longest time (default: what is there)")
-      ->transform(CLI::AsSizeValue(false));
+      ->default_str("0");
   app.add_flag("--pin-threads", flags.pin_threads,
                "bind each thread to a core of its own; only where no other process computes");
   app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
@@ -55,20 +77,20 @@ void add_host_flags(App& app, HostFlags& flags, bool json) {
 }
 
 // "5s", "250ms" or seconds as a bare number.
-std::chrono::nanoseconds parse_duration(const std::string& text) {
+std::chrono::nanoseconds parse_duration(const char* flag, const std::string& text) {
   constexpr double kMost = 3600;
   char* end = nullptr;
   double seconds = std::strtod(text.c_str(), &end);
   const std::string_view unit = end;
   if (unit == "ms") seconds /= 1000;
   if (end == text.c_str() || (unit != "" && unit != "s" && unit != "ms") || !(seconds >= 0 && seconds <= kMost))
-    throw CLI::ValidationError("'" + text + "' is no duration; expected 5s, 250ms or seconds, up to an hour");
+    throw CLI::ValidationError(flag, "'" + text + "' is no duration; expected 5s, 250ms or seconds, up to an hour");
   return std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
 }
 
 void add_duration(App& app, const char* name, std::chrono::nanoseconds& value, const char* help) {
   app.add_option_function<std::string>(
-      name, [&value](const std::string& text) { value = parse_duration(text); }, help);
+      name, [name, &value](const std::string& text) { value = parse_duration(name, text); }, help);
 }
 
 void add_placement(App& app, ModelFlags& flags) {
@@ -81,8 +103,12 @@ void add_sizes(App& app, ModelFlags& flags) {
   app.add_option("--context", flags.context, "tokens of the longest sequence (default: the model's, as memory allows)");
   app.add_option("--cache-tokens", flags.cache_tokens, "KV tokens of all sequences together (default: from memory)");
   app.add_option("--cache-type", flags.cache_type, kCacheTypeHelp);
-  app.add_option("--max-sequences", flags.max_sequences, "sequences that run at once")->capture_default_str();
-  app.add_option("--batch-tokens", flags.batch_tokens, "token budget of a step")->capture_default_str();
+  app.add_option("--max-sequences", flags.max_sequences, "sequences that run at once")
+      ->check(at_least_one())
+      ->capture_default_str();
+  app.add_option("--batch-tokens", flags.batch_tokens, "token budget of a step")
+      ->check(at_least_one())
+      ->capture_default_str();
 }
 
 void add_kernels(App& app, ModelFlags& flags) {
@@ -111,19 +137,28 @@ CLI::Option* add_path(App& app, std::string& path) {
 }
 
 void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help) {
-  constexpr double kLeast = 0.001, kMost = 1e7;  // more would overflow a deadline, and "nan" is a number to CLI11
-  const auto check = [](const std::string& text) -> std::string {
-    double seconds = 0;
-    if (!CLI::detail::lexical_cast(text, seconds) || !(seconds >= kLeast && seconds <= kMost))
-      return text + " is not from 0.001 to 10000000 seconds";
-    return {};
-  };
   app.add_option_function<double>(
          name,
-         [&value](double seconds) { value = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); },
+         [name, &value](double seconds) {
+           if (!(seconds >= 0.001 && seconds <= 86400))
+             throw CLI::ValidationError(name,
+                                        fmt::format("expected more than 0 and at most 86400 seconds, not {}", seconds));
+           value = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+         },
          help)
-      ->check(check)
       ->default_str(fmt::format("{}", static_cast<double>(value.count()) / 1000));
+}
+
+// A browser's `Origin` has scheme, host and port alone, so anything longer would never be met.
+CLI::Validator origin() {
+  return {[](std::string& text) {
+            const auto host = text.starts_with("https://") ? 8 : text.starts_with("http://") ? 7 : 0;
+            const bool good = text.empty() || text == "*" ||
+                              (host > 0 && text.size() > static_cast<std::size_t>(host) &&
+                               text.find_first_of("/ ,*", static_cast<std::size_t>(host)) == std::string::npos);
+            return good ? std::string() : "expected *, or as https://app.example without a path, not '" + text + "'";
+          },
+          ""};
 }
 
 void set_up(App& app, ServeOptions& o) {
@@ -144,7 +179,9 @@ void set_up(App& app, ServeOptions& o) {
   app.add_flag("--lora-embeddings", o.model.lora_embeddings,
                "adapters may change the embedding of tokens too: each step then takes its changes from the host");
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
-  app.add_option("--port", o.port, "0 picks a free one and prints it")->capture_default_str();
+  app.add_option("--port", o.port, "0 picks a free one and prints it")
+      ->check(CLI::Range(0, 65535).description(""))
+      ->capture_default_str();
   app.add_option_function<std::string>(
          "--manage-port", [&o](const std::string& port) { o.manage_port = port, o.manage_port_set = true; },
          "models, devices, plugins, metrics for operators; 0 or off: none; the default gives way where it is taken")
@@ -169,14 +206,17 @@ void set_up(App& app, ServeOptions& o) {
       ->capture_default_str();
   app.add_option("--max-body-bytes", o.http.max_body_bytes, "of a request; 413 beyond")->capture_default_str();
   app.add_option("--max-header-bytes", o.http.max_header_bytes, "of a request; 431 beyond")->capture_default_str();
-  app.add_option("--max-connections", o.http.max_connections, "open at once; one more gets 503")->capture_default_str();
+  app.add_option("--max-connections", o.http.max_connections, "open at once; one more gets 503")
+      ->check(at_least_one())
+      ->capture_default_str();
   app.add_option("--max-unsent-bytes", o.http.max_unsent_bytes, "of a stream whose reader lags")->capture_default_str();
   add_seconds(app, "--header-timeout", o.http.header_timeout,
               "seconds from a request's first byte to the end of its header");
   add_seconds(app, "--body-timeout", o.http.body_timeout, "seconds for the whole body");
   add_seconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests of a connection");
   add_seconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing");
-  app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)");
+  app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)")
+      ->check(origin());
   add_model_flags(app, o.model);
   add_host_flags(app, o.host, false);
 }
@@ -190,12 +230,12 @@ void set_up(App& app, RunOptions& o) {
   app.add_option("-n,--max-tokens", o.max_tokens, "most tokens of an answer (default: as the context allows)");
   app.add_flag("--ignore-eos", o.ignore_eos, "go on past the model's own end");
   app.add_option("--stop", o.stop, "text that ends the answer; may be repeated");
-  app.add_option("--temperature", o.temperature)->capture_default_str();
-  app.add_option("--top-k", o.top_k, "0: off")->capture_default_str();
-  app.add_option("--top-p", o.top_p)->capture_default_str();
-  app.add_option("--min-p", o.min_p)->capture_default_str();
-  app.add_option("--repetition-penalty", o.repetition_penalty)->capture_default_str();
-  app.add_option("--seed", o.seed);
+  app.add_option("--temperature", o.temperature, "0: as --greedy")->capture_default_str();
+  app.add_option("--top-k", o.top_k, "0: off; these as in docs/sampling.md")->capture_default_str();
+  app.add_option("--top-p", o.top_p, "1: off")->capture_default_str();
+  app.add_option("--min-p", o.min_p, "0: off")->capture_default_str();
+  app.add_option("--repetition-penalty", o.repetition_penalty, "1: off")->capture_default_str();
+  app.add_option("--seed", o.seed, "the same seed gives the same answer (default: random)");
   add_model_flags(app, o.model);
   add_host_flags(app, o.host, true);
 }
@@ -211,7 +251,7 @@ void set_up(App& app, BenchOptions& o) {
   app.add_option("--depth", o.depth, "tokens in the context before generation is timed")->capture_default_str();
   app.add_option("--batch", o.batch, "N,N: also generate with N sequences at once")->delimiter(',');
   app.add_option("--temperature", o.temperature, "0: greedy")->capture_default_str();
-  app.add_option("--top-p", o.top_p)->capture_default_str();
+  app.add_option("--top-p", o.top_p, "1: off")->capture_default_str();
   app.add_option("--compare", o.compare, "an earlier document of --json: print the ratio of each figure to it");
   app.add_option("--threshold", o.threshold, "with --compare: exit 1 where a ratio is less, as 0.95")
       ->capture_default_str();
@@ -346,19 +386,6 @@ std::unique_ptr<Command> add_command(App& root, const char* name, const char* he
   return command;
 }
 
-// "The following argument was not expected: --prot", and the nearest flag of the command that was given.
-std::string with_suggestion(const std::string& message, const App& root) {
-  const auto at = message.find("--");
-  if (at == std::string::npos) return message;
-  const std::string name = message.substr(at + 2, message.find_first_of("= ", at) - at - 2);
-  std::vector<std::string> names;
-  for (const App* command : root.get_subcommands())
-    for (const CLI::Option* option : command->get_options())
-      for (const std::string& long_name : option->get_lnames()) names.push_back(long_name);
-  const std::string near = nearest(name, names);
-  return near.empty() ? message : message + "; did you mean --" + near + "?";
-}
-
 }  // namespace
 
 Options parse_options(int argc, char** argv) {
@@ -393,11 +420,9 @@ Options parse_options(int argc, char** argv) {
         config->settings = effective_settings(*command->app, command->config);
       return std::move(*command->options);
     }
-  } catch (const CLI::ExtrasError& error) {
-    std::fprintf(stderr, "%s\n", with_suggestion(error.what(), root).c_str());
-    std::exit(exit_code(ErrorKind::kInvalidArgument));
   } catch (const CLI::ParseError& error) {
-    std::exit(root.exit(error) == 0 ? 0 : exit_code(ErrorKind::kInvalidArgument));
+    if (error.get_exit_code() == 0) std::exit(root.exit(error));  // --help and --version
+    std::fprintf(stderr, "nacelle: %s\n", command_line_refusal(error, root).c_str());
   }
   std::exit(exit_code(ErrorKind::kInvalidArgument));
 }

@@ -21,6 +21,7 @@ import './metrics.mjs';
 import './adapters.mjs';
 import './readers.mjs';
 import './operating.mjs';
+import './mistakes.mjs';
 import './pull.mjs';
 
 after(() => server.stop());

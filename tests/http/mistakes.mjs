@@ -1,0 +1,85 @@
+// What people get wrong at the command line: each is told in one line what, where, what was expected and what to do.
+import assert from 'node:assert/strict';
+import { execFile, execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { promisify } from 'node:util';
+import { Server, server } from './harness.mjs';
+
+const nacelle = process.env.NACELLE;
+const run = promisify(execFile);
+
+// `use` gets a folder that is gone afterwards.
+async function withFolder(use) {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'nacelle-'));
+  try { await use(folder); } finally { rmSync(folder, { recursive: true }); }
+}
+
+// [arguments, what is said, variables]: one line, which names the program and ends with 2.
+const refusedCommands = [
+  [['serv'], /^nacelle: there is no command 'serv'; did you mean serve\? \(`nacelle --help` lists them\)$/],
+  [[], /^nacelle: a command is missing behind 'nacelle'/],
+  [['key'], /^nacelle: a command is missing behind 'nacelle key'/],
+  [['--prot'], /^nacelle: there is no flag '--prot'/],
+  [['serve', '--prot=1'], /^nacelle: there is no flag '--prot'; did you mean --port\? \(`nacelle serve --help` lists them\)$/],
+  [['serve', 'model.gguf'], /^nacelle: there is no argument 'model.gguf'; a model is given as --model model.gguf/],
+  [['serve', '--port'], /^nacelle: --port: a value is missing/],
+  [['serve', '--port', '70000'], /^nacelle: --port: Value 70000 not in range 0 to 65535/],
+  [['serve', '--port', '1', '--port', '2'], /^nacelle: --port: may be given only once/],
+  [['serve', '--max-queue', 'many'], /^nacelle: --max-queue: expected a whole number, 0 or more, not 'many'/],
+  [['serve', '--context', '99999999999'], /^nacelle: --context: 99999999999 is too large/],
+  [['serve'], /^nacelle: NACELLE_MAX_QUEUE: expected a whole number, 0 or more, not '-3'/, { NACELLE_MAX_QUEUE: '-3' }],
+  [['serve', '--no-speculation=maybe'], /^nacelle: --no-speculation: expected true or false, not 'maybe'/],
+  [['serve', '--device', 'cpu', '--split', 'cpu'], /^nacelle: --device and --split exclude each other$/],
+  [['serve', '--draft-tokens', '3'], /^nacelle: --draft-tokens requires --draft-model/],
+  [['serve', '--max-connections', '0'], /^nacelle: --max-connections: expected 1 or more, not 0/],
+  [['serve', '--header-timeout', '-1'], /^nacelle: --header-timeout: expected more than 0/],
+  [['serve', '--max-memory', 'lots'], /^nacelle: --max-memory: 'lots' is no size; expected bytes, or as 6G, 512M/],
+  [['serve', '--max-memory', '-1'], /^nacelle: --max-memory: '-1' is no size/],
+  [['serve', '--tune-budget', '5m'], /^nacelle: --tune-budget: '5m' is no duration/],
+  [['serve', '--cors-origin', 'https://app.example/'], /^nacelle: --cors-origin: expected \*, or as https:\/\/app.example without a path/],
+  [['serve', '--config', '.'], /^nacelle: --config \.: is a folder, expected a YAML file$/],
+  [['run', '--temperature', 'hot'], /^nacelle: --temperature: expected a number, not 'hot'/],
+  [['run', '--max-sequences', '0'], /^nacelle: --max-sequences: expected 1 or more, not 0/],
+  [['inspect', '--model', 'x'], /^nacelle: there is no flag '--model'/],
+];
+test('a command line that cannot be meant is refused in one line', async () => {
+  for (const [flags, line, variables] of refusedCommands) {
+    await assert.rejects(run(nacelle, flags, { env: { ...process.env, ...variables } }), ({ code, stderr }) => {
+      assert.match(stderr.trimEnd(), line, flags.join(' '));
+      assert.deepEqual([code, stderr.trimEnd().split('\n').length], [2, 1], stderr);
+      return true;
+    });
+  }
+});
+
+test('a port that cannot be had, and what to do', async () => {
+  await assert.rejects(run(nacelle, ['serve', '--port', String(server.port)]), /Address already in use; stop what uses it, or choose another port/);
+});
+
+test('plugins that are not there', async () => withFolder(async (folder) => {
+  const { stderr } = await run(nacelle, ['plugins', '--plugin-dir', '/nonexistent']);
+  assert.match(stderr, /plugin folder \/nonexistent: No such file or directory/);
+  const alone = path.join(folder, 'bin/nacelle');
+  mkdirSync(path.dirname(alone));
+  copyFileSync(nacelle, alone);
+  await assert.rejects(run(alone, ['run', '--prompt', 'Hello']), ({ stderr: lines }) => {
+    assert.match(lines, /no plugins were found, .* looked in: \S+\/lib\/nacelle\/plugins/);
+    assert.match(lines, /the built-in demo model: no plugin knows the architecture 'llama'/);
+    return true;
+  });
+}));
+
+test('a TLS key that does not fit', async () => withFolder(async (folder) => {
+  const file = (name) => path.join(folder, name);
+  for (const name of ['one', 'two']) {
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', `/CN=${name}`,
+                             '-keyout', file(`${name}.key`), '-out', file(`${name}.pem`)], { stdio: 'ignore' });
+  }
+  execFileSync('openssl', ['pkey', '-in', file('one.key'), '-aes128', '-passout', 'pass:secret', '-out', file('locked.key')]);
+  for (const [name, fault] of [['two.key', /another certificate's key/], ['locked.key', /is encrypted, expected a key without a passphrase/], ['one.pem', /no private key in PEM/],
+                               ['none.key', /no such file/], ['.', /is a folder/]])
+    await assert.rejects(Server.start('--tls-cert', file('one.pem'), '--tls-key', file(name)), fault, name);
+}));
