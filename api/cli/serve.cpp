@@ -1,4 +1,5 @@
 // serve: listen first, so that probes get an answer, then load, then serve until a signal.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -113,15 +114,28 @@ openai::ServedModelPtr load_served(const ServeOptions& options, PluginHost& host
                                                                           .max_sequences = spec.max_sequences});
 }
 
+// A model may still come at run time, so this is no failure.
+void warn_of_idle_aliases(const std::vector<ServedModels::Alias>& aliases, const ServedModels& models) {
+  const auto names = models.names();
+  for (const ServedModels::Alias& alias : aliases)
+    if (!alias.model.empty() &&
+        std::ranges::none_of(names, [&](const auto& one) { return one->name() == alias.model; }))
+      log::warning("--alias {}={}: no model or adapter of that name is served", alias.name, alias.model);
+}
+
+// All flags are read before the first model is loaded, which may take long.
 void load_models(const ServeOptions& options, PluginHost& host, ServedModels& models) {
   std::vector<ServedModels::Alias> aliases;
   for (const std::string& text : options.aliases) aliases.push_back(split_alias(text));
-  models.set_aliases(std::move(aliases));
-  const std::vector<std::string> wanted = options.models.empty() ? std::vector<std::string>{""} : options.models;
-  for (const std::string& text : wanted) {
-    models.add(load_served(options, host, split_model(text)), true);
-  }
-  for (const std::string& text : options.loras) manage::add_adapter(models, split_lora(text));
+  models.set_aliases(aliases);
+  std::vector<manage::AdapterSpec> adapters;
+  for (const std::string& text : options.loras) adapters.push_back(split_lora(text));
+  std::vector<manage::LoadSpec> wanted;
+  for (const std::string& text : options.models) wanted.push_back(split_model(text));
+  if (wanted.empty()) wanted.emplace_back();
+  for (const manage::LoadSpec& spec : wanted) models.add(load_served(options, host, spec), true);
+  for (const manage::AdapterSpec& adapter : adapters) manage::add_adapter(models, adapter);
+  warn_of_idle_aliases(aliases, models);
 }
 
 // One line a request. Probes and scrapes come every few seconds, and a page has many files: theirs are for --log-level

@@ -45,7 +45,7 @@ namespace {
 
 // What whoever starts the server can do about it.
 const char* advice(const boost::system::error_code& error) {
-  if (error == net::error::address_in_use) return "; stop what uses it, or choose another port (0: any free one)";
+  if (error == net::error::address_in_use) return "; stop what uses it, or choose another port";
   if (error == net::error::access_denied)
     return "; ports below 1024 are root's, or who has CAP_NET_BIND_SERVICE: choose a higher one";
   if (error == boost::system::errc::address_not_available)

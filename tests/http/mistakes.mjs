@@ -72,6 +72,13 @@ test('plugins that are not there', async () => withFolder(async (folder) => {
   });
 }));
 
+test('an alias of a model that is not served', async () => {
+  const other = await Server.start('--alias', 'near=nacelle-demo', '--alias', 'far=nacelle-dmeo');
+  await other.stop();
+  assert.match(other.log, /--alias far=nacelle-dmeo: no model or adapter of that name is served/);
+  assert.doesNotMatch(other.log, /--alias near/);
+});
+
 test('a TLS key that does not fit', async () => withFolder(async (folder) => {
   const file = (name) => path.join(folder, name);
   for (const name of ['one', 'two']) {
