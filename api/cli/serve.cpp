@@ -186,15 +186,15 @@ std::uint16_t listen_manage(const ServeOptions& options, http::Server& server, c
   }
 }
 
-void print_ready(const std::string& address, std::uint16_t port, bool tls) {
+void print_ready(const std::string& address, std::uint16_t port, bool tls, bool keyed) {
   const bool v6 = address.find(':') != std::string::npos;
   const std::string url =
       (tls ? "https://" : "http://") + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(port);
   std::printf("ready on %s\n", url.c_str());
   std::printf(
-      "try: curl %s/v1/chat/completions -H 'Content-Type: application/json' -d '{\"messages\": [{\"role\": \"user\", "
+      "try: curl %s/v1/chat/completions%s -H 'Content-Type: application/json' -d '{\"messages\": [{\"role\": \"user\", "
       "\"content\": \"What is the capital of France?\"}]}'\n",
-      url.c_str());
+      url.c_str(), keyed ? " -H 'Authorization: Bearer KEY'" : "");
   std::fflush(stdout);
 }
 
@@ -256,7 +256,7 @@ int run_command(const ServeOptions& options) {
   models.set_state(ServedModels::State::kReady);
   std::optional<manage::Recovery> recovery;
   if (!options.host.isolated.empty()) recovery.emplace(models, manager);
-  print_ready(options.address, port, !options.http.tls_certificate.empty());
+  print_ready(options.address, port, !options.http.tls_certificate.empty(), keys != nullptr);
 
   log::info("signal {}: finishing what runs, {} s at most", signal.wait(), options.drain_seconds);
   recovery.reset();

@@ -168,11 +168,12 @@ void ModelManager::main() {
     Job job;
     {
       std::unique_lock lock(mutex_);
-      running_verb_.clear();
+      busy_ = false;
       wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
       if (stopping_) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
+      busy_ = true;
       running_name_ = job.name;
       running_verb_ = job.verb;
     }
@@ -189,10 +190,11 @@ void ModelManager::main() {
 }
 
 void ModelManager::finish(const Job& job, const Error* error) {
-  if (error) {
-    log::error("{} {}: {}", job.verb, job.name, error->what());
+  if (error) log::error("{} {}: {}", job.verb, job.name, error->what());
+  {
     std::lock_guard lock(mutex_);
-    failed_[job.name] = error->what();
+    running_verb_.clear();  // the answer that `done` makes lists changes, and this one is over
+    if (error) failed_[job.name] = error->what();
   }
   if (job.done) job.done(error);
 }
@@ -208,7 +210,7 @@ std::vector<Change> ModelManager::changes() const {
 
 bool ModelManager::idle() const {
   std::lock_guard lock(mutex_);
-  return running_verb_.empty() && jobs_.empty();
+  return !busy_ && jobs_.empty();
 }
 
 }  // namespace nacelle::manage

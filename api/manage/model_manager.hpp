@@ -113,6 +113,7 @@ class ModelManager {
   // Under mutex_.
   std::deque<Job> jobs_;
   std::string running_name_, running_verb_;    // empty verb: nothing runs
+  bool busy_ = false;                          // also while a change that is over is being told
   std::map<std::string, std::string> failed_;  // why, by name
   bool stopping_ = false;
   std::thread thread_;

@@ -38,6 +38,7 @@ test('models are loaded, moved and unloaded while traffic flows', async () => wi
   const loaded = await change('load', { name: 'second', path: file });
   assert.equal(loaded.status, 200, JSON.stringify(loaded.body));
   assert.deepEqual(loaded.body.models.map((one) => one.name), [model, 'second']);
+  assert.deepEqual(loaded.body.changes, [], 'what is answered is over');
   assert.equal((await ask('second')).choices[0].message.content, 'The capital of France is Paris.');
   assert.equal((await change('load', { name: 'second', path: file })).status, 409);
   assert.equal((await change('load', { name: 'third', path: '/no/such/file.gguf' })).status, 404);
