@@ -36,6 +36,7 @@ const refusedCommands = [
   [['serve', '--draft-tokens', '3'], /^nacelle: --draft-tokens requires --draft-model/],
   [['serve', '--max-connections', '0'], /^nacelle: --max-connections: expected 1 or more, not 0/],
   [['serve', '--header-timeout', '-1'], /^nacelle: --header-timeout: expected more than 0/],
+  [['serve', '--body-timeout', 'nan'], /^nacelle: --body-timeout: expected more than 0/],
   [['serve', '--max-memory', 'lots'], /^nacelle: --max-memory: 'lots' is no size; expected bytes, or as 6G, 512M/],
   [['serve', '--max-memory', '-1'], /^nacelle: --max-memory: '-1' is no size/],
   [['serve', '--tune-budget', '5m'], /^nacelle: --tune-budget: '5m' is no duration/],
