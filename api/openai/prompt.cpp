@@ -9,58 +9,6 @@
 namespace nacelle::openai {
 namespace {
 
-// Every string of a document but those under a key that templates compare with words of their own.
-template <class Visit>
-void visit_strings(Json& json, const Visit& visit) {
-  if (json.is_string()) visit(json.get_ref<std::string&>());
-  if (json.is_object() || json.is_array())
-    for (auto& [key, value] : json.items())
-      if (!(json.is_object() && (key == "role" || key == "type"))) visit_strings(value, visit);
-}
-
-// Marks the special tokens that the conversation itself spells, so that they can be told from the template's once both
-// are one text. Noncharacters are the marks: the shortest run that the conversation does not hold.
-class Quoting {
- public:
-  Quoting(const Tokenizer& tokenizer, Json& context) : tokenizer_(tokenizer) {
-    bool any = false;
-    for (const char* part : {"messages", "tools"})
-      if (context.contains(part))
-        visit_strings(context[part], [&](std::string& text) { any |= !tokenizer_.special_spellings(text).empty(); });
-    if (!any) return;
-    do mark_ += "\uFDD0";
-    while (is_used(context));
-    for (const char* part : {"messages", "tools"})
-      if (context.contains(part)) visit_strings(context[part], [&](std::string& text) { mark(text); });
-  }
-
-  RenderedChat read(const std::string& text) const {
-    RenderedChat rendered;
-    std::size_t done = 0;
-    for (std::size_t at; !mark_.empty() && (at = text.find(mark_, done)) != std::string::npos;
-         done = at + mark_.size()) {
-      rendered.text.append(text, done, at - done);
-      rendered.quoted.push_back(rendered.text.size());
-    }
-    rendered.text.append(text, done);
-    return rendered;
-  }
-
- private:
-  bool is_used(Json& context) const {
-    bool used = false;
-    visit_strings(context, [&](const std::string& text) { used |= text.find(mark_) != std::string::npos; });
-    return used;
-  }
-  void mark(std::string& text) const {
-    const std::vector<std::size_t> starts = tokenizer_.special_spellings(text);
-    for (auto at = starts.rbegin(); at != starts.rend(); ++at) text.insert(*at, mark_);
-  }
-
-  const Tokenizer& tokenizer_;
-  std::string mark_;  // "": nothing to mark
-};
-
 // Tokens that mark the parts of a text with a hole.
 struct InfillMarks {
   std::string_view prefix, suffix, middle;  // middle "": the prefix's mark comes last and stands for it

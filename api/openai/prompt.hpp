@@ -8,16 +8,11 @@
 
 #include "api/chat/dialects.hpp"
 #include "api/openai/constraint_fields.hpp"
+#include "api/openai/quoting.hpp"
 #include "api/openai/request.hpp"
 #include "core/engine/model.hpp"
 
 namespace nacelle::openai {
-
-// What the model's template makes of a conversation.
-struct RenderedChat {
-  std::string text;                 // ends where the assistant begins to speak, or with `prefill`
-  std::vector<std::size_t> quoted;  // offsets at which a message or a tool, not the template, spells a special token
-};
 
 // Throws Error(kInvalidArgument) for what the template refuses, kUnsupported for a model without one.
 RenderedChat render_chat(const Model& model, const ChatPrompt& prompt);
