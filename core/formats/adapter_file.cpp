@@ -58,7 +58,8 @@ std::map<std::string, Halves> find_pairs(const fs::path& path, const std::vector
   for (const TensorInfo& tensor : tensors) {
     std::string_view name = tensor.name;
     const bool is_a = name.ends_with(naming.a);
-    if (!name.starts_with(naming.prefix) || (!is_a && !name.ends_with(naming.b)))
+    const std::size_t around = naming.prefix.size() + (is_a ? naming.a : naming.b).size();  // they may not share a dot
+    if (!name.starts_with(naming.prefix) || (!is_a && !name.ends_with(naming.b)) || name.size() <= around)
       fail(path, ErrorKind::kUnsupported,
            fmt::format("tensor {}: is no half of a low-rank pair; expected {}NAME{} and {}NAME{}",
                        in_quotes(tensor.name), naming.prefix, naming.a, naming.prefix, naming.b));
@@ -178,7 +179,7 @@ std::optional<WholeTensor> whole_tensor(const TensorInfo& tensor) {
   constexpr std::string_view kBase = ".base_layer.weight", kWhole = ".weight";
   std::string_view name = tensor.name;
   if (!name.starts_with(kPeftNaming.prefix) || !name.ends_with(kWhole) || name.ends_with(kPeftNaming.a) ||
-      name.ends_with(kPeftNaming.b))
+      name.ends_with(kPeftNaming.b) || name.size() <= kPeftNaming.prefix.size() + kWhole.size())
     return std::nullopt;
   name.remove_prefix(kPeftNaming.prefix.size());
   name.remove_suffix(name.ends_with(kBase) ? kBase.size() : kWhole.size());

@@ -69,6 +69,15 @@ TEST_CASE("a pair's scale follows PEFT's configuration") {
         1.5f);
 }
 
+TEST_CASE("a name that has no module between its prefix and its end is refused") {
+  const std::string config = R"({"peft_type": "LORA", "lora_alpha": 2})";
+  CHECK(error_of([&] { read(config, "base_model.model"); }).find("is no half of a low-rank pair") != std::string::npos);
+  const TempFolder folder;
+  folder.write("adapter_config.json", config);
+  folder.write("adapter_model.safetensors", safetensors({{"base_model.model.weight", {{1, 1}, {1}}}}));
+  CHECK(error_of([&] { read_adapter(folder.path()); }).find("is no half of a low-rank pair") != std::string::npos);
+}
+
 TEST_CASE("fan_in_fan_out turns a pair round") {
   const auto file = read(R"({"peft_type": "LORA", "lora_alpha": 2, "fan_in_fan_out": true})");
   const LowRankChange& change = file.changes.at(0);
