@@ -88,6 +88,13 @@ const Json& to_array(const std::string& name, const Json& value) {
 }
 
 const Json& to_template_variables(const std::string& name, const Json& value) {
+  // Far above what a template has; each is looked for among all of them.
+  constexpr std::size_t kMost = 1000;
+  if (to_object(name, value).size() > kMost)
+    throw http::RequestError({400,
+                              "'" + name + "' has " + std::to_string(value.size()) + " members, at most " +
+                                  std::to_string(kMost) + " are taken",
+                              name, "invalid_value"});
   for (const char* taken : {"messages", "tools", "bos_token", "eos_token"}) {
     if (to_object(name, value).contains(taken)) refuse_unknown(name + "." + taken);
   }

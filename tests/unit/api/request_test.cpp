@@ -212,6 +212,18 @@ TEST_CASE("a wrong field of a chat is named") {
   CHECK(failure_of([] { parse_chat(""); }).code == "invalid_json");
 }
 
+TEST_CASE("a thousand template variables are enough") {
+  const auto failure_with = [](int count) {
+    std::string members;
+    for (int i = 0; i < count; ++i) members += (i ? ",\"v" : "\"v") + std::to_string(i) + "\":0";
+    return failure_of([&] { parse_chat(chat_with("\"chat_template_kwargs\": {" + members + "}")); });
+  };
+  CHECK(failure_with(1000).status == 0);
+  const auto failure = failure_with(1001);
+  CHECK(failure.status == 400);
+  CHECK(failure.param == "chat_template_kwargs");
+}
+
 TEST_CASE("an endless name or value is cut in the message") {
   const std::string name(1 << 20, 'x');
   CHECK(failure_of([&] { parse_chat(chat_with("\"" + name + "\": 1")); }).message.size() < 200);
