@@ -7,6 +7,9 @@
 #include "api/chat/harmony.hpp"
 #include "api/chat/json_calls.hpp"
 #include "api/chat/xml_calls.hpp"
+#include "core/base/error.hpp"
+#include "core/constrain/composition.hpp"
+#include "core/formats/bounded_json.hpp"
 
 namespace nacelle::chat {
 namespace {
@@ -143,9 +146,12 @@ Json part_of(const constrain::ConstraintSpec& spec) {
     case Kind::kJsonSchema:
     case Kind::kComposition: break;
   }
-  const Json json = Json::parse(spec.text, nullptr, false);
-  if (json.is_discarded()) return nullptr;
-  return spec.kind == Kind::kComposition ? json : Json{{"schema", json}};
+  try {
+    const Json json = parse_bounded_json(spec.text, {.depth = constrain::kCompositionDepth});
+    return spec.kind == Kind::kComposition ? json : Json{{"schema", json}};
+  } catch (const Error&) {  // a client wrote the schema: compiling it says what is wrong
+    return nullptr;
+  }
 }
 
 }  // namespace

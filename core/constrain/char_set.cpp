@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 
 namespace nacelle::constrain {
 namespace {
@@ -138,15 +139,9 @@ CharSet space_chars() {
           {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 }
 
-std::optional<CharSet> category_chars(std::string_view name) {
-  if (name == "Any") return CharSet::all();
-  if (name == "ASCII") return CharSet{{0, 0x7F}};
-  std::string_view wanted;
-  for (const CategoryName& entry : kCategories)
-    if (name == entry.brief || name == entry.full) wanted = entry.brief;
-  for (const CategoryName& entry : kGroups)
-    if (name == entry.brief || name == entry.full) wanted = entry.brief;
-  if (wanted.empty()) return std::nullopt;
+namespace {
+
+CharSet find_category(std::string_view wanted) {
   std::vector<std::pair<char32_t, char32_t>> ranges;
   for (char32_t c = 0; c <= kLast; ++c) {
     const auto category = kCategories[utf8proc_category(static_cast<utf8proc_int32_t>(c))].brief;
@@ -157,6 +152,26 @@ std::optional<CharSet> category_chars(std::string_view name) {
       ranges.emplace_back(c, c);
   }
   return CharSet(std::move(ranges));
+}
+
+}  // namespace
+
+// Each is found once: all code points are looked at, which takes ten milliseconds.
+std::optional<CharSet> category_chars(std::string_view name) {
+  if (name == "Any") return CharSet::all();
+  if (name == "ASCII") return CharSet{{0, 0x7F}};
+  std::string_view wanted;
+  for (const CategoryName& entry : kCategories)
+    if (name == entry.brief || name == entry.full) wanted = entry.brief;
+  for (const CategoryName& entry : kGroups)
+    if (name == entry.brief || name == entry.full) wanted = entry.brief;
+  if (wanted.empty()) return std::nullopt;
+  static std::mutex mutex;
+  static std::map<std::string_view, CharSet> found;
+  std::lock_guard lock(mutex);
+  const auto [entry, added] = found.try_emplace(wanted);
+  if (added) entry->second = find_category(wanted);
+  return entry->second;
 }
 
 PositionId read_char(Network& network, PositionId from, const CharSet& set) {

@@ -9,6 +9,7 @@
 #include "core/constrain/gbnf.hpp"
 #include "core/constrain/regex.hpp"
 #include "core/constrain/vocabulary.hpp"
+#include "core/formats/bounded_json.hpp"
 
 namespace nacelle::constrain {
 namespace {
@@ -32,8 +33,9 @@ class CompositionReader {
     if (part.contains("schema")) return network_.call(from, schema(part));
     if (part.contains("gbnf")) return network_.call(from, read_gbnf(network_, part["gbnf"].get<std::string>()));
     if (part.contains("regex")) {
-      const RegexNode regex = parse_regex(part["regex"].get_ref<const std::string&>(), {}, network_.limits());
-      return read_regex(network_, beside(from), regex);
+      const auto& pattern = part["regex"].get_ref<const std::string&>();
+      check_pattern_size(pattern, network_.limits());
+      return read_regex(network_, beside(from), parse_regex(pattern, {}, network_.limits()));
     }
     return read_automaton(network_, beside(from), free_text(part));
   }
@@ -132,7 +134,8 @@ class CompositionReader {
 RuleId read_composition(Network& network, std::string_view text, std::vector<OneOfCheck>& checks) {
   const RuleId rule = network.add_rule("composition");
   try {
-    network.accept(CompositionReader(network, checks).write(network.start(rule), Part::parse(text)));
+    network.accept(CompositionReader(network, checks)
+                       .write(network.start(rule), parse_bounded_json(text, {.depth = kCompositionDepth})));
   } catch (const Part::exception& error) {
     throw Error(ErrorKind::kInternal, std::string("not a composition of grammars: ") + error.what());
   }

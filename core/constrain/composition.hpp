@@ -2,12 +2,16 @@
 // tool is held to its schema from the moment the model begins one, and no earlier.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
 #include "core/constrain/json_schema.hpp"
 
 namespace nacelle::constrain {
+
+// Levels of a composition's JSON: enough for the deepest schema and what stands around it.
+inline constexpr std::size_t kCompositionDepth = 512;
 
 // Adds the rules of a composition, which is JSON; returns the rule of the whole. A part is one of
 //   "text"                the text itself

@@ -86,7 +86,8 @@ class Grammar {
   std::unique_ptr<State> state_;
 };
 
-// Compiled grammars by content, the least recently used given up. Any thread.
+// Compiled grammars by content, the least recently used given up where there are more than `capacity` of them, or where
+// together they are large. Any thread.
 class GrammarCache {
  public:
   explicit GrammarCache(std::shared_ptr<const Vocabulary> vocabulary, std::size_t capacity = 64);

@@ -15,13 +15,12 @@ namespace nacelle::constrain {
 namespace {
 
 constexpr std::size_t kMaxSource = 1u << 20;  // bytes of a schema or grammar
-constexpr std::size_t kMaxPattern = 16u << 10;
 constexpr std::size_t kMaxChoices = 4096;
 
-void check_size(std::size_t bytes, std::size_t most) {
-  if (bytes > most)
-    throw Error(ErrorKind::kInvalidArgument, "it has " + std::to_string(bytes) + " bytes, at most " +
-                                                 std::to_string(most) + " are read; make it shorter");
+void check_size(std::string_view source) {
+  if (source.size() > kMaxSource)
+    throw Error(ErrorKind::kInvalidArgument, "it has " + std::to_string(source.size()) + " bytes, at most " +
+                                                 std::to_string(kMaxSource) + " are read; make it shorter");
 }
 
 RuleId read_choice(Network& network, const std::vector<std::string>& choices) {
@@ -36,17 +35,13 @@ RuleId read_choice(Network& network, const std::vector<std::string>& choices) {
 RuleId read(Network& network, const ConstraintSpec& spec, std::vector<OneOfCheck>& checks) {
   switch (spec.kind) {
     case ConstraintSpec::Kind::kJsonObject: return read_json_object(network);
-    case ConstraintSpec::Kind::kJsonSchema:
-      check_size(spec.text.size(), kMaxSource);
-      return read_schema(network, spec.text, checks);
-    case ConstraintSpec::Kind::kGbnf: check_size(spec.text.size(), kMaxSource); return read_gbnf(network, spec.text);
+    case ConstraintSpec::Kind::kJsonSchema: check_size(spec.text); return read_schema(network, spec.text, checks);
+    case ConstraintSpec::Kind::kGbnf: check_size(spec.text); return read_gbnf(network, spec.text);
     case ConstraintSpec::Kind::kChoice: return read_choice(network, spec.choices);
-    case ConstraintSpec::Kind::kComposition:
-      check_size(spec.text.size(), kMaxSource);
-      return read_composition(network, spec.text, checks);
+    case ConstraintSpec::Kind::kComposition: check_size(spec.text); return read_composition(network, spec.text, checks);
     case ConstraintSpec::Kind::kRegex: break;
   }
-  check_size(spec.text.size(), kMaxPattern);
+  check_pattern_size(spec.text, network.limits());
   const RuleId rule = network.add_rule("regex");
   const RegexNode node = parse_regex(spec.text, {}, network.limits());
   network.accept(read_regex(network, network.start(rule), node));
@@ -112,10 +107,25 @@ struct CachedGrammars {
     std::shared_ptr<const Grammar> grammar;
   };
   std::mutex mutex;
-  std::size_t capacity = 0;
+  std::size_t capacity = 0, positions = 0;
   std::list<Entry> order;                                                   // the latest first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> by_key;  // views of the entries' keys
   GrammarCache::Counts counts;
+
+  void add(std::string key, const std::shared_ptr<const Grammar>& grammar) {
+    positions += grammar->positions();
+    order.push_front({std::move(key), grammar});
+    by_key.emplace(order.front().key, order.begin());
+    while (order.size() > capacity || (positions > kMaxPositions && order.size() > 1)) {
+      positions -= order.back().grammar->positions();
+      by_key.erase(order.back().key);
+      order.pop_back();
+    }
+  }
+
+ private:
+  // Some 150 bytes each. Schemas for real use have some hundreds, the largest that is taken 200,000.
+  static constexpr std::size_t kMaxPositions = 1'000'000;
 };
 
 namespace {
@@ -152,12 +162,7 @@ std::shared_ptr<const Grammar> GrammarCache::get(const ConstraintSpec& spec) {
   std::lock_guard lock(c.mutex);
   ++c.counts.compiled;
   if (const auto found = c.by_key.find(key); found != c.by_key.end()) return found->second->grammar;
-  c.order.push_front({std::move(key), grammar});
-  c.by_key.emplace(c.order.front().key, c.order.begin());
-  if (c.order.size() > c.capacity) {
-    c.by_key.erase(c.order.back().key);
-    c.order.pop_back();
-  }
+  c.add(std::move(key), grammar);
   return grammar;
 }
 

@@ -8,8 +8,9 @@
 
 namespace nacelle::constrain {
 
-Network::Network(const GrammarLimits& limits)
-    : limits_(limits), deadline_(std::chrono::steady_clock::now() + limits.time) {}
+Network::Network(const GrammarLimits& limits) : limits_(limits) {
+  limits_.until = std::min(limits.until, std::chrono::steady_clock::now() + limits.time);
+}
 
 RuleId Network::add_rule(std::string name) {
   const auto rule = static_cast<RuleId>(rules_.size());
@@ -28,9 +29,9 @@ PositionId Network::add(RuleId rule) {
   return static_cast<PositionId>(positions_.size() - 1);
 }
 
-void Network::check_time() const {
-  if (std::chrono::steady_clock::now() > deadline_)
-    throw Error(ErrorKind::kInvalidArgument, "the grammar takes longer than " + std::to_string(limits_.time.count()) +
+void check_time(const GrammarLimits& limits) {
+  if (std::chrono::steady_clock::now() > limits.until)
+    throw Error(ErrorKind::kInvalidArgument, "the grammar takes longer than " + std::to_string(limits.time.count()) +
                                                  " ms to compile; make it simpler");
 }
 

@@ -24,8 +24,14 @@ struct GrammarLimits {
   std::uint32_t nesting = 100;              // of groups in a regex or a GBNF rule
   std::uint32_t alternatives = 512;         // of one place in a schema, anyOf multiplied out
   std::uint32_t repeats = 1'000'000;        // the largest count of {m,n}, minLength, maxItems, ...
+  std::uint32_t pattern = 16u << 10;        // bytes of one regular expression
   std::chrono::milliseconds time{2000};
+  // When that is over: set by the grammar's network, so that the automata made on the way have no time of their own.
+  std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
 };
+
+// Throws Error(kInvalidArgument) when the compilation takes too long.
+void check_time(const GrammarLimits& limits);
 
 struct ByteEdge {
   std::uint8_t low, high;
@@ -89,7 +95,7 @@ class Network {
   RuleId root() const noexcept { return root_; }
   // True where nothing is left to do but to end the rule.
   bool is_end(PositionId position) const { return is_end_[position]; }
-  void check_time() const;  // throws when the compilation takes too long
+  void check_time() const { constrain::check_time(limits_); }
 
  private:
   void find_nullable();
@@ -100,7 +106,6 @@ class Network {
   void refuse_left_recursion() const;
 
   GrammarLimits limits_;
-  std::chrono::steady_clock::time_point deadline_;
   std::vector<Position> positions_;
   std::vector<Rule> rules_;
   std::vector<bool> productive_, is_end_;

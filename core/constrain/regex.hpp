@@ -25,6 +25,9 @@ struct RegexDialect {
   bool dot_stops_at_all_line_ends = false;  // ECMA-262: `.` leaves out \r, U+2028 and U+2029 too
 };
 
+// Throws Error(kInvalidArgument) for a client's pattern that is longer than the limits allow.
+void check_pattern_size(std::string_view pattern, const GrammarLimits& limits);
+
 // Throws Error(kInvalidArgument or kUnsupported) that quotes the place in the pattern.
 RegexNode parse_regex(std::string_view pattern, const RegexDialect& dialect, const GrammarLimits& limits);
 

@@ -300,6 +300,13 @@ class RegexParser {
 
 }  // namespace
 
+void check_pattern_size(std::string_view pattern, const GrammarLimits& limits) {
+  if (pattern.size() > limits.pattern)
+    throw Error(ErrorKind::kInvalidArgument, "the regular expression has " + std::to_string(pattern.size()) +
+                                                 " bytes, at most " + std::to_string(limits.pattern) +
+                                                 " are read; make it shorter");
+}
+
 RegexNode parse_regex(std::string_view pattern, const RegexDialect& dialect, const GrammarLimits& limits) {
   return RegexParser(pattern, dialect, limits).parse();
 }

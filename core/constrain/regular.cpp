@@ -56,12 +56,13 @@ Automaton trimmed(Automaton a) {
   return out;
 }
 
-Automaton minimised(const Automaton& a) {
+Automaton minimised(const Automaton& a, const GrammarLimits& limits) {
   const std::size_t size = a.size(), width = a.class_count;
   if (size > kMinimiseUpTo) return a;
   std::vector<std::int32_t> block(size);
   for (std::size_t s = 0; s < size; ++s) block[s] = a.accepts[s];
   for (std::size_t blocks = 0;;) {
+    check_time(limits);
     std::map<std::vector<std::int32_t>, std::int32_t> names;
     std::vector<std::int32_t> refined(size), key(width + 1);
     for (std::size_t s = 0; s < size; ++s) {
@@ -126,12 +127,13 @@ Automaton product(const Automaton& a, const Automaton& b, bool without_b, const 
   name(0, 0);
   for (std::size_t s = 0; s < pairs.size(); ++s) {
     if (pairs.size() > limits.automaton_states) refuse_states(limits);
+    if (s % 64 == 0) check_time(limits);
     const auto [x, y] = pairs[s];
     const bool in_b = y >= 0 && b.accepts[static_cast<std::size_t>(y)];
     out.accepts.push_back(a.accepts[static_cast<std::size_t>(x)] && in_b != without_b);
     for (const std::uint8_t byte : sample) out.next.push_back(name(a.step(x, byte), y < 0 ? y : b.step(y, byte)));
   }
-  return minimised(trimmed(std::move(out)));
+  return minimised(trimmed(std::move(out)), limits);
 }
 
 }  // namespace
@@ -179,7 +181,7 @@ Automaton determinise(const Network& network, PositionId start, PositionId end) 
   name({start});
   for (std::size_t s = 0; s < subsets.size(); ++s) {
     if (subsets.size() > network.limits().automaton_states) refuse_states(network.limits());
-    if (s % 64 == 0) network.check_time();
+    network.check_time();  // a state may be a subset of all positions
     const Subset& subset = *subsets[s];
     out.accepts.push_back(std::binary_search(subset.begin(), subset.end(), end));
     for (const std::uint8_t byte : sample) {
@@ -192,7 +194,7 @@ Automaton determinise(const Network& network, PositionId start, PositionId end) 
       out.next.push_back(name(std::move(to)));
     }
   }
-  return minimised(trimmed(std::move(out)));
+  return minimised(trimmed(std::move(out)), network.limits());
 }
 
 Automaton intersection(const Automaton& a, const Automaton& b, const GrammarLimits& limits) {

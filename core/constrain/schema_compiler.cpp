@@ -5,8 +5,14 @@
 #include <set>
 
 #include "core/base/error.hpp"
+#include "core/formats/bounded_json.hpp"
 
 namespace nacelle::constrain {
+namespace {
+
+constexpr std::size_t kMaxDepth = 200;  // of a schema: what looks at it goes as deep with the stack
+
+}  // namespace
 
 RuleId SchemaCompiler::compile() {
   const RuleId root = rule_for({{&root_, "#"}});
@@ -73,6 +79,7 @@ bool SchemaCompiler::take(const Place& place, Expansion& expansion) {
 void SchemaCompiler::expand(Expansion e, std::vector<Flat>& out) {
   network_.check_time();
   for (std::size_t i = 0; i < e.todo.size(); ++i) {
+    network_.check_time();          // each is looked for among all that were taken
     const Place place = e.todo[i];  // todo grows
     if (!take(place, e)) return;
   }
@@ -176,9 +183,11 @@ bool SchemaCompiler::write_values(PositionId from, const Flat& flat, PositionId 
     const Json* list = array_member(place, "enum");
     if (constant) own.push_back(constant);
     const auto keep = [&](auto&& allowed) {
-      if (!found) values = own;
-      std::erase_if(values, [&](const Json* value) { return !allowed(*value); });
-      found = true;
+      if (!std::exchange(found, true)) return void(values = own);
+      std::erase_if(values, [&](const Json* value) {
+        network_.check_time();  // both lists may be long
+        return !allowed(*value);
+      });
     };
     if (constant) keep([&](const Json& value) { return value == *constant; });
     own.clear();
@@ -209,10 +218,9 @@ bool SchemaCompiler::write_values(PositionId from, const Flat& flat, PositionId 
 RuleId read_schema(Network& network, std::string_view schema, std::vector<OneOfCheck>& checks) {
   Json root;
   try {
-    root = Json::parse(schema);
-  } catch (const Json::exception& error) {
-    throw Error(ErrorKind::kInvalidArgument,
-                "the schema is not valid JSON: " + std::string(error.what()).substr(0, 200));
+    root = parse_bounded_json(schema, {.depth = kMaxDepth});
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kInvalidArgument, "the schema is not valid JSON: " + std::string(error.what()));
   }
   return SchemaCompiler(network, root, checks).compile();
 }

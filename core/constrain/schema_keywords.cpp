@@ -69,26 +69,27 @@ std::string escaped(std::string_view name) {
   return out;
 }
 
-// A pointer is the client's: it may be long.
-std::string shown(const std::string& pointer) {
-  return pointer.size() > 200 ? "..." + pointer.substr(pointer.size() - 200) : pointer;
-}
-
 bool contains(std::span<const std::string_view> list, std::string_view name) {
   return std::find(list.begin(), list.end(), name) != list.end();
 }
 
 }  // namespace
 
-std::string below(const std::string& pointer, std::string_view name) { return pointer + '/' + escaped(name); }
+// The names are the client's: of a long pointer the end is kept. Each of a schema's places holds one.
+std::string below(const std::string& pointer, std::string_view name) {
+  static constexpr std::size_t kShown = 200;
+  const auto end_of = [](std::string_view text) { return text.substr(text.size() - std::min(text.size(), kShown)); };
+  const std::string longer = pointer + '/' + escaped(end_of(name));
+  return longer.size() <= kShown && name.size() <= kShown ? longer : "..." + std::string(end_of(longer));
+}
 
 void refuse_schema(const std::string& pointer, const std::string& why) {
-  throw Error(ErrorKind::kInvalidArgument, "the schema is refused at " + shown(pointer) + ": " + why);
+  throw Error(ErrorKind::kInvalidArgument, "the schema is refused at " + pointer + ": " + why);
 }
 
 void refuse_keyword(const Place& place, const char* keyword, const std::string& why) {
   throw Error(ErrorKind::kUnsupported, "the schema's keyword \"" + std::string(keyword) + "\" at " +
-                                           shown(below(place.pointer, keyword)) +
+                                           below(place.pointer, keyword) +
                                            " cannot be enforced while text is generated: " + why);
 }
 

@@ -93,6 +93,7 @@ const Automaton& SchemaCompiler::pattern(const Place& place, const std::string& 
   const auto found = patterns_.find(text);
   if (found != patterns_.end()) return found->second;
   try {
+    check_pattern_size(text, network_.limits());
     return patterns_.emplace(text, search_automaton(text, network_.limits())).first->second;
   } catch (const Error& error) {
     throw Error(error.kind(), std::string(error.what()) + ", in the schema at " + place.pointer);
@@ -162,6 +163,7 @@ PositionId SchemaCompiler::write_number(PositionId from, const Flat& flat) {
 
 bool SchemaCompiler::allows(const Flat& flat, const Json& value) {
   const GrammarLimits& limits = network_.limits();
+  network_.check_time();  // a list may be long
   if (value.is_null()) return flat.types & kNull;
   if (value.is_boolean()) return flat.types & kBoolean;
   if (value.is_string()) {

@@ -1,4 +1,6 @@
 // Regex, GBNF, choice and json_object: what they allow and what they refuse.
+#include <chrono>
+
 #include "tests/unit/constrain/support.hpp"
 
 namespace nacelle::test {
@@ -76,6 +78,18 @@ TEST_CASE("What a regex cannot have is refused by name", "[constrain]") {
   CHECK_THAT(refused("\\p{Klingon}"), Contains("not known"));
   CHECK_THAT(refused("[^\\s\\S]"), Contains("no text that it allows"));
   CHECK_THAT(refused(std::string(500, '(').c_str()), Contains("nested deeper"));
+  CHECK_THAT(refused(std::string(20'000, 'a').c_str()), Contains("at most 16384 are read"));
+}
+
+TEST_CASE("A regex of many properties is refused within the time", "[constrain]") {
+  std::string letters, of_a_class = "[";
+  for (int i = 0; i < 5'000; ++i) letters += "\\pL", of_a_class += "\\pL";
+  for (const std::string& pattern : {letters, of_a_class + "]"}) {
+    const auto begin = std::chrono::steady_clock::now();
+    refusal(Kind::kRegex, pattern);
+    // Under the sanitizers; the limit is 2 s.
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
+  }
 }
 
 TEST_CASE("GBNF as llama.cpp reads it", "[constrain]") {

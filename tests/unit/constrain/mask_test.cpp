@@ -254,4 +254,21 @@ TEST_CASE("Compiled grammars are cached by content", "[constrain]") {
   CHECK(cache.counts().compiled == 4);
 }
 
+TEST_CASE("The cache of grammars is bounded by their size too", "[constrain]") {
+  constrain::GrammarCache cache(byte_vocabulary(), 64);
+  std::vector<std::weak_ptr<const Grammar>> made;
+  std::size_t all = 0, kept = 0;
+  for (char c = 'a'; c < 'm'; ++c) {
+    const auto grammar = cache.get({Kind::kGbnf, "root ::= \"" + std::string(150'000, c) + '"', {}, "f"});
+    all += grammar->positions();
+    made.push_back(grammar);
+  }
+  for (const auto& one : made)
+    if (const auto grammar = one.lock()) kept += grammar->positions();
+  CHECK(all > 1'500'000);
+  CHECK(kept <= 1'000'000);
+  CHECK(kept >= 800'000);
+  CHECK_FALSE(made.back().expired());
+}
+
 }  // namespace nacelle::test

@@ -136,12 +136,32 @@ TEST_CASE("Schemas made to hurt end soon, taken or refused", "[constrain]") {
   std::string deep;
   for (int i = 0; i < 5000; ++i) deep += "{\"items\":";
   deep += "{}" + std::string(5000, '}');
+  const std::string deep_value = std::string(300'000, '[') + std::string(300'000, ']');  // a stack has no room for it
+  std::string names = "{\"properties\":{", nothings = "{\"allOf\":[{}", listed = "\"a0\"", named;
+  for (int i = 0; i < 80'000; ++i) names += (i ? ",\"" : "\"") + std::to_string(i) + "\":{}";
+  for (int i = 0; i < 300'000; ++i) nothings += ",{}";
+  for (int i = 1; i < 90'000; ++i) listed += ",\"a" + std::to_string(i) + '"';
+  for (int i = 0; i < 14'000; ++i)
+    named += (i ? ",\"" : "\"") + std::to_string(i) + "\":{\"$anchor\":\"b" + std::to_string(i) + "\"}";
+  const std::string enumeration = "{\"enum\":[" + listed + "]}";
+  std::string letters;
+  for (int i = 0; i < 200'000; ++i) letters += "\\\\pL";
   const std::string sources[] = {
       nested_any,
       product,
       wide,
       one_of,
       deep,
+      "{\"const\":" + deep_value + "}",
+      "{\"enum\":[1," + deep_value + "]}",
+      names + "}}",
+      "{\"allOf\":[" + enumeration + "," + enumeration + "]}",
+      nothings + "]}",
+      R"({"format":"email","pattern":"^(a|b)*a(a|b){9}","enum":[)" + listed + "]}",
+      "{\"$ref\":\"#a\",\"$defs\":{\"" + std::string(450'000, 'x') + R"(":{"$anchor":"a","properties":{)" + named +
+          "}}}}",
+      R"({"type":"string","pattern":")" + letters + "\"}",
+      R"({"type":"string","pattern":")" + letters.substr(0, 16'000) + "\"}",
       R"({"type":"array","items":{"type":"array","items":{"type":"string","maxLength":999999},"maxItems":999999},"maxItems":4000000000})",
       R"({"type":"string","pattern":"^(a|b)*a(a|b){20}$"})",
       R"({"type":"string","pattern":"^((a{1,100}){1,100}){1,100}$"})",
