@@ -75,6 +75,9 @@ std::shared_ptr<const Grammar> Grammar::compile(const ConstraintSpec& spec,
     throw Error(error.kind(), error.what(), error.param().empty() ? spec.param : error.param());
   }
   grammar->state_->machine = std::make_shared<Machine>(grammar->state_->program, grammar->vocabulary_);
+  if (grammar->state_->machine->exhausted())
+    throw Error(ErrorKind::kInvalidArgument, "it is too ambiguous to follow: too much may come first; make it simpler",
+                spec.param);
   return grammar;
 }
 
@@ -85,7 +88,8 @@ std::shared_ptr<Machine> Grammar::machine() const {
   bool full;
   {
     std::lock_guard inner(state_->machine->mutex);
-    full = state_->machine->is_full();
+    // One that gave up on some text has unfinished masks, and there may be others who follow the grammar elsewhere.
+    full = state_->machine->is_full() || state_->machine->exhausted();
   }
   if (full) state_->machine = std::make_shared<Machine>(state_->program, vocabulary_);
   return state_->machine;

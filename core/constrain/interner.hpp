@@ -60,6 +60,13 @@ class QuickSet {
     if (++round_ == 0) std::fill(stamps_.begin(), stamps_.end(), 0), round_ = 1;
     count_ = 0;
   }
+  bool contains(std::uint64_t key) const {
+    if (count_ == 0) return false;
+    std::size_t slot = slot_of(key);
+    for (; stamps_[slot] == round_; slot = (slot + 1) & (keys_.size() - 1))
+      if (keys_[slot] == key) return true;
+    return false;
+  }
   // True where the key is new.
   bool insert(std::uint64_t key) {
     if (2 * (count_ + 1) > keys_.size()) grow();
@@ -69,8 +76,11 @@ class QuickSet {
   }
 
  private:
+  std::size_t slot_of(std::uint64_t key) const {
+    return static_cast<std::size_t>((key * 0x9e3779b97f4a7c15ull) >> 20) & (keys_.size() - 1);
+  }
   bool place(std::uint64_t key) {
-    std::size_t slot = static_cast<std::size_t>((key * 0x9e3779b97f4a7c15ull) >> 20) & (keys_.size() - 1);
+    std::size_t slot = slot_of(key);
     for (; stamps_[slot] == round_; slot = (slot + 1) & (keys_.size() - 1))
       if (keys_[slot] == key) return false;
     keys_[slot] = key;

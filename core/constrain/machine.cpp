@@ -50,11 +50,18 @@ Machine::Frame Machine::frame_at(FrameId id) const {
 
 Machine::StackId Machine::stack_of(FrameId id) { return stacks_.add(std::array{id}); }
 
-Machine::StackId Machine::union_of(StackId a, StackId b) {
-  if (a == b) return a;
-  const auto x = stacks_.at(a), y = stacks_.at(b);
+// Of all at once: to add one after the other would keep every set on the way.
+Machine::StackId Machine::union_of(std::span<const Item> items) {
+  if (items.size() == 1) return items[0].stack;
   scratch_.clear();
-  std::set_union(x.begin(), x.end(), y.begin(), y.end(), std::back_inserter(scratch_));
+  for (const Item& item : items) {
+    const auto frames = stacks_.at(item.stack);
+    count_work(frames.size());
+    if (exhausted_) return kBottom;
+    scratch_.insert(scratch_.end(), frames.begin(), frames.end());
+  }
+  std::sort(scratch_.begin(), scratch_.end());
+  scratch_.erase(std::unique(scratch_.begin(), scratch_.end()), scratch_.end());
   return stacks_.add(scratch_);
 }
 
@@ -76,7 +83,7 @@ void Machine::enter(FrameId id) {
   if (f.left == 1 && f.need <= 1 && call.last) return reach(rule.start, f.parent);
   const FrameId inside =
       frame(f.call, f.need ? f.need - 1 : 0, f.left == kUnbounded ? kUnbounded : f.left - 1, f.parent);
-  if (rule.nullable && call.max > 1) fresh_.push_back(inside);
+  if (rule.nullable && call.max > 1) fresh_.insert(inside);
   reach(rule.start, stack_of(inside));
 }
 
@@ -84,10 +91,11 @@ void Machine::pop(StackId stack) {
   if (!seen_stacks_.insert(stack)) return;
   const auto words = stacks_.at(stack);
   const std::vector<std::uint32_t> frames(words.begin(), words.end());
+  count_work(frames.size());
   for (const FrameId id : frames) {
     if (id <= kHoles) {
       reached_ |= 1u << id;  // kBottom is kAccepts
-    } else if (std::find(fresh_.begin(), fresh_.end(), id) == fresh_.end()) {
+    } else if (!fresh_.contains(id)) {
       enter(id);  // a repeat that read nothing is no progress: leaving it was offered already
     }
   }
@@ -112,23 +120,24 @@ Config Machine::close() {
   pending_.clear();
   std::sort(items_.begin(), items_.end(), [](const Item& a, const Item& b) { return a.position < b.position; });
   std::vector<std::uint32_t> words{reached_};
-  for (std::size_t i = 0; i < items_.size();) {
-    StackId stack = items_[i].stack;
-    const PositionId position = items_[i].position;
-    while (++i < items_.size() && items_[i].position == position) stack = union_of(stack, items_[i].stack);
-    words.push_back(position);
-    words.push_back(stack);
+  for (std::size_t i = 0; i < items_.size() && !exhausted_;) {
+    const std::size_t first = i;
+    while (i < items_.size() && items_[i].position == items_[first].position) ++i;
+    words.push_back(items_[first].position);
+    words.push_back(union_of(std::span(items_).subspan(first, i - first)));
   }
-  const Config config = configs_.add(words);
+  const Config config = exhausted_ ? kDead : configs_.add(words);
   if (config == flags_.size()) {
     flags_.push_back(reached_);
     transitions_.resize(transitions_.size() + width_, kUnknown);
+    count_work(width_ / 16);  // memory is to be paid too
   }
   seen_items_.clear();
   seen_frames_.clear();
   seen_stacks_.clear();
   fresh_.clear();
   reached_ = 0;
+  closure_work_ = 0;
   return config;
 }
 

@@ -126,7 +126,7 @@ class Machine {
   // machine.cpp: states
   Config advance(Config config, std::uint8_t byte);
   StackId stack_of(FrameId frame);
-  StackId union_of(StackId a, StackId b);
+  StackId union_of(std::span<const Item> items);
   FrameId frame(std::uint32_t call, std::uint32_t need, std::uint32_t left, StackId parent);
   Frame frame_at(FrameId id) const;
   void reach(PositionId position, StackId stack);
@@ -135,13 +135,15 @@ class Machine {
   Config close();
   Config resume(StackId stack);
   StackId import_stack(const Machine& other, StackId stack, Imported& done);
-  void count_work() {
-    if (++work_ > kMaxWork) exhausted_ = true;
+  void count_work(std::uint64_t items = 1) {
+    work_ += items, closure_work_ += items;
+    if (work_ > kMaxWork || closure_work_ > kMaxClosure) exhausted_ = true;
   }
 
   // mask.cpp: tokens
   const Local& local(Config config);
-  bool localise(RuleId rule, StackId stack, unsigned depth, std::vector<StackId>& holes, StackId& out);
+  using Localised = std::unordered_map<std::uint64_t, StackId>;  // by rule and stack, of one state
+  bool localise(RuleId rule, StackId stack, unsigned depth, Localised& done, std::vector<StackId>& holes, StackId& out);
   const Shape& shape(Config local);
   const Mask& mask(Config config, bool whole);
   std::unique_ptr<Mask> make_mask(const Local& form);
@@ -156,7 +158,8 @@ class Machine {
   bool plain_run(Config config, const std::vector<std::uint32_t>*& base);
 
   static constexpr std::size_t kMaxBytes = 24u << 20;
-  static constexpr std::uint64_t kMaxWork = 5'000'000;  // items of one call: a tenth of a second
+  static constexpr std::uint64_t kMaxWork = 5'000'000;   // items of one call: a tenth of a second
+  static constexpr std::uint64_t kMaxClosure = 200'000;  // of one state
 
   static std::uint64_t next_number() noexcept;
 
@@ -168,13 +171,13 @@ class Machine {
   std::vector<std::uint32_t> flags_, transitions_;
   std::unordered_map<StackId, Config> resumed_;
   Config start_ = kDead;
-  std::uint64_t work_ = 0;
+  std::uint64_t work_ = 0, closure_work_ = 0;
   bool exhausted_ = false;
   std::size_t imported_bytes_ = 0;
 
   // Of one closure.
   std::vector<Item> pending_, items_;
-  std::vector<FrameId> fresh_;  // repeats of what may be empty, entered in this closure
+  QuickSet fresh_;  // repeats of what may be empty, entered in this closure
   QuickSet seen_items_, seen_frames_, seen_stacks_;
   std::uint32_t reached_ = 0;  // flags
   std::vector<std::uint32_t> scratch_;

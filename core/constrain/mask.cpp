@@ -18,8 +18,11 @@ constexpr unsigned kMaxLocalDepth = 64;
 // ---- Local forms
 
 // The stack as it looks from inside `rule`, which was called on it. False where there are more holes than marks.
-bool Machine::localise(RuleId rule, StackId stack, unsigned depth, std::vector<StackId>& holes, StackId& out) {
+bool Machine::localise(RuleId rule, StackId stack, unsigned depth, Localised& done, std::vector<StackId>& holes,
+                       StackId& out) {
   if (stack == kBottom) return out = stack, true;
+  const std::uint64_t key = std::uint64_t{rule} << 32 | stack;
+  if (const auto known = done.find(key); known != done.end()) return out = known->second, true;
   if (program_->network->rules()[rule].barrier || depth > kMaxLocalDepth) {
     std::size_t hole = static_cast<std::size_t>(std::find(holes.begin(), holes.end(), stack) - holes.begin());
     if (hole == kHoles) return false;
@@ -30,6 +33,7 @@ bool Machine::localise(RuleId rule, StackId stack, unsigned depth, std::vector<S
   const std::uint32_t longest = vocabulary_->trie().longest;
   const auto words = stacks_.at(stack);
   const std::vector<std::uint32_t> frames(words.begin(), words.end());
+  if ((work_ += frames.size()) > kMaxWork) return exhausted_ = true, false;
   std::vector<std::uint32_t> own;
   for (const FrameId id : frames) {
     if (id <= kHoles) {
@@ -38,14 +42,14 @@ bool Machine::localise(RuleId rule, StackId stack, unsigned depth, std::vector<S
     }
     Frame f = frame_at(id);
     StackId parent = 0;
-    if (!localise(program_->calls[f.call].by, f.parent, depth + 1, holes, parent)) return false;
+    if (!localise(program_->calls[f.call].by, f.parent, depth + 1, done, holes, parent)) return false;
     // A round reads at least a byte: a longer count cannot run out within a token.
     if (f.left > longest) f.left = kUnbounded;
     own.push_back(frame(f.call, std::min(f.need, longest), f.left, parent));
   }
   std::sort(own.begin(), own.end());
   own.erase(std::unique(own.begin(), own.end()), own.end());
-  out = stacks_.add(own);
+  done[key] = out = stacks_.add(own);
   return true;
 }
 
@@ -56,9 +60,10 @@ const Machine::Local& Machine::local(Config config) {
   std::vector<std::uint32_t> words(span.begin(), span.end());
   Local result{config, {}};
   // Items that a state had merged may be told apart no more than before: one stack a position stays one.
+  Localised done;
   for (std::size_t i = 1; i < words.size(); i += 2) {
     const RuleId rule = program_->network->positions()[words[i]].rule;
-    if (!localise(rule, words[i + 1], 0, result.holes, words[i + 1])) return locals_[config] = {config, {}};
+    if (!localise(rule, words[i + 1], 0, done, result.holes, words[i + 1])) return locals_[config] = {config, {}};
   }
   words[0] = 0;  // whether the text may end is no matter of tokens
   result.config = configs_.add(words);

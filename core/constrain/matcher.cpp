@@ -41,8 +41,13 @@ struct Matcher::State {
     const auto& stops = grammar->vocabulary().stop_ids();
     return std::find(stops.begin(), stops.end(), token) != stops.end();
   }
-  bool check_exhausted() {
-    if (!machine->exhausted()) return false;
+  // Whether somebody else's text was too much for the machine: this one's need not be.
+  bool is_machine_spent() const {
+    std::lock_guard lock(machine->mutex);
+    return machine->exhausted();
+  }
+  bool check_exhausted(const Machine& asked) {
+    if (!asked.exhausted()) return false;
     error = "the grammar is too ambiguous to follow: one token took too many steps; make it simpler";
     return true;
   }
@@ -68,11 +73,22 @@ bool Matcher::mask(std::span<std::uint32_t> words) {
 
 bool Matcher::mask(const Place& place, std::span<std::uint32_t> words) {
   State& s = *state_;
-  std::lock_guard lock(s.machine->mutex);
-  s.machine->reset_work();
-  s.machine->write_mask(place.stopped ? kDead : place.state, words);
-  if (s.check_exhausted()) return false;
-  if (place.stopped || s.machine->accepts(place.state))
+  std::shared_ptr<Machine> machine = s.machine;
+  if (place.machine != machine->number()) return false;
+  Config state = place.stopped ? kDead : place.state;
+  if (s.is_machine_spent()) {  // the places stay the old one's
+    const std::shared_ptr<Machine> present = s.grammar->machine();
+    std::scoped_lock both(machine->mutex, present->mutex);
+    Machine::Imported done;
+    state = present->import(*machine, state, done);
+    present->note_imported();
+    machine = present;
+  }
+  std::lock_guard lock(machine->mutex);
+  machine->reset_work();
+  machine->write_mask(state, words);
+  if (s.check_exhausted(*machine)) return false;
+  if (place.stopped || machine->accepts(state))
     for (const TokenId id : s.grammar->vocabulary().stop_ids())
       words[static_cast<std::size_t>(id) / 32] |= 1u << (id % 32);
   return true;
@@ -81,6 +97,7 @@ bool Matcher::mask(const Place& place, std::span<std::uint32_t> words) {
 bool Matcher::accept(TokenId token) {
   State& s = *state_;
   if (s.stopped) return false;
+  if (s.is_machine_spent()) renew();
   std::lock_guard lock(s.machine->mutex);
   s.machine->reset_work();
   Config next = s.config;
@@ -91,7 +108,7 @@ bool Matcher::accept(TokenId token) {
     const std::string_view bytes = s.grammar->vocabulary().bytes(token);
     if (bytes.empty()) return false;
     next = s.machine->run(s.config, bytes);
-    if (s.check_exhausted() || next == kDead) return false;
+    if (s.check_exhausted(*s.machine) || next == kDead) return false;
   }
   s.history.push_back(s.config);
   if (s.history.size() > kHistory) s.history.pop_front();

@@ -1,5 +1,6 @@
 // Token masks against brute force, over real vocabularies; jumps, rollback, replaced machines; walks that must end in
 // valid documents.
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -238,6 +239,58 @@ TEST_CASE("A machine that learnt too much is replaced under its matchers", "[con
   REQUIRE(fresh.mask(expected));
   CHECK(words == expected);
   CHECK(witness.rollback(4));
+}
+
+TEST_CASE("An ambiguous grammar is followed, or given up, within bounds", "[constrain]") {
+  // Each byte may be counted by any of the repeats, so that a state holds thousands of stacks.
+  const auto nested = [](std::string pattern, int depth, const std::string& repeat) {
+    for (int i = 0; i < depth; ++i) pattern = "(" + pattern + ")" + repeat;
+    return pattern;
+  };
+  for (const std::string& pattern : {nested("a?", 8, "{9}"), nested("a?", 30, "{9}"), nested("[a-z]{1,9}", 9, "{1,9}"),
+                                     nested("a{0,500}b{0,500}", 3, "{0,500}")}) {
+    INFO(pattern);
+    const auto begin = std::chrono::steady_clock::now();
+    const auto grammar = compile(Kind::kRegex, pattern);
+    Matcher matcher(grammar);
+    std::vector<std::uint32_t> words(byte_vocabulary()->words());
+    int taken = 0;
+    while (taken < 9 && matcher.mask(words) && matcher.accept('a')) ++taken;
+    CHECK(taken >= 3);
+    CHECK((taken == 9 || matcher.error().find("too ambiguous") != std::string::npos));
+    // Under the sanitizers. With every set of stacks kept on the way to a larger one, this took gigabytes.
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(4));
+  }
+}
+
+TEST_CASE("A grammar that is too ambiguous from the start is refused", "[constrain]") {
+  std::string optional = "root ::=";
+  for (int i = 0; i < 90'000; ++i) optional += " r";
+  CHECK_THAT(refusal(Kind::kGbnf, optional + "\nr ::= \"a\"?"), Catch::Contains("too ambiguous"));
+}
+
+TEST_CASE("A text that is too much for a grammar ends nobody else's", "[constrain]") {
+  std::string ambiguous = "[a-z]{1,9}";
+  for (int i = 0; i < 9; ++i) ambiguous = "(" + ambiguous + "){1,9}";
+  const auto grammar = compile(Kind::kRegex, "[A-Z]+|" + ambiguous);
+  Matcher other(grammar), spent(grammar);
+  REQUIRE(other.accept('X'));
+  std::vector<std::uint32_t> words(byte_vocabulary()->words()), before(words);
+  REQUIRE(other.mask(before));
+  const Matcher::Place place = other.place();
+  while (spent.mask(words) && spent.accept('a')) {
+  }
+  CHECK_THAT(spent.error(), Catch::Contains("too ambiguous"));
+  REQUIRE(other.mask(place, words));
+  CHECK(words == before);
+  CHECK(other.accept('Y'));
+  CHECK(other.mask(words));
+  CHECK(other.may_end());
+  CHECK(other.error().empty());
+  Matcher later(grammar);
+  CHECK(later.mask(words));
+  CHECK(later.accept('b'));
+  CHECK(later.accept('c'));
 }
 
 TEST_CASE("Compiled grammars are cached by content", "[constrain]") {
