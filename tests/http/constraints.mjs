@@ -67,6 +67,7 @@ test('what cannot be enforced is a 400 that names the field and the keyword', as
     [{ response_format: { type: 'json_schema', json_schema: { name: 'x' } } }, 'response_format.json_schema.schema', /missing/],
     [{ regex: '(?=a)' }, 'regex', /look-ahead/],
     [{ guided_regex: '(' }, 'guided_regex', /byte 1/],
+    [{ json_schema: `{"const":${'['.repeat(300_000)}${']'.repeat(300_000)}}` }, 'json_schema', /nested deeper than 200/],
     [{ grammar: 'root ::= root' }, 'grammar', /left recursion|no text/],
     [{ choice: [] }, 'choice', /1 to 4096/],
     [{ regex: 'a', choice: ['b'] }, 'choice', /both constrain/],
