@@ -216,18 +216,30 @@ void Compiler::adapter_matmul(const nacelle_op& op) {
   begin_rows(lead_of(op.outputs[0]), true);
   const Place* y = read(op.inputs[0]);
   const Place* x = read(op.inputs[1]);
+  const Place* experts = op.kind == NACELLE_OP_MOE_ADAPTER_MATMUL ? read(op.inputs[3]) : nullptr;
   const Place* out = write(op.outputs[0]);
   need_scratch(weights_.max_rank() * sizeof(float));
+  const sdk::AdapterShape of = sdk::adapter_shape(*graph_.values[target]);
+  const std::uint32_t used = experts ? experts->width : 1, rows = out->width / used;
+  const auto columns = static_cast<std::uint32_t>(of.columns);
+  // An expert's x is the row, or its own slice of it.
+  const std::uint64_t x_step = x->width == columns ? 0 : columns;
   push_rows([=, &weights, &kernels](const Frame& frame, std::uint32_t row, std::byte* scratch) {
     float* to = frame.at(*out, row);
     std::copy_n(frame.at(*y, row), out->width, to);
     const sdk::LowRankPair* pair = weights.adapters().find(target, (frame.*slots)[row]);
     if (!pair) return;
     float* low = reinterpret_cast<float*>(scratch);
-    for (std::uint32_t i = 0; i < pair->rank; ++i)
-      low[i] = kernels.dot(frame.at(*x, row), pair->a.data() + std::uint64_t{i} * x->width, x->width);
-    for (std::uint32_t n = 0; n < out->width; ++n)
-      to[n] += pair->scale * kernels.dot(low, pair->b.data() + std::uint64_t{n} * pair->rank, pair->rank);
+    for (std::uint32_t slice = 0; slice < used; ++slice, to += rows) {
+      const std::uint64_t matrix =
+          experts ? std::min<std::uint64_t>(frame.at<std::uint32_t>(*experts, row)[slice], of.matrices - 1) : 0;
+      const float* a = pair->a.data() + matrix * pair->rank * columns;
+      const float* b = pair->b.data() + matrix * pair->rank * rows;
+      for (std::uint32_t i = 0; i < pair->rank; ++i)
+        low[i] = kernels.dot(frame.at(*x, row) + slice * x_step, a + std::uint64_t{i} * columns, columns);
+      for (std::uint32_t n = 0; n < rows; ++n)
+        to[n] += pair->scale * kernels.dot(low, b + std::uint64_t{n} * pair->rank, pair->rank);
+    }
   });
 }
 

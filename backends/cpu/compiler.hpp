@@ -93,7 +93,7 @@ class Compiler : private sdk::GraphView {
   void concat(const nacelle_op& op);
   void gather(const nacelle_op& op);
   void pool(const nacelle_op& op);
-  void adapter_matmul(const nacelle_op& op);
+  void adapter_matmul(const nacelle_op& op);  // also of experts
   void matmul(std::uint32_t index);
   void attention(const nacelle_op& op);
   void moe_route(const nacelle_op& op);

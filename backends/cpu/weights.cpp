@@ -242,8 +242,7 @@ void CpuWeights::write_adapter(sdk::Stream&, const nacelle_adapter_update& updat
   if (update.target >= graph_.value_count || graph_.values[update.target]->kind != NACELLE_VALUE_WEIGHT ||
       matrix(update.target).rows == 0)
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: an adapter's target is no matrix of the graph");
-  const PackedMatrix& target = matrix(update.target);
-  adapters_.write(update, target.rows, target.columns);
+  adapters_.write(update, sdk::adapter_shape(*graph_.values[update.target]));
 }
 
 }  // namespace nacelle::cpu

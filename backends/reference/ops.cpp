@@ -52,6 +52,11 @@ bool check_moe(const nacelle_graph&, const nacelle_op& op) {
   return op.kind == NACELLE_OP_MOE_ROUTE ? routing_is_valid(moe) : experts_are_valid(moe);
 }
 
+bool check_adapter(const nacelle_graph& graph, const nacelle_op& op) {
+  const std::uint32_t target = attributes_of<nacelle_adapter_attributes>(op).target;
+  return target < graph.value_count && graph.values[target]->kind == NACELLE_VALUE_WEIGHT;
+}
+
 constexpr std::uint32_t kAny = 0xffffffffu;
 
 struct OpEntry {
@@ -85,7 +90,8 @@ constexpr OpEntry kOps[] = {
     {NACELLE_OP_MOE_ROUTE, "moe_route", 1, 2, true, check_moe, moe_route},
     {NACELLE_OP_MOE_MATMUL, "moe_matmul", 3, 1, true, check_moe, moe_matmul},
     {NACELLE_OP_MOE_COMBINE, "moe_combine", 2, 1, true, check_moe, moe_combine},
-    {NACELLE_OP_ADAPTER_MATMUL, "adapter_matmul", 3, 1, true, nullptr, adapter_matmul},
+    {NACELLE_OP_ADAPTER_MATMUL, "adapter_matmul", 3, 1, true, check_adapter, adapter_matmul},
+    {NACELLE_OP_MOE_ADAPTER_MATMUL, "moe_adapter_matmul", 4, 1, true, check_adapter, moe_adapter_matmul},
     {NACELLE_OP_LOGITS_SELECT, "logits_select", 1, 0, false, nullptr, logits_select},
 };
 

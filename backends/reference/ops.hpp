@@ -95,6 +95,9 @@ OpFunction find_function(const nacelle_graph& graph, const nacelle_op& op, std::
 void embedding(Call& call);
 void matmul(Call& call);
 void adapter_matmul(Call& call);
+// y += scale (x A^T) B^T with the pair's `matrix` (an expert; 0 where there is one).
+void add_low_rank(const sdk::LowRankPair& pair, std::uint64_t matrix, std::span<const float> x, std::span<float> y,
+                  std::vector<float>& low);
 double dot(std::span<const float> a, std::span<const float> b);
 // ops_norm.cpp
 void rms_norm(Call& call);
@@ -120,6 +123,7 @@ void pool(Call& call);
 void moe_route(Call& call);
 void moe_matmul(Call& call);
 void moe_combine(Call& call);
+void moe_adapter_matmul(Call& call);
 // ops_logits.cpp
 void logits_select(Call& call);
 

@@ -1,4 +1,5 @@
 // Embedding and matrix products.
+#include <algorithm>
 #include <string>
 
 #include "backends/reference/ops.hpp"
@@ -34,23 +35,26 @@ void matmul(Call& call) {
       y.at(r, n) = static_cast<float>(dot(x.row(r), w.row(n)) + (bias.data ? bias.data[n] : 0));
 }
 
+void add_low_rank(const sdk::LowRankPair& pair, std::uint64_t matrix, std::span<const float> x, std::span<float> y,
+                  std::vector<float>& low) {
+  const auto a = std::span(pair.a).subspan(matrix * pair.rank * x.size());
+  const auto b = std::span(pair.b).subspan(matrix * pair.rank * y.size());
+  low.resize(pair.rank);
+  for (std::uint64_t i = 0; i < pair.rank; ++i) low[i] = static_cast<float>(dot(x, a.subspan(i * x.size(), x.size())));
+  for (std::uint64_t n = 0; n < y.size(); ++n)
+    y[n] = static_cast<float>(y[n] + pair.scale * dot(low, b.subspan(n * pair.rank, pair.rank)));
+}
+
 // y'[r] = y[r] + scale (x[r] A^T) B^T with the adapter in the row's slot; rows without one pass unchanged.
 // LoRA: Hu et al., arXiv 2106.09685, section 4.1; `scale` is its alpha / rank.
 void adapter_matmul(Call& call) {
   const std::uint32_t target = call.attributes<nacelle_adapter_attributes>().target;
   const Matrix base = call.in(0), x = call.in(1), y = call.out();
   const Indices slots = call.in_indices(2);
-  std::vector<float>& low = call.frame().keys;
   for (std::uint64_t r = 0; r < y.rows; ++r) {
-    const std::uint32_t slot = slots.data[r];
-    const sdk::LowRankPair* pair = call.frame().weights->adapters().find(target, slot);
-    low.resize(pair ? pair->rank : 0);
-    for (std::uint64_t i = 0; i < low.size(); ++i)
-      low[i] = static_cast<float>(dot(x.row(r), std::span(pair->a).subspan(i * x.width, x.width)));
-    for (std::uint64_t n = 0; n < y.width; ++n) {
-      const double change = pair ? pair->scale * dot(low, std::span(pair->b).subspan(n * low.size(), low.size())) : 0;
-      y.at(r, n) = static_cast<float>(base.at(r, n) + change);
-    }
+    std::ranges::copy(base.row(r), y.row(r).begin());
+    if (const auto* pair = call.frame().weights->adapters().find(target, slots.data[r]))
+      add_low_rank(*pair, 0, x.row(r), y.row(r), call.frame().keys);
   }
 }
 

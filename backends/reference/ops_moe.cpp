@@ -121,4 +121,24 @@ void moe_combine(Call& call) {
     }
 }
 
+// Slice i of y'[r] = slice i of y[r] + scale (x A[e]^T) B[e]^T with e = experts[r][i] and the adapter in the row's
+// slot; x as in moe_matmul. Rows without an adapter pass unchanged.
+void moe_adapter_matmul(Call& call) {
+  const std::uint32_t target = call.attributes<nacelle_adapter_attributes>().target;
+  const Matrix base = call.in(0), x = call.in(1), y = call.out();
+  const Indices slots = call.in_indices(2), experts = call.in_indices(3);
+  const ReferenceWeights& weights = *call.frame().weights;
+  const sdk::AdapterShape shape = sdk::adapter_shape(*weights.graph().values[target]);
+  const bool own_slices = x.width != shape.columns;
+  for (std::uint64_t r = 0; r < y.rows; ++r) {
+    std::ranges::copy(base.row(r), y.row(r).begin());
+    const sdk::LowRankPair* pair = weights.adapters().find(target, slots.data[r]);
+    for (std::uint64_t i = 0; pair && i < experts.width; ++i) {
+      const std::uint32_t expert = checked_expert(experts.at(r, i), static_cast<std::uint32_t>(shape.matrices));
+      add_low_rank(*pair, expert, x.row(r).subspan(own_slices ? i * shape.columns : 0, shape.columns),
+                   y.row(r).subspan(i * shape.rows, shape.rows), call.frame().keys);
+    }
+  }
+}
+
 }  // namespace nacelle::reference

@@ -140,8 +140,7 @@ std::unique_ptr<sdk::Plan> ReferenceWeights::compile(const nacelle_cache_options
 void ReferenceWeights::write_adapter(sdk::Stream&, const nacelle_adapter_update& update) {
   if (update.target >= graph_.value_count || graph_.values[update.target]->kind != NACELLE_VALUE_WEIGHT)
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "an adapter's target is not a weight of the graph");
-  const Matrix& target = matrix(graph_.values[update.target]->weight);
-  adapters_.write(update, target.rows, target.width);
+  adapters_.write(update, sdk::adapter_shape(*graph_.values[update.target]));
 }
 
 }  // namespace nacelle::reference

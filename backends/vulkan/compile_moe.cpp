@@ -74,10 +74,17 @@ void Compiler::moe_combine(const nacelle_op& op) {
 
 void Compiler::adapter(const nacelle_op& op) {
   const Ref y = read(op.inputs[0]), x = read(op.inputs[1]), z = write(op.outputs[0]);
-  const auto [entries, count] = weights_.adapters(attributes<nacelle_adapter_attributes>(op).target);
-  push(pipeline("adapter", {device_.profile().wide_threads}), {1, z.place->lead},
-       {y, x, indices_of(op.inputs[2]), absolute(entries), z},
-       {z.place->width, x.place->width, count, y.place->stride, x.place->stride, z.place->stride});
+  const std::uint32_t target = attributes<nacelle_adapter_attributes>(op).target;
+  const auto [entries, count] = weights_.adapters(target);
+  const sdk::AdapterShape of = sdk::adapter_shape(*graph_.values[target]);
+  const bool has_experts = op.kind == NACELLE_OP_MOE_ADAPTER_MATMUL;
+  const Ref experts = has_experts ? read(op.inputs[3]) : absolute(0);
+  const std::uint32_t used = has_experts ? experts.place->width : 1, columns = static_cast<std::uint32_t>(of.columns);
+  push(pipeline("adapter", {device_.profile().wide_threads}), {used, z.place->lead},
+       {y, x, indices_of(op.inputs[2]), absolute(entries), z, experts},
+       {z.place->width / used, columns, count, y.place->stride, x.place->stride, z.place->stride,
+        has_experts ? experts.place->stride : 0, has_experts ? static_cast<std::uint32_t>(of.matrices) : 0,
+        x.place->width == columns ? 0 : columns});
 }
 
 }  // namespace nacelle::vulkan

@@ -82,7 +82,8 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_MOE_ROUTE: return moe_route(op);
     case NACELLE_OP_MOE_MATMUL: return moe_matmul(op);
     case NACELLE_OP_MOE_COMBINE: return moe_combine(op);
-    case NACELLE_OP_ADAPTER_MATMUL: return adapter(op);
+    case NACELLE_OP_ADAPTER_MATMUL:
+    case NACELLE_OP_MOE_ADAPTER_MATMUL: return adapter(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:
       throw failure(NACELLE_UNIMPLEMENTED,

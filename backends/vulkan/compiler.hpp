@@ -73,7 +73,7 @@ class Compiler : private sdk::GraphView {
   void moe_matmul(const nacelle_op& op);
   std::pair<Ref, Ref> group_pairs(const Ref& experts, const nacelle_moe_attributes& of);
   void moe_combine(const nacelle_op& op);
-  void adapter(const nacelle_op& op);
+  void adapter(const nacelle_op& op);  // also of experts
   void logits_select(const nacelle_op& op);
   void copy_columns(const Ref& x, std::uint32_t x_stride, std::uint32_t x_first, const Ref& indices, const Ref& y,
                     std::uint32_t y_stride, std::uint32_t y_first, std::uint32_t width, Lead lead);

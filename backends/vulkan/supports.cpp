@@ -11,7 +11,7 @@ constexpr std::uint32_t kMostExperts = 512;  // of shaders/moe_route.comp and mo
 }  // namespace
 
 sdk::OpBounds op_bounds() noexcept {
-  return {.packs = is_packable, .most_experts = kMostExperts, .widest_window = UINT32_MAX / 2};
+  return {.packs = is_packable, .most_experts = kMostExperts, .widest_window = UINT32_MAX / 2, .expert_adapters = true};
 }
 
 }  // namespace nacelle::vulkan

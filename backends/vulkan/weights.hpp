@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nacelle/adapter_slots.hpp>
 #include <nacelle/backend.hpp>
 #include <span>
 #include <string_view>

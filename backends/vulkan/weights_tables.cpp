@@ -97,7 +97,7 @@ void VulkanWeights::make_adapters(const nacelle_prepare_options& options) {
   most_rank_ = options.max_rank;
   for (std::uint32_t i = 0; i < graph_.op_count && options.max_adapters; ++i) {
     const nacelle_op& op = *graph_.ops[i];
-    if (op.kind != NACELLE_OP_ADAPTER_MATMUL) continue;
+    if (op.kind != NACELLE_OP_ADAPTER_MATMUL && op.kind != NACELLE_OP_MOE_ADAPTER_MATMUL) continue;
     if (options.max_rank > kMostRank)
       throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: adapters of rank " + std::to_string(options.max_rank) +
                                                     ", at most " + std::to_string(kMostRank));
@@ -106,11 +106,12 @@ void VulkanWeights::make_adapters(const nacelle_prepare_options& options) {
       throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "vulkan: an adapter's target is not a weight");
     Adapters& of = adapters_[target];
     if (!of.host.empty()) continue;
-    const PackedShape& shape = matrix(target).shape;
+    const sdk::AdapterShape shape = sdk::adapter_shape(*graph_.values[target]);
     of.host.resize(options.max_adapters);
     for (AdapterEntry& entry : of.host) {
       const auto room = [&](std::uint64_t columns) {
-        return device_.memory().allocate(MemoryKind::kDevice, options.max_rank * columns * sizeof(float), "an adapter");
+        return device_.memory().allocate(MemoryKind::kDevice,
+                                         shape.matrices * options.max_rank * columns * sizeof(float), "an adapter");
       };
       of.a.push_back(room(shape.columns));
       of.b.push_back(room(shape.rows));
@@ -137,13 +138,14 @@ void VulkanWeights::write_adapter(sdk::Stream& stream, const nacelle_adapter_upd
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "vulkan: adapter slot or rank is beyond what prepare was told");
   if (const nacelle_status status = stream.synchronize(); status != NACELLE_OK)
     throw sdk::Failure(status, "vulkan: waiting for the steps before an adapter failed");
-  const PackedShape& shape = matrix(update.target).shape;
+  const sdk::AdapterShape shape = sdk::adapter_shape(*graph_.values[update.target]);
   AdapterEntry& entry = of.host[update.slot];
   entry.rank = update.rank;
   entry.scale = update.scale;
   if (update.rank) {
-    device_.upload(of.a[update.slot], 0, update.a, update.rank * shape.columns * sizeof(float));
-    device_.upload(of.b[update.slot], 0, update.b, update.rank * shape.rows * sizeof(float));
+    const std::uint64_t line = shape.matrices * update.rank * sizeof(float);
+    device_.upload(of.a[update.slot], 0, update.a, line * shape.columns);
+    device_.upload(of.b[update.slot], 0, update.b, line * shape.rows);
   }
   device_.upload(of.entries, update.slot * sizeof entry, &entry, sizeof entry);
 }

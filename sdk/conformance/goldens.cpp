@@ -98,6 +98,10 @@ const std::vector<OpName> kOps = {
      NACELLE_OP_ADAPTER_MATMUL,
      sizeof(nacelle_adapter_attributes),
      {NACELLE_WORD(nacelle_adapter_attributes, target)}},
+    {"moe_adapter_matmul",
+     NACELLE_OP_MOE_ADAPTER_MATMUL,
+     sizeof(nacelle_adapter_attributes),
+     {NACELLE_WORD(nacelle_adapter_attributes, target)}},
 };
 #undef NACELLE_WORD
 #undef NACELLE_FLOAT

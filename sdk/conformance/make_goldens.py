@@ -263,10 +263,25 @@ def adapter_matmul(i, a, step):
     return [y]
 
 
+def moe_adapter_matmul(i, a, step):
+    y, x, slots, experts = i[0].copy(), *i[1:]
+    k = experts.shape[1]
+    for r, slot in enumerate(slots):
+        for at in step.case.adapters:
+            if at["slot"] != slot or at["target"] != a["target"]:
+                continue
+            e, n, width = step.case.values[at["target"]]["shape"]
+            down, up = stored("F32", at["seed"], [e, at["rank"], width]), stored("F32", at["seed"] + 1, [e, n, at["rank"]])
+            for j, expert in enumerate(experts[r]):
+                part = x[r] if x.shape[1] == width else x[r, j * width:(j + 1) * width]
+                y[r, j * n:(j + 1) * n] += at["scale"] * (up[expert] @ (down[expert] @ part))
+    return [y]
+
+
 OPERATIONS = {
     "embedding": embedding, "matmul": matmul, "rope": rope, "attention": attention, "gated": gated, "scale": scale,
     "split": split, "pool": pool, "moe_route": moe_route, "moe_matmul": moe_matmul, "moe_combine": moe_combine,
-    "adapter_matmul": adapter_matmul,
+    "adapter_matmul": adapter_matmul, "moe_adapter_matmul": moe_adapter_matmul,
     "rms_norm": lambda i, a, s: norm(i + [None], a, False), "layer_norm": lambda i, a, s: norm(i, a, True),
     "unary": lambda i, a, s: [act(a["activation"], i[0])], "softmax": lambda i, a, s: [softmax(i[0])],
     "add": lambda i, a, s: [i[0] + i[1]], "mul": lambda i, a, s: [i[0] * i[1]],
@@ -369,6 +384,25 @@ def cases():
     c = Case("adapter_matmul", steps=(((0, 0, 2), (1, 0, 1), (2, 0, 1)),), adapters=adapters)
     x, slots, w = c.rows(6), c.input("adapter_slots"), c.weight([4, 6])
     c.op("adapter_matmul", c.op("matmul", x, w), x, slots, target=w)
+    yield c
+    yield from moe_adapter_cases()
+
+
+def moe_adapter_cases():
+    """The row for all its experts, and a slice of it for each."""
+    moe = {"expert_count": 8, "used_count": 3, "routing": 1, "renormalise": 0, "scale": 1.0, "group_count": 0, "group_used": 0}
+    adapters = [{"slot": 0, "target": "v3", "rank": 2, "scale": 0.5, "seed": 90},
+                {"slot": 1, "target": "v3", "rank": 3, "scale": 2.0, "seed": 92},
+                {"slot": 1, "target": "v4", "rank": 1, "scale": 1.0, "seed": 94}]
+    c = Case("moe_adapter_matmul", steps=(((0, 0, 2), (1, 0, 2), (2, 0, 1)),), adapters=adapters)
+    x, scores, slots = c.rows(6), c.rows(8), c.input("adapter_slots")
+    up, down = c.weight([8, 5, 6]), c.weight([8, 4, 5])
+    experts, weights = c.op("moe_route", scores, **moe, x_per_expert=0, outputs=2)
+    y = c.op("moe_matmul", x, up, experts, **moe, x_per_expert=0)
+    y = c.op("moe_adapter_matmul", y, x, slots, experts, target=up)
+    z = c.op("moe_matmul", y, down, experts, **moe, x_per_expert=1)
+    z = c.op("moe_adapter_matmul", z, y, slots, experts, target=down)
+    c.op("moe_combine", z, weights, **moe, x_per_expert=0)
     yield c
 
 

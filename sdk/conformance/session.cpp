@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <nacelle/adapter_slots.hpp>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
 #include <stdexcept>
@@ -220,9 +221,9 @@ void Session::compile() {
 
 void Session::write_adapters() {
   for (const AdapterSource& of : case_.adapters) {
-    const nacelle_value& target = *graph_->view().values[of.target];
-    std::vector<float> a(of.rank * static_cast<std::uint64_t>(target.shape[1]));
-    std::vector<float> b(of.rank * static_cast<std::uint64_t>(target.shape[0]));
+    const sdk::AdapterShape target = sdk::adapter_shape(*graph_->view().values[of.target]);
+    std::vector<float> a(target.matrices * of.rank * target.columns);
+    std::vector<float> b(target.matrices * of.rank * target.rows);
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = uniform(of.seed, i);
     for (std::size_t i = 0; i < b.size(); ++i) b[i] = uniform(of.seed + 1, i);
     auto update = sdk::make<nacelle_adapter_update>();

@@ -8,12 +8,13 @@
 namespace nacelle::sdk {
 namespace {
 
-bool takes_adapter(const GraphRecord& graph, const OpRecord& op) {
-  if (op.kind != NACELLE_OP_MATMUL || op.layer < 0 || static_cast<std::uint32_t>(op.layer) >= graph.layer_count)
-    return false;
+bool takes_adapter(const GraphRecord& graph, const OpRecord& op, bool experts) {
+  const bool of_experts = op.kind == NACELLE_OP_MOE_MATMUL;
+  if (of_experts ? !experts : op.kind != NACELLE_OP_MATMUL) return false;
+  if (op.layer < 0 || static_cast<std::uint32_t>(op.layer) >= graph.layer_count) return false;
   const nacelle_value& weight = graph.values[op.inputs[1]];
   // The slots are the step's rows'; a product of other rows has none.
-  return weight.kind == NACELLE_VALUE_WEIGHT && weight.rank == 2 &&
+  return weight.kind == NACELLE_VALUE_WEIGHT && weight.rank == (of_experts ? 3 : 2) &&
          graph.values[op.outputs[0]].shape[0] == NACELLE_DIM_ROWS;
 }
 
@@ -26,11 +27,15 @@ std::uint32_t add_slots(GraphRecord& graph) { return append(graph, input_value(N
 
 }  // namespace
 
-std::uint32_t add_adapters(GraphRecord& graph) {
+bool is_adapter(const OpRecord& op) noexcept {
+  return op.kind == NACELLE_OP_ADAPTER_MATMUL || op.kind == NACELLE_OP_MOE_ADAPTER_MATMUL;
+}
+
+std::uint32_t add_adapters(GraphRecord& graph, bool experts) {
   std::uint32_t slots = NACELLE_NO_VALUE, count = 0;
   std::vector<OpRecord> ops;
   for (OpRecord& op : graph.ops) {
-    if (!takes_adapter(graph, op)) {
+    if (!takes_adapter(graph, op, experts)) {
       ops.push_back(std::move(op));
       continue;
     }
@@ -43,6 +48,10 @@ std::uint32_t add_adapters(GraphRecord& graph) {
     attributes.target = op.inputs[1];
     OpRecord adapter{
         NACELLE_OP_ADAPTER_MATMUL, op.layer, {op.outputs[0], op.inputs[0], slots}, {result}, Attributes(attributes)};
+    if (op.kind == NACELLE_OP_MOE_MATMUL) {
+      adapter.kind = NACELLE_OP_MOE_ADAPTER_MATMUL;
+      adapter.inputs.push_back(op.inputs[2]);
+    }
     ops.push_back(std::move(op));
     ops.push_back(std::move(adapter));
     ++count;

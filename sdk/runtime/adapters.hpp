@@ -8,9 +8,13 @@
 
 namespace nacelle::sdk {
 
+// Whether it adds low-rank products to a product: ADAPTER_MATMUL, or MOE_ADAPTER_MATMUL.
+bool is_adapter(const OpRecord& op) noexcept;
+
 // Behind every MATMUL of a layer whose weight is a matrix: an ADAPTER_MATMUL of the same input, which takes over the
-// product's value id, so that all that follows is as it was. Returns how many there are.
-std::uint32_t add_adapters(GraphRecord& graph);
+// product's value id, so that all that follows is as it was. With `experts` also behind every MOE_MATMUL: its
+// MOE_ADAPTER_MATMUL. Returns how many there are.
+std::uint32_t add_adapters(GraphRecord& graph, bool experts = false);
 
 // The EMBEDDING of the step's tokens.
 struct TokenEmbedding {

@@ -36,6 +36,7 @@ constexpr Name kOps[] = {
     {NACELLE_OP_MOE_COMBINE, "moe_combine"},
     {NACELLE_OP_ADAPTER_MATMUL, "adapter_matmul"},
     {NACELLE_OP_LOGITS_SELECT, "logits_select"},
+    {NACELLE_OP_MOE_ADAPTER_MATMUL, "moe_adapter_matmul"},
     {NACELLE_OP_STATE_SCAN, "state_scan"},
     {NACELLE_OP_CONVOLUTION, "convolution"},
     {NACELLE_OP_ALL_REDUCE, "all_reduce"},

@@ -356,6 +356,20 @@ OpAnswer adapter_matmul(const OpRequest& request, const Inputs& in) {
   return {{intermediate(NACELLE_TYPE_F32, {y.shape[0], y.shape[1]})}, Attributes(a)};
 }
 
+OpAnswer moe_adapter_matmul(const OpRequest& request, const Inputs& in) {
+  const auto a = attributes_of<nacelle_adapter_attributes>(request);
+  const nacelle_value& y = in.activation(0, "y");
+  const nacelle_value& x = in.activation(1, "x");
+  in.activation(1, "x", y, x.shape[1]);
+  in.indices(2, "slots", &y);
+  const nacelle_value& experts = in.at(3);
+  const auto used = static_cast<std::uint32_t>(experts.rank == 2 ? std::max<std::int64_t>(experts.shape[1], 0) : 0);
+  check_routed(experts, NACELLE_TYPE_U32, y, used, "experts");
+  if (!used || y.shape[1] % used) refuse("the experts " + text(experts) + " do not divide the width of y " + text(y));
+  require(a.target < request.value_count, "target is not a value");
+  return {{intermediate(NACELLE_TYPE_F32, {y.shape[0], y.shape[1]})}, Attributes(a)};
+}
+
 constexpr std::uint32_t kAny = 256;  // inputs of CONCAT, outputs of SPLIT
 
 struct Rule {
@@ -388,6 +402,7 @@ constexpr Rule kRules[] = {
     {NACELLE_OP_MOE_MATMUL, 3, 4, 1, sizeof(nacelle_moe_attributes), moe_matmul},
     {NACELLE_OP_MOE_COMBINE, 2, 2, 1, sizeof(nacelle_moe_attributes), moe_combine},
     {NACELLE_OP_ADAPTER_MATMUL, 3, 3, 1, sizeof(nacelle_adapter_attributes), adapter_matmul},
+    {NACELLE_OP_MOE_ADAPTER_MATMUL, 4, 4, 1, sizeof(nacelle_adapter_attributes), moe_adapter_matmul},
 };
 
 // Counts, presence and the size of the attributes: what every kind has in common.

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "sdk/runtime/adapters.hpp"
+
 namespace nacelle::sdk {
 namespace {
 
@@ -48,7 +50,7 @@ class Cutter {
       id = ids_[s][id] = append(s, graph_.values[id]);
     }
     if (op.kind == NACELLE_OP_ATTENTION) place_cache(op, s);
-    if (op.kind == NACELLE_OP_ADAPTER_MATMUL) {
+    if (is_adapter(op)) {
       auto attributes = op.attributes.as<nacelle_adapter_attributes>();
       attributes.target = value_in(s, attributes.target);
       op.attributes = Attributes(attributes);

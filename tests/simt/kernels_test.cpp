@@ -105,7 +105,8 @@ std::vector<Trial> trials() {
     all.push_back({"matmul.hpp", tiny_decoder(type, NACELLE_TYPE_F32), {{{0, 0, 3}}}, 4});
   all.push_back(selection_trial());
   for (Case& of : read_goldens().cases) {
-    const bool experts = of.name == "moe sigmoid groups biased" || of.name == "adapter_matmul";
+    const bool experts =
+        of.name == "moe sigmoid groups biased" || of.name == "adapter_matmul" || of.name == "moe_adapter_matmul";
     if (experts || of.name == "attention all features")
       all.push_back({experts ? "moe.hpp" : "attention.hpp", std::move(of), {}, 1});
   }

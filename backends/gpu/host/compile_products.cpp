@@ -225,13 +225,29 @@ void Compiler::adapter(const nacelle_op& op) {
   const std::uint32_t target = attributes<nacelle_adapter_attributes>(op).target;
   const Place* base = read(op.inputs[0]);
   const Place* x = read(op.inputs[1]);
+  const Place* experts = op.kind == NACELLE_OP_MOE_ADAPTER_MATMUL ? read(op.inputs[3]) : nullptr;
   const Place* out = write(op.outputs[0]);
   const AdapterEntry* entries = weights_.adapters(target);
-  push([=, slots = index_offset(op.inputs[2]), entry_count = entries ? weights_.adapter_slots() : 0,
-        grid = Grid{most_rows(out->lead), 1, 1}, count = count_offset(out->lead)](const Addresses& at) {
-    return Launch::of(Kernel::k_adapter, grid, kRowThreads,
-                      AdapterArguments{at.rows(*base), at.rows(*x), at.rows(*out), at.in_step<std::uint32_t>(slots),
-                                       entries, entry_count, at.in_step<std::uint32_t>(count)});
+  const sdk::AdapterShape of = sdk::adapter_shape(*graph_.values[target]);
+  const std::uint32_t used = experts ? experts->width : 1, columns = static_cast<std::uint32_t>(of.columns);
+  AdapterArguments constant{};
+  constant.entries = entries;
+  constant.entry_count = entries ? weights_.adapter_slots() : 0;
+  constant.expert_stride = experts ? experts->stride : 0;
+  constant.expert_count = static_cast<std::uint32_t>(of.matrices);
+  constant.outputs = out->width / used;
+  constant.columns = columns;
+  constant.x_step = x->width == columns ? 0 : columns;
+  push([=, slots = index_offset(op.inputs[2]), grid = Grid{most_rows(out->lead), used, 1},
+        count = count_offset(out->lead)](const Addresses& at) {
+    AdapterArguments arguments = constant;
+    arguments.base = at.rows(*base);
+    arguments.x = at.rows(*x);
+    arguments.out = at.rows(*out);
+    arguments.slots = at.in_step<std::uint32_t>(slots);
+    if (experts) arguments.experts = reinterpret_cast<const std::uint32_t*>(at.at(*experts));
+    arguments.count = at.in_step<std::uint32_t>(count);
+    return Launch::of(Kernel::k_adapter, grid, kRowThreads, arguments);
   });
 }
 

@@ -93,7 +93,7 @@ class Compiler : private sdk::GraphView {
   void moe_route(const nacelle_op& op);
   void moe_matmul(const nacelle_op& op);
   void moe_combine(const nacelle_op& op);
-  void adapter(const nacelle_op& op);
+  void adapter(const nacelle_op& op);  // also of experts
   const Place* encode(std::uint32_t value, const PackedMatrix& matrix);
   // compile_attention.cpp
   void attention(const nacelle_op& op);

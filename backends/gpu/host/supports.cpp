@@ -14,7 +14,7 @@ bool packs(nacelle_type type) noexcept { return find_format(type) != nullptr; }
 }  // namespace
 
 sdk::OpBounds op_bounds() noexcept {
-  return {.packs = packs, .widest_head = kWidestHead, .most_experts = kMostExperts};
+  return {.packs = packs, .widest_head = kWidestHead, .most_experts = kMostExperts, .expert_adapters = true};
 }
 
 }  // namespace nacelle::gpu

@@ -201,17 +201,22 @@ void GpuWeights::make_ropes(std::uint32_t context_length) {
 void GpuWeights::make_adapters() {
   for (std::uint32_t i = 0; i < graph_.op_count && options_.max_adapters; ++i) {
     const nacelle_op* op = graph_.ops[i];
-    if (op->kind != NACELLE_OP_ADAPTER_MATMUL) continue;
+    if (op->kind != NACELLE_OP_ADAPTER_MATMUL && op->kind != NACELLE_OP_MOE_ADAPTER_MATMUL) continue;
+    if (options_.max_rank > kMaxRank)
+      throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": adapters of rank " +
+                                                    std::to_string(options_.max_rank) + ", at most " +
+                                                    std::to_string(kMaxRank));
     const std::uint32_t target = sdk::load(static_cast<const nacelle_adapter_attributes*>(op->attributes)).target;
     if (target >= graph_.value_count || graph_.values[target]->kind != NACELLE_VALUE_WEIGHT)
       throw sdk::Failure(NACELLE_INVALID_ARGUMENT, device_->backend + ": an adapter's target is not a weight");
     AdapterTable& table = adapters_[target];
     if (!table.host.empty()) continue;
-    const PackedWeights& of = matrix(target).packed;
+    const sdk::AdapterShape of = sdk::adapter_shape(*graph_.values[target]);
+    const std::uint64_t line = of.matrices * options_.max_rank * sizeof(float);
     table.host.resize(options_.max_adapters);
     for (AdapterEntry& entry : table.host) {
-      table.a.emplace_back(context(), std::uint64_t{options_.max_rank} * of.columns * sizeof(float));
-      table.b.emplace_back(context(), std::uint64_t{options_.max_rank} * of.rows * sizeof(float));
+      table.a.emplace_back(context(), line * of.columns);
+      table.b.emplace_back(context(), line * of.rows);
       bytes_ += table.a.back().size() + table.b.back().size();
       entry = {table.a.back().as<float>(), table.b.back().as<float>(), 0, 0};
     }
@@ -232,7 +237,8 @@ void GpuWeights::write_adapter(sdk::Stream& stream, const nacelle_adapter_update
   if (found == adapters_.end())
     throw sdk::Failure(NACELLE_INVALID_ARGUMENT, device_->backend + ": no operation adapts that weight");
   AdapterTable& table = found->second;
-  const PackedWeights& of = matrix(update.target).packed;
+  const sdk::AdapterShape of = sdk::adapter_shape(*graph_.values[update.target]);
+  const std::uint64_t line = of.matrices * update.rank * sizeof(float);
   AdapterEntry& entry = table.host[update.slot];
   entry.rank = update.rank;
   entry.scale = update.scale;
@@ -242,8 +248,8 @@ void GpuWeights::write_adapter(sdk::Stream& stream, const nacelle_adapter_update
       device_->check(context().copy(queue, to, bytes, from, bytes, bytes, 1, Direction::kToDevice),
                      "writing an adapter");
   };
-  put(table.a[update.slot].data(), update.a, std::uint64_t{update.rank} * of.columns * sizeof(float));
-  put(table.b[update.slot].data(), update.b, std::uint64_t{update.rank} * of.rows * sizeof(float));
+  put(table.a[update.slot].data(), update.a, line * of.columns);
+  put(table.b[update.slot].data(), update.b, line * of.rows);
   put(table.entries.as<AdapterEntry>(update.slot * sizeof(AdapterEntry)), &entry, sizeof entry);
   device_->check(context().synchronize(queue), "writing an adapter");
 }

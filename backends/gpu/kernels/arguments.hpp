@@ -223,8 +223,10 @@ struct MoeCombineArguments {
   Count count;
 };
 
+constexpr std::uint32_t kMaxRank = 256;  // of adapters
+
 struct AdapterEntry {
-  const float* a;  // [rank, columns]
+  const float* a;  // [rank, columns], one after the other where there are experts
   const float* b;  // [rows, rank]
   float scale;
   std::uint32_t rank;  // 0: none
@@ -235,6 +237,10 @@ struct AdapterArguments {
   const std::uint32_t* slots;
   const AdapterEntry* entries;  // of the target, by slot
   std::uint32_t entry_count;
+  // Where the target is experts: those that each row has chosen, else nullptr. A block has `outputs` columns of a row,
+  // those of one of its experts or all, and `columns` of x from its number times x_step on.
+  const std::uint32_t* experts;
+  std::uint32_t expert_stride, expert_count, outputs, columns, x_step;
   Count count;
 };
 

@@ -121,30 +121,32 @@ SIMT_KERNEL(256) moe_combine(const MoeCombineArguments a) {
   row_of(a.out, row)[column] = sum;
 }
 
-// y + scale (x A^T) B^T with the adapter in the row's slot. Grid: rows.
-constexpr std::uint32_t kMaxRank = 256;
-
+// y + scale (x A^T) B^T with the adapter in the row's slot. Grid: rows, chosen experts of a row.
 SIMT_KERNEL(256) adapter(const AdapterArguments a) {
-  const std::uint32_t row = simt::block_x();
+  const std::uint32_t row = simt::block_x(), chosen = simt::block_y();
   if (row >= *a.count) return;
   SIMT_SHARED(float, low, kMaxRank);
-  const std::uint32_t slot = a.slots[row];
+  std::uint32_t expert = a.experts ? a.experts[static_cast<std::uint64_t>(row) * a.expert_stride + chosen] : 0;
+  if (expert >= a.expert_count) expert = 0;
+  const float* x = row_of(a.x, row) + static_cast<std::uint64_t>(chosen) * a.x_step;
+  const std::uint32_t first = chosen * a.outputs, slot = a.slots[row];
   const bool has = slot < a.entry_count;
   const std::uint32_t rank = has ? a.entries[slot].rank : 0;
   for (std::uint32_t i = simt::warp(); i < rank; i += simt::threads() / simt::kLanes) {
-    const float* weights = a.entries[slot].a + static_cast<std::uint64_t>(i) * a.x.width;
+    const float* weights = a.entries[slot].a + (static_cast<std::uint64_t>(expert) * rank + i) * a.columns;
     float sum = 0;
-    for (std::uint32_t k = simt::lane(); k < a.x.width; k += simt::kLanes)
-      sum = fmaf(row_of(a.x, row)[k], weights[k], sum);
+    for (std::uint32_t k = simt::lane(); k < a.columns; k += simt::kLanes) sum = fmaf(x[k], weights[k], sum);
     for (std::uint32_t mask = 16; mask; mask /= 2) sum = sum + simt::shuffle_xor(sum, mask);
     if (simt::lane() == 0) low[i] = sum;
   }
   simt::barrier();
-  for (std::uint32_t n = simt::thread(); n < a.out.width; n += simt::threads()) {
+  const float* base = row_of(a.base, row) + first;
+  float* out = row_of(a.out, row) + first;
+  for (std::uint32_t n = simt::thread(); n < a.outputs; n += simt::threads()) {
     float sum = 0;
     for (std::uint32_t i = 0; i < rank; ++i)
-      sum = fmaf(low[i], a.entries[slot].b[static_cast<std::uint64_t>(n) * rank + i], sum);
-    row_of(a.out, row)[n] = rank ? fmaf(a.entries[slot].scale, sum, row_of(a.base, row)[n]) : row_of(a.base, row)[n];
+      sum = fmaf(low[i], a.entries[slot].b[(static_cast<std::uint64_t>(expert) * a.outputs + n) * rank + i], sum);
+    out[n] = rank ? fmaf(a.entries[slot].scale, sum, base[n]) : base[n];
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <nacelle/adapter_slots.hpp>
 #include <utility>
 #include <vector>
 
@@ -205,19 +206,15 @@ nacelle_status adapter_write(nacelle_weights* handle, nacelle_stream* stream, co
   auto& weights = of<RemoteWeights>(handle);
   return guarded(weights.host(), error, [&]() -> nacelle_status {
     const nacelle_adapter_update update = sdk::load(given);
-    std::uint64_t outputs = 0, inputs = 0;
-    if (update.target < weights.graph->value_count) {
-      const nacelle_value& target = *weights.graph->values[update.target];
-      outputs = inputs = 1;
-      for (std::uint32_t axis = 0; axis < target.rank; ++axis)
-        (axis + 1 < target.rank ? outputs : inputs) *= static_cast<std::uint64_t>(target.shape[axis]);
-    }
+    sdk::AdapterShape target{0, 0, 0};
+    if (update.target < weights.graph->value_count) target = sdk::adapter_shape(*weights.graph->values[update.target]);
+    const std::uint64_t lines = update.rank * target.matrices;
     Call call(*weights.process, Function::kAdapterWrite);
     call.out().put(weights.id);
     call.out().put(of<RemoteStream>(stream).id);
     call.out().put_struct(&update);
-    call.out().put_array(update.a, update.a ? update.rank * inputs : 0);
-    call.out().put_array(update.b, update.b ? update.rank * outputs : 0);
+    call.out().put_array(update.a, update.a ? lines * target.columns : 0);
+    call.out().put_array(update.b, update.b ? lines * target.rows : 0);
     return call.send(&weights.host(), error);
   });
 }

@@ -128,7 +128,7 @@ enum {
 typedef struct nacelle_prepare_options {
   NACELLE_STRUCT_HEADER;
   uint32_t numerics;     /* NACELLE_NUMERICS_* */
-  uint32_t max_adapters; /* slots of low-rank adapters; 0: none, ADAPTER_MATMUL does not occur */
+  uint32_t max_adapters; /* slots of low-rank adapters; 0: none, no ADAPTER_MATMUL occurs, nor that of experts */
   uint32_t max_rank;
   uint32_t padding;
   nacelle_string pins; /* "matmul.q8_0=variant;..." from `nacelle serve --kernel`; usually empty */
@@ -285,15 +285,16 @@ NACELLE_LAST_FIELD(nacelle_tune_report, padding, 28);
 
 /* ---- Adapters ------------------------------------------------------------------------------------------------ */
 
-/* One low-rank pair for one weight: y += scale * (x A^T) B^T. */
+/* One low-rank pair for one weight: y += scale * (x A^T) B^T. A weight [E, N, K] has a pair for each expert (not
+ * in 1.0; only where MOE_ADAPTER_MATMUL has it for a target). */
 typedef struct nacelle_adapter_update {
   NACELLE_STRUCT_HEADER;
   uint32_t slot;
   uint32_t target; /* value id of the weight */
   uint32_t rank;   /* 0 clears */
   float scale;
-  const float* a; /* [rank, K] */
-  const float* b; /* [N, rank] */
+  const float* a; /* [rank, K]; of experts [E, rank, K] */
+  const float* b; /* [N, rank]; of experts [E, N, rank] */
 } nacelle_adapter_update;
 NACELLE_LAST_FIELD(nacelle_adapter_update, b, 40);
 

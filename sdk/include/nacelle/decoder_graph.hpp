@@ -215,7 +215,19 @@ class DecoderGraph {
     const std::string single = "blk.{layer}." + stacked.substr(0, stacked.rfind("_exps")) + ".{expert}" + suffix;
     const Expr gguf = first_of({gguf_in_block(names, suffix), stack(single, of.count)});
     if (of.huggingface_source) return {gguf, of.huggingface_source(names, is_bias)};
-    return {gguf, stack(block_prefix() + of.huggingface + names.huggingface + suffix, of.count)};
+    const Expr single_source = stack(block_prefix() + of.huggingface + names.huggingface + suffix, of.count);
+    return {gguf, is_bias ? single_source : first_of({single_source, module_source(names)})};
+  }
+
+  // As transformers holds them since 5.0, one tensor for all experts and one for gate and up: so they may be saved, and
+  // so PEFT changes them.
+  Expr module_source(const Names& names) const {
+    const Experts& of = model_.experts;
+    const std::string module = block_prefix() + "mlp.experts.";
+    if (&names == &of.down) return Expr(module + "down_proj");
+    const std::int64_t which = &names == &of.up;
+    const Expr halves = reshape(Expr(module + "gate_up_proj"), {of.count, 2, of.width, model_.width});
+    return reshape(slice(halves, 1, which, which + 1), {of.count, of.width, model_.width});
   }
 
   // ---- Weights ----

@@ -173,6 +173,9 @@ enum {
   /* y[rows, N], x[rows, K], slots u32[rows] -> y + scale[slot] * x A[slot]^T B[slot]^T */
   NACELLE_OP_ADAPTER_MATMUL = 21,
   NACELLE_OP_LOGITS_SELECT = 22, /* logits[output_rows, V]             -> the step's output block; see backend.h */
+  /* Not in 1.0. y[rows, k*N], x[rows, K or k*K], slots u32[rows], experts u32[rows, k] -> like y: slice i of a row's k
+   * + scale[slot] * x A[slot][e]^T B[slot][e]^T, e = experts[i], x the row or its own slice. The target is [E, N, K] */
+  NACELLE_OP_MOE_ADAPTER_MATMUL = 23,
   /* Reserved: not yet defined, never reused for anything else. */
   NACELLE_OP_STATE_SCAN = 64,
   NACELLE_OP_CONVOLUTION = 65,
@@ -288,7 +291,7 @@ typedef struct nacelle_moe_attributes { /* MOE_ROUTE, MOE_MATMUL, MOE_COMBINE */
 } nacelle_moe_attributes;
 NACELLE_LAST_FIELD(nacelle_moe_attributes, x_per_expert, 44);
 
-typedef struct nacelle_adapter_attributes {
+typedef struct nacelle_adapter_attributes { /* ADAPTER_MATMUL, MOE_ADAPTER_MATMUL */
   NACELLE_STRUCT_HEADER;
   uint32_t target; /* value id of the weight that the adapter changes */
   uint32_t padding;

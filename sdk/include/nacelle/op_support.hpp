@@ -20,6 +20,7 @@ struct OpBounds {
   std::uint32_t widest_head = UINT32_MAX;     // elements of a key or a value
   std::uint32_t most_experts = UINT32_MAX;
   std::uint32_t widest_window = UINT32_MAX;  // of attention, in tokens
+  bool expert_adapters = false;              // MOE_ADAPTER_MATMUL
 };
 
 // The questions that takes_op asks of inputs; nullptr stands for an input that is absent.
@@ -112,6 +113,13 @@ inline bool takes_experts(const nacelle_graph& graph, const nacelle_op& op, cons
   }
 }
 
+// An adapter's target is a weight of this rank.
+inline bool has_target(const nacelle_graph& graph, const nacelle_op& op, std::uint32_t rank) noexcept {
+  const std::uint32_t target = load(static_cast<const nacelle_adapter_attributes*>(op.attributes)).target;
+  return target < graph.value_count && graph.values[target]->kind == NACELLE_VALUE_WEIGHT &&
+         graph.values[target]->rank == rank;
+}
+
 }  // namespace detail
 
 // Whether a backend with these bounds takes the operation, with its inputs and attributes. Any thread.
@@ -137,7 +145,12 @@ inline bool takes_op(const nacelle_graph& graph, const nacelle_op& op, const OpB
     case NACELLE_OP_MOE_ROUTE:
     case NACELLE_OP_MOE_MATMUL:
     case NACELLE_OP_MOE_COMBINE: return detail::takes_experts(graph, op, bounds);
-    case NACELLE_OP_ADAPTER_MATMUL: return inputs.is_activation(0) && inputs.is_activation(1) && inputs.is_indices(2);
+    case NACELLE_OP_ADAPTER_MATMUL:
+      return inputs.is_activation(0) && inputs.is_activation(1) && inputs.is_indices(2) &&
+             detail::has_target(graph, op, 2);
+    case NACELLE_OP_MOE_ADAPTER_MATMUL:
+      return bounds.expert_adapters && inputs.is_activation(0) && inputs.is_activation(1) && inputs.is_indices(2) &&
+             inputs.is_choice(3) && detail::has_target(graph, op, 3);
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED:
     case NACELLE_OP_SOFTMAX:

@@ -84,12 +84,13 @@ struct Small {
     view.cache_groups = &first_group;
     return view;
   }
-  bool taken() { return takes_op(graph(), op, kBounds); }
+  bool taken(const OpBounds& bounds = kBounds) { return takes_op(graph(), op, bounds); }
 
   nacelle_value values[kCount];
   nacelle_cache_group group = make<nacelle_cache_group>();
   nacelle_attention_attributes attention = make<nacelle_attention_attributes>();
   nacelle_moe_attributes moe = make<nacelle_moe_attributes>();
+  nacelle_adapter_attributes adapter = make<nacelle_adapter_attributes>();
   nacelle_op op = make<nacelle_op>();
   nacelle_weight matrix = make<nacelle_weight>();
   std::vector<std::uint32_t> inputs;
@@ -162,6 +163,31 @@ TEST_CASE("products are taken of matrices that the backend packs") {
                  {"more used than there are", [](Small& s) { s.moe.used_count = 5; }},
                  {"a choice of floats", [](Small& s) { s.values[Small::kChoice].type = NACELLE_TYPE_F32; }},
                  {"one matrix", [](Small& s) { s.inputs[1] = Small::kMatrix; }}});
+}
+
+TEST_CASE("adapters are taken of a matrix, those of experts where the backend says so") {
+  Small small;
+  const auto set = [&](std::uint32_t kind, std::uint32_t target) {
+    small.adapter.target = target;
+    small.set(kind, {Small::kX, Small::kK, Small::kPositions, Small::kChoice}, &small.adapter);
+    if (kind == NACELLE_OP_ADAPTER_MATMUL) small.inputs.pop_back();
+  };
+  auto bounds = kBounds;
+  bounds.expert_adapters = true;
+  set(NACELLE_OP_ADAPTER_MATMUL, Small::kMatrix);
+  CHECK(small.taken());
+  for (const std::uint32_t none :
+       {std::uint32_t{Small::kExperts}, std::uint32_t{Small::kX}, std::uint32_t{Small::kCount}}) {
+    set(NACELLE_OP_ADAPTER_MATMUL, none);
+    CHECK_FALSE(small.taken());
+  }
+  set(NACELLE_OP_MOE_ADAPTER_MATMUL, Small::kExperts);
+  CHECK_FALSE(small.taken());
+  CHECK(small.taken(bounds));
+  small.inputs.back() = Small::kV;
+  CHECK_FALSE(small.taken(bounds));
+  set(NACELLE_OP_MOE_ADAPTER_MATMUL, Small::kMatrix);
+  CHECK_FALSE(small.taken(bounds));
 }
 
 TEST_CASE("the first operation or cache group that is not taken is named") {

@@ -181,6 +181,23 @@ TEST_CASE("routed experts are u32, their weights f32") {
   CHECK(graph->record().values[route_outputs.experts.id].shape[1] == 3);
 }
 
+TEST_CASE("an adapter of experts gives what it is added to, where the experts divide it") {
+  const auto make_adapter = [](Sketch& s, std::int64_t width, std::int64_t experts_of) {
+    const auto choice = s.b.moe_route(s.x(8), {}, moe(8, static_cast<std::uint32_t>(experts_of)));
+    auto attributes = make<nacelle_adapter_attributes>();
+    attributes.target = s.weight({8, 5, 6}).id;
+    raw(s, NACELLE_OP_MOE_ADAPTER_MATMUL, {s.x(width).id, s.x(6).id, s.b.positions().id, choice.experts.id}, 1,
+        &attributes);
+  };
+  Sketch sound, odd;
+  CHECK_NOTHROW(make_adapter(sound, 10, 2));
+  CHECK_THROWS(make_adapter(odd, 10, 3));
+  CHECK(
+      odd.host.error() ==
+      "operation moe_adapter_matmul before the first layer: the experts U32 [rows, 3] do not divide the width of y F32 "
+      "[rows, 10]");
+}
+
 TEST_CASE("what an operation does not take is refused in words") {
   using S = Sketch;
   struct Case {
