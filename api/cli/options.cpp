@@ -178,6 +178,8 @@ void set_up(App& app, ServeOptions& o) {
       ->capture_default_str();
   app.add_flag("--lora-embeddings", o.model.lora_embeddings,
                "adapters may change the embedding of tokens too: each step then takes its changes from the host");
+  app.add_flag("--lora-experts", o.model.lora_experts,
+               "adapters may change a mixture's experts too: each slot then takes memory for every expert's pairs");
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
   app.add_option("--port", o.port, "0 picks a free one and prints it")
       ->check(CLI::Range(0, 65535).description(""))

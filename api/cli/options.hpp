@@ -43,6 +43,7 @@ struct ModelFlags {
   std::filesystem::path model_cache;  // of what is fetched; empty: as the environment says
   std::uint32_t max_loras = 0, max_lora_rank = 16;
   bool lora_embeddings = false;
+  bool lora_experts = false;
 };
 
 struct ServeOptions {

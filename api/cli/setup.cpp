@@ -147,6 +147,7 @@ std::shared_ptr<Model> load_model(PluginHost& host, const ModelFlags& flags, con
   options.max_adapters = flags.max_loras;
   options.max_adapter_rank = flags.max_lora_rank;
   options.adapter_embeddings = flags.lora_embeddings;
+  options.adapter_experts = flags.lora_experts;
   if (!path.empty()) {
     const hub::LocalModel local = pull_with_progress(path, pull_options(flags.model_cache));
     options.path = local.path;

@@ -1,6 +1,7 @@
 // A weight is an expression over the file's tensors; a change of these goes the same way: of an [.., N, K] weight, what
 // happens to its rows happens to B's, what happens to its columns to A's. An adapter in the other format goes by the
-// expression that the architecture has for that one, resolved as if the adapter's pairs were the file's tensors.
+// expression that the architecture has for that one, resolved as if the adapter's pairs were the file's tensors. Of
+// experts one matrix is fitted after the other, see expert_pairs.hpp.
 #include "core/engine/adapter.hpp"
 
 #include <fmt/core.h>
@@ -13,6 +14,7 @@
 #include <set>
 
 #include "core/base/error.hpp"
+#include "core/engine/expert_pairs.hpp"
 #include "core/formats/file_error.hpp"
 #include "core/plugin_host/sha256.hpp"
 #include "sdk/runtime/adapters.hpp"
@@ -21,7 +23,8 @@
 namespace nacelle {
 namespace {
 
-// B A, in the shape of an expression's node: B has its rows, A its columns.
+// B A, in the shape of an expression's node: B has its rows, A its columns. Or, all of a weight's experts one after the
+// other.
 struct LowRank {
   std::uint64_t rank = 0;
   std::vector<float> a, b;
@@ -33,37 +36,38 @@ std::string text_of(const std::vector<std::int64_t>& shape) { return fmt::format
 
 class Fitter {
  public:
-  Fitter(AdapterFile& file) : file_(file) {
-    for (LowRankChange& change : file.changes)
-      (change.of_embedding ? of_embedding_ : of_matrix_)[change.tensor] = &change;
+  // `own`: the file names the tensors of the model's format. `targets`: all of the graph's.
+  Fitter(AdapterFile& file, bool own, const std::vector<AdapterTarget>& targets) : file_(file), own_(own) {
+    for (const LowRankChange& change : file.changes) add(change, change.of_embedding ? of_embedding_ : of_matrix_);
+    find_order(targets);
   }
 
-  // What the file changes in the weight; nothing where it changes none of its tensors. `own`: it names the tensors of
-  // the model's file.
-  std::optional<LowRank> fit(const AdapterTarget& target, bool own) {
+  // What the file changes in the weight; nothing where it changes none of its tensors.
+  std::optional<LowRank> fit(const AdapterTarget& target) {
     pairs_ = target.place == AdapterPlace::kEmbedding ? &of_embedding_ : &of_matrix_;
-    if (own) {
-      auto pair = fit(target.source->value);
-      if (pair || target.place == AdapterPlace::kLayer) return pair;
+    if (own_) {
+      auto pair = fit_target(target, target.source->value);
+      if (pair || (target.place == AdapterPlace::kLayer && !of_experts(target))) return pair;
     }
-    // A head that is the embedding may go by a name of its own.
-    const auto& declared = own ? target.source->declared : target.source->other;
+    // A head that is the embedding may go by a name of its own, and experts may be stored in several ways.
+    const sdk::KeptExpr* declared = declared_of(target);
     if (!declared) return std::nullopt;
     sdk::WeightNode node;
     try {
       node = sdk::resolve_weight(declared->get(), target.layer, changed_tensors());
     } catch (const sdk::Failure& failure) {
-      if (failure.status() == NACELLE_NOT_FOUND) return std::nullopt;
+      if (failure.status() == NACELLE_NOT_FOUND) return fit_module(target);
       throw Error(ErrorKind::kUnsupported,
                   file_.path.string() + ": does not fit weight " + in_quotes(target.weight) + ": " + failure.what(),
                   "lora_path");
     }
     if (node.shape != target.shape) fail_shape(leaf_of(node), target.shape, node.shape);
-    return fit(node);
+    return fit_target(target, node);
   }
 
   // Whether it has found its weight.
   bool used(const LowRankChange& change) const { return used_.contains(&change); }
+  bool used(const ExpertsChange& change) const { return used_.contains(&change); }
 
   [[noreturn]] void fail(const std::string& tensor, const std::string& what) const {
     throw Error(ErrorKind::kUnsupported, file_.path.string() + ": tensor " + in_quotes(tensor) + ": " + what,
@@ -71,6 +75,118 @@ class Fitter {
   }
 
  private:
+  using Pairs = std::map<std::string, const LowRankChange*, std::less<>>;  // by tensor, or expert of one
+
+  static bool of_experts(const AdapterTarget& target) { return target.shape.size() == 3; }
+
+  static void add(const LowRankChange& change, Pairs& pairs) {
+    pairs[change.experts ? expert_name(change.tensor, change.expert) : change.tensor] = &change;
+  }
+
+  // The expression over tensors of the adapter's format.
+  const sdk::KeptExpr* declared_of(const AdapterTarget& target) const {
+    return (own_ ? target.source->declared : target.source->other).get();
+  }
+
+  std::optional<LowRank> fit_target(const AdapterTarget& target, const sdk::WeightNode& node) {
+    return of_experts(target) ? fit_experts(target, node) : fit(node);
+  }
+
+  // An expert that the adapter leaves alone has zeros, as one has beyond its rank.
+  std::optional<LowRank> fit_experts(const AdapterTarget& target, const sdk::WeightNode& node) {
+    const auto experts = static_cast<std::uint32_t>(target.shape[0]);
+    const auto rows = static_cast<std::uint64_t>(target.shape[1]),
+               columns = static_cast<std::uint64_t>(target.shape[2]);
+    std::vector<std::optional<LowRank>> parts;
+    LowRank whole;
+    for (std::uint32_t expert = 0; expert < experts; ++expert) {
+      const auto one = expert_node(node, expert);
+      if (!one) refuse_form(node);
+      parts.push_back(fit(*one));
+      if (parts.back()) whole.rank = std::max(whole.rank, parts.back()->rank);
+    }
+    if (whole.rank == 0) return std::nullopt;
+    whole.a.assign(experts * whole.rank * columns, 0.0f);
+    whole.b.assign(experts * whole.rank * rows, 0.0f);
+    for (std::uint32_t expert = 0; expert < experts; ++expert) {
+      if (!parts[expert]) continue;
+      const LowRank& part = *parts[expert];
+      std::ranges::copy(part.a, whole.a.begin() + static_cast<std::ptrdiff_t>(expert * whole.rank * columns));
+      for (std::uint64_t row = 0; row < rows; ++row)
+        std::copy_n(part.b.begin() + static_cast<std::ptrdiff_t>(row * part.rank), part.rank,
+                    whole.b.begin() + static_cast<std::ptrdiff_t>((expert * rows + row) * whole.rank));
+    }
+    return whole;
+  }
+
+  // ---- Pairs of a whole module of experts: which tensor of it they change, its shape tells.
+
+  // The target as made of the tensor, of this module, that the pairs fit; nothing where they fit none. `name` is its.
+  std::optional<sdk::WeightNode> resolve_module(const AdapterTarget& target, const ExpertsChange& change, bool a_first,
+                                                std::string& name) const {
+    const sdk::KeptExpr* declared = of_experts(target) ? declared_of(target) : nullptr;
+    if (!declared) return std::nullopt;
+    const auto a = static_cast<std::int64_t>(change.a_width), b = static_cast<std::int64_t>(change.b_width);
+    const auto lookup = [&](std::string_view tensor, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
+      if (tensor.substr(0, tensor.rfind('.')) != change.module) return false;
+      name = tensor;
+      *type = NACELLE_TYPE_F32;
+      *rank = 3;
+      std::ranges::copy(std::initializer_list<std::int64_t>{target.shape[0], a_first ? a : b, a_first ? b : a}, shape);
+      return true;
+    };
+    try {
+      auto node = sdk::resolve_weight(declared->get(), target.layer, lookup);
+      if (node.shape == target.shape && keeps_rows(node)) return node;
+    } catch (const sdk::Failure&) {
+    }
+    return std::nullopt;
+  }
+
+  // PEFT has A along a tensor's middle axis or along its last, by its version and the model: all tensors alike, and one
+  // that is not square tells.
+  void find_order(const std::vector<AdapterTarget>& targets) {
+    std::string name;
+    for (const ExpertsChange& change : file_.experts)
+      for (const AdapterTarget& target : targets)
+        for (const bool a_first : {false, true})
+          if (change.a_width != change.b_width && resolve_module(target, change, a_first, name)) {
+            a_first_ = a_first;
+            return;
+          }
+  }
+
+  std::optional<LowRank> fit_module(const AdapterTarget& target) {
+    for (const ExpertsChange& change : file_.experts) {
+      std::string name;
+      const auto node = resolve_module(target, change, a_first_.value_or(false), name);
+      if (!node) continue;
+      if (!a_first_)
+        fail(change.name,
+             fmt::format("of [{}, ..] and [{}, ..]: can be read in two ways; expected pairs of the experts' "
+                         "other matrices, which tell, beside it",
+                         change.a_width, change.b_width));
+      const auto experts = static_cast<std::uint32_t>(target.shape[0]);
+      if (change.lines % experts)
+        fail(change.name,
+             fmt::format("has {} rows, expected a rank for each of the model's {} experts", change.lines, experts));
+      std::vector<LowRankChange> changes(experts);
+      Pairs pairs;
+      for (std::uint32_t expert = 0; expert < experts; ++expert) {
+        changes[expert] = expert_change(change, expert, experts, *a_first_);
+        changes[expert].tensor = name;
+        changes[expert].scale = file_.scale(name, static_cast<std::uint32_t>(change.lines / experts));
+        add(changes[expert], pairs);
+      }
+      used_.insert(&change);
+      pairs_ = &pairs;
+      return fit_experts(target, *node);
+    }
+    return std::nullopt;
+  }
+
+  // ---- One matrix
+
   std::optional<LowRank> fit(const sdk::WeightNode& node) {
     if (sdk::is_packed(node)) return packed(node);
     switch (node.kind) {
@@ -87,13 +203,34 @@ class Fitter {
   // Types and shapes that the changed tensors have in a file.
   sdk::TensorLookup changed_tensors() const {
     return [this](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
-      const auto found = pairs_->find(name);
-      if (found == pairs_->end()) return false;
       *type = NACELLE_TYPE_F32;
       *rank = 2;
-      std::ranges::copy(shape_of(*found->second), shape);
-      return true;
+      const LowRankChange* change = find(name);
+      if (!change && (change = find(expert_name(name, 0)))) {
+        *rank = 3;
+        *shape++ = change->experts;
+      }
+      if (!change) change = neighbour(name);
+      if (change) std::ranges::copy(shape_of(*change), shape);
+      return change != nullptr;
     };
+  }
+
+  const LowRankChange* find(std::string_view tensor) const {
+    const auto found = pairs_->find(tensor);
+    return found == pairs_->end() ? nullptr : found->second;
+  }
+
+  // Another expert's, where the adapter leaves "X.experts.3.Y" alone.
+  const LowRankChange* neighbour(std::string_view tensor) const {
+    constexpr std::string_view kExperts = ".experts.";
+    const std::size_t at = tensor.find(kExperts);
+    const std::size_t end = at == tensor.npos ? at : tensor.find('.', at + kExperts.size());
+    if (end == tensor.npos) return nullptr;
+    const std::string_view before = tensor.substr(0, at + kExperts.size()), behind = tensor.substr(end);
+    for (auto pair = pairs_->lower_bound(before); pair != pairs_->end() && pair->first.starts_with(before); ++pair)
+      if (pair->first.ends_with(behind)) return pair->second;
+    return nullptr;
   }
 
   static std::vector<std::int64_t> shape_of(const LowRankChange& change) {
@@ -111,9 +248,9 @@ class Fitter {
   }
 
   std::optional<LowRank> change(const std::string& name, const std::vector<std::int64_t>& shape) {
-    const auto found = pairs_->find(name);
-    if (found == pairs_->end()) return std::nullopt;
-    const LowRankChange& change = *found->second;
+    const LowRankChange* found = find(name);
+    if (!found) return std::nullopt;
+    const LowRankChange& change = *found;
     if (shape != shape_of(change)) fail_shape(name, shape, shape_of(change));
     used_.insert(&change);
     LowRank pair{change.rank, change.a, change.b};
@@ -253,10 +390,11 @@ class Fitter {
   }
 
   AdapterFile& file_;
-  using Pairs = std::map<std::string, const LowRankChange*, std::less<>>;  // by tensor
+  bool own_;
   Pairs of_matrix_, of_embedding_;
   const Pairs* pairs_ = nullptr;  // those of the target at hand
-  std::set<const LowRankChange*> used_;
+  std::set<const void*> used_;    // changes
+  std::optional<bool> a_first_;   // see find_order
 };
 
 // Every change must have found its weight.
@@ -271,6 +409,10 @@ void check_used(const Fitter& fitter, const AdapterFile& file, const ModelFiles&
                                    ? "the model " + model.path().string() + " has no such tensor"
                                    : "no weight of the model " + model.path().string() + " is made of it");
   }
+  for (const ExpertsChange& change : file.experts)
+    if (!fitter.used(change))
+      fitter.fail(change.name, fmt::format("its pair, of widths {} and {}, fits no weight of experts in the model {}",
+                                           change.a_width, change.b_width, model.path().string()));
 }
 
 bool is_float(nacelle_type type) {
@@ -389,9 +531,13 @@ std::vector<AdapterTarget> adapter_targets(const sdk::GraphRecord& graph) {
                        {shape.shape, shape.shape + shape.rank},
                        weight.source});
   };
-  for (const sdk::OpRecord& op : graph.ops)
-    if (op.kind == NACELLE_OP_ADAPTER_MATMUL)
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    const sdk::OpRecord& op = graph.ops[i];
+    if (sdk::is_adapter(op))
       add(AdapterPlace::kLayer, op.attributes.as<nacelle_adapter_attributes>().target, 1, 0, true);
+    else if (op.kind == NACELLE_OP_MOE_MATMUL && (i + 1 == graph.ops.size() || !sdk::is_adapter(graph.ops[i + 1])))
+      add(AdapterPlace::kLayer, op.inputs[1], 1, 0, false);
+  }
   if (const auto head = sdk::find_head(graph))
     add(AdapterPlace::kHead, head->weight, head->scale, head->soft_cap, true);
   if (const auto embedding = sdk::find_embedding(graph))
@@ -403,15 +549,18 @@ namespace {
 
 // Slots are as wide as max_rank; what the host applies has none.
 void add_part(Adapter& adapter, const AdapterTarget& target, LowRank pair, std::uint32_t max_rank) {
+  if (!target.ready) {
+    const bool embedding = target.place == AdapterPlace::kEmbedding;
+    throw Error(ErrorKind::kInvalidArgument,
+                fmt::format("{}: changes {} (weight {}), for which the model was loaded without room: start with {}",
+                            adapter.path.string(), embedding ? "the embedding of tokens" : "a mixture's experts",
+                            in_quotes(target.weight), embedding ? "--lora-embeddings" : "--lora-experts"),
+                "lora_path");
+  }
   if (target.place == AdapterPlace::kLayer && pair.rank > max_rank)
     throw Error(ErrorKind::kInvalidArgument,
                 fmt::format("{}: weight {}: expected a rank of {} at most, found {}; raise --max-lora-rank",
                             adapter.path.string(), in_quotes(target.weight), max_rank, pair.rank),
-                "lora_path");
-  if (!target.ready)
-    throw Error(ErrorKind::kInvalidArgument,
-                adapter.path.string() + ": changes the embedding of tokens (weight " + in_quotes(target.weight) +
-                    "), for which the model was loaded without room: start with --lora-embeddings",
                 "lora_path");
   const auto rank = static_cast<std::uint32_t>(pair.rank);
   adapter.rank = std::max(adapter.rank, rank);
@@ -428,46 +577,16 @@ void add_part(Adapter& adapter, const AdapterTarget& target, LowRank pair, std::
 AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<AdapterTarget>& targets,
                        const ModelFiles& model, std::uint32_t max_rank) {
   check_family(file, model, targets);
-  Fitter fitter(file);
+  Fitter fitter(file, file.format == model.format(), targets);
   auto adapter = std::make_shared<Adapter>();
   adapter->name = std::move(name);
   adapter->path = file.path;
   check_whole(fitter, file, model, targets);
   for (const AdapterTarget& target : targets)
-    if (auto pair = fitter.fit(target, file.format == model.format()))
-      add_part(*adapter, target, *std::move(pair), max_rank);
+    if (auto pair = fitter.fit(target)) add_part(*adapter, target, *std::move(pair), max_rank);
   check_used(fitter, file, model);
   adapter->hash = hash_of(*adapter);
   return adapter;
-}
-
-// ---- The table of slots --------------------------------------------------------------------------------------------
-
-std::size_t AdapterTable::find(const Adapter& adapter) const {
-  std::size_t best = slots_.size();
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].hash == adapter.hash) return i;
-    if (slots_[i].users == 0 && (best == slots_.size() || slots_[i].used < slots_[best].used)) best = i;
-  }
-  return best;
-}
-
-bool AdapterTable::can_take(const Adapter& adapter) const { return find(adapter) < slots_.size(); }
-
-AdapterTable::Hold AdapterTable::take(const AdapterPtr& adapter) {
-  const std::size_t index = find(*adapter);
-  Slot& slot = slots_.at(index);
-  const auto number = static_cast<std::uint32_t>(index);
-  if (slot.hash != adapter->hash) writes_.push_back({number, adapter});
-  slot.hash = adapter->hash;
-  slot.used = ++now_;
-  ++slot.users;
-  return {*this, number};
-}
-
-void AdapterTable::forget() {
-  writes_.clear();
-  for (Slot& slot : slots_) slot.hash.clear();
 }
 
 }  // namespace nacelle

@@ -19,11 +19,11 @@
 
 namespace nacelle {
 
-// Of one weight of the graph, [N, K]: y += (x A^T) B^T; the scale is in B.
+// Of one weight of the graph, [N, K]: y += (x A^T) B^T; the scale is in B. Experts [E, N, K] have a pair each.
 struct AdapterPart {
   std::string weight;
   std::uint32_t rank = 0;
-  std::vector<float> a, b;  // [rank, K], [N, rank]
+  std::vector<float> a, b;  // [rank, K], [N, rank]; of experts [E, rank, K], [E, N, rank]
 };
 
 // Immutable; any thread.

@@ -8,6 +8,7 @@
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/engine/weight_source.hpp"
+#include "sdk/runtime/adapters.hpp"
 #include "sdk/runtime/names.hpp"
 
 namespace nacelle {
@@ -201,7 +202,7 @@ void DeviceModel::copy_blocks(std::uint32_t group, std::span<const nacelle_block
 // Also weights that the adapter leaves alone: the slot may hold another's.
 void DeviceModel::write_adapter(std::uint32_t slot, const Adapter& adapter) {
   for (const sdk::OpRecord& op : graph_->record().ops) {
-    if (op.kind != NACELLE_OP_ADAPTER_MATMUL) continue;
+    if (!sdk::is_adapter(op)) continue;
     auto update = sdk::make<nacelle_adapter_update>();
     update.slot = slot;
     update.target = op.attributes.as<nacelle_adapter_attributes>().target;

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <nacelle/adapter_slots.hpp>
 #include <nacelle/types.hpp>
 #include <vector>
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/engine/placed_model.hpp"
+#include "sdk/runtime/adapters.hpp"
 #include "sdk/runtime/segments.hpp"
 
 namespace nacelle {
@@ -73,9 +75,9 @@ std::uint64_t step_bytes(const nacelle_bucket& bucket, std::uint32_t vocabulary)
 std::uint64_t adapter_bytes(const sdk::GraphRecord& graph, const DeviceModelOptions& options) {
   std::uint64_t extents = 0;
   for (const sdk::OpRecord& op : graph.ops) {
-    if (op.kind != NACELLE_OP_ADAPTER_MATMUL) continue;
-    const nacelle_value& target = graph.values[op.attributes.as<nacelle_adapter_attributes>().target];
-    extents += static_cast<std::uint64_t>(target.shape[0] + target.shape[1]);
+    if (!sdk::is_adapter(op)) continue;
+    const auto of = sdk::adapter_shape(graph.values[op.attributes.as<nacelle_adapter_attributes>().target]);
+    extents += of.matrices * (of.rows + of.columns);
   }
   return extents * options.max_adapters * options.max_adapter_rank * sizeof(float);
 }
@@ -154,6 +156,10 @@ void MemoryPlan::check(std::uint64_t kv_tokens) const {
   for (const auto& [name, memory] : memories_) {
     const std::uint64_t free = memory.budget.free();
     if (memory.total(kv_tokens) <= free) continue;
+    if (memory.need.weights <= free && memory.need.weights + memory.need.adapters > free)
+      throw Error(ErrorKind::kResource, what_ + ": " + memory.tell(kv_tokens) +
+                                            "; use a smaller --max-loras or --max-lora-rank, or start without "
+                                            "--lora-experts where it is set");
     const char* advice = memory.need.weights > free
                              ? "; use a smaller model or quantisation, or raise the limit"
                              : "; use a smaller --context, --cache-tokens, --batch-tokens or --max-sequences, or "

@@ -48,8 +48,8 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   model->files_ = ModelFiles::open(options.path);
   const ModelFiles& files = *model->files_;
   if (options.name.empty()) options.name = files.stem();
-  ModelGraph read =
-      read_graph(host, files, options.max_adapters != 0, options.max_adapters && options.adapter_embeddings);
+  ModelGraph read = read_graph(host, files, options.max_adapters != 0,
+                               options.max_adapters && options.adapter_embeddings, options.adapter_experts);
   model->architecture_ = std::move(read.architecture);
   model->description_ = read.description;
   sdk::GraphRecord& graph = read.graph;

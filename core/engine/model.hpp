@@ -39,6 +39,7 @@ struct LoadOptions {
   std::uint32_t max_adapters = 0;  // low-rank adapters that run at once; 0: none can be loaded
   std::uint32_t max_adapter_rank = 16;
   bool adapter_embeddings = false;          // adapters may change the tokens' embedding: each step takes its changes
+  bool adapter_experts = false;             // adapters may change a mixture's experts: each slot has room for them
   bool need_tokenizer = true;               // false: a file without one loads too (bench)
   std::uint32_t numerics = 0;               // NACELLE_NUMERICS_*
   std::string pins = {};                    // "matmul.q8_0=VARIANT;...": kernels that must run

@@ -28,7 +28,8 @@ const PluginRecord& find_architecture(PluginHost& host, const ModelFiles& files,
 
 // The architecture's graph with the selection of tokens behind it, and with adapters where they may be loaded.
 sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const ModelFiles& files,
-                             const nacelle_model_config& config, bool adapters, bool adapter_embeddings) {
+                             const nacelle_model_config& config, bool adapters, bool adapter_embeddings,
+                             bool adapter_experts) {
   sdk::GraphBuilder builder(
       [&files](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
         const TensorInfo* tensor = files.tensor(name);
@@ -48,7 +49,7 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
     builder.add_logits_select();
     builder.add_embedding();
     sdk::GraphRecord graph = builder.build()->record();
-    if (adapters && sdk::add_adapters(graph) == 0)
+    if (adapters && sdk::add_adapters(graph, adapter_experts) == 0)
       throw Error(ErrorKind::kUnsupported, files.path().string() + ": no weight of it can take an adapter",
                   "max-loras");
     if (adapter_embeddings && !sdk::add_embedding_change(graph))
@@ -96,7 +97,8 @@ bool is_all_f32(const ModelFiles& files) {
 
 }  // namespace
 
-ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, bool adapter_embeddings) {
+ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, bool adapter_embeddings,
+                      bool adapter_experts) {
   check_quantization(files);
   const ModelConfigAdapter config(files);
   const PluginRecord& plugin = find_architecture(host, files, *config.table());
@@ -106,7 +108,7 @@ ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, 
   nacelle_error* error = nullptr;
   const nacelle_status status = plugin.architecture->describe(config.table(), &model.description, &error);
   check(host.services(), status, error, files.path().string() + ": " + plugin.name);
-  model.graph = build_graph(host, plugin, files, *config.table(), adapters, adapter_embeddings);
+  model.graph = build_graph(host, plugin, files, *config.table(), adapters, adapter_embeddings, adapter_experts);
   return model;
 }
 

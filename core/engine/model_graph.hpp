@@ -24,9 +24,10 @@ struct ModelGraph {
 };
 
 // The graph of the architecture that knows the files, with the selection of tokens behind it, and with adapters where
-// they may be loaded, of the tokens' embedding too if they may change it. Throws Error with one line: what in which
-// file, and what was expected.
-ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, bool adapter_embeddings = false);
+// they may be loaded, of the tokens' embedding and of experts too if they may change these. Throws Error with one line:
+// what in which file, and what was expected.
+ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, bool adapter_embeddings = false,
+                      bool adapter_experts = false);
 
 // Fills in what the options leave to the model: KV types and the batch. Not the context, which depends on the devices.
 void settle_options(LoadOptions& options, const ModelFiles& files, const nacelle_model_description& description);

@@ -12,6 +12,7 @@
 #include "core/engine/memory_plan.hpp"
 #include "core/engine/step.hpp"
 #include "sdk/runtime/decompose.hpp"
+#include "sdk/runtime/names.hpp"
 
 namespace nacelle {
 namespace {
@@ -45,7 +46,11 @@ std::unique_ptr<sdk::Graph> fit_graph(sdk::GraphRecord record, PluginHost& host,
       &unsupported);
   if (!fitted)
     throw Error(ErrorKind::kUnsupported,
-                files.path().string() + ": device " + device.name + " cannot run " + unsupported, "device");
+                files.path().string() + ": device " + device.name + " cannot run " + unsupported +
+                    (unsupported.find(sdk::op_name(NACELLE_OP_MOE_ADAPTER_MATMUL)) != unsupported.npos
+                         ? ": start without --lora-experts, or name another --device"
+                         : ""),
+                "device");
   return fitted;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <regex>
@@ -68,8 +69,8 @@ void PeftConfig::check_method() const {
   const JsonNode* bias = find("bias");
   if (bias && bias->text != "none")
     refuse("bias is " + in_quotes(bias->text) + ", expected 'none': only low-rank pairs can be added to a model");
-  for (const char* key : {"modules_to_save", "layer_replication", "trainable_token_indices", "target_parameters",
-                          "alora_invocation_tokens"}) {
+  for (const char* key :
+       {"modules_to_save", "layer_replication", "trainable_token_indices", "alora_invocation_tokens"}) {
     const JsonNode* node = find(key);
     const std::string names = node ? names_of(*node) : "";
     if (names.empty()) continue;
@@ -87,6 +88,13 @@ void PeftConfig::check_base() const {
     if (start->text.starts_with(name))
       refuse("init_lora_weights is " + in_quotes(start->text) +
              ", which changes the model's own weights too: save it with path_initial_model_for_weight_conversion");
+}
+
+bool PeftConfig::targets_parameter(std::string_view name) const {
+  const JsonNode* targets = find("target_parameters");
+  return targets && std::ranges::any_of(targets->items, [&](const JsonNode& target) {
+           return name == target.text || name.ends_with("." + std::string(target.text));
+         });
 }
 
 float PeftConfig::scale(std::string_view name, std::uint32_t rank) const {

@@ -15,9 +15,12 @@ class PeftConfig {
   // low-rank pairs, or asks for other weights below them.
   explicit PeftConfig(const std::filesystem::path& path);
 
-  // Of a pair of `rank` that changes the module `name` ("model.layers.0.mlp.up_proj"): alpha / r, or alpha / sqrt(r)
+  // Of a pair of `rank` that changes the module `name` ("model.layers.0.mlp.up_proj"), or a parameter that was a target
+  // itself ("model.layers.0.mlp.experts.down_proj"): alpha / r, or alpha / sqrt(r)
   // (Kalajdzievski, arXiv 2312.03732). Throws Error(kCorrupt or kUnsupported).
   float scale(std::string_view name, std::uint32_t rank) const;
+  // Whether target_parameters name the parameter.
+  bool targets_parameter(std::string_view name) const;
   // Weights are stored [inputs, outputs], as GPT-2's are.
   bool transposed() const { return is_set("fan_in_fan_out"); }
 

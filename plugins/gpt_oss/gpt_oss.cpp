@@ -7,14 +7,12 @@ namespace {
 using namespace nacelle::sdk;
 
 // The tensors of `name` for one of gate, up and down: [experts, outputs, inputs], or biases [experts, outputs].
-Expr expert_tensor(const Config& config, const Experts& of, std::int64_t width, const Names& part, bool is_bias) {
+Expr expert_tensor(const Experts& of, std::int64_t width, const Names& part, bool is_bias) {
   const bool is_down = std::string_view(part.huggingface) == "down_proj";
   const std::string name = std::string("model.layers.{layer}.mlp.experts.") + (is_down ? "down_proj" : "gate_up_proj");
-  const bool packed = config.has_tensor("model.layers.0.mlp.experts.gate_up_proj_blocks");
   const std::int64_t count = of.count, outputs = is_down ? width : of.width, inputs = is_down ? of.width : width;
-  Expr all = is_bias  ? Expr(name + "_bias")
-             : packed ? mxfp4(name + "_blocks", name + "_scales")
-                      : permute(name, {0, 2, 1});
+  const Expr all =
+      is_bias ? Expr(name + "_bias") : first_of({permute(name, {0, 2, 1}), mxfp4(name + "_blocks", name + "_scales")});
   if (is_down) return all;
   const std::int64_t which = std::string_view(part.huggingface) == "up_proj";
   if (is_bias) return reshape(slice(reshape(all, {count, outputs, 2}), 2, which, which + 1), {count, outputs});
@@ -44,8 +42,8 @@ struct GptOss : DecoderFamily<GptOss> {
     experts.renormalise = false;
     experts.router_bias = experts.bias = Bias::kAlways;
     experts.router.huggingface = "mlp.router";
-    experts.huggingface_source = [config, experts, width = model.width](const Names& part, bool is_bias) {
-      return expert_tensor(config, experts, width, part, is_bias);
+    experts.huggingface_source = [experts, width = model.width](const Names& part, bool is_bias) {
+      return expert_tensor(experts, width, part, is_bias);
     };
     model.activation = NACELLE_ACT_SILU;
     if (config.is_gguf()) model.gate_clamp = 7;

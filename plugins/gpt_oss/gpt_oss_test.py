@@ -112,4 +112,4 @@ def models():
     return [Model("gpt-oss", rounded, weights, forward, keys, gguf),
             Model("gpt-oss-exact", config, weights, forward, None, None),
             Model("gpt-oss-mxfp4", rounded, weights, forward, keys, gguf | packed_gguf, stored=stored,
-                  tolerance={"cpu": 0.1}, llama_cpp_tolerance=0.1)]  # both round activations to 8 bits
+                  gguf_values=gguf, tolerance={"cpu": 0.1}, llama_cpp_tolerance=0.1)]  # both round activations to 8 bits

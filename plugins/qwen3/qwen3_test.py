@@ -59,8 +59,15 @@ def moe():
             stacked[f"blk.{layer}.ffn_{name[:-5]}_exps.weight"] = np.stack(each)
     plain = {name: tensor for name, tensor in weights.items() if ".experts." not in name}
     keys = gguf_keys("qwen3moe", config, expert_count=8, expert_used_count=2, expert_feed_forward_length=32)
-    return Model("qwen3-moe", config, weights, forward, keys, to_gguf(plain, {"mlp.gate": "ffn_gate_inp"}) | stacked)
+    # As transformers 5 may save it: one tensor for all experts, gate above up.
+    modules = {}
+    for layer in range(config["num_hidden_layers"]):
+        block, to = f"blk.{layer}.ffn_", f"model.layers.{layer}.mlp.experts."
+        modules[to + "gate_up_proj"] = np.concatenate([stacked[block + part + "_exps.weight"] for part in ("gate", "up")], 1)
+        modules[to + "down_proj"] = stacked[block + "down_exps.weight"]
+    return [Model("qwen3-moe", config, weights, forward, keys, to_gguf(plain, {"mlp.gate": "ffn_gate_inp"}) | stacked),
+            Model("qwen3-moe-modules", config, weights, forward, None, None, stored=plain | modules)]
 
 
 def models():
-    return [dense(), moe()]
+    return [dense(), *moe()]

@@ -1,8 +1,9 @@
-"""Low-rank adapters for a family's test model: a random pair for every matrix of its blocks, for the head and for the embedding,
-as PEFT and as llama.cpp's converter write them, and the weights with scale * B A added, whose forward pass gives what a server
-with the adapter must give."""
+"""Low-rank adapters for a family's test model: a random pair for every matrix of its blocks, experts among them, for the head and
+for the embedding, as PEFT and as llama.cpp's converter write them, and the weights with scale * B A added, whose forward pass
+gives what a server with the adapter must give."""
 import json
 import pathlib
+import re
 
 import numpy as np
 
@@ -14,27 +15,43 @@ HEADS = {"model.embed_tokens.weight": "lm_head.weight", "gpt_neox.embed_in.weigh
 BLOCKS = ("layers.", ".h.", "h.", ".blocks.")
 
 
-def takes_pair(name, tensor):
-    return tensor.ndim == 2 and ".experts." not in name and name.endswith(".weight") and (
+# Experts in one tensor [experts, inputs, outputs], and one by one.
+MODULE = re.compile(r"(.*\.experts)\.(gate_up_proj|down_proj)$")
+SINGLE = re.compile(r"(model\.layers\.\d+)\.\w+\.experts\.(\d+)\.(\w+)\.weight$")
+PARTS = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
+
+
+def matrices_of(name, tensor):
+    """(key of a pair, matrix [outputs, inputs]) of what takes pairs in the tensor."""
+    if tensor.ndim == 3 and MODULE.match(name):
+        return [((name, expert), matrix.T) for expert, matrix in enumerate(tensor)]
+    takes_pair = tensor.ndim == 2 and name.endswith(".weight") and (
         name in HEADS.values() or any(block in name for block in BLOCKS))
+    return [(name, tensor)] if takes_pair else []
+
+
+def module_tensors(stem, a, b):
+    """A [experts, rank, inputs] and B [experts, outputs, rank] as PEFT flattens them."""
+    return {stem + ".lora_A.weight": a.reshape(-1, a.shape[2]),
+            stem + ".lora_B.weight": b.transpose(1, 2, 0).reshape(b.shape[1], -1)}
 
 
 class Adapter:
-    """Pairs by Hugging Face's tensor names: A [RANK, inputs], B [outputs, RANK]; the embedding's are A [RANK, vocabulary],
-    B [width, RANK], and leave a head alone that is the same matrix."""
+    """Pairs by Hugging Face's tensor names, or (name, expert): A [RANK, inputs], B [outputs, RANK]; the embedding's are
+    A [RANK, vocabulary], B [width, RANK], and leave a head alone that is the same matrix."""
 
     def __init__(self, model, seed):
         random = np.random.default_rng(seed)
         self.model, self.pairs = model, {}
         self.transposed = model.config["architectures"][0] == "GPT2LMHeadModel"  # matrices are [inputs, outputs]
-        for name, tensor in model.weights.items():
-            if not takes_pair(name, tensor):
-                continue
-            outputs, inputs = tensor.shape[::-1] if self.transposed else tensor.shape
-            size = np.std(tensor) * 0.4 / (ALPHA / RANK)
+        for key, matrix in self.matrices():
+            outputs, inputs = matrix.shape
+            size = np.std(matrix) * 0.4 / (ALPHA / RANK)
             a = random.standard_normal((RANK, inputs)).astype(np.float32)
             b = (random.standard_normal((outputs, RANK)) * size / np.sqrt(RANK)).astype(np.float32)
-            self.pairs[name] = a, b
+            if (single := SINGLE.match(str(key))) and single[2] == "1":
+                b[:] = 0  # as an adapter that leaves some experts alone
+            self.pairs[key] = a, b
         self.embedding = next((name for name in HEADS if name in model.weights), None)
         if self.embedding:
             table = model.weights[self.embedding]
@@ -42,29 +59,79 @@ class Adapter:
             b = random.standard_normal((table.shape[1], RANK)) * np.std(table) * 0.4 / (ALPHA / RANK) / np.sqrt(RANK)
             self.embedding_pair = a, b.astype(np.float32)
 
+    def matrices(self):
+        for name, tensor in self.model.weights.items():
+            for key, matrix in matrices_of(name, tensor):
+                yield key, matrix.T if self.transposed else matrix
+
     def change(self, name):
         is_embedding = name == self.embedding
         a, b = (half.astype(np.float64) for half in (self.embedding_pair if is_embedding else self.pairs[name]))
         return ALPHA / RANK * ((b @ a).T if self.transposed or is_embedding else b @ a)
 
+    def experts_of(self, name):
+        """The pairs of a tensor of experts, A [experts, RANK, inputs] and B [experts, outputs, RANK]."""
+        pairs = [self.pairs[name, expert] for expert in range(len(self.model.weights[name]))]
+        return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
+
     def merged(self):
         changed = {name: tensor.astype(np.float64) for name, tensor in self.model.weights.items()}
         if self.embedding:
             changed.setdefault(HEADS[self.embedding], changed[self.embedding])
-        for name in [*self.pairs, *filter(None, [self.embedding])]:
-            changed[name] = changed[name] + self.change(name)
+        for key in [*self.pairs, *filter(None, [self.embedding])]:
+            if isinstance(key, tuple):
+                name, expert = key
+                changed[name][expert] += self.change(key).T
+            else:
+                changed[key] = changed[key] + self.change(key)
         return changed
 
     def write_peft(self, folder):
+        """With target_parameters where the model has its experts in one tensor."""
+        more, tensors = {}, {}
+        for name in self.model.weights:
+            if (module := MODULE.match(name)) and (name, 0) in self.pairs:
+                inner = ".base_layer" if module[2] == "gate_up_proj" else ""
+                tensors |= module_tensors("base_model.model." + module[1] + inner, *self.experts_of(name))
+                more = {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+        singles = {name: pair for name, pair in self.pairs.items() if isinstance(name, str) and pair[1].any()}
+        self.write_folder(folder, singles, tensors, more)
+
+    def write_module_peft(self, folder, old):
+        """The same where transformers 5 has the experts in one tensor and the file has them one by one: gate and up share
+        one of twice the rank. Before PEFT 0.19 (`old`) A lay along the outputs of such tensors, too."""
+        layers = {}
+        for name in self.pairs:
+            if isinstance(name, str) and (single := SINGLE.match(name)):
+                layers.setdefault(single[1], {})[PARTS[single[3]], int(single[2])] = self.pairs[name]
+        if not layers:
+            return
+        tensors = {}
+        for layer, parts in layers.items():
+            halves = {part: [np.stack([parts[part, e][half] for e in range(len(parts) // 3)]) for half in (0, 1)]
+                      for part in ("gate", "up", "down")}
+            (gate_a, gate_b), (up_a, up_b) = halves["gate"], halves["up"]
+            both = np.zeros((len(gate_b), 2 * gate_b.shape[1], 2 * RANK), np.float32)
+            both[:, : gate_b.shape[1], :RANK], both[:, gate_b.shape[1] :, RANK:] = gate_b, up_b
+            pairs = {".base_layer": (np.concatenate([gate_a, up_a], axis=1), both), "": halves["down"]}
+            for inner, (a, b) in pairs.items():
+                a, b = (b.swapaxes(1, 2), a.swapaxes(1, 2)) if old else (a, b)
+                tensors |= module_tensors(f"base_model.model.{layer}.mlp.experts{inner}", a, b)
+        more = {"target_parameters": ["gate_up_proj", "down_proj"], "rank_pattern": {".*\\.gate_up_proj": 2 * RANK},
+                "alpha_pattern": {".*\\.gate_up_proj": 2 * ALPHA}}
+        alone = {name: tensor for name, tensor in tensors.items() if ".layers.0.mlp.experts.base_layer." in name}
+        self.write_folder(f"{folder}-gate-up", {}, alone, more)  # of one layer, and nothing else
+        self.write_folder(folder, {name: pair for name, pair in self.pairs.items() if not SINGLE.match(name)}, tensors, more)
+
+    def write_folder(self, folder, pairs, tensors, more):
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True)
         config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none", "fan_in_fan_out": self.transposed}
-        (folder / "adapter_config.json").write_text(json.dumps(config))
-        tensors = {}
-        for name, (a, b) in self.pairs.items():
+        (folder / "adapter_config.json").write_text(json.dumps(config | more))
+        for name, (a, b) in pairs.items():
             stem = "base_model.model." + name.removesuffix(".weight")
             tensors |= {stem + ".lora_A.weight": a, stem + ".lora_B.weight": b}
-        if self.embedding:
+        if self.embedding and pairs:
             stem = "base_model.model." + self.embedding.removesuffix(".weight")
             a, b = self.embedding_pair
             tensors |= {stem + ".lora_embedding_A": a, stem + ".lora_embedding_B": b,
@@ -73,23 +140,29 @@ class Adapter:
 
     def write_gguf(self, path):
         """Rows of B go where the model's GGUF has the rows of the matrix, which are found by what is in them."""
-        places = {}
-        for name in self.pairs:
-            tensor = self.model.weights[name]
-            for row, values in enumerate(tensor.T if self.transposed else tensor):
-                places[np.ascontiguousarray(values).tobytes()] = name, row
-        tensors = {}
-        for name, tensor in self.model.gguf.items():
-            if not isinstance(tensor, np.ndarray) or tensor.ndim != 2:
-                continue
-            rows = [places.get(np.ascontiguousarray(values).tobytes()) for values in tensor]
+        places = {np.ascontiguousarray(values).tobytes(): (key, row) for key, matrix in self.matrices()
+                  for row, values in enumerate(matrix)}
+        tensors, found = {}, set()
+
+        def pair_of(name, matrix):
+            rows = [places.get(np.ascontiguousarray(values).tobytes()) for values in matrix]
             if None in rows:
-                continue
+                return None
             sources = {source for source, _ in rows}
             assert len(sources) == 1, f"{name} is made of {sources}"
+            found.update(sources)
             a, b = self.pairs[sources.pop()]
-            tensors |= {name + ".lora_a": a, name + ".lora_b": b[[row for _, row in rows]]}
-        assert len(tensors) == 2 * len(self.pairs), "a pair has found no tensor of the GGUF file"
+            return a, b[[row for _, row in rows]]
+
+        for name, tensor in (self.model.gguf_values or self.model.gguf).items():
+            if not isinstance(tensor, np.ndarray) or tensor.ndim not in (2, 3):
+                continue
+            pairs = [pair_of(name, matrix) for matrix in (tensor if tensor.ndim == 3 else [tensor])]
+            if None in pairs:
+                continue
+            a, b = pairs[0] if tensor.ndim == 2 else (np.stack([pair[half] for pair in pairs]) for half in (0, 1))
+            tensors |= {name + ".lora_a": a, name + ".lora_b": b}
+        assert len(found) == len(self.pairs), "a pair has found no tensor of the GGUF file"
         if self.embedding:
             a, b = self.embedding_pair
             tensors |= {"token_embd.weight.lora_a": np.ascontiguousarray(a.T), "token_embd.weight.lora_b": b}

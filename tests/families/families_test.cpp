@@ -9,6 +9,8 @@
 #include <sstream>
 
 #include "core/compress/eval.hpp"
+#include "core/engine/memory_plan.hpp"
+#include "core/engine/model_graph.hpp"
 #include "core/plugin_host/model_config.hpp"
 #include "tests/golden/last_logits.hpp"
 #include "tests/tuning/kept_files.hpp"
@@ -226,11 +228,11 @@ TEST_CASE("every family takes adapters in either file format, and gives what the
         LoadOptions options = options_for(family / file, device);
         options.context = golden["context"];
         options.max_adapters = 1;
-        options.adapter_embeddings = true;
+        options.adapter_embeddings = options.adapter_experts = true;
         options.max_sequences = 8;
         try {
           const auto model = Model::load(*host, options);
-          for (const char* adapter : {"lora", "lora.gguf"}) {
+          for (const char* adapter : {"lora", "lora.gguf", "lora-module", "lora-module-old"}) {
             if (!fs::exists(family / adapter)) continue;
             INFO(family.filename().string() << " from " << file << " with " << adapter << " on " << device);
             const double worst = adapter_difference(model, golden, model->load_adapter("x", family / adapter));
@@ -245,6 +247,76 @@ TEST_CASE("every family takes adapters in either file format, and gives what the
       }
     }
   }
+}
+
+// Rows with one adapter, with another and with none in one step, in chunks of several sizes.
+TEST_CASE("an adapter of experts gives the same bits whatever else is in the batch") {
+  const auto host = host_of_all();
+  for (const char* name : {"mixtral", "qwen3-moe", "gpt-oss"}) {
+    const fs::path family = fs::path(NACELLE_FAMILIES) / name;
+    REQUIRE(fs::exists(family));
+    const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+    auto prompts = golden["prompts"].get<std::vector<std::vector<TokenId>>>();
+    for (std::size_t i = 0; i < 3; ++i) prompts.push_back({prompts[i].rbegin(), prompts[i].rend()});
+    for (const std::string& device : devices()) {
+      INFO(name << " on " << device);
+      LoadOptions options = options_for(family / "hf", device);
+      options.context = golden["context"];
+      options.max_adapters = 2;
+      options.adapter_embeddings = options.adapter_experts = true;
+      options.max_sequences = 8;
+      const auto model = Model::load(*host, options);
+      const AdapterPtr x = model->load_adapter("x", family / "lora"),
+                       y = model->load_adapter("y", family / "lora-other");
+      const std::vector<AdapterPtr> mixed = {x, y, nullptr, y, nullptr, x};
+      std::vector<std::vector<float>> alone;
+      for (std::size_t i = 0; i < prompts.size(); ++i)
+        alone.push_back(last_logits(*model, {prompts[i]}, 64, {mixed[i]}).at(0));
+      for (const std::uint32_t chunk : {1u, 7u, 64u}) CHECK(last_logits(*model, prompts, chunk, mixed) == alone);
+      CHECK(last_logits(*model, {prompts[5]}, 64, {y}).at(0) != alone[5]);
+      CHECK(last_logits(*model, {prompts[5]}, 64).at(0) != alone[5]);
+    }
+  }
+}
+
+// A table of experts' pairs is large: nobody has it without asking.
+TEST_CASE("experts take adapters only where the model was loaded with room for them") {
+  const auto host = host_of_all();
+  const fs::path family = fs::path(NACELLE_FAMILIES) / "mixtral";
+  const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+  LoadOptions options = options_for(family / "hf", "cpu");
+  options.context = golden["context"];
+  options.max_adapters = 2;
+  options.adapter_embeddings = true;
+  const auto without = Model::load(*host, options);
+  CHECK_THROWS_WITH(
+      without->load_adapter("x", family / "lora.gguf"),
+      Catch::Contains("changes a mixture's experts (weight 'blk.0.ffn_gate_exps.weight'), for which the model "
+                      "was loaded without room: start with --lora-experts"));
+  options.adapter_experts = true;
+  options.max_adapter_rank = 3;
+  const auto with = Model::load(*host, options);
+  CHECK(with->load_adapter("x", family / "lora")->rank == 3);
+  CHECK_THROWS_WITH(with->load_adapter("x", family / "lora-module"),  // gate and up share 6
+                    Catch::Contains("expected a rank of 3 at most, found 6; raise --max-lora-rank"));
+  const std::string half = ": tensor 'base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight': ";
+  const fs::path other = fs::path(NACELLE_FAMILIES) / "qwen3-moe";
+  CHECK_THROWS_WITH(with->load_adapter("x", other / "lora-module-gate-up"),
+                    Catch::Contains(half + "its pair, of widths 64 and 64, fits no weight of experts in the model "));
+  options.path = other / "hf";  // whose gate and up are square together
+  CHECK_THROWS_WITH(Model::load(*host, options)->load_adapter("x", other / "lora-module-gate-up"),
+                    Catch::Contains(half + "of [64, ..] and [64, ..]: can be read in two ways; expected pairs of the "
+                                           "experts' other matrices"));
+  options.path = family / "hf";
+  const auto needs = [&](std::uint32_t rank, bool experts) {
+    options.max_adapter_rank = rank;
+    options.adapter_experts = experts;
+    const auto files = ModelFiles::open(options.path);
+    const ModelGraph graph = read_graph(*host, *files, true, true, experts);
+    return estimate_need(graph.graph, device_options(options)).adapters;
+  };
+  // 3 layers of 8 experts: gate and up [96, 64], down [64, 96], in f32, for two slots.
+  CHECK(needs(5, true) - needs(5, false) == 3 * 8 * 3 * (96 + 64) * 5 * 4 * 2);
 }
 
 TEST_CASE("the products of a mixture's experts are measured like all others, and no logit changes") {

@@ -19,6 +19,7 @@ class Model:
     forward: Callable  # (config, weights in float64, tokens) -> logits [tokens, vocabulary]
     gguf_keys: dict  # None, with gguf: the model has no GGUF
     gguf: dict  # tensors under GGUF's names
+    gguf_values: dict = None  # the same where some of `gguf` are packed: all as numbers
     context: int = 128  # as loaded
     stored: dict = None  # what the safetensors file holds, where that is not `weights`
     reads_like_llama_cpp: bool = True  # False: llama.cpp computes something else, see the family's test

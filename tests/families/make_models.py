@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes every family's test models under a folder: NAME/model.gguf, NAME/hf/ and NAME/golden.json, the logits of its NumPy
-forward pass; a decoder's NAME/lora/ and NAME/lora.gguf are an adapter in both formats; NAME/refused/N/ has a model
-that must not load, and the line that says why.
+forward pass; a decoder's NAME/lora/ and NAME/lora.gguf are an adapter in both formats, where it has experts NAME/lora-module/ and
+NAME/lora-module-old/ are the same again, and NAME/lora-other/ is another one; NAME/refused/N/ has a model that must not load, and
+the line that says why.
 usage: make_models.py FOLDER [FAMILY ...]"""
 import importlib.util
 import json
@@ -118,6 +119,9 @@ def main(folder, only):
         adapter = None if model.encoder else adapters.Adapter(model, 9)
         if adapter:
             adapter.write_peft(at / "lora")
+            adapters.Adapter(model, 10).write_peft(at / "lora-other")
+            adapter.write_module_peft(at / "lora-module", old=False)
+            adapter.write_module_peft(at / "lora-module-old", old=True)
         if adapter and model.gguf:
             adapter.write_gguf(at / "lora.gguf")
         (at / "golden.json").write_text(json.dumps(golden(model, adapter)))

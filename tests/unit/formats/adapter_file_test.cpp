@@ -3,8 +3,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <numeric>
 
+#include "tests/support/gguf_writer.hpp"
 #include "tests/unit/formats/files.hpp"
 
 using namespace nacelle;
@@ -87,13 +90,58 @@ TEST_CASE("fan_in_fan_out turns a pair round") {
   CHECK(change.b == std::vector<float>{1, 5, 2, 6, 3, 7, 4, 8});
 }
 
-TEST_CASE("pairs of experts are refused by name, those of what is beside them are not") {
-  const std::string config = R"({"peft_type": "LORA", "lora_alpha": 3})";
+TEST_CASE("pairs of experts come one by one, or all of a module's tensor in one") {
+  const std::string config = R"({"peft_type": "LORA", "lora_alpha": 3, "target_parameters": ["mlp.experts.down_proj",
+                               "mlp.gate.weight"], "alpha_pattern": {".*\\.down_proj": 8, "gate\\.weight": 5}})";
   const auto module = [](const char* name) { return std::string("base_model.model.model.layers.0.mlp.") + name; };
-  CHECK_THAT(error_of([&] { read(config, module("experts.3.up_proj")); }),
-             Catch::Contains("tensor 'model.layers.0.mlp.experts.3.up_proj.weight': is of a mixture's experts, which "
-                             "take no adapter; train without them in target_modules"));
-  CHECK(read(config, module("shared_experts.up_proj")).changes.size() == 1);
+  for (const char* single : {"experts.3.up_proj", "shared_experts.up_proj"}) {
+    const auto file = read(config, module(single));
+    CHECK(file.changes.at(0).tensor == std::string("model.layers.0.mlp.") + single + ".weight");
+    CHECK((file.experts.empty() && file.changes.at(0).experts == 0 && file.changes.at(0).scale == 1.5f));
+  }
+  CHECK(read(config, module("gate")).changes.at(0).scale == 2.5f);
+  for (const char* all : {"experts", "experts.base_layer", "experts.base_layer.base_layer"}) {
+    const auto file = read(config, module(all));
+    REQUIRE((file.changes.empty() && file.experts.size() == 1));
+    const ExpertsChange& change = file.experts[0];
+    CHECK(change.module == "model.layers.0.mlp.experts");
+    CHECK(change.name == module(all) + ".lora_A.weight");
+    CHECK((change.lines == 2 && change.a_width == 4 && change.b_width == 3));
+    CHECK((change.a.size() == 8 && change.b.size() == 6));
+    CHECK(file.scale("model.layers.0.mlp.experts.down_proj", 2) == 4);
+    CHECK(file.scale("model.layers.0.mlp.experts.gate_up_proj", 2) == 1.5f);
+  }
+}
+
+TEST_CASE("GGUF has the pairs of a tensor of experts in tensors of three axes") {
+  const auto read_exps = [](const std::vector<std::uint64_t>& a, const std::vector<std::uint64_t>& b) {
+    const TempFolder folder;
+    const auto count = [](const std::vector<std::uint64_t>& shape) {
+      std::vector<float> values(std::accumulate(shape.begin(), shape.end(), std::uint64_t{1}, std::multiplies<>()));
+      std::iota(values.begin(), values.end(), 1.0f);
+      return values;
+    };
+    GgufWriter file;
+    file.string("general.type", "adapter").string("general.architecture", "llama").string("adapter.type", "lora");
+    file.f32("adapter.lora.alpha", 4);
+    file.tensor("blk.0.ffn_up_exps.weight.lora_a", a, NACELLE_TYPE_F32, count(a));
+    file.tensor("blk.0.ffn_up_exps.weight.lora_b", b, NACELLE_TYPE_F32, count(b));
+    folder.write("lora.gguf", file.bytes());
+    return read_adapter(folder.path() / "lora.gguf");
+  };
+  const auto file = read_exps({3, 2, 4}, {3, 5, 2});
+  REQUIRE(file.changes.size() == 3);
+  for (std::uint32_t expert = 0; expert < 3; ++expert) {
+    const LowRankChange& change = file.changes[expert];
+    CHECK((change.tensor == "blk.0.ffn_up_exps.weight" && change.expert == expert && change.experts == 3));
+    CHECK((change.rank == 2 && change.columns == 4 && change.rows == 5 && change.scale == 2));
+    CHECK((change.a.size() == 8 && change.a[0] == 1 + 8.0f * expert));
+    CHECK((change.b.size() == 10 && change.b[0] == 1 + 10.0f * expert));
+  }
+  const std::string shapes = "expected shapes [experts, rank, inputs] and [experts, outputs, rank], found ";
+  CHECK_THAT(error_of([&] { read_exps({3, 2, 4}, {2, 5, 2}); }), Catch::Contains(shapes + "[3, 2, 4] and [2, 5, 2]"));
+  CHECK_THAT(error_of([&] { read_exps({3, 2, 4}, {3, 5, 4}); }), Catch::Contains(shapes));
+  CHECK_THAT(error_of([&] { read_exps({3, 2, 4}, {5, 2}); }), Catch::Contains(shapes));
 }
 
 TEST_CASE("what is more than low-rank pairs is refused by name") {
@@ -105,7 +153,6 @@ TEST_CASE("what is more than low-rank pairs is refused by name") {
   check(R"(, "bias": "all")", "bias is 'all', expected 'none'");
   check(R"(, "modules_to_save": ["lm_head", "embed_tokens"])",
         "modules_to_save has 'lm_head', 'embed_tokens': only low-");
-  check(R"(, "target_parameters": ["mlp.experts.down_proj"])", "target_parameters has 'mlp.experts.down_proj'");
   check(R"(, "trainable_token_indices": {"embed_tokens": [4, 5]})", "trainable_token_indices has 'embed_tokens'");
   check(R"(, "layer_replication": [[0, 4], [2, 5]])", "layer_replication has [0, 4], [2, 5]");
   check(R"(, "alora_invocation_tokens": [4])", "alora_invocation_tokens has 4");
