@@ -101,7 +101,8 @@ class Fitter {
     LowRank whole;
     for (std::uint32_t expert = 0; expert < experts; ++expert) {
       const auto one = expert_node(node, expert);
-      if (!one) refuse_form(node);
+      if (!one && is_changed(node)) refuse_form(node);
+      if (!one) return std::nullopt;
       parts.push_back(fit(*one));
       if (parts.back()) whole.rank = std::max(whole.rank, parts.back()->rank);
     }
@@ -117,6 +118,11 @@ class Fitter {
                     whole.b.begin() + static_cast<std::ptrdiff_t>((expert * rows + row) * whole.rank));
     }
     return whole;
+  }
+
+  bool is_changed(const sdk::WeightNode& node) const {
+    return find(node.tensor) || find(expert_name(node.tensor, 0)) ||
+           std::ranges::any_of(node.inputs, [this](const sdk::WeightNode& input) { return is_changed(input); });
   }
 
   // ---- Pairs of a whole module of experts: which tensor of it they change, its shape tells.
