@@ -185,8 +185,10 @@ class Fitter {
         add(changes[expert], pairs);
       }
       used_.insert(&change);
-      pairs_ = &pairs;
-      return fit_experts(target, *node);
+      const Pairs* const all = std::exchange(pairs_, &pairs);
+      auto fitted = fit_experts(target, *node);
+      pairs_ = all;
+      return fitted;
     }
     return std::nullopt;
   }
