@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <regex>
 
 #include "core/base/mapped_file.hpp"
 #include "core/formats/file_error.hpp"
+#include "core/formats/regex.hpp"
 
 namespace nacelle {
 namespace {
@@ -102,7 +102,8 @@ float PeftConfig::scale(std::string_view name, std::uint32_t rank) const {
   return static_cast<float>(alpha(name) / (is_set("use_rslora") ? std::sqrt(r) : r));
 }
 
-// alpha_pattern's keys are Python's regular expressions of a name's end; the first that fits counts.
+// alpha_pattern's keys are Python's regular expressions of a name's end; the first that fits counts. They are a
+// stranger's: what backtracks without end gives up.
 double PeftConfig::alpha(std::string_view name) const {
   if (const JsonNode* patterns = find("alpha_pattern"))
     for (const JsonNode& entry : patterns->items) {
@@ -111,9 +112,11 @@ double PeftConfig::alpha(std::string_view name) const {
       if (!value) throw Error(ErrorKind::kCorrupt, path_.string() + ": " + what + ": expected a number");
       if (entry.key.size() > kMaxPattern) refuse(what + ", expected 512 characters at most");
       try {
-        if (std::regex_match(name.begin(), name.end(), std::regex("(.*\\.)?(" + entry.key + ")"))) return *value;
-      } catch (const std::regex_error&) {
-        refuse(what + ", expected names of modules, or regular expressions without look-behind and named groups");
+        RegexScratch scratch;
+        RegexMatch match;
+        if (Regex("\\A(?:.*\\.)?(?:" + entry.key + ")\\z").search(name, 0, scratch, match)) return *value;
+      } catch (const Error& error) {
+        refuse(what + ", expected names of modules or regular expressions: " + error.what());
       }
     }
   if (const auto value = number_of(find("lora_alpha"))) return *value;

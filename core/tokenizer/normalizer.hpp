@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tokenizer/regex.hpp"
+#include "core/formats/regex.hpp"
 #include "core/tokenizer/unicode.hpp"
 
 namespace nacelle {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/tokenizer/regex.hpp"
+#include "core/formats/regex.hpp"
 
 namespace nacelle {
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/formats/regex.hpp"
 #include "core/tokenizer/merge.hpp"
-#include "core/tokenizer/regex.hpp"
 #include "core/tokenizer/string_table.hpp"
 #include "core/tokenizer/tokenizer.hpp"
 

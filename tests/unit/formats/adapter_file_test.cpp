@@ -65,6 +65,8 @@ TEST_CASE("a pair's scale follows PEFT's configuration") {
   CHECK(scale(R"(, "use_rslora": false, "alpha_pattern": {}, "rank_pattern": {"up_proj": 2}, "r": 64)") == 1.5f);
   CHECK(scale(R"(, "alpha_pattern": {"up_proj": 8})") == 4);
   CHECK(scale(R"(, "alpha_pattern": {"layers.3.mlp.up_proj": 8})") == 4);
+  CHECK(scale(R"(, "alpha_pattern": {"(?<=mlp\\.)up_proj": 8})") == 4);
+  CHECK(scale(R"(, "alpha_pattern": {"(?<=x)up_proj": 8})") == 1.5f);
   CHECK(scale(R"(, "alpha_pattern": {"p_proj": 8, "layers.4.mlp.up_proj": 9})") == 1.5f);
   CHECK(scale(R"x(, "alpha_pattern": {"layers\\.[0-2]\\..*": 7, "mlp\\.(up|gate)_proj": 8, "up_proj": 9})x") == 4);
   CHECK(scale(R"(, "target_modules": ["up_proj"], "exclude_modules": null, "modules_to_save": [])") == 1.5f);
@@ -158,7 +160,9 @@ TEST_CASE("what is more than low-rank pairs is refused by name") {
   check(R"(, "alora_invocation_tokens": [4])", "alora_invocation_tokens has 4");
   check(R"(, "init_lora_weights": "pissa_niter_4")",
         "init_lora_weights is 'pissa_niter_4', which changes the model's own");
-  check(R"(, "alpha_pattern": {"(?<=x)up_proj": 8})", "alpha_pattern has '(?<=x)up_proj', expected names of modules");
+  check(R"(, "alpha_pattern": {"(up_proj": 8})",
+        "alpha_pattern has '(up_proj', expected names of modules or regular expressions: ");
+  check(R"(, "alpha_pattern": {"(?:.|.)*[0-9]": 8})", "gave up on this text");
   check(R"(, "alpha_pattern": {"up_proj": "8"})", "alpha_pattern has 'up_proj': expected a number");
   check(R"(, "peft_type": "IA3")", "peft_type is 'IA3', expected 'LORA'");
   CHECK_THAT(error_of([] { read(R"({"peft_type": "LORA"})"); }), Catch::Contains("lora_alpha: expected a number"));

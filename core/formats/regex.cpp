@@ -1,5 +1,5 @@
 // PCRE2 behind Regex.
-#include "core/tokenizer/regex.hpp"
+#include "core/formats/regex.hpp"
 
 #include <pcre2.h>
 
@@ -72,7 +72,7 @@ Regex::Regex(const std::string& pattern, unsigned options) : pattern_(pattern) {
   pcre2_code* compiled =
       pcre2_compile(reinterpret_cast<PCRE2_SPTR>(source.data()), source.size(), options, &code, &at, context.get());
   if (!compiled) {
-    throw Error(ErrorKind::kUnsupported, "tokenizer: the regular expression " + in_quotes(pattern) +
+    throw Error(ErrorKind::kUnsupported, "the regular expression " + in_quotes(pattern) +
                                              " is not usable: " + message(code) + " at byte " + std::to_string(at));
   }
   code_.reset(compiled, [](void* c) { pcre2_code_free(static_cast<pcre2_code*>(c)); });
@@ -96,7 +96,7 @@ bool Regex::search(std::string_view text, std::size_t from, RegexScratch& scratc
   if (rc == PCRE2_ERROR_NOMATCH) return false;
   if (rc < 0) {
     throw Error(ErrorKind::kResource,
-                "tokenizer: the regular expression " + in_quotes(pattern_) + " gave up on this text: " + message(rc));
+                "the regular expression " + in_quotes(pattern_) + " gave up on this text: " + message(rc));
   }
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(state.data);
   // \K inside a look-ahead can put the start behind the end or before `from`.
