@@ -145,6 +145,8 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
   void record(const Request& request, const Incoming& incoming, int status, TokenCounts tokens) const;
   void set_deadline(Clock::duration from_now);
   void arm();
+  void begin_ticks();
+  void tick();
   void watch(const ExchangePtr& exchange);
   bool read_ahead();
   void keep(std::size_t bytes);
@@ -167,6 +169,9 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
   bool flushing_ = false;               // the mailbox will flush it
   bool waking_ = false;                 // a task that wakes the coroutine is on its way
   std::string unsent_;                  // of it, framed: what the socket did not take
+  bool waiting_ = false;                // for output; the deadline is then tick_
+  bool quiet_ = false;                  // nothing was sent since the last tick
+  Clock::time_point tick_;
 };
 
 net::awaitable<void> Connection::run() {
@@ -403,6 +408,7 @@ void Connection::run_handler(const Handler& handler, const ExchangePtr& exchange
 
 // True where the connection can carry another request.
 net::awaitable<bool> Connection::send_answer(Exchange& exchange, bool keep_alive, unsigned version) {
+  begin_ticks();
   while (!exchange.head() && !exchange.cancelled()) co_await wait_for_output();
   if (exchange.cancelled()) co_return false;
 
@@ -473,6 +479,7 @@ bool Connection::send_straight() {
   take_output(*current_);
   if (unsent_.empty()) return true;
   const Transfer transfer = transport_->write(unsent_.data(), unsent_.size());
+  quiet_ = false;
   if (transfer.result == Transfer::Result::kDone) unsent_.erase(0, transfer.bytes);
   return unsent_.empty();
 }
@@ -480,14 +487,18 @@ bool Connection::send_straight() {
 // Nothing can be missed: the task that note_output() posts runs on this thread, so only while the coroutine waits.
 net::awaitable<void> Connection::wait_for_output() {
   ErrorCode ignored;
-  deadline_ = Clock::time_point::max();
+  deadline_ = tick_;
+  if (deadline_ < timer_.expiry()) arm();
   waking_ = false;
+  waiting_ = true;
   work_.unlock();
   co_await wake_.async_wait(into(ignored));
   work_.lock();
+  waiting_ = false;
 }
 
 net::awaitable<bool> Connection::send(std::string_view bytes) {
+  quiet_ = false;
   set_deadline(context_.options.write_timeout);
   while (!bytes.empty()) {
     const Transfer transfer = transport_->write(bytes.data(), bytes.size());
@@ -526,11 +537,28 @@ void Connection::arm() {
   timer_.async_wait([weak = weak_from_this()](const ErrorCode& error) {
     const auto self = weak.lock();
     if (error || !self) return;
+    if (self->waiting_) self->tick();
     if (Clock::now() < self->deadline_) return self->arm();
     self->timed_out_ = true;
     ErrorCode ignored;
     self->socket_.cancel(ignored);
   });
+}
+
+// While an answer is waited for the deadline is the next tick. Two to ServerOptions::keep_alive, so that who sends a
+// token, on whatever thread, need only say that it was: no clock is read for it, and no timer moved.
+void Connection::begin_ticks() {
+  const Clock::duration interval = context_.options.keep_alive;
+  tick_ = interval > Clock::duration::zero() ? Clock::now() + interval / 2 : Clock::time_point::max();
+  quiet_ = false;
+}
+
+void Connection::tick() {
+  const std::lock_guard work(context_.mailbox.work());
+  if (Clock::now() < tick_) return;
+  tick_ = deadline_ = Clock::now() + Clock::duration(context_.options.keep_alive) / 2;
+  // Where the coroutine was woken there is output, or bytes that a slow reader has not taken.
+  if (std::exchange(quiet_, true) && !waking_) current_->note_idle();
 }
 
 // Notices the client's end of the connection while an answer is made. A half-closed connection counts as closed: that a

@@ -17,7 +17,7 @@ void Exchange::respond(Response response) {
   if (answered_ || cancelled_) return;
   head_ = std::move(response);
   answered_ = finished_ = true;
-  cancel_ = nullptr;  // it usually owns the handler's state, which owns this object
+  cancel_ = idle_ = nullptr;  // they usually own the handler's state, which owns this object
   notify();
 }
 
@@ -39,7 +39,7 @@ void Exchange::write(std::string_view text) {
 void Exchange::finish() {
   if (!streaming_ || finished_ || cancelled_) return;
   finished_ = true;
-  cancel_ = sent_ = nullptr;
+  cancel_ = sent_ = idle_ = nullptr;
   notify();
 }
 
@@ -51,6 +51,14 @@ void Exchange::note_sent() {
   if (const Task callback = sent_) callback();  // a copy: it may end the stream, and so itself
 }
 
+void Exchange::on_idle(Task callback) {
+  if (!finished_ && !cancelled_) idle_ = std::move(callback);
+}
+
+void Exchange::note_idle() {
+  if (const Task callback = idle_) callback();  // a copy, as above
+}
+
 void Exchange::on_cancel(Task callback) {
   if (cancelled_) return callback();
   if (!finished_) cancel_ = std::move(callback);
@@ -60,7 +68,7 @@ void Exchange::cancel() {
   if (cancelled_) return;
   cancelled_ = true;
   unsent_.clear();
-  sent_ = nullptr;
+  sent_ = idle_ = nullptr;
   if (const Task callback = std::exchange(cancel_, nullptr)) callback();
   notify();
 }

@@ -12,6 +12,10 @@
 
 namespace nacelle::http {
 
+// What a stream of server-sent events says where it has nothing to say (Exchange::on_idle()): a comment, which clients
+// skip.
+inline constexpr std::string_view kKeepAlive = ": keep-alive\n\n";
+
 // Everything but post(), post_short() and request() belongs to the tasks that are posted and to the server's I/O
 // thread, which works under the same lock (Mailbox::work()): code on other threads (the engine's, a worker's) hands its
 // work over.
@@ -45,6 +49,10 @@ class Exchange {
   // `callback` runs whenever all that was written so far is sent: time for more, where the handler has more than a
   // reader may lag behind.
   void on_sent(Task callback);
+  // `callback` runs whenever the client has got nothing for about as long as ServerOptions::keep_alive lets that be,
+  // and nothing waits to be sent: time to write a word that keeps proxies patient, behind start_stream() where that is
+  // still to come.
+  void on_idle(Task callback);
   // For the log's line of this request; the last call counts.
   void set_tokens(TokenCounts tokens) noexcept { tokens_ = tokens; }
   TokenCounts tokens() const noexcept { return tokens_; }
@@ -59,6 +67,7 @@ class Exchange {
   bool finished() const noexcept { return finished_; }
   std::string_view unsent() const noexcept { return unsent_; }
   void note_sent();
+  void note_idle();
   // It is on its way.
   void drop_unsent() noexcept { unsent_.clear(); }
 
@@ -68,7 +77,7 @@ class Exchange {
   const Request request_;
   const Executor executor_;
   const std::size_t max_unsent_;
-  Task output_, cancel_, sent_;
+  Task output_, cancel_, sent_, idle_;
   Response head_;
   std::string unsent_;
   TokenCounts tokens_;

@@ -38,6 +38,9 @@ struct ServerOptions {
   std::chrono::milliseconds body_timeout{60'000};    // for the whole body: 408
   std::chrono::milliseconds idle_timeout{75'000};    // a connection between two requests is closed
   std::chrono::milliseconds write_timeout{30'000};   // a client that takes nothing for so long is gone
+  // A client that waits for a stream, or for more of it, gets a byte at least this often, where the stream's handler
+  // has one to give (Exchange::on_idle()). 0: never.
+  std::chrono::milliseconds keep_alive{15'000};
   std::uint32_t workers = 2;
   std::string tls_certificate, tls_key;                 // PEM files; empty: plain HTTP
   std::function<void(const RequestRecord&)> on_answer;  // on the I/O thread; must not block or throw

@@ -116,6 +116,29 @@ TEST_CASE("a producer is told when its output is sent, until it ends") {
   CHECK(sent == 2);
 }
 
+TEST_CASE("a producer may speak up where its client has got nothing for long, until it ends") {
+  const auto exchange = make_exchange();
+  auto owner = std::make_shared<int>(0);
+  exchange->note_idle();  // nobody has a word to give
+  exchange->on_idle([raw = exchange.get(), owner] {
+    raw->start_stream("text/event-stream");
+    raw->write(kKeepAlive);
+  });
+  CHECK(exchange->head() == nullptr);
+  exchange->note_idle();
+  CHECK(exchange->streaming());
+  CHECK(exchange->unsent() == ": keep-alive\n\n");
+  exchange->note_idle();
+  exchange->respond({404, "", "text/plain", {}});  // too late for a status
+  CHECK(exchange->head()->status == 200);
+  SECTION("at its end") { exchange->finish(); }
+  SECTION("at a cancel") { exchange->cancel(); }
+  CHECK(owner.use_count() == 1);
+  exchange->drop_unsent();
+  exchange->note_idle();
+  CHECK(exchange->unsent().empty());
+}
+
 TEST_CASE("an exchange apart from the connection's outlives its cancel") {
   Request request;
   request.client = "ann";

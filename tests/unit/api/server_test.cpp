@@ -87,12 +87,13 @@ ServerOptions small_limits() {
   options.body_timeout = 300ms;
   options.idle_timeout = 500ms;
   options.write_timeout = 300ms;
+  options.keep_alive = 200ms;
   return options;
 }
 
 // A server whose handlers a test can watch.
 struct Fixture {
-  std::atomic<int> cancels{0}, streams{0};
+  std::atomic<int> cancels{0}, streams{0}, idles{0};
   Server server{small_limits()};
   std::uint16_t port = server.listen(
       "127.0.0.1", 0,
@@ -116,6 +117,23 @@ struct Fixture {
            }},
           {"GET", "/never", [this](const ExchangePtr& exchange) { exchange->on_cancel([this] { ++cancels; }); }},
           {"GET", "/flood", [this](const ExchangePtr& exchange) { flood(exchange); }},
+          {"GET", "/quiet",
+           [this](const ExchangePtr& exchange) {
+             exchange->on_idle([this, raw = exchange.get()] {
+               raw->start_stream("text/event-stream");
+               raw->write(++idles < 4 ? kKeepAlive : "the end");
+               if (idles == 4) raw->finish();
+             });
+           }},
+          {"GET", "/busy", [this](const ExchangePtr& exchange) { busy(exchange); }},
+          {"GET", "/pour",
+           [this](const ExchangePtr& exchange) {
+             exchange->on_cancel([this] { ++cancels; });
+             exchange->on_idle([this] { ++idles; });
+             exchange->start_stream("text/plain");
+             exchange->on_sent([raw = exchange.get()] { raw->write(std::string(16 << 10, 'x')); });
+             exchange->write("x");
+           }},
           {"GET", "/count", [this](const ExchangePtr& exchange) { count(exchange); }},
       }));
   std::atomic<std::size_t> received{0};  // bytes of /count
@@ -137,6 +155,20 @@ struct Fixture {
         sent += line.size();
         const Turn turn;
         exchange->post_short([exchange, line] { exchange->write(line); });
+      }
+      exchange->post([exchange] { exchange->finish(); });
+    });
+  }
+
+  // A word every few milliseconds, so that a keep-alive is never due.
+  void busy(const ExchangePtr& exchange) {
+    exchange->on_idle([this] { ++idles; });
+    exchange->start_stream("text/plain");
+    counting = std::thread([exchange] {
+      for (int i = 0; i < 150; ++i) {
+        std::this_thread::sleep_for(5ms);
+        const Turn turn;
+        exchange->post_short([exchange] { exchange->write("word "); });
       }
       exchange->post([exchange] { exchange->finish(); });
     });
@@ -307,6 +339,30 @@ TEST_CASE_METHOD(Fixture, "a client that does not read is cancelled, and others 
   Client client(port);
   client.send(kGet);
   CHECK(has(client.read_until("hello"), "200 OK"));
+}
+
+TEST_CASE_METHOD(Fixture, "a stream that has nothing to send keeps its client patient, header first") {
+  const auto begin = std::chrono::steady_clock::now();
+  Client client(port);
+  client.send("GET /quiet HTTP/1.1\r\n\r\n" + kGet);
+  const std::string text = client.read_until("hello");
+  const auto took = std::chrono::steady_clock::now() - begin;
+  CHECK(text.starts_with("HTTP/1.1 200 OK"));
+  const std::string word = "e\r\n: keep-alive\n\n\r\n";
+  CHECK(has(text, "\r\n\r\n" + word + word + word + "7\r\nthe end\r\n0\r\n\r\nHTTP/1.1 200 OK"));
+  CHECK(took >= 4 * 100ms);
+}
+
+TEST_CASE_METHOD(Fixture, "nothing is added to a stream that goes on, nor to one that its reader does not take") {
+  Client client(port);
+  client.send("GET /busy HTTP/1.0\r\n\r\n");
+  client.read_all();
+  CHECK(idles <= 1);  // where the machine holds up its thread
+  idles = 0;
+  Client lazy(port, 4096);
+  lazy.send("GET /pour HTTP/1.1\r\n\r\n");
+  CHECK(eventually([&] { return cancels == 1; }));
+  CHECK(idles == 0);
 }
 
 TEST_CASE_METHOD(Fixture,
