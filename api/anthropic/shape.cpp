@@ -74,7 +74,8 @@ class MessagesShape final : public serving::Shape {
   }
 
   std::string open(const Usage& usage) override {
-    return event("message_start", {{"message", message(Json::array(), usage)}}) + event("ping", Json::object());
+    started_ = true;
+    return event("message_start", {{"message", message(Json::array(), usage)}}) + ping();
   }
 
   std::string piece(const Choice& news) override {
@@ -91,9 +92,13 @@ class MessagesShape final : public serving::Shape {
   }
 
   std::string failure(const http::ApiError& error) override { return event("error", error_json(error)); }
+  // No event may stand before message_start.
+  std::string keep_alive() const override { return started_ ? ping() : Shape::keep_alive(); }
   http::Response error(const http::ApiError& error) override { return anthropic::error_response(error); }
 
  private:
+  static std::string ping() { return event("ping", Json::object()); }
+
   Json message(Json content, const Usage& usage) const {
     return {{"id", id_},
             {"type", "message"},
@@ -152,7 +157,8 @@ class MessagesShape final : public serving::Shape {
   }
 
   const std::string id_, model_;
-  bool open_ = false;  // a block is, of kind_
+  bool started_ = false;  // message_start has gone
+  bool open_ = false;     // a block is, of kind_
   AnswerEvent::Kind kind_ = AnswerEvent::Kind::kContent;
   std::size_t index_ = 0;
   bool calls_ = false;

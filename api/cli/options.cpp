@@ -136,13 +136,14 @@ CLI::Option* add_path(App& app, std::string& path) {
                         "a GGUF file, a split's first part, a Hugging Face folder, or hf:ORG/NAME[@REVISION][:FILE]");
 }
 
-void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help) {
+// `off`: 0 is one too.
+void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help, bool off = false) {
   app.add_option_function<double>(
          name,
-         [name, &value](double seconds) {
-           if (!(seconds >= 0.001 && seconds <= 86400))
-             throw CLI::ValidationError(name,
-                                        fmt::format("expected more than 0 and at most 86400 seconds, not {}", seconds));
+         [name, &value, off](double seconds) {
+           if (!(seconds >= 0.001 && seconds <= 86400) && !(off && seconds == 0))
+             throw CLI::ValidationError(name, fmt::format("expected {} and at most 86400 seconds, not {}",
+                                                          off ? "0, or at least 0.001" : "more than 0", seconds));
            value = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
          },
          help)
@@ -217,6 +218,8 @@ void set_up(App& app, ServeOptions& o) {
   add_seconds(app, "--body-timeout", o.http.body_timeout, "seconds for the whole body");
   add_seconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests of a connection");
   add_seconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing");
+  add_seconds(app, "--sse-keep-alive", o.http.keep_alive,
+              "seconds without a byte after which a stream of events says that it is alive; 0: never", true);
   app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)")
       ->check(origin());
   add_model_flags(app, o.model);

@@ -50,6 +50,7 @@ void EventLog::end() {
 void EventLog::attach(const http::ExchangePtr& exchange, std::size_t next) {
   exchange->start_stream("text/event-stream; charset=utf-8");
   exchange->on_sent([self = shared_from_this()] { self->pump(); });
+  exchange->on_idle([reader = exchange.get()] { reader->write(http::kKeepAlive); });
   readers_.push_back({exchange, next});
   pump();
 }

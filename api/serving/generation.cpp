@@ -35,7 +35,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void handle_text(std::size_t index, std::string text, const Usage& usage);
   AnswerEvents read(Running& choice, const GenerationEvent& event);
   bool name_calls(Running& choice, AnswerEvents& events);
+  void begin_stream();
   void open_stream();
+  void keep_alive();
   std::string begun();
   void finish_if_done();
   std::vector<Choice> best() const;
@@ -50,7 +52,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::vector<Running> choices_;  // prompt by prompt
   std::size_t running_ = 0;
   std::string piece_;       // of handle_text(), whose memory it reuses
-  bool streaming_ = false;  // the header is out
+  bool streaming_ = false;  // the stream is open
   bool over_ = false;       // answered, failed or cancelled: later events are of no use
 };
 
@@ -64,6 +66,7 @@ void Generation::start() {
     for (std::size_t prompt = 0; prompt < plan_.prompts.size() && !over_; ++prompt) {
       for (std::uint32_t copy = 0; copy < plan_.best_of; ++copy) submit(prompt, copy);
     }
+    if (plan_.stream) exchange_->on_idle([self = shared_from_this()] { self->keep_alive(); });
     if (plan_.stream && plan_.open_at_once) open_stream();
     if (!plan_.stream && plan_.shape->in_pieces()) begun();
   } catch (const Error& error) {
@@ -183,9 +186,17 @@ bool Generation::name_calls(Running& choice, AnswerEvents& events) {
   return true;
 }
 
+void Generation::begin_stream() { exchange_->start_stream("text/event-stream; charset=utf-8"); }
+
+// A long queue or prompt, or text that a parser holds back. From here on a failure has the status 200.
+void Generation::keep_alive() {
+  begin_stream();
+  exchange_->write(plan_.shape->keep_alive());
+}
+
 void Generation::open_stream() {
   if (std::exchange(streaming_, true)) return;
-  exchange_->start_stream("text/event-stream; charset=utf-8");
+  begin_stream();
   exchange_->write(plan_.shape->open(total_usage()));
   exchange_->write(begun());
 }
@@ -234,7 +245,7 @@ std::vector<Choice> Generation::best() const {
 void Generation::fail(const http::ApiError& error) {
   if (over_) return;
   cancel();
-  if (!streaming_) return exchange_->respond(plan_.shape->error(error));
+  if (!exchange_->streaming()) return exchange_->respond(plan_.shape->error(error));
   exchange_->write(plan_.shape->failure(error));  // the status is out already
   exchange_->finish();
 }

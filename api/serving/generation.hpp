@@ -36,7 +36,8 @@ class Shape {
   virtual bool in_pieces() const { return false; }
 
   // The bytes of a stream. open() comes with the first token, or once the engine has taken the request (open_at_once):
-  // until then a failure can have a status of its own.
+  // until then a failure can have a status of its own, where no keep_alive() has gone before it; else it is
+  // failure()'s.
   virtual std::string open(const Usage& usage) = 0;
   virtual std::string piece(const Choice& news) = 0;
   // Appends to `out` what piece() gives for some content and nothing else, as nearly all pieces are; false where only
@@ -44,6 +45,8 @@ class Shape {
   virtual bool add_text(std::uint32_t, std::string_view, std::string&) { return false; }
   virtual std::string close(const Usage& usage) = 0;
   virtual std::string failure(const http::ApiError& error) = 0;
+  // Where nothing was sent for long, also before open().
+  virtual std::string keep_alive() const { return std::string(http::kKeepAlive); }
 
   virtual http::Response error(const http::ApiError& error) { return http::error_response(error); }
 };

@@ -62,6 +62,14 @@ TEST_CASE("a message of Anthropic's, whole") {
   CHECK(stopped["stop_sequence"] == "END");
 }
 
+TEST_CASE("what keeps a stream alive: a comment, and a ping once Anthropic's message has started") {
+  const auto shape = anthropic::make_shape("msg_1", "m");
+  CHECK(shape->keep_alive() == ": keep-alive\n\n");
+  shape->open({});
+  CHECK(shape->keep_alive() == "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+  CHECK(takeoff::make_shape(true)->keep_alive() == ": keep-alive\n\n");
+}
+
 TEST_CASE("a message of Anthropic's, streamed") {
   const auto shape = anthropic::make_shape("msg_1", "m");
   const std::vector<Json> events = data_of(streamed(*shape, kEverything, FinishReason::kStop));
