@@ -8,7 +8,7 @@ import { Server, eventually, model, paris } from './harness.mjs';
 const build = path.resolve(path.dirname(process.env.NACELLE), '..');
 
 // The processes that a server has started.
-const children = (server) => readdirSync('/proc').filter((pid) => {
+export const children = (server) => readdirSync('/proc').filter((pid) => {
   try {
     return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/status`, 'utf8').includes(`\nPPid:\t${server.process.pid}\n`);
   } catch {

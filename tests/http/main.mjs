@@ -17,6 +17,7 @@ import './errors.mjs';
 import './connections.mjs';
 import './devices.mjs';
 import './isolation.mjs';
+import './keep_alive.mjs';
 import './metrics.mjs';
 import './adapters.mjs';
 import './readers.mjs';
