@@ -539,6 +539,7 @@ void Connection::arm() {
     if (error || !self) return;
     if (self->waiting_) self->tick();
     if (Clock::now() < self->deadline_) return self->arm();
+    self->timer_.expires_at(Clock::time_point::max());  // so that the next deadline, of lingering, arms it again
     self->timed_out_ = true;
     ErrorCode ignored;
     self->socket_.cancel(ignored);

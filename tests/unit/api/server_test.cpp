@@ -331,6 +331,14 @@ TEST_CASE_METHOD(Fixture, "a client that leaves cancels its request") {
   CHECK(eventually([&] { return cancels == 2; }));
 }
 
+TEST_CASE_METHOD(Fixture, "a client that keeps its side open after a 408 does not keep its connection") {
+  Client client(port);
+  client.send("GET /hello HTTP/1.1\r\nX-Slow: ");
+  CHECK(has(client.read_until("}}"), "408 Request Timeout"));
+  CHECK(server.connections() == 1);
+  CHECK(eventually([&] { return server.connections() == 0; }));
+}
+
 TEST_CASE_METHOD(Fixture, "a client that does not read is cancelled, and others are served") {
   Client lazy(port, 4096);
   lazy.send("GET /flood HTTP/1.1\r\n\r\n");
