@@ -121,19 +121,22 @@ test('a failure behind the header is an event, and without keep-alives a status'
   const ask = { ...dialects['/v1/chat/completions'][0], timeout: 0.3 };
   await withQueue(often, async (server) => {
     const stream = await server.client.chat.completions.create(ask);
-    await assert.rejects(async () => { for await (const chunk of stream) assert.fail(JSON.stringify(chunk)); }, { code: 'timeout' });
+    const none = async () => { for await (const chunk of stream) assert.fail(JSON.stringify(chunk)); };
+    await assert.rejects(none, { code: 'timeout' });
   });
   await withQueue(['--sse-keep-alive', '0'], async (server) => {
     await assert.rejects(server.client.chat.completions.create(ask), { status: 504, code: 'timeout' });
   });
 });
 
-test('where a step hangs: comments, and pings once Anthropic\'s message has started; a lost device is told in the stream', async () => {
+// Comments, and pings once Anthropic's message has started.
+test('where a step hangs they come too, and a device that is lost then is told in the stream', async () => {
   const server = await Server.start('--isolate', 'cpu', '--device', 'cpu', ...often, ...lasting);
   try {
     const [child] = children(server);
     const format = { type: 'json_schema', schema: { type: 'string', minLength: 5000 } };
-    const begun = await Reader.open(server, '/v1/messages', { ...dialects['/v1/messages'][0], max_tokens: 8000, output_config: { format } });
+    const begun = await Reader.open(server, '/v1/messages',
+                                    { ...dialects['/v1/messages'][0], max_tokens: 8000, output_config: { format } });
     await begun.until('event: content_block_delta');
     process.kill(child, 'SIGSTOP');
     await begun.until('event: ping\ndata: {"type":"ping"}\n\n'.repeat(2));  // the first of all stands alone
