@@ -18,19 +18,13 @@ enum class Extra {
 // Blocks that are encoded together: what is known of each is found in one vector.
 constexpr std::uint32_t kTogether = 4;
 
-// The least scale, or the least that is a power of two, by which a block whose largest magnitude is `peak` becomes
+// The scale of a block of activations: the least, or the least that is a power of two, by which its values become
 // integers in [-127, 127]; at least 2^-100, and NaN above 2^100: its products with weights' scales are neither
 // subnormal nor infinite.
-template <bool kPow2>
-inline float block_scale(float peak) {
-  constexpr std::uint32_t kLeast = (127 - 100) << 23, kMost = (127 + 100) << 23;
-  std::uint32_t bits = __builtin_bit_cast(std::uint32_t, peak * (1.0f / 127.0f));
-  if constexpr (kPow2) bits = (bits + 0x7fffff) & 0x7f800000;
-  return __builtin_bit_cast(float, bits > kMost ? 0x7fc00000 : bits < kLeast ? kLeast : bits);
-}
+constexpr float kLeastScale = 0x1p-100f, kMostScale = 0x1p100f;
 
 // `count` blocks of 32 columns to integers in [-127, 127] times a scale. Sets the scales, NaN for what is not finite,
-// and the sums of the kSums parts of each block as whole numbers.
+// and the sums of the kSums parts of each block as whole numbers, of what is not finite 0.
 template <bool kPow2, int kSums>
 inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* values, float (&scales)[kLanes],
                             float (&sums)[kSums][kLanes]) {
@@ -39,10 +33,10 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
   for (std::uint32_t b = 0; b < count; ++b)
     for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes)
       largest[b] = max(largest[b], abs(load(x + b * kQuantBlock + i)));
-  store(scales, highest_of_each(largest));
-  for (std::uint32_t b = 0; b < kTogether; ++b) scales[b] = block_scale<kPow2>(scales[b]);
+  const F least = max(mul(highest_of_each(largest), set(1.0f / 127.0f)), set(kLeastScale));
+  const F rounded = kPow2 ? pow2_from(least) : least;
   float inverses[kLanes];
-  store(inverses, div(set(1.0f), load(scales)));
+  store(inverses, div(set(1.0f), rounded));
   for (std::uint32_t b = 0; b < count; ++b, x += kQuantBlock, values += kQuantBlock) {
     const F inverse = set(inverses[b]);
     for (std::uint32_t part = 0; part < kSums; ++part)
@@ -52,7 +46,13 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
         totals[part][b] = add(totals[part][b], whole);  // whole numbers: exact in any order
       }
   }
-  for (int part = 0; part < kSums; ++part) store(sums[part], sum_of_each(totals[part]));
+  F scale = less(set(kMostScale), least, set(__builtin_nanf("")), rounded);
+  for (int part = 0; part < kSums; ++part) {
+    const F sum = sum_of_each(totals[part]);
+    scale = fma(sum, zero(), scale);
+    store(sums[part], less(abs(sum), set(1e5f), sum, zero()));
+  }
+  store(scales, scale);
 }
 
 template <Extra kExtra, std::int32_t kOffset, bool kPow2>
@@ -69,10 +69,8 @@ void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t b = first + i;
       std::int32_t sums[kSums];
-      // A sum of what is not finite is NaN, and so is the scale then.
-      const bool finite = found_sums[0][i] == found_sums[0][i] && found_sums[kSums - 1][i] == found_sums[kSums - 1][i];
-      for (int part = 0; part < kSums; ++part) sums[part] = finite ? static_cast<std::int32_t>(found_sums[part][i]) : 0;
-      scales[b] = finite ? found_scales[i] : __builtin_nanf("");
+      for (int part = 0; part < kSums; ++part) sums[part] = static_cast<std::int32_t>(found_sums[part][i]);
+      scales[b] = found_scales[i];
       if constexpr (kExtra == Extra::kStart) extra[b] = -kOffset * sums[0];
       if constexpr (kExtra == Extra::kTail)
         reinterpret_cast<float*>(extra)[b] = -scales[b] * static_cast<float>(sums[0]);
