@@ -1,6 +1,9 @@
 // PCRE2 behind Regex.
 #include "core/formats/regex.hpp"
 
+#ifndef PCRE2_CODE_UNIT_WIDTH
+#define PCRE2_CODE_UNIT_WIDTH 8  // for tools that read this file alone
+#endif
 #include <pcre2.h>
 
 #include <algorithm>
