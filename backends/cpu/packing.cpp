@@ -1,5 +1,4 @@
-// Packing moves bytes and never rounds: what a kernel reads is what the file held, but that a zero is written as a code
-// of zero instead of as a scale of zero.
+// Packing moves bytes and never rounds: what a kernel reads is what the file held.
 #include "backends/cpu/packing.hpp"
 
 #include <nacelle/graph.h>
@@ -74,32 +73,14 @@ void pack_scales(const QuantLayout& layout, const std::uint8_t* block, const Blo
   }
 }
 
-// As QuantLayout::never_scales_by_zero promises: the same values. False: the scale is infinite or NaN.
-bool prepare_scale(const QuantLayout& layout, BlockParts& parts) {
-  if (!layout.never_scales_by_zero()) return true;
-  const BlockFormat& format = layout.format;
-  const bool zero = parts.scale == 0;
-  if (zero) parts.scale = 1;
-  for (std::uint32_t sub = 0; sub < format.elements / format.sub_elements; ++sub)
-    if (zero || parts.scales[sub] == 0) {
-      parts.scales[sub] = 1;
-      std::memset(parts.codes + sub * format.sub_elements, format.offset, format.sub_elements);
-    }
-  return parts.scale - parts.scale == 0;
-}
-
-constexpr std::uint8_t kZeroBlock[512] = {};  // a block of any format, for the lanes of a group that have no row
-
-bool pack_blocks(const QuantLayout& layout, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+void pack_blocks(const QuantLayout& layout, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
                  std::uint64_t columns, std::uint8_t* group) {
   const std::uint64_t block_bytes = type_info(layout.format.type)->block_bytes;
-  bool finite = true;
   for (std::uint64_t b = 0; b < columns / layout.format.elements; ++b)
-    for (std::uint32_t lane = 0; lane < kGroupRows; ++lane) {
-      const std::uint8_t* block = lane < count ? rows + lane * row_bytes + b * block_bytes : kZeroBlock;
+    for (std::uint32_t lane = 0; lane < count; ++lane) {
+      const std::uint8_t* block = rows + lane * row_bytes + b * block_bytes;
       BlockParts parts;
       take_apart(layout.format.type, block, parts);
-      finite &= prepare_scale(layout, parts);
       for (std::uint32_t i = 0; i < layout.entry_blocks; ++i) {
         std::uint8_t codes[kQuantBlock];
         std::memcpy(codes, parts.codes + i * kQuantBlock, sizeof codes);
@@ -109,18 +90,17 @@ bool pack_blocks(const QuantLayout& layout, const std::uint8_t* rows, std::uint6
       }
       pack_scales(layout, block, parts, lane, group + layout.entry_at(b * layout.entry_blocks));
     }
-  return finite;
 }
 
 // Flattened, so that the format is a constant of every loop: a model has a billion codes. It halves the time of blocks
 // of 32, and gains nothing on blocks of 256.
 template <nacelle_type kType>
-[[gnu::flatten]] bool pack_quantised(const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+[[gnu::flatten]] void pack_quantised(const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
                                      std::uint64_t columns, std::uint8_t* group) {
-  return pack_blocks(quant_layout(*block_format(kType)), rows, row_bytes, count, columns, group);
+  pack_blocks(quant_layout(*block_format(kType)), rows, row_bytes, count, columns, group);
 }
 
-bool pack_format(const BlockFormat& format, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+void pack_format(const BlockFormat& format, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
                  std::uint64_t columns, std::uint8_t* group) {
   switch (format.type) {
     case NACELLE_TYPE_Q8_0: return pack_quantised<NACELLE_TYPE_Q8_0>(rows, row_bytes, count, columns, group);
@@ -180,17 +160,18 @@ std::uint64_t packed_group_bytes(std::uint32_t type, std::uint64_t columns) noex
   return (bytes + 63) / 64 * 64;
 }
 
-bool pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+void pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
                 std::uint64_t columns, std::uint8_t* group) {
   const BlockFormat* format = block_format(type);
   // A part-filled group or pair of columns, and scales of a last stretch that has fewer blocks.
   if (count < kGroupRows || columns % 2 || (format && columns / kQuantBlock % quant_layout(*format).stretch_blocks))
     std::memset(group, 0, packed_group_bytes(type, columns));
   switch (type) {
-    case NACELLE_TYPE_F32: pack_plain<std::uint32_t>(rows, row_bytes, count, columns, group); return true;
-    case NACELLE_TYPE_F16: pack_plain<std::uint16_t>(rows, row_bytes, count, columns, group); return true;
-    case NACELLE_TYPE_BF16: pack_pairs(rows, row_bytes, count, columns, group); return true;
-    default: return !format || pack_format(*format, rows, row_bytes, count, columns, group);
+    case NACELLE_TYPE_F32: return pack_plain<std::uint32_t>(rows, row_bytes, count, columns, group);
+    case NACELLE_TYPE_F16: return pack_plain<std::uint16_t>(rows, row_bytes, count, columns, group);
+    case NACELLE_TYPE_BF16: return pack_pairs(rows, row_bytes, count, columns, group);
+    default:
+      if (format) pack_format(*format, rows, row_bytes, count, columns, group);
   }
 }
 

@@ -16,9 +16,8 @@ std::uint64_t packed_group_bytes(std::uint32_t type, std::uint64_t columns) noex
 
 constexpr std::uint64_t packed_groups(std::uint64_t rows) { return (rows + kGroupRows - 1) / kGroupRows; }
 
-// Packs up to 16 rows, `row_bytes` apart; the group's other rows become zero. False where a block's scale is infinite
-// or NaN and the format's kernels may add to its exponent.
-bool pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
+// Packs up to 16 rows, `row_bytes` apart; the group's other rows become zero.
+void pack_group(std::uint32_t type, const std::uint8_t* rows, std::uint64_t row_bytes, std::uint32_t count,
                 std::uint64_t columns, std::uint8_t* group);
 
 // Reads one row back as f32, exactly as stored: embedding tables are kept packed, so that a tied head needs no second

@@ -2,7 +2,6 @@
 #include "backends/cpu/weights.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cstring>
 #include <nacelle/build_id.hpp>
@@ -169,20 +168,12 @@ void CpuWeights::load_rows(const nacelle_weight_source& source, std::uint32_t we
   for (std::uint64_t begin = 0; begin < matrix.rows; begin += step) {
     const std::uint64_t count = std::min(step, matrix.rows - begin);
     const sdk::WeightRows rows(host_, graph_, source, weight, expert * matrix.rows + begin, count);
-    std::atomic<bool> finite = true;
     host_.parallel_for(packed_groups(count), 1, [&](std::uint64_t first, std::uint64_t last) {
       for (std::uint64_t g = first; g < last; ++g)
-        if (!pack_group(matrix.type, rows.row(g * kGroupRows), rows.stride(),
-                        static_cast<std::uint32_t>(std::min<std::uint64_t>(kGroupRows, count - g * kGroupRows)),
-                        matrix.columns, packed + (begin / kGroupRows + g) * matrix.group_bytes))
-          finite = false;
+        pack_group(matrix.type, rows.row(g * kGroupRows), rows.stride(),
+                   static_cast<std::uint32_t>(std::min<std::uint64_t>(kGroupRows, count - g * kGroupRows)),
+                   matrix.columns, packed + (begin / kGroupRows + g) * matrix.group_bytes);
     });
-    if (!finite)
-      throw sdk::Failure(NACELLE_INVALID_ARGUMENT,
-                         "weight '" + std::string(sdk::weight_name(graph_, weight)) + "' has a block in rows " +
-                             std::to_string(begin) + " to " + std::to_string(begin + count - 1) +
-                             " whose scale is infinite or NaN, where it must be a number: the "
-                             "file is damaged or was badly converted");
   }
 }
 

@@ -18,14 +18,9 @@ enum class Extra {
 // Blocks that are encoded together: what is known of each is found in one vector.
 constexpr std::uint32_t kTogether = 4;
 
-// The scale of a block of activations: the least, or the least that is a power of two, by which its values become
-// integers in [-127, 127]; at least 2^-100, and NaN above 2^100: its products with weights' scales are neither
-// subnormal nor infinite.
-constexpr float kLeastScale = 0x1p-100f, kMostScale = 0x1p100f;
-
-// `count` blocks of 32 columns to integers in [-127, 127] times a scale. Sets the scales, NaN for what is not finite,
-// and the sums of the kSums parts of each block as whole numbers, of what is not finite 0.
-template <bool kPow2, int kSums>
+// `count` blocks of 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127, NaN where one
+// is infinite or NaN. Sets the scales, and the sums of the kSums parts of each block as whole numbers.
+template <int kSums>
 inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* values, float (&scales)[kLanes],
                             float (&sums)[kSums][kLanes]) {
   constexpr std::uint32_t kPart = kQuantBlock / kSums;
@@ -33,10 +28,12 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
   for (std::uint32_t b = 0; b < count; ++b)
     for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes)
       largest[b] = max(largest[b], abs(load(x + b * kQuantBlock + i)));
-  const F least = max(mul(highest_of_each(largest), set(1.0f / 127.0f)), set(kLeastScale));
-  const F rounded = kPow2 ? pow2_from(least) : least;
+  const F peaks = highest_of_each(largest);
+  // Below this the reciprocal overflows; such a block is zero for every purpose.
+  const F least = set(1e-30f);
   float inverses[kLanes];
-  store(inverses, div(set(1.0f), rounded));
+  store(inverses, less(least, peaks, div(set(127.0f), peaks), zero()));
+  F scale = less(least, peaks, div(peaks, set(127.0f)), zero());
   for (std::uint32_t b = 0; b < count; ++b, x += kQuantBlock, values += kQuantBlock) {
     const F inverse = set(inverses[b]);
     for (std::uint32_t part = 0; part < kSums; ++part)
@@ -46,16 +43,15 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
         totals[part][b] = add(totals[part][b], whole);  // whole numbers: exact in any order
       }
   }
-  F scale = less(set(kMostScale), least, set(__builtin_nanf("")), rounded);
   for (int part = 0; part < kSums; ++part) {
     const F sum = sum_of_each(totals[part]);
-    scale = fma(sum, zero(), scale);
-    store(sums[part], less(abs(sum), set(1e5f), sum, zero()));
+    scale = fma(sum, zero(), scale);  // the largest magnitude may have missed a NaN; the sum has not
+    store(sums[part], less(abs(sum), set(1e5f), sum, zero()));  // so that it becomes an integer
   }
   store(scales, scale);
 }
 
-template <Extra kExtra, std::int32_t kOffset, bool kPow2>
+template <Extra kExtra, std::int32_t kOffset>
 void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row) {
   constexpr int kSums = kExtra == Extra::kHalfStart || kExtra == Extra::kHalfSums ? 2 : 1;
   const std::uint32_t blocks = columns / kQuantBlock;
@@ -65,7 +61,7 @@ void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std
   for (std::uint32_t first = begin; first < end; first += kTogether, x += kTogether * kQuantBlock) {
     float found_scales[kLanes], found_sums[kSums][kLanes];
     const std::uint32_t count = end - first < kTogether ? end - first : kTogether;
-    quantise_blocks<kPow2>(x, count, values + first * kQuantBlock, found_scales, found_sums);
+    quantise_blocks(x, count, values + first * kQuantBlock, found_scales, found_sums);
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t b = first + i;
       std::int32_t sums[kSums];

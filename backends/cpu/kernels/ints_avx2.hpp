@@ -49,7 +49,6 @@ inline I shift_left_i32(I a) {
 }
 inline I dot_pairs(I a, I b) { return _mm256_madd_epi16(a, b); }
 inline F as_f(I a) { return _mm256_castsi256_ps(a); }
-constexpr bool kAddsExponents = false;
 
 #if defined(__AVXVNNI__)
 constexpr bool kUnsignedBytes = true;

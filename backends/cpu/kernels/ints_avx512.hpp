@@ -56,16 +56,6 @@ inline I shift_left_i32(I a) {
 inline I dot_pairs(I a, I b) { return _mm512_madd_epi16(a, b); }
 inline F as_f(I a) { return _mm512_castsi512_ps(a); }
 
-// Products by a power of two, made by adding to exponents where kAddsExponents: 512-bit multiplications all take the
-// one unit that the dot products take, on Zen 4 nine tenths of its time, and additions of integers run beside it.
-constexpr bool kAddsExponents = true;
-// x, which is neither zero nor subnormal, as times_pow2 takes it.
-inline F without_bias(F x) { return as_f(_mm512_sub_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(127 << 23))); }
-// x * the power of two at p.
-inline F times_pow2(F x_without_bias, const std::uint8_t* p) {
-  return as_f(_mm512_add_epi32(_mm512_castps_si512(x_without_bias), set_quad(p)));
-}
-
 // Whether the dot product of 8-bit values takes them unsigned, value + offset; else they are signed (value itself).
 constexpr bool kUnsignedBytes = true;
 // Quads that one call of dot takes.

@@ -54,7 +54,6 @@ inline I dot_pairs(I a, I b) {
   return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
 }
 inline F as_f(I a) { return vreinterpretq_f32_s32(a); }
-constexpr bool kAddsExponents = false;
 
 // Both operands are signed; codes of up to 7 bits are as well.
 constexpr bool kUnsignedBytes = false;

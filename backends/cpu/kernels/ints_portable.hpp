@@ -56,7 +56,6 @@ inline I shift_left_i32(I a) {
 }
 inline I dot_pairs(I a, I b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
 inline F as_f(I a) { return (F)a; }
-constexpr bool kAddsExponents = false;
 
 constexpr bool kUnsignedBytes = true;
 template <int kBits>

@@ -45,7 +45,6 @@ inline I shift_left_i32(I a) {
 }
 inline I dot_pairs(I a, I b) { return (I)_mm_madd_epi16((__m128i)a, (__m128i)b); }
 inline F as_f(I a) { return (F)a; }
-constexpr bool kAddsExponents = false;
 
 // As in ints_avx2.hpp.
 constexpr bool kUnsignedBytes = false;

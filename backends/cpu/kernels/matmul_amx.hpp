@@ -55,7 +55,6 @@ void amx_tile(const MatmulCall& call, std::uint32_t row, const AmxPanel<kType>& 
   using Tile = QuantTile<kType, kTile, 1, AmxPanel<kType>>;
   const Tile tile(call, row, kTile, panel, first_block);
   settle_memory(&panel);
-  if (AmxPanel<kType>::kAdds && first_block == 0) tile.start_sums(call.columns / kQuantBlock, sums);
   for (std::uint32_t b = 0; b < count; ++b) {
     panel.prefetch_block(b);
     tile.add_block(
@@ -122,11 +121,11 @@ void multiply_amx(const MatmulCall& call, std::uint32_t groups) {
 template <nacelle_type kType>
 constexpr MatmulVariant amx_variant(const char* name, double cost) {
   return {name,
-          2,
+          1,
           kType,
           Isa::kAmx,
           cost,
-          "q8a-i32-f32-3",
+          "q8a-i32-f32-2",
           Activation::kInt8,
           kTile,
           1,

@@ -115,10 +115,12 @@ struct QuantTile {
     dots_of(Index<0>(), dots);
     if constexpr (Q::kRuns == 1) {
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
+      for (int v = 0; v < kVectors; ++v) {
+        const F scale = weights.scale(b, 0, v);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r)
-          sums[r][v] = fma(to_f(dots[r][v]), weights.scaled(b, v, word(x_scales, r, b)), sums[r][v]);
+          sums[r][v] = fma(to_f(dots[r][v]), mul(scale, set_word(word(x_scales, r, b))), sums[r][v]);
+      }
     } else {
       F total[kRows][kVectors];
 #pragma GCC unroll 8
@@ -154,27 +156,6 @@ struct QuantTile {
         for (int r = 0; r < kRows; ++r) sums[r][v] = fma(min, set_word(word(x_extra, r, b)), sums[r][v]);
       }
     }
-  }
-
-  // Whether rows [begin, end) have no scale that is NaN.
-  bool finite(int begin, int end, std::uint32_t blocks) const {
-    F found = zero();
-    for (int r = begin; r < end; ++r)
-      for (std::uint32_t b = 0; b < blocks; b += kLanes) {
-        const std::uint32_t count = blocks - b < kLanes ? blocks - b : kLanes;
-        found = fma(load_some(reinterpret_cast<const float*>(word(x_scales, r, b)), count), zero(), found);
-      }
-    return at_least(found, zero()) == (1u << kLanes) - 1;
-  }
-  // Exponents that are added to cannot say NaN: the sums of a row with such a scale start with it. `blocks` of a row.
-  [[gnu::always_inline]] void start_sums(std::uint32_t blocks, F (&sums)[kRows][kVectors]) const {
-    if (finite(0, kRows, blocks)) [[likely]]
-      return;
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        if (!finite(r, r + 1, blocks)) sums[r][v] = set(__builtin_nanf(""));
   }
 
   // The next tile's rows come from L3 where the weights of a unit fill L2: a tenth faster so.
@@ -228,12 +209,9 @@ void panel_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, c
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) tile[r][v] = first_block == 0 ? zero() : sums[r][v];
-  const std::uint32_t blocks = call.columns / kQuantBlock;
-  const bool last = first_block + count == blocks;
+  const bool last = first_block + count == call.columns / kQuantBlock;
   if (last) claim_tile<kRows, kVectors, F>(out, call.out_stride, rows);
-  const QuantTile<kType, kRows, kVectors, Weights> products(call, row, rows, panel, first_block);
-  if (Weights::kAdds && first_block == 0) products.start_sums(blocks, tile);
-  products.run(count, tile);
+  QuantTile<kType, kRows, kVectors, Weights>(call, row, rows, panel, first_block).run(count, tile);
 #pragma GCC unroll 8
   for (std::uint32_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
@@ -314,11 +292,11 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
 constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
   return {name,
-          7,
+          6,
           kType,
           isa,
           cost,
-          kFused ? "q8a-i32-f32-3" : "q8a-i32-f32-3-mul-add",
+          kFused ? "q8a-i32-f32-2" : "q8a-i32-f32-2-mul-add",
           Activation::kInt8,
           kRows,
           kVectors > kGroupParts ? kVectors / kGroupParts : 1,

@@ -37,15 +37,13 @@ struct Quant {
   static constexpr int kValueBits = kLayout.value_bits;
   static constexpr bool kSigned = kValueBits == 8 && !kUnsignedBytes;
   static constexpr int kQuads = kDotQuads<kValueBits>;
-  // Unpacking takes some work: with vectors of 512 bits nibbles do, which take units that the products need.
-  static constexpr bool kPanel = kLayout.high_bits > 0 || kFormat.integer_scales ||
-                                 (kLanes == 16 && kLayout.low_bits == 4);
-  static constexpr bool kStaysPacked = kPanel && kLayout.high_bits == 0;  // for up to kPackedRows
+  static constexpr bool kPanel = kLayout.high_bits > 0 || kFormat.integer_scales;  // unpacking takes some work
+  static constexpr bool kStaysPacked = kPanel && kLayout.high_bits == 0;           // for up to kPackedRows
   static constexpr int kRuns = kHalves ? 2 : 1;  // runs of columns of a block that have scales of their own
   static constexpr std::int32_t kOffset = kHasMin || kSigned ? 0 : kLayout.offset;
   static constexpr Extra kExtra =
       kHasMin ? (kHalves ? Extra::kHalfSums : Extra::kTail) : (kHalves ? Extra::kHalfStart : Extra::kStart);
-  static constexpr auto kEncode = encode_int8<kExtra, kOffset, kLayout.pow2_activations()>;
+  static constexpr auto kEncode = encode_int8<kExtra, kOffset>;
 
   struct Table {
     std::uint8_t entries[16];
@@ -158,9 +156,6 @@ struct PackedBlocks {
   F scale(std::uint32_t b, int run, int v) const {
     return Q::scale(entry(v, b), b % Q::kLayout.entry_blocks * Q::kRuns + run, lanes[v]);
   }
-  // The only run's scale times that of the activations, which is at `word`.
-  static constexpr bool kAdds = false;
-  F scaled(std::uint32_t b, int v, const std::uint8_t* word) const { return mul(scale(b, 0, v), set_word(word)); }
   F min(std::uint32_t b, int v) const { return Q::min(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
   I min_pairs(std::uint32_t b, int v) const { return Q::min_pairs(entry(v, b), b % Q::kLayout.entry_blocks, lanes[v]); }
 
@@ -199,17 +194,16 @@ struct PackedBlocks {
 
 // ... or unpacked: some blocks of them, made once for all tiles of many rows. Small enough to stay in L1 beside the
 // sums. Scales and mins become f32; codes stay packed where taking them takes no more than a mask.
-constexpr std::uint32_t kPanelBytes = kLanes == 16 ? 24576 : 16384;
+constexpr std::uint32_t kPanelBytes = 16384;
 
 template <nacelle_type kType, int kVectors, bool kCodes>
 struct Panel {
   using Q = Quant<kType>;
   static constexpr bool kPairs = Q::kHasMin && Q::kHalves;
-  static constexpr bool kAdds = kAddsExponents && Q::kLayout.pow2_activations();
   static constexpr std::uint32_t kBlocks = kPanelBytes / (sizeof(I) * kVectors * (kCodes ? 8 : 1 + Q::kHasMin)) / 8 * 8;
 
   I codes[kCodes ? kBlocks : 1][8][kVectors];
-  F scales[kBlocks][Q::kRuns][kVectors];  // kAdds: without_bias
+  F scales[kBlocks][Q::kRuns][kVectors];
   F mins[Q::kHasMin ? kBlocks : 1][kVectors];
   I pairs[kPairs ? kBlocks : 1][kVectors];
   const std::uint8_t*
@@ -231,19 +225,11 @@ struct Panel {
             codes[b][q][v] = from.template values<q>(begin + b, v);
           });
 #pragma GCC unroll 2
-        for (int run = 0; run < Q::kRuns; ++run) keep_scale(b, run, v, from.scale(begin + b, run, v));
+        for (int run = 0; run < Q::kRuns; ++run) scales[b][run][v] = from.scale(begin + b, run, v);
         if constexpr (Q::kHasMin) mins[b][v] = from.min(begin + b, v);
         if constexpr (kPairs) pairs[b][v] = from.min_pairs(begin + b, v);
       }
     }
-  }
-
-  template <class Scale>
-  [[gnu::always_inline]] void keep_scale(std::uint32_t b, int run, int v, Scale scale) {
-    if constexpr (kAdds)
-      scales[b][run][v] = without_bias(scale);
-    else
-      scales[b][run][v] = scale;
   }
 
   template <int quad>
@@ -254,13 +240,6 @@ struct Panel {
       return Q::template values<quad>(packed[v] + Q::kLayout.codes_at(b));
   }
   F scale(std::uint32_t b, int run, int v) const { return scales[b][run][v]; }
-  template <class Word>
-  [[gnu::always_inline]] F scaled(std::uint32_t b, int v, const Word* word) const {
-    if constexpr (kAdds)
-      return times_pow2(scales[b][0][v], word);
-    else
-      return mul(scales[b][0][v], set_word(word));
-  }
   F min(std::uint32_t b, int v) const { return mins[b][v]; }
   I min_pairs(std::uint32_t b, int v) const { return pairs[b][v]; }
   [[gnu::always_inline]] void prefetch_block(std::uint32_t) const { ahead.step(); }

@@ -32,13 +32,6 @@ struct QuantLayout {
   constexpr bool has_halves() const { return format.sub_elements == 16; }
   constexpr bool shares_byte() const { return format.type == NACELLE_TYPE_Q2_K; }
 
-  // Whether activations beside these weights have scales that are powers of two (docs/decisions/0020): where the
-  // weights are coarse, and their scale is multiplied by that of the activations.
-  constexpr bool pow2_activations() const { return format.code_bits == 4 && !has_codebook; }
-  // Such products can be made by adding exponents (ints_avx512.hpp), and a zero has none: packing gives a block or
-  // sub-block whose scale is zero another one, and codes that are zero (packing.cpp).
-  constexpr bool never_scales_by_zero() const { return pow2_activations(); }
-
   // Bytes from the start of a group to the codes of block b, to its scale entry, and to the first byte of what is read
   // for it after block b - 1.
   constexpr std::uint64_t codes_at(std::uint64_t b) const {

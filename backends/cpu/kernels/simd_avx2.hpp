@@ -39,10 +39,6 @@ inline F scale_pow2(F a, F n) {
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
-inline F pow2_from(F a) {
-  const __m256i up = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffff));
-  return _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32(0x7f800000)));
-}
 inline float sum(F a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   x = _mm_add_ps(x, _mm_movehl_ps(x, x));

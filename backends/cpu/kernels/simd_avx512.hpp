@@ -38,11 +38,6 @@ inline F round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT |
 inline F less(F a, F b, F x, F y) { return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x); }
 // a * 2^n for whole n in [-126, 127]
 inline F scale_pow2(F a, F n) { return _mm512_scalef_ps(a, n); }
-// The least power of two that is not below a, which is positive and normal.
-inline F pow2_from(F a) {
-  const __m512i up = _mm512_add_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffff));
-  return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(0x7f800000)));
-}
 inline float sum(F a) { return _mm512_reduce_add_ps(a); }
 inline float highest(F a) { return _mm512_reduce_max_ps(a); }
 // Lane i < 4: of x[i].

@@ -48,10 +48,6 @@ inline F scale_pow2(F a, F n) {
   const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
   return vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23)));
 }
-inline F pow2_from(F a) {
-  const int32x4_t up = vaddq_s32(vreinterpretq_s32_f32(a), vdupq_n_s32(0x7fffff));
-  return vreinterpretq_f32_s32(vandq_s32(up, vdupq_n_s32(0x7f800000)));
-}
 inline float sum(F a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 inline float highest(F a) { return vmaxnmvq_f32(a); }
 // Lane i: of x[i].

@@ -48,7 +48,6 @@ inline F round(F a) {
 }
 inline F less(F a, F b, F x, F y) { return a < b ? x : y; }
 inline F scale_pow2(F a, F n) { return a * (F)((__builtin_convertvector(n, I) + 127) << 23); }
-inline F pow2_from(F a) { return (F)(((I)a + 0x7fffff) & 0x7f800000); }
 inline float sum(F a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 inline float highest(F a) {
   const float x = a[0] > a[1] ? a[0] : a[1], y = a[2] > a[3] ? a[2] : a[3];
