@@ -1,6 +1,8 @@
 // Encodings of activation rows, written once over the vector vocabulary. Include after a simd_*.hpp of one ISA.
 #pragma once
 
+#include <type_traits>
+
 #include "backends/cpu/kernels/kernels.hpp"
 #include "backends/cpu/kernels/simd_math.hpp"
 
@@ -18,14 +20,17 @@ enum class Extra {
 // Blocks that are encoded together: what is known of each is found in one vector.
 constexpr std::uint32_t kTogether = 4;
 
-// `count` blocks of 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127, NaN where one
-// is infinite or NaN. Sets the scales, and the sums of the kSums parts of each block as whole numbers.
-template <int kSums>
-inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* values, float (&scales)[kLanes],
+// kCount blocks of 32 columns to integers in [-127, 127]: the scale is the largest magnitude over 127, NaN where one
+// is infinite or NaN. Sets the scales, and the sums of the kSums parts of each block as whole numbers. The count is a
+// constant so that every sum stays in a register.
+template <int kSums, std::uint32_t kCount>
+inline void quantise_blocks(const float* x, std::int8_t* values, float (&scales)[kLanes],
                             float (&sums)[kSums][kLanes]) {
   constexpr std::uint32_t kPart = kQuantBlock / kSums;
   F largest[kTogether] = {}, totals[kSums][kTogether] = {};
-  for (std::uint32_t b = 0; b < count; ++b)
+#pragma GCC unroll 4
+  for (std::uint32_t b = 0; b < kCount; ++b)
+#pragma GCC unroll 8
     for (std::uint32_t i = 0; i < kQuantBlock; i += kLanes)
       largest[b] = max(largest[b], abs(load(x + b * kQuantBlock + i)));
   const F peaks = highest_of_each(largest);
@@ -34,15 +39,19 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
   float inverses[kLanes];
   store(inverses, less(least, peaks, div(set(127.0f), peaks), zero()));
   F scale = less(least, peaks, div(peaks, set(127.0f)), zero());
-  for (std::uint32_t b = 0; b < count; ++b, x += kQuantBlock, values += kQuantBlock) {
+#pragma GCC unroll 4
+  for (std::uint32_t b = 0; b < kCount; ++b) {
     const F inverse = set(inverses[b]);
+#pragma GCC unroll 2
     for (std::uint32_t part = 0; part < kSums; ++part)
+#pragma GCC unroll 8
       for (std::uint32_t i = part * kPart; i < (part + 1) * kPart; i += kLanes) {
-        const F whole = round(mul(load(x + i), inverse));
-        store_i8(values + i, whole);
+        const F whole = round(mul(load(x + b * kQuantBlock + i), inverse));
+        store_i8(values + b * kQuantBlock + i, whole);
         totals[part][b] = add(totals[part][b], whole);  // whole numbers: exact in any order
       }
   }
+#pragma GCC unroll 2
   for (int part = 0; part < kSums; ++part) {
     const F sum = sum_of_each(totals[part]);
     scale = fma(sum, zero(), scale);  // the largest magnitude may have missed a NaN; the sum has not
@@ -51,32 +60,43 @@ inline void quantise_blocks(const float* x, std::uint32_t count, std::int8_t* va
   store(scales, scale);
 }
 
+// Blocks [b, b + kCount) of a row, whose values begin at x.
+template <Extra kExtra, std::int32_t kOffset, std::uint32_t kCount>
+inline void encode_blocks(const float* x, std::uint32_t b, std::int8_t* values, float* scales, std::int32_t* extra) {
+  constexpr int kSums = kExtra == Extra::kHalfStart || kExtra == Extra::kHalfSums ? 2 : 1;
+  float found_scales[kLanes], found_sums[kSums][kLanes];
+  quantise_blocks<kSums, kCount>(x, values + std::uint64_t{b} * kQuantBlock, found_scales, found_sums);
+  scales += b;
+#pragma GCC unroll 4
+  for (std::uint32_t i = 0; i < kCount; ++i) {
+    std::int32_t sums[kSums];
+    for (int part = 0; part < kSums; ++part) sums[part] = static_cast<std::int32_t>(found_sums[part][i]);
+    scales[i] = found_scales[i];
+    if constexpr (kExtra == Extra::kStart) extra[b + i] = -kOffset * sums[0];
+    if constexpr (kExtra == Extra::kTail)
+      reinterpret_cast<float*>(extra)[b + i] = -found_scales[i] * static_cast<float>(sums[0]);
+    if constexpr (kExtra == Extra::kHalfSums) extra[b + i] = (-sums[0] & 0xffff) | -sums[1] * 65536;
+    if constexpr (kExtra == Extra::kHalfStart) {
+      extra[2 * (b + i)] = -kOffset * sums[0];
+      extra[2 * (b + i) + 1] = -kOffset * sums[1];
+    }
+  }
+}
+
 template <Extra kExtra, std::int32_t kOffset>
 void encode_int8(const float* x, std::uint32_t columns, std::uint32_t begin, std::uint32_t end, std::uint8_t* row) {
-  constexpr int kSums = kExtra == Extra::kHalfStart || kExtra == Extra::kHalfSums ? 2 : 1;
   const std::uint32_t blocks = columns / kQuantBlock;
   auto* values = reinterpret_cast<std::int8_t*>(row);
   auto* scales = reinterpret_cast<float*>(row + columns);
   auto* extra = reinterpret_cast<std::int32_t*>(scales + blocks);
-  for (std::uint32_t first = begin; first < end; first += kTogether, x += kTogether * kQuantBlock) {
-    float found_scales[kLanes], found_sums[kSums][kLanes];
-    const std::uint32_t count = end - first < kTogether ? end - first : kTogether;
-    quantise_blocks(x, count, values + first * kQuantBlock, found_scales, found_sums);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const std::uint32_t b = first + i;
-      std::int32_t sums[kSums];
-      for (int part = 0; part < kSums; ++part) sums[part] = static_cast<std::int32_t>(found_sums[part][i]);
-      scales[b] = found_scales[i];
-      if constexpr (kExtra == Extra::kStart) extra[b] = -kOffset * sums[0];
-      if constexpr (kExtra == Extra::kTail)
-        reinterpret_cast<float*>(extra)[b] = -scales[b] * static_cast<float>(sums[0]);
-      if constexpr (kExtra == Extra::kHalfSums) extra[b] = (-sums[0] & 0xffff) | -sums[1] * 65536;
-      if constexpr (kExtra == Extra::kHalfStart) {
-        extra[2 * b] = -kOffset * sums[0];
-        extra[2 * b + 1] = -kOffset * sums[1];
-      }
-    }
-  }
+  std::uint32_t b = begin;
+  const auto take = [&]<std::uint32_t kCount>(std::integral_constant<std::uint32_t, kCount>) {
+    for (; end - b >= kCount; b += kCount, x += kCount * kQuantBlock)
+      encode_blocks<kExtra, kOffset, kCount>(x, b, values, scales, extra);
+  };
+  take(std::integral_constant<std::uint32_t, kTogether>{});
+  take(std::integral_constant<std::uint32_t, kTogether - 1>{});  // what a tile of 96 columns has
+  take(std::integral_constant<std::uint32_t, 1>{});
 }
 
 // bf16, to nearest even; an odd last column gets a zero beside it.
