@@ -224,9 +224,11 @@ void apply_tool_choice(ChatPrompt& prompt, const chat::ToolChoice& choice, const
   if (choice.allowed.empty()) return;
   for (const std::string& wanted : choice.allowed) check_known(wanted);
   Json allowed = Json::array();
-  for (const Json& tool : prompt.tools)
-    if (std::find(choice.allowed.begin(), choice.allowed.end(), tool.at("function").at("name")) != choice.allowed.end())
+  for (const Json& tool : prompt.tools) {
+    const auto& tool_name = tool.at("function").at("name").get_ref<const std::string&>();
+    if (std::find(choice.allowed.begin(), choice.allowed.end(), tool_name) != choice.allowed.end())
       allowed.push_back(tool);
+  }
   prompt.tools = std::move(allowed);
 }
 
