@@ -196,7 +196,7 @@ class Fitter {
   // ---- One matrix
 
   std::optional<LowRank> fit(const sdk::WeightNode& node) {
-    if (sdk::is_packed(node)) return packed(node);
+    if (sdk::is_packed(node)) return change(node.tensor, node.shape);
     switch (node.kind) {
       case NACELLE_EXPR_TENSOR: return tensor(node);
       case NACELLE_EXPR_CONCAT: return concat(node);
@@ -248,13 +248,6 @@ class Fitter {
   std::optional<LowRank> tensor(const sdk::WeightNode& node) { return change(node.tensor, node.shape); }
 
   // The file has the parts of a quantised matrix, the adapter the name of the whole.
-  std::optional<LowRank> packed(const sdk::WeightNode& node) {
-    constexpr std::string_view kValues = ".qweight", kWhole = ".weight";
-    std::string name = node.inputs[0].tensor;
-    if (name.ends_with(kValues)) name.replace(name.size() - kValues.size(), kValues.size(), kWhole);
-    return change(name, node.shape);
-  }
-
   std::optional<LowRank> change(const std::string& name, const std::vector<std::int64_t>& shape) {
     const LowRankChange* found = find(name);
     if (!found) return std::nullopt;

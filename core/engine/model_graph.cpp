@@ -61,6 +61,26 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
   }
 }
 
+// What llm-compressor writes. How activations and the KV cache were to be rounded does not matter: here they are more
+// exact.
+template <class Text, class Refuse>
+void check_compressed(const ModelFiles& files, const std::string& block, const Text& text, const Refuse& refuse) {
+  const std::string format = text("format");
+  if (format != "pack-quantized" && format != "int-quantized" && format != "float-quantized" &&
+      format != "naive-quantized")
+    refuse("format", "is '" + format + "', expected pack-quantized, int-quantized, float-quantized or naive-quantized");
+  if (const std::string sparse = text("sparsity_config.format"); !sparse.empty() && sparse != "dense")
+    refuse("sparsity_config.format", "is '" + sparse + "', expected dense");
+  const std::int64_t expected = format == "pack-quantized" ? 4 : 8;
+  for (int group = 0;; ++group) {
+    const std::string key = "config_groups.group_" + std::to_string(group) + ".weights.num_bits";
+    const ConfigValue* bits = files.config(block + key);
+    if (!bits) return;
+    if (const auto* count = std::get_if<std::int64_t>(bits); !count || *count != expected)
+      refuse(key, "is not " + std::to_string(expected) + ", which is all that is read of " + format);
+  }
+}
+
 // Quantized checkpoints that the host decodes (sdk/runtime/packed_weights.hpp), or that their architecture does
 // (mxfp4). All others are refused by name.
 void check_quantization(const ModelFiles& files) {
@@ -70,15 +90,16 @@ void check_quantization(const ModelFiles& files) {
     const auto* found = value ? std::get_if<std::string_view>(value) : nullptr;
     return found ? std::string(*found) : std::string();
   };
-  const auto refuse = [&](const char* key, const std::string& what) {
+  const auto refuse = [&](const std::string& key, const std::string& what) {
     throw Error(ErrorKind::kUnsupported, (files.path() / "config.json").string() + ": '" + block + key + "' " + what,
                 "model");
   };
   const std::string method = text("quant_method");
   if (files.format() == ModelFormat::kGguf || method == "mxfp4") return;
   if (method.empty() && !files.config(block + "bits")) return;
+  if (method == "compressed-tensors") return check_compressed(files, block, text, refuse);
   if (method != "gptq" && method != "awq" && method != "fp8")
-    refuse("quant_method", "is '" + method + "', expected gptq, awq, fp8 or mxfp4");
+    refuse("quant_method", "is '" + method + "', expected gptq, awq, fp8, compressed-tensors or mxfp4");
   if (const ConfigValue* bits = files.config(block + "bits"))
     if (const auto* count = std::get_if<std::int64_t>(bits); !count || *count != 4)
       refuse("bits", "is not 4, which is all that is read of " + method);

@@ -69,6 +69,30 @@ def four_bits(random, stem, shape, awq):
     return values.T, {f"{stem}.{name}": np.ascontiguousarray(tensor) for name, tensor in stored.items()}
 
 
+def bfloat16(values):
+    """(the values rounded to BF16, their tensor)."""
+    bits = values.astype(np.float32).view(np.uint32) & 0xffff0000
+    return bits.view(np.float32).astype(np.float64), Packed("BF16", values.shape, (bits >> 16).astype(np.uint16).tobytes())
+
+
+def compressed(random, stem, shape, bits, zeros):
+    """(a matrix [N, K], its tensors) as compressed-tensors stores it: groups of 64 columns of 4 bits, or rows of 8."""
+    outputs, inputs = shape
+    groups = inputs // 64 if bits == 4 and inputs % 64 == 0 else 1
+    limit = 2 ** (bits - 1)
+    q = random.generator.integers(-limit, limit, shape)
+    zero = random.generator.integers(-3, 4, (outputs, groups)) if zeros else np.zeros((outputs, groups), int)
+    scales, stored_scales = bfloat16(random.generator.uniform(0.5, 1.5, zero.shape) * 2.4 / limit / np.sqrt(inputs))
+    values = (q - np.repeat(zero, inputs // groups, axis=1)) * np.repeat(scales, inputs // groups, axis=1)
+    if bits == 8:
+        return values, {stem + ".weight": q.astype(np.int8), stem + ".weight_scale": stored_scales}
+    stored = {stem + ".weight_packed": pack(q + limit, 1), stem + ".weight_scale": stored_scales,
+              stem + ".weight_shape": np.array(shape, np.int64)}
+    if zeros:
+        stored[stem + ".weight_zero_point"] = pack(zero + limit, 0)
+    return values, stored
+
+
 def fp8(random, stem, shape, by_row):
     """FP8 (OCP's E4M3), with a scale a row or for 128 x 128 elements."""
     codes = random.generator.integers(0, 256, shape).astype(np.uint8)
@@ -105,13 +129,28 @@ def quantized_models():
     blocks = quantized("llama-fp8", 18, {"quant_method": "fp8", "weight_block_size": [128, 128]},
                        lambda *of: fp8(*of, False), {})
     rows = quantized("llama-fp8-rows", 19, {"quant_method": "fp8"}, lambda *of: fp8(*of, True), {})
+    def settings(form, bits, **more):
+        group = {"targets": ["Linear"], "weights": {"num_bits": bits, "type": "int"}}
+        return {"quant_method": "compressed-tensors", "format": form, "ignore": ["lm_head"],
+                "config_groups": {"group_0": group}} | more
+    packed = quantized("llama-w4a16", 20, settings("pack-quantized", 4), lambda *of: compressed(*of, 4, False), rounded)
+    asymmetric = quantized("llama-w4a16-asym", 21, settings("pack-quantized", 4), lambda *of: compressed(*of, 4, True), rounded)
+    whole_bytes = quantized("llama-w8a8", 22, settings("int-quantized", 8), lambda *of: compressed(*of, 8, False), rounded)
+    rows_again = quantized("llama-fp8-dynamic", 23, settings("float-quantized", 8), lambda *of: fp8(*of, True), {})
+    packed.refused = [("hf", {"quantization_config": of}, f"'quantization_config.{key}' {what}") for of, key, what in (
+        (settings("marlin-24", 4), "format",
+         "is 'marlin-24', expected pack-quantized, int-quantized, float-quantized or naive-quantized"),
+        (settings("pack-quantized", 4, sparsity_config={"format": "sparse-24-bitmask"}), "sparsity_config.format",
+         "is 'sparse-24-bitmask', expected dense"),
+        (settings("pack-quantized", 8), "config_groups.group_0.weights.num_bits",
+         "is not 4, which is all that is read of pack-quantized"))]
     gptq.refused = [("hf", {"quantization_config": {"quant_method": method} | more},
                      f"'quantization_config.{key}' {what}") for method, more, key, what in (
-        ("bitsandbytes", {}, "quant_method", "is 'bitsandbytes', expected gptq, awq, fp8 or mxfp4"),
+        ("bitsandbytes", {}, "quant_method", "is 'bitsandbytes', expected gptq, awq, fp8, compressed-tensors or mxfp4"),
         ("gptq", {"bits": 8}, "bits", "is not 4, which is all that is read of gptq"),
         ("gptq", {"bits": 4, "desc_act": True}, "desc_act", "is true, which is not supported"),
         ("awq", {"bits": 4, "version": "gemv"}, "version", "is 'gemv', expected gemm"))]
-    return [gptq, awq, blocks, rows]
+    return [gptq, awq, blocks, rows, packed, asymmetric, whole_bytes, rows_again]
 
 
 def models():

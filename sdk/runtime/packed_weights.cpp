@@ -63,20 +63,53 @@ WeightNode four_bits(const std::string& stem, const TensorLookup& lookup) {
   return node;
 }
 
+bool is_float(const WeightNode& scales) {
+  return scales.type == NACELLE_TYPE_F32 || scales.type == NACELLE_TYPE_BF16 || scales.type == NACELLE_TYPE_F16;
+}
+
+// Rows of integers as compressed-tensors stores them; `values`: packed I32, or I8.
+WeightNode integer_rows(WeightNode values, WeightNode scales, std::optional<WeightNode> zeros) {
+  WeightNode node;
+  const bool packed = values.type == NACELLE_TYPE_I32;
+  node.kind = packed ? kWeightPackedRows : kWeightInt8;
+  node.type = NACELLE_TYPE_Q8_0;
+  if (values.shape.size() != 2) refuse(text(values) + " is no matrix");
+  node.shape = {values.shape[0], values.shape[1] * (packed ? 8 : 1)};
+  const std::int64_t outputs = node.shape[0], inputs = node.shape[1];
+  scales.shape.resize(2, 1);
+  const std::int64_t rows = scales.shape[0], groups = scales.shape[1];
+  if (!is_float(scales) || (rows != outputs && rows != 1) || inputs % groups != 0 || inputs / groups % kBlock != 0)
+    refuse(text(scales) + " is no scale of " + text(values) +
+           ": expected one, one a row, or one a row for each group of a multiple of 32 columns");
+  if (zeros && !(packed && zeros->type == NACELLE_TYPE_I32 && zeros->shape.size() == 2 && outputs % 8 == 0 &&
+                 zeros->shape[0] * 8 == outputs && zeros->shape[1] == groups))
+    refuse(text(*zeros) + " are no packed zero points of " + text(values));
+  node.inputs = {std::move(values), std::move(scales)};
+  if (zeros) node.inputs.push_back(*std::move(zeros));
+  return node;
+}
+
+WeightNode packed_rows(const std::string& stem, const TensorLookup& lookup) {
+  if (const auto order = find(stem + ".weight_g_idx", lookup))
+    refuse(text(*order) + " orders columns by their activations, which is not supported");
+  WeightNode values = part(stem + ".weight_packed", NACELLE_TYPE_I32, 2, lookup);
+  auto scales = find(stem + ".weight_scale", lookup);
+  if (!scales) throw Failure(NACELLE_NOT_FOUND, "tensor '" + stem + ".weight_scale' is missing from the model file");
+  return integer_rows(std::move(values), *std::move(scales), find(stem + ".weight_zero_point", lookup));
+}
+
 WeightNode fp8(const WeightNode& values, WeightNode scales) {
   WeightNode node;
   node.kind = kWeightFp8;
   node.type = NACELLE_TYPE_F16;
   node.shape = values.shape;
-  const bool is_float =
-      scales.type == NACELLE_TYPE_F32 || scales.type == NACELLE_TYPE_BF16 || scales.type == NACELLE_TYPE_F16;
   scales.shape.resize(2, 1);
   const auto squares = [](std::int64_t extent) { return (extent + kFp8Square - 1) / kFp8Square; };
   const auto fits = [&](std::size_t axis) {
     const std::int64_t count = scales.shape[axis];
     return count == 1 || count == squares(node.shape[axis]) || (axis == 0 && count == node.shape[0]);
   };
-  if (values.shape.size() != 2 || !is_float || !fits(0) || !fits(1))
+  if (values.shape.size() != 2 || !is_float(scales) || !fits(0) || !fits(1))
     refuse(text(scales) + " is no scale of " + text(values) +
            ": expected one, one a row, or one for 128 x 128 elements");
   node.inputs = {values, std::move(scales)};
@@ -118,6 +151,40 @@ void read_four_bits(const WeightNode& node, const std::array<const std::byte*, 3
   }
 }
 
+float scale_at(const WeightNode& scales, const std::byte* data, std::int64_t index) {
+  if (scales.type == NACELLE_TYPE_F16) return half_to_float(half_word(data, index));
+  if (scales.type == NACELLE_TYPE_BF16) return bfloat16_to_float(half_word(data, index));
+  float value;
+  std::memcpy(&value, data + index * 4, sizeof value);
+  return value;
+}
+
+void read_integer_rows(const WeightNode& node, const std::array<const std::byte*, 3>& parts, std::uint64_t offset,
+                       std::uint64_t size, std::byte* out) {
+  constexpr std::uint64_t kBytes = 2 + kBlock;
+  const std::int64_t inputs = node.shape[1], blocks = inputs / kBlock;
+  const WeightNode& scales = node.inputs[1];
+  const std::int64_t groups = scales.shape[1], group = inputs / groups;
+  const bool one_row = scales.shape[0] == 1, has_zeros = node.inputs.size() > 2;
+  const auto first = static_cast<std::int64_t>(offset / kBytes);
+  for (std::int64_t block = first; block < first + static_cast<std::int64_t>(size / kBytes); ++block) {
+    const std::int64_t n = block / blocks, begin = block % blocks * kBlock, at = begin / group;
+    const std::uint16_t scale = float_to_half(scale_at(scales, parts[1], (one_row ? 0 : n) * groups + at));
+    std::memcpy(out, &scale, sizeof scale);
+    out += sizeof scale;
+    if (node.kind == kWeightInt8) {
+      std::memcpy(out, parts[0] + n * inputs + begin, kBlock);
+      out += kBlock;
+      continue;
+    }
+    const int zero = has_zeros ? static_cast<int>(word(parts[2], n / 8 * groups + at) >> 4 * (n % 8) & 15) : 8;
+    for (std::int64_t k = begin; k < begin + kBlock; ++k) {
+      const std::uint32_t packed = word(parts[0], (n * inputs + k) / 8) >> 4 * (k % 8);
+      *out++ = static_cast<std::byte>(static_cast<int>(packed & 15) - zero);
+    }
+  }
+}
+
 // OCP 8-bit Floating Point Specification 1.0: 4 bits of exponent with a bias of 7, 3 of mantissa; no infinities.
 float e4m3(std::byte byte) {
   const auto bits = std::to_integer<unsigned>(byte);
@@ -126,14 +193,6 @@ float e4m3(std::byte byte) {
                       : exponent == 0                 ? std::ldexp(static_cast<float>(mantissa), -9)
                                                       : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
   return bits & 128 ? -value : value;
-}
-
-float scale_at(const WeightNode& scales, const std::byte* data, std::int64_t index) {
-  if (scales.type == NACELLE_TYPE_F16) return half_to_float(half_word(data, index));
-  if (scales.type == NACELLE_TYPE_BF16) return bfloat16_to_float(half_word(data, index));
-  float value;
-  std::memcpy(&value, data + index * 4, sizeof value);
-  return value;
 }
 
 void read_fp8(const WeightNode& node, const std::array<const std::byte*, 3>& parts, std::uint64_t offset,
@@ -152,25 +211,41 @@ void read_fp8(const WeightNode& node, const std::array<const std::byte*, 3>& par
   }
 }
 
-}  // namespace
-
-std::optional<WeightNode> resolve_packed(const std::string& tensor, const TensorLookup& lookup) {
+std::optional<WeightNode> resolve(const std::string& tensor, const TensorLookup& lookup) {
   constexpr std::string_view kSuffix = ".weight";
   if (!tensor.ends_with(kSuffix)) return std::nullopt;
   const auto values = find(tensor, lookup);
   if (!values) {
     const std::string stem = tensor.substr(0, tensor.size() - kSuffix.size());
-    return find(stem + ".qweight", lookup) ? std::optional(four_bits(stem, lookup)) : std::nullopt;
+    if (find(stem + ".qweight", lookup)) return four_bits(stem, lookup);
+    if (find(stem + ".weight_packed", lookup)) return packed_rows(stem, lookup);
+    return std::nullopt;
   }
-  if (values->type != NACELLE_TYPE_U8) return std::nullopt;
+  if (values->type != NACELLE_TYPE_U8 && values->type != NACELLE_TYPE_I8) return std::nullopt;
   for (const char* name : {"_scale_inv", "_scale"})
-    if (auto scales = find(tensor + name, lookup)) return fp8(*values, *std::move(scales));
+    if (auto scales = find(tensor + name, lookup))
+      return values->type == NACELLE_TYPE_U8
+                 ? fp8(*values, *std::move(scales))
+                 : integer_rows(*values, *std::move(scales), find(tensor + "_zero_point", lookup));
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<WeightNode> resolve_packed(const std::string& tensor, const TensorLookup& lookup) {
+  auto node = resolve(tensor, lookup);
+  if (node) node->tensor = tensor;
+  return node;
 }
 
 void read_packed(const WeightNode& node, const std::array<const std::byte*, 3>& parts, std::uint64_t offset,
                  std::uint64_t size, std::byte* out) {
-  (node.kind == kWeightFp8 ? read_fp8 : read_four_bits)(node, parts, offset, size, out);
+  switch (node.kind) {
+    case kWeightGptq:
+    case kWeightAwq: return read_four_bits(node, parts, offset, size, out);
+    case kWeightFp8: return read_fp8(node, parts, offset, size, out);
+    default: return read_integer_rows(node, parts, offset, size, out);
+  }
 }
 
 }  // namespace nacelle::sdk

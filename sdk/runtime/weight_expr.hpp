@@ -14,7 +14,7 @@
 namespace nacelle::sdk {
 
 // Kinds of nodes beyond NACELLE_EXPR_*: how quantized checkpoints store a matrix, see packed_weights.hpp.
-enum : std::uint32_t { kWeightGptq = 0x10000, kWeightAwq, kWeightFp8 };
+enum : std::uint32_t { kWeightGptq = 0x10000, kWeightAwq, kWeightFp8, kWeightPackedRows, kWeightInt8 };
 
 // One node. STACK has become CONCAT along axis 0, and FIRST_OF the input that exists.
 struct WeightNode {
@@ -22,7 +22,7 @@ struct WeightNode {
   nacelle_type type = NACELLE_TYPE_INVALID;  // ADD and SCALE widen to F32, so that a constant loses nothing
   std::vector<std::int64_t> shape;           // outermost first; every extent at least 1, rows hold whole blocks
   std::vector<WeightNode> inputs;
-  std::string tensor;                // TENSOR: its name in the file
+  std::string tensor;                // TENSOR and packed matrices: its name in the file, or as it is asked for
   std::uint32_t axis = 0;            // CONCAT, SLICE
   std::int64_t begin = 0;            // SLICE
   std::vector<std::uint32_t> order;  // PERMUTE: input axis of each output axis

@@ -9,7 +9,7 @@ import numpy as np
 
 ALIGNMENT = 32
 GGUF_TYPES = {"float32": 0, "float16": 1, "mxfp4": 39}
-SAFETENSORS_TYPES = {"float32": "F32", "float16": "F16", "uint8": "U8", "int32": "I32"}
+SAFETENSORS_TYPES = {"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8", "int32": "I32", "int64": "I64"}
 
 
 class Packed:
