@@ -1,24 +1,48 @@
-// Qwen2 and Qwen2.5: Llama's graph with biases on Q, K and V, rope over the two halves of a head in both file formats,
-// and a sliding window on the upper layers where the configuration asks for it.
+// Qwen2, Qwen2.5 and Qwen2-MoE: Llama's graph with biases on Q, K and V, rope over the two halves of a head in both file
+// formats, and a sliding window on the upper layers where the configuration asks for it. Qwen2-MoE (Qwen1.5-MoE, too)
+// has experts, and one beside them that every token uses as far as a gate of its own says.
 #include <nacelle/decoder.hpp>
 
 namespace {
 
 using namespace nacelle::sdk;
 
+void read_experts(const Config& config, Decoder& model) {
+  Experts& experts = model.experts;
+  if (config.is_gguf()) {
+    experts.renormalise = false;
+    // Files of before June 2024 have one width for all.
+    const auto width = config.optional_size("qwen2moe.expert_feed_forward_length");
+    experts.width = width.value_or(std::max(model.feed_forward_width / std::max(experts.used, 1u), 1u));
+    experts.shared_width =
+        config.optional_size("qwen2moe.expert_shared_feed_forward_length").value_or(model.feed_forward_width);
+  } else {
+    read_huggingface_experts(config, model, "moe_intermediate_size");
+    experts.shared_width = config.size("shared_expert_intermediate_size");
+  }
+  experts.shared_gate.huggingface = "mlp.shared_expert.gate_proj";
+  experts.shared_up.huggingface = "mlp.shared_expert.up_proj";
+  experts.shared_down.huggingface = "mlp.shared_expert.down_proj";
+  experts.shared_router = {"ffn_gate_inp_shexp", "mlp.shared_expert_gate"};
+}
+
 struct Qwen2 : DecoderFamily<Qwen2> {
+  static bool is_moe(const Config& config) {
+    return config.architecture() == (config.is_gguf() ? "qwen2moe" : "Qwen2MoeForCausalLM");
+  }
   static bool match(const Config& config) {
-    return config.architecture() == (config.is_gguf() ? "qwen2" : "Qwen2ForCausalLM");
+    return is_moe(config) || config.architecture() == (config.is_gguf() ? "qwen2" : "Qwen2ForCausalLM");
   }
   static Decoder read(const Config& config) {
-    Decoder model =
-        config.is_gguf() ? read_gguf_decoder(config, "qwen2", NACELLE_ROPE_HALF) : read_huggingface_decoder(config);
+    Decoder model = config.is_gguf() ? read_gguf_decoder(config, std::string(config.architecture()), NACELLE_ROPE_HALF)
+                                     : read_huggingface_decoder(config);
     if (!config.is_gguf()) read_upper_windows(config, model);
-    model.qkv_bias = Bias::kAlways;
+    if (is_moe(config)) read_experts(config, model);
+    model.qkv_bias = config.optional_bool("qkv_bias").value_or(true) ? Bias::kAlways : Bias::kNever;
     return model;
   }
 };
 
 }  // namespace
 
-NACELLE_ARCHITECTURE_PLUGIN(Qwen2, "qwen2", "0.2.0")
+NACELLE_ARCHITECTURE_PLUGIN(Qwen2, "qwen2", "0.3.0")

@@ -6,16 +6,6 @@ namespace {
 
 using namespace nacelle::sdk;
 
-void read_experts(const Config& config, Decoder& model) {
-  model.experts.count = config.size("num_experts", 1, 4096);
-  model.experts.used = config.size("num_experts_per_tok", 1, model.experts.count);
-  model.experts.width = config.size("moe_intermediate_size");
-  model.experts.renormalise = config.optional_bool("norm_topk_prob").value_or(false);
-  if (config.optional_size("decoder_sparse_step", 0).value_or(1) != 1 ||
-      config.optional_numbers("mlp_only_layers", model.layer_count).value_or(std::vector<double>()).size())
-    config.fail_key("mlp_only_layers", "or decoder_sparse_step names layers without experts, which is not supported");
-}
-
 struct Qwen3 : DecoderFamily<Qwen3> {
   static bool is_moe(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "qwen3moe" : "Qwen3MoeForCausalLM");
@@ -27,7 +17,7 @@ struct Qwen3 : DecoderFamily<Qwen3> {
     Decoder model = config.is_gguf() ? read_gguf_decoder(config, std::string(config.architecture()), NACELLE_ROPE_HALF)
                                      : read_huggingface_decoder(config);
     if (!config.is_gguf()) read_upper_windows(config, model);
-    if (!config.is_gguf() && is_moe(config)) read_experts(config, model);
+    if (!config.is_gguf() && is_moe(config)) read_huggingface_experts(config, model, "moe_intermediate_size");
     model.head_norm = HeadNorm::kEachHead;
     if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = model.output_bias = Bias::kAlways;
     return model;
@@ -36,4 +26,4 @@ struct Qwen3 : DecoderFamily<Qwen3> {
 
 }  // namespace
 
-NACELLE_ARCHITECTURE_PLUGIN(Qwen3, "qwen3", "0.1.0")
+NACELLE_ARCHITECTURE_PLUGIN(Qwen3, "qwen3", "0.2.0")

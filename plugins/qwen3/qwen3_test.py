@@ -16,17 +16,17 @@ def forward(config, w, tokens):
         y = layers.attention(layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn), v, heads, kv_heads)
         x = x + b.linear(y, "self_attn.o_proj")
         y = layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon)
-        x = x + (mixture(config, b, y) if "num_experts" in config else gated(b, y))
+        x = x + (experts(config, b, y) if layer in expert_layers(config) else gated(b, y))
     return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon))
 
 
-def mixture(config, b, x):
-    used, p = config["num_experts_per_tok"], layers.softmax(b.linear(x, "mlp.gate"))
+def expert_layers(config):
+    return [i for i in range(config["num_hidden_layers"]) if "num_experts" in config and i not in config["mlp_only_layers"]
+            and (i + 1) % config["decoder_sparse_step"] == 0]
 
-    def choose(row):
-        chosen = layers.best(p[row], used)
-        return chosen, p[row][chosen] / p[row][chosen].sum()
-    return layers.experts(x, choose, used, lambda e, row: gated(b, row, prefix=f"mlp.experts.{e}."))
+
+def experts(config, b, x):
+    return mixture(b, x, layers.softmax(b.linear(x, "mlp.gate")), config["num_experts_per_tok"], config["norm_topk_prob"])
 
 
 def dense():
@@ -48,25 +48,29 @@ def moe():
     config = llama_config("Qwen3MoeForCausalLM", num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
                           norm_topk_prob=True, rms_norm_eps=1e-6, decoder_sparse_step=1, mlp_only_layers=[])
     weights = llama_weights(config, random, head_norm=(16, 16), feed_forward=False)
-    stacked = {}
-    for layer in range(config["num_hidden_layers"]):
-        block = f"model.layers.{layer}.mlp."
-        weights[block + "gate.weight"] = random.matrix(8, 64, gain=3.0)
-        shapes = {"gate_proj": (32, 64), "up_proj": (32, 64), "down_proj": (64, 32)}
-        for name, shape in shapes.items():
-            each = [random.matrix(*shape, gain=1.5) for _ in range(8)]
-            weights |= {f"{block}experts.{e}.{name}.weight": tensor for e, tensor in enumerate(each)}
-            stacked[f"blk.{layer}.ffn_{name[:-5]}_exps.weight"] = np.stack(each)
-    plain = {name: tensor for name, tensor in weights.items() if ".experts." not in name}
+    experts, stacked = mixture_weights(random, range(3), 8, 32)
+    plain, weights = weights, weights | experts
     keys = gguf_keys("qwen3moe", config, expert_count=8, expert_used_count=2, expert_feed_forward_length=32)
     # As transformers 5 may save it: one tensor for all experts, gate above up.
     modules = {}
     for layer in range(config["num_hidden_layers"]):
         block, to = f"blk.{layer}.ffn_", f"model.layers.{layer}.mlp.experts."
+        modules[to[:-8] + "gate.weight"] = stacked[block + "gate_inp.weight"]
         modules[to + "gate_up_proj"] = np.concatenate([stacked[block + part + "_exps.weight"] for part in ("gate", "up")], 1)
         modules[to + "down_proj"] = stacked[block + "down_exps.weight"]
-    return [Model("qwen3-moe", config, weights, forward, keys, to_gguf(plain, {"mlp.gate": "ffn_gate_inp"}) | stacked),
+    return [Model("qwen3-moe", config, weights, forward, keys, to_gguf(plain) | stacked), mixed(random, config),
             Model("qwen3-moe-modules", config, weights, forward, None, None, stored=plain | modules)]
+
+
+def mixed(random, config):
+    """Every second layer has experts, but not the last; GGUF knows no such model."""
+    config = config | {"num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [5]}
+    weights = llama_weights(config, random, head_norm=(16, 16))
+    for layer in expert_layers(config):
+        for part in ("gate", "up", "down"):
+            del weights[f"model.layers.{layer}.mlp.{part}_proj.weight"]
+    weights |= mixture_weights(random, expert_layers(config), 8, 32)[0]
+    return Model("qwen3-moe-mixed", config, weights, forward, None, None)
 
 
 def models():

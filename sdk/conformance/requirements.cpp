@@ -39,7 +39,7 @@ bool is_emitted_activation(const sdk::OpRecord& op) {
 
 bool is_emitted_route(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_moe_attributes>();
-  return !has_input(op, 1) && a.group_count == 0 && a.scale == 1 && a.routing != NACELLE_ROUTE_SIGMOID;
+  return a.group_count == 0 && (!has_input(op, 1) || a.routing == NACELLE_ROUTE_SIGMOID);
 }
 
 }  // namespace

@@ -80,6 +80,21 @@ def llama_weights(config, random, norms=("input_layernorm", "post_attention_laye
     return weights
 
 
+def mixture_weights(random, chosen_layers, count, hidden, width=64):
+    """(tensors under Hugging Face's names, under GGUF's names) of experts and what scores them, one expert a tensor there,
+    all in one here."""
+    weights, stacked = {}, {}
+    for layer in chosen_layers:
+        block = f"model.layers.{layer}.mlp."
+        router = random.matrix(count, width, gain=3.0)
+        weights[block + "gate.weight"] = stacked[f"blk.{layer}.ffn_gate_inp.weight"] = router
+        for name, shape in {"gate_proj": (hidden, width), "up_proj": (hidden, width), "down_proj": (width, hidden)}.items():
+            each = [random.matrix(*shape, gain=1.5) for _ in range(count)]
+            weights |= {f"{block}experts.{e}.{name}.weight": tensor for e, tensor in enumerate(each)}
+            stacked[f"blk.{layer}.ffn_{name[:-5]}_exps.weight"] = np.stack(each)
+    return weights, stacked
+
+
 def gguf_keys(prefix, config, **changes):
     """The keys of llama.cpp's converter that every family has; `changes` are keys under "<prefix>."."""
     keys = {"block_count": config["num_hidden_layers"], "context_length": config["max_position_embeddings"],
@@ -148,6 +163,14 @@ def sizes(config):
 def gated(block, x, activation=layers.silu, prefix="mlp."):
     return block.linear(activation(block.linear(x, prefix + "gate_proj")) * block.linear(x, prefix + "up_proj"),
                         prefix + "down_proj")
+
+
+def mixture(block, x, p, used, divide, bias=0, scale=1):
+    """x through the `used` experts whose p + bias [rows, experts] are largest, weighted by p, over their sum if `divide`."""
+    def choose(row):
+        chosen = layers.best(p[row] + bias, used)
+        return chosen, scale * p[row][chosen] / (p[row][chosen].sum() if divide else 1)
+    return layers.experts(x, choose, used, lambda e, row: gated(block, row, prefix=f"mlp.experts.{e}."))
 
 
 def head(weights, x):

@@ -5,6 +5,7 @@
 
 Configuration, shapes and the forward pass in NumPy are those of plugins/NAME/NAME_test.py; the vocabulary is smaller, and the
 weights follow from the tensors' names, as everywhere in models.json."""
+import collections
 import importlib
 import re
 import sys
@@ -21,16 +22,22 @@ VOCABULARY, TOKENS = 24, 20  # more tokens than the narrowest window
 LEFT_OUT = {"phi3-short", "mixtral-old", "gpt-oss-mxfp4"}
 
 
+LAYER = re.compile(r"^((?:model|transformer|gpt_neox)\.(?:layers|h|blocks))\.(\d+)\.")
+EXPERT = re.compile(r"\.experts\.(\d+)\.")
+
+
 def patterns(tensors):
-    """Layers and experts that are alike become one entry."""
-    found, layers, experts = {}, 0, 0
+    """Layers and experts that are alike become one entry: a tensor that not every layer has keeps its number."""
+    layers = len({match[2] for match in map(LAYER.match, tensors) if match})
+    experts = max([0, *(int(match[1]) + 1 for match in map(EXPERT.search, tensors) if match)])
+    single = {name: EXPERT.sub(".experts.{expert}.", name) for name in tensors}
+    merged = {name: LAYER.sub(r"\1.{layer}.", name) for name in single.values()}
+    counts = collections.Counter(merged.values())
+    found = {}
     for name, shape in tensors.items():
-        pattern = re.sub(r"^((?:model|transformer|gpt_neox)\.(?:layers|h|blocks))\.\d+\.", r"\1.{layer}.", name)
-        pattern = re.sub(r"\.experts\.\d+\.", ".experts.{expert}.", pattern)
+        pattern = merged[single[name]] if counts[merged[single[name]]] == layers else single[name]
         if found.setdefault(pattern, shape) != shape:
             return dict(tensors), 0, 0
-        layers = max([layers, *(int(n) + 1 for n in re.findall(r"\.(?:layers|h|blocks)\.(\d+)\.", name))])
-        experts = max([experts, *(int(n) + 1 for n in re.findall(r"\.experts\.(\d+)\.", name))])
     return found, layers, experts
 
 

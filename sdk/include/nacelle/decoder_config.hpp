@@ -300,6 +300,20 @@ inline Decoder read_huggingface_decoder(const Config& config, const HuggingFaceK
   return model;
 }
 
+// config.json's experts as Qwen's families and OLMoE write them: layers that mlp_only_layers names, and those that
+// decoder_sparse_step leaves out, have none.
+inline void read_huggingface_experts(const Config& config, Decoder& model, const char* width_key) {
+  Experts& experts = model.experts;
+  experts.count = config.size("num_experts", 1, 4096);
+  experts.used = config.size("num_experts_per_tok", 1, experts.count);
+  experts.width = config.size(width_key);
+  experts.renormalise = config.optional_bool("norm_topk_prob").value_or(false);
+  const std::uint32_t step = config.optional_size("decoder_sparse_step").value_or(1);
+  const auto plain = config.optional_numbers("mlp_only_layers", model.layer_count).value_or(std::vector<double>());
+  for (std::uint32_t layer = 0; layer < model.layer_count; ++layer)
+    experts.dense_layers.push_back((layer + 1) % step != 0 || std::ranges::find(plain, layer) != plain.end());
+}
+
 inline nacelle_model_description describe_decoder(const Decoder& model) {
   auto description = make<nacelle_model_description>();
   description.kind = NACELLE_MODEL_DECODER;

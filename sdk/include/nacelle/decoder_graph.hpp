@@ -175,7 +175,8 @@ class DecoderGraph {
   }
 
   Value feed_forward(Value x) {
-    if (model_.experts.count) return experts(x);
+    const auto& dense = model_.experts.dense_layers;
+    if (model_.experts.count && !(layer_ < dense.size() && dense[layer_])) return experts(x);
     const std::int64_t width = model_.feed_forward_width;
     const Bias bias = model_.feed_forward_bias;
     Value y = fused(x, names_.up, names_.gate_up, {width, 2 * width}, bias);
@@ -193,8 +194,14 @@ class DecoderGraph {
     moe.used_count = of.used;
     moe.routing = of.routing;
     moe.renormalise = of.renormalise;
-    moe.scale = 1;
-    const auto route = b_.moe_route(linear(x, of.router, of.count, model_.width, of.router_bias), {}, moe);
+    moe.scale = static_cast<float>(of.scale);
+    Value selection_bias;
+    if (of.selection_bias)
+      selection_bias = block_weight(
+          of.selection_bias, ".bias", {of.count},
+          {gguf_in_block(of.selection_bias, ".bias"), block_prefix() + of.selection_bias.huggingface});
+    const Value scores = linear(x, of.router, of.count, model_.width, of.router_bias);
+    const auto route = b_.moe_route(scores, selection_bias, moe);
     const auto each = [&](Value input, const Names& names, std::int64_t outputs, std::int64_t inputs) {
       const Value w = block_weight(names, ".weight", {of.count, outputs, inputs}, expert_source(names, false));
       Value bias;
@@ -206,7 +213,26 @@ class DecoderGraph {
     const Value gate = each(x, of.gate, of.width, model_.width), up = each(x, of.up, of.width, model_.width);
     const Value y = b_.gated(gate, up, gate_attributes());
     moe.x_per_expert = 1;
-    return b_.moe_combine(each(y, of.down, model_.width, of.width), route.weights, moe);
+    const Value chosen = b_.moe_combine(each(y, of.down, model_.width, of.width), route.weights, moe);
+    return of.shared_width ? b_.add(chosen, shared_expert(x)) : chosen;
+  }
+
+  Value shared_expert(Value x) {
+    const Experts& of = model_.experts;
+    const Value gate = linear(x, of.shared_gate, of.shared_width, model_.width, Bias::kNever);
+    const Value up = linear(x, of.shared_up, of.shared_width, model_.width, Bias::kNever);
+    const Value y = linear(b_.gated(gate, up, gate_attributes()), of.shared_down, model_.width, of.shared_width,
+                           Bias::kNever);
+    if (!of.shared_router) return y;
+    // A mixture of this one expert, which a row takes as far as the sigmoid of its score says.
+    auto moe = make<nacelle_moe_attributes>();
+    moe.expert_count = moe.used_count = 1;
+    moe.routing = NACELLE_ROUTE_SIGMOID;
+    moe.scale = 1;
+    Source row = inside(of.shared_router, ".weight");
+    row.gguf = reshape(row.gguf, {1, model_.width});
+    const Value score = b_.matmul(x, block_weight(of.shared_router, ".weight", {1, model_.width}, row));
+    return b_.moe_combine(y, b_.moe_route(score, {}, moe).weights, moe);
   }
 
   Source expert_source(const Names& names, bool is_bias) const {

@@ -63,13 +63,22 @@ struct Experts {
   std::uint32_t used = 0, width = 0;
   std::uint32_t routing = NACELLE_ROUTE_SOFTMAX_THEN_TOP;
   bool renormalise = true;
+  double scale = 1;                // of the chosen experts' weights, last
+  std::vector<bool> dense_layers;  // those with a plain feed-forward part instead; empty: none
   Bias router_bias = Bias::kNever, bias = Bias::kNever;
+  Names selection_bias = {};  // added to the scores where experts are chosen, and nowhere else
   Names router = {"ffn_gate_inp", "mlp.gate"};
   const char* huggingface = "mlp.experts.{expert}.";  // before the three below
   Names gate = {"ffn_gate_exps", "gate_proj"}, up = {"ffn_up_exps", "up_proj"}, down = {"ffn_down_exps", "down_proj"};
   // Where Hugging Face's file has them otherwise: the weights [count, outputs, inputs] or biases [count, outputs] of
   // one of the three.
   std::function<Expr(const Names&, bool is_bias)> huggingface_source;
+
+  std::uint32_t shared_width = 0;  // of the expert that every row uses beside the chosen ones; 0: there is none
+  Names shared_gate = {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"};
+  Names shared_up = {"ffn_up_shexp", "mlp.shared_experts.up_proj"};
+  Names shared_down = {"ffn_down_shexp", "mlp.shared_experts.down_proj"};
+  Names shared_router = {};  // one row, whose sigmoid multiplies what the shared expert gives; a vector in GGUF
 };
 
 struct Decoder {
