@@ -1,6 +1,6 @@
-// Qwen2, Qwen2.5 and Qwen2-MoE: Llama's graph with biases on Q, K and V, rope over the two halves of a head in both file
-// formats, and a sliding window on the upper layers where the configuration asks for it. Qwen2-MoE (Qwen1.5-MoE, too)
-// has experts, and one beside them that every token uses as far as a gate of its own says.
+// Qwen2, Qwen2.5 and Qwen2-MoE: Llama's graph with biases on Q, K and V, rope over the two halves of a head in both
+// file formats, and a sliding window on the upper layers where the configuration asks for it. Qwen2-MoE (Qwen1.5-MoE,
+// too) has experts, and one beside them that every token uses as far as a gate of its own says.
 #include <nacelle/decoder.hpp>
 
 namespace {

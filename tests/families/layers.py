@@ -51,6 +51,16 @@ def rope_half(x, heads, frequency, magnitude=1.0):
     return np.concatenate([a * cos - b * sin, b * cos + a * sin, x[..., 2 * n :]], axis=-1).reshape(rows, -1)
 
 
+def rope_pairs(x, heads, frequency):
+    """The same of pairs (2i, 2i + 1)."""
+    rows, n = len(x), len(frequency)
+    x = x.reshape(rows, heads, -1)
+    apart = np.concatenate([x[..., 0 : 2 * n : 2], x[..., 1 : 2 * n : 2], x[..., 2 * n :]], axis=-1)
+    turned = rope_half(apart.reshape(rows, -1), heads, frequency).reshape(x.shape)
+    pairs = np.stack([turned[..., :n], turned[..., n : 2 * n]], axis=-1).reshape(rows, heads, 2 * n)
+    return np.concatenate([pairs, turned[..., 2 * n :]], axis=-1).reshape(rows, -1)
+
+
 def attention(q, k, v, heads, kv_heads, scale=None, window=None, cap=None, sinks=None, slopes=None, causal=True):
     """`window`: each row sees so many tokens, itself among them. `sinks`: a logit a head that takes weight and gives
     nothing. `slopes`: ALiBi's, a head."""

@@ -197,9 +197,9 @@ class DecoderGraph {
     moe.scale = static_cast<float>(of.scale);
     Value selection_bias;
     if (of.selection_bias)
-      selection_bias = block_weight(
-          of.selection_bias, ".bias", {of.count},
-          {gguf_in_block(of.selection_bias, ".bias"), block_prefix() + of.selection_bias.huggingface});
+      selection_bias =
+          block_weight(of.selection_bias, ".bias", {of.count},
+                       {gguf_in_block(of.selection_bias, ".bias"), block_prefix() + of.selection_bias.huggingface});
     const Value scores = linear(x, of.router, of.count, model_.width, of.router_bias);
     const auto route = b_.moe_route(scores, selection_bias, moe);
     const auto each = [&](Value input, const Names& names, std::int64_t outputs, std::int64_t inputs) {
@@ -221,8 +221,8 @@ class DecoderGraph {
     const Experts& of = model_.experts;
     const Value gate = linear(x, of.shared_gate, of.shared_width, model_.width, Bias::kNever);
     const Value up = linear(x, of.shared_up, of.shared_width, model_.width, Bias::kNever);
-    const Value y = linear(b_.gated(gate, up, gate_attributes()), of.shared_down, model_.width, of.shared_width,
-                           Bias::kNever);
+    const Value y =
+        linear(b_.gated(gate, up, gate_attributes()), of.shared_down, model_.width, of.shared_width, Bias::kNever);
     if (!of.shared_router) return y;
     // A mixture of this one expert, which a row takes as far as the sigmoid of its score says.
     auto moe = make<nacelle_moe_attributes>();

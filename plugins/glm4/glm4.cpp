@@ -1,0 +1,92 @@
+// GLM-4-0414 and GLM-4.5 to 4.6: rope on the first half of each head. The dense ones turn neighbouring columns, have
+// norms behind attention and feed-forward too, and gate and up in one matrix. The others turn halves and have experts,
+// chosen by sigmoid scores with a bias, one more for every token, and plain layers before. Layers that predict further
+// tokens (nextn, MTP) lie behind the model's own and are left alone.
+#include <nacelle/decoder.hpp>
+
+namespace {
+
+using namespace nacelle::sdk;
+
+constexpr double kSigmoidGate = 2;  // GGUF's expert_gating_func
+
+void read_gguf_experts(const Config& config, Decoder& model) {
+  const auto key = [](const char* name) { return std::string("glm4moe.") + name; };
+  Experts& experts = model.experts;
+  experts.scale = config.optional_number(key("expert_weights_scale")).value_or(1);
+  experts.renormalise = config.optional_bool(key("expert_weights_norm")).value_or(true);
+  experts.dense_layers.assign(config.optional_size(key("leading_dense_block_count"), 0, model.layer_count).value_or(0),
+                              true);
+  experts.shared_width = experts.width * config.optional_size(key("expert_shared_count"), 0, 64).value_or(1);
+  if (config.optional_number(key("expert_gating_func")).value_or(kSigmoidGate) != kSigmoidGate)
+    config.fail_key(key("expert_gating_func"), "is not 2 (sigmoid), which is all that is supported");
+}
+
+void read_huggingface_experts(const Config& config, Decoder& model) {
+  Experts& experts = model.experts;
+  experts.count = config.size("n_routed_experts", 1, 4096);
+  experts.used = config.size("num_experts_per_tok", 1, experts.count);
+  experts.width = config.size("moe_intermediate_size");
+  experts.scale = config.optional_number("routed_scaling_factor").value_or(1);
+  experts.renormalise = config.optional_bool("norm_topk_prob").value_or(true);
+  experts.dense_layers.assign(config.optional_size("first_k_dense_replace", 0, model.layer_count).value_or(1), true);
+  experts.shared_width = experts.width * config.optional_size("n_shared_experts", 0, 64).value_or(1);
+  if (config.optional_size("n_group").value_or(1) != 1)
+    config.fail_key("n_group", "is not 1: groups of experts are not supported");
+}
+
+void read_mixture(const Config& config, Decoder& model) {
+  config.is_gguf() ? read_gguf_experts(config, model) : read_huggingface_experts(config, model);
+  model.experts.routing = NACELLE_ROUTE_SIGMOID;
+  model.experts.selection_bias = {"exp_probs_b", "mlp.gate.e_score_correction_bias"};
+  model.tensors.feed_forward_norm = {"post_attention_norm", "post_attention_layernorm"};
+  const bool normed = config.is_gguf() ? config.has_tensor("blk.0.attn_q_norm.weight")
+                                       : config.optional_bool("use_qk_norm").value_or(false);
+  if (normed) model.head_norm = HeadNorm::kEachHead;
+}
+
+struct Glm4 : DecoderFamily<Glm4> {
+  static bool is_moe(const Config& config) {
+    return config.architecture() == (config.is_gguf() ? "glm4moe" : "Glm4MoeForCausalLM");
+  }
+  static bool match(const Config& config) {
+    return is_moe(config) || config.architecture() == (config.is_gguf() ? "glm4" : "Glm4ForCausalLM");
+  }
+
+  static Decoder read_gguf(const Config& config) {
+    const std::string prefix(config.architecture());
+    Decoder model = read_gguf_decoder(config, prefix, is_moe(config) ? NACELLE_ROPE_HALF : NACELLE_ROPE_INTERLEAVED);
+    model.qkv_bias = Bias::kOptional;
+    model.layer_count -= config.optional_size(prefix + ".nextn_predict_layers", 0, model.layer_count - 1).value_or(0);
+    model.windows.resize(model.layer_count);
+    if (config.optional_numbers(prefix + ".rope.dimension_sections", 4))
+      config.fail_key(prefix + ".rope.dimension_sections", "is of models that see images, which are not supported");
+    return model;
+  }
+
+  static Decoder read_huggingface(const Config& config) {
+    Decoder model = read_huggingface_decoder(config);
+    if (!is_moe(config)) model.rope.style = NACELLE_ROPE_INTERLEAVED;
+    if (!config.optional_number("partial_rotary_factor") &&
+        !config.optional_number("rope_parameters.partial_rotary_factor"))
+      model.rope.rotary_width = model.head_width / 2;
+    if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = Bias::kAlways;
+    return model;
+  }
+
+  static Decoder read(const Config& config) {
+    Decoder model = config.is_gguf() ? read_gguf(config) : read_huggingface(config);
+    if (is_moe(config)) {
+      read_mixture(config, model);
+      return model;
+    }
+    model.tensors.attention_post_norm = {"post_attention_norm", "post_self_attn_layernorm"};
+    model.tensors.feed_forward_post_norm = {"post_ffw_norm", "post_mlp_layernorm"};
+    model.tensors.gate_up = {"ffn_up", "mlp.gate_up_proj"};
+    return model;
+  }
+};
+
+}  // namespace
+
+NACELLE_ARCHITECTURE_PLUGIN(Glm4, "glm4", "0.1.0")
