@@ -66,7 +66,7 @@ def numbers(rows):
 def mean_golden(model, wide, prompts):
     """Means of the hidden rows that the head multiplies: with the identity for a head, they are the logits."""
     embedding = next((name for name in adapters.HEADS if name in wide), None)
-    if not embedding or any(model.config.get(key) for key in ("logits_scaling", "final_logit_softcapping")):
+    if not embedding or any(model.config.get(key) for key in ("logits_scaling", "logit_scale", "final_logit_softcapping")):
         return {}
     bare = wide | {adapters.HEADS[embedding]: np.eye(wide[embedding].shape[1])}
     return {"hidden_means": numbers(model.forward(model.config, bare, prompt).mean(axis=0) for prompt in prompts)}
