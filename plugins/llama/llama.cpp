@@ -1,6 +1,7 @@
 // Llama 1 to 3 and what differs from it in settings: Mistral (with its sliding window), Yi, TinyLlama, SmolLM and many
-// others under Llama's own name; SmolLM3, whose every fourth layer turns nothing; Granite, with its four scales.
-// GGUF stores Q and K permuted, so that its rope turns neighbouring columns; Hugging Face turns the two halves.
+// others under Llama's own name; SmolLM3, whose every fourth layer turns nothing; Granite, with its four scales, and
+// its mixtures of experts; Seed-OSS and ERNIE 4.5, of which only names and rope differ. GGUF stores Q and K permuted,
+// so that its rope turns neighbouring columns; Hugging Face turns the two halves.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -23,28 +24,70 @@ void smollm3(const Config& config, Decoder& model) {
 
 void granite(const Config& config, Decoder& model) {
   const auto number = [&](const char* gguf, const char* huggingface) {
-    const double value = config.number(config.is_gguf() ? gguf : huggingface);
-    if (value <= 0) config.fail_key(config.is_gguf() ? gguf : huggingface, "is not above 0");
+    const std::string key = config.is_gguf() ? std::string(config.architecture()) + gguf : huggingface;
+    const double value = config.number(key);
+    if (value <= 0) config.fail_key(key, "is not above 0");
     return value;
   };
-  model.embedding_scale = number("granite.embedding_scale", "embedding_multiplier");
-  model.residual_scale = number("granite.residual_scale", "residual_multiplier");
-  model.attention_scale = number("granite.attention.scale", "attention_multiplier");
-  model.logit_scale = 1 / number("granite.logit_scale", "logits_scaling");
+  model.embedding_scale = number(".embedding_scale", "embedding_multiplier");
+  model.residual_scale = number(".residual_scale", "residual_multiplier");
+  model.attention_scale = number(".attention.scale", "attention_multiplier");
+  model.logit_scale = 1 / number(".logit_scale", "logits_scaling");
 }
 
 void mistral(const Config& config, Decoder& model) {
   if (const auto window = config.optional_size("sliding_window")) set_window(model, 0, *window);
 }
 
+// Hugging Face has gate and up of all experts in one tensor.
+void granite_moe(const Config& config, Decoder& model) {
+  Experts& experts = model.experts;
+  granite(config, model);
+  if (config.is_gguf()) {
+    if (config.optional_size("granitemoe.expert_shared_feed_forward_length", 0).value_or(0))
+      config.fail_key("granitemoe.expert_shared_feed_forward_length", "is not 0: shared experts are not supported");
+  } else {
+    experts.count = config.size("num_local_experts", 1, 4096);
+    experts.used = config.size("num_experts_per_tok", 1, experts.count);
+    experts.width = model.feed_forward_width;
+  }
+  experts.routing = NACELLE_ROUTE_TOP_THEN_SOFTMAX;
+  experts.renormalise = false;
+  experts.router.huggingface = "block_sparse_moe.router.layer";
+  const std::int64_t count = experts.count, inner = experts.width, width = model.width;
+  experts.huggingface_source = [count, inner, width](const Names& part, bool) -> Expr {
+    const std::string block = "model.layers.{layer}.block_sparse_moe.";
+    if (std::string_view(part.huggingface) == "down_proj") return block + "output_linear.weight";
+    const std::int64_t first = std::string_view(part.huggingface) == "up_proj" ? inner : 0;
+    return slice(block + "input_linear.weight", 1, first, first + inner);
+  };
+}
+
+void seed_oss(const Config& config, Decoder& model) {
+  model.tensors.feed_forward_norm = {"post_attention_norm", "post_attention_layernorm"};
+  if (config.is_gguf()) return;
+  model.qkv_bias = config.optional_bool("attention_bias").value_or(true) ? Bias::kAlways : Bias::kNever;
+  model.output_bias = config.optional_bool("attention_out_bias").value_or(false) ? Bias::kAlways : Bias::kNever;
+}
+
+void ernie(const Config& config, Decoder& model) {
+  if (!config.is_gguf() && config.optional_bool("use_bias").value_or(false))
+    model.qkv_bias = model.output_bias = model.feed_forward_bias = Bias::kAlways;
+}
+
 struct Variant {
   const char *gguf, *huggingface;  // "": not a name of its own there
   void (*adjust)(const Config&, Decoder&);
+  std::uint32_t gguf_rope = NACELLE_ROPE_INTERLEAVED, huggingface_rope = NACELLE_ROPE_HALF;
 };
-constexpr Variant kVariants[] = {{"llama", "LlamaForCausalLM", nullptr},
-                                 {"", "MistralForCausalLM", mistral},
-                                 {"smollm3", "SmolLM3ForCausalLM", smollm3},
-                                 {"granite", "GraniteForCausalLM", granite}};
+constexpr Variant kVariants[] = {
+    {"llama", "LlamaForCausalLM", nullptr},
+    {"", "MistralForCausalLM", mistral},
+    {"smollm3", "SmolLM3ForCausalLM", smollm3},
+    {"granite", "GraniteForCausalLM", granite},
+    {"granitemoe", "GraniteMoeForCausalLM", granite_moe},
+    {"seed_oss", "SeedOssForCausalLM", seed_oss, NACELLE_ROPE_HALF},
+    {"ernie4_5", "Ernie4_5ForCausalLM", ernie, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED}};
 
 const Variant* variant_of(const Config& config) {
   for (const Variant& variant : kVariants)
@@ -54,22 +97,22 @@ const Variant* variant_of(const Config& config) {
 
 struct Llama : DecoderFamily<Llama> {
   static bool match(const Config& config) {
-    const Variant* variant = variant_of(config);  // with experts, "llama" is Mixtral
-    return variant && !(config.is_gguf() &&
-                        config.optional_integer(std::string(variant->gguf) + ".expert_count").value_or(0) != 0);
+    const bool is_mixtral = config.is_gguf() && config.optional_integer("llama.expert_count").value_or(0) != 0;
+    return !is_mixtral && variant_of(config);
   }
   static Decoder read(const Config& config) {
     const Variant& variant = *variant_of(config);
     Decoder model;
     if (config.is_gguf()) {
-      model = read_gguf_decoder(config, variant.gguf, NACELLE_ROPE_INTERLEAVED);
+      model = read_gguf_decoder(config, variant.gguf, variant.gguf_rope);
       model.qkv_bias = model.output_bias = model.feed_forward_bias = Bias::kOptional;
     } else {
       model = read_huggingface_decoder(config);
+      model.rope.style = variant.huggingface_rope;
       if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = model.output_bias = Bias::kAlways;
       if (config.optional_bool("mlp_bias").value_or(false)) model.feed_forward_bias = Bias::kAlways;
     }
-    model.tensors.gguf_pairs = true;
+    model.tensors.gguf_pairs = variant.gguf_rope != variant.huggingface_rope;
     if (variant.adjust) variant.adjust(config, model);
     return model;
   }
@@ -77,4 +120,4 @@ struct Llama : DecoderFamily<Llama> {
 
 }  // namespace
 
-NACELLE_ARCHITECTURE_PLUGIN(Llama, "llama", "0.2.0")
+NACELLE_ARCHITECTURE_PLUGIN(Llama, "llama", "0.3.0")

@@ -1,5 +1,6 @@
 """Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope,
-Granite's four scales."""
+Granite's four scales and its experts (a softmax over the logits of the best), Seed-OSS's biases, ERNIE 4.5's rope of
+neighbours."""
 from files import Packed
 from lab import *
 
@@ -19,24 +20,60 @@ def frequencies(config):
 def forward(config, w, tokens):
     heads, kv_heads, head_width, epsilon = sizes(config)
     turn = frequencies(config)
+    rope = layers.rope_pairs if config["architectures"] == ["Ernie4_5ForCausalLM"] else layers.rope_half
     x = w["model.embed_tokens.weight"][tokens] * config.get("embedding_multiplier", 1)
     for layer in range(config["num_hidden_layers"]):
         b = Block(w, f"model.layers.{layer}.")
         y = layers.rms_norm(x, b["input_layernorm.weight"], epsilon)
         q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
         if config.get("no_rope_layers", [1] * 99)[layer]:
-            q, k = layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn)
+            q, k = rope(q, heads, turn), rope(k, kv_heads, turn)
         y = layers.attention(q, k, v, heads, kv_heads, config.get("attention_multiplier"), config.get("sliding_window"))
         x = x + b.linear(y, "self_attn.o_proj") * config.get("residual_multiplier", 1)
         y = layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon)
-        x = x + gated(b, y) * config.get("residual_multiplier", 1)
+        y = experts(config, b, y) if "num_local_experts" in config else gated(b, y)
+        x = x + y * config.get("residual_multiplier", 1)
     return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon)) / config.get("logits_scaling", 1)
 
 
-def variant(name, architecture, gguf_architecture, seed, gguf_changes=None, bias=(), refused=(), **changes):
+def experts(config, b, x):
+    used, scores = config["num_experts_per_tok"], b.linear(x, "block_sparse_moe.router.layer")
+
+    def choose(row):
+        chosen = layers.best(scores[row], used)
+        return chosen, layers.softmax(scores[row][chosen])
+
+    def expert(index, row):
+        gate, up = np.split(b["block_sparse_moe.input_linear.weight"][index] @ row, 2)
+        return b["block_sparse_moe.output_linear.weight"][index] @ (layers.silu(gate) * up)
+    return layers.experts(x, choose, used, expert)
+
+
+def granite_moe(scales, in_gguf):
+    random, count, hidden = Random(20), 6, 32
+    config = llama_config("GraniteMoeForCausalLM", num_local_experts=count, num_experts_per_tok=2, intermediate_size=hidden,
+                          tie_word_embeddings=True, **scales)
+    weights = llama_weights(config, random, feed_forward=False)
+    weights["model.embed_tokens.weight"] /= 4  # it is the head too
+    gguf = to_gguf(weights, change=interleaved((4, 2)))
+    for layer in range(3):
+        block, to = f"model.layers.{layer}.block_sparse_moe.", f"blk.{layer}.ffn_"
+        both, down = random.matrix(count, 2 * hidden, 64, gain=1.5), random.matrix(count, 64, hidden, gain=1.5)
+        router = random.matrix(count, 64, gain=3.0)
+        weights |= {block + "router.layer.weight": router, block + "input_linear.weight": both,
+                    block + "output_linear.weight": down}
+        gguf |= {to + "gate_inp.weight": router, to + "gate_exps.weight": both[:, :hidden],
+                 to + "up_exps.weight": both[:, hidden:], to + "down_exps.weight": down}
+    keys = gguf_keys("granitemoe", config, expert_count=count, expert_used_count=2, **in_gguf)
+    return Model("granite-moe", config, weights, forward, keys, gguf, refused=[
+        ("gguf", {"granitemoe.residual_scale": 0.0}, "metadata key 'granitemoe.residual_scale' is not above 0")])
+
+
+def variant(name, architecture, gguf_architecture, seed, gguf_changes=None, bias=(), refused=(), names=None, permuted=True,
+            **changes):
     config = llama_config(architecture, **changes)
     weights = llama_weights(config, Random(seed), bias=bias)
-    gguf = to_gguf(weights, change=interleaved((4, 2)))
+    gguf = to_gguf(weights, names, interleaved((4, 2)) if permuted else None)
     if config.get("rope_scaling"):
         factors = layers.frequencies(config["head_dim"], config["rope_theta"]) / frequencies(config)
         gguf["rope_freqs.weight"] = factors.astype(np.float32)
@@ -170,4 +207,8 @@ def models():
             variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
                     attention_bias=True, tie_word_embeddings=True),
             variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),
-            variant("granite", "GraniteForCausalLM", "granite", 15, in_gguf, **granite)]
+            variant("granite", "GraniteForCausalLM", "granite", 15, in_gguf, **granite), granite_moe(granite, in_gguf),
+            variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
+                    names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,
+                    attention_out_bias=False),
+            variant("ernie4_5", "Ernie4_5ForCausalLM", "ernie4_5", 25, permuted=False, use_bias=False)]

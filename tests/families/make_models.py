@@ -69,6 +69,7 @@ def mean_golden(model, wide, prompts):
     if not embedding or any(model.config.get(key) for key in ("logits_scaling", "logit_scale", "final_logit_softcapping")):
         return {}
     bare = wide | {adapters.HEADS[embedding]: np.eye(wide[embedding].shape[1])}
+    bare.pop("lm_head.bias", None)
     return {"hidden_means": numbers(model.forward(model.config, bare, prompt).mean(axis=0) for prompt in prompts)}
 
 
