@@ -1,0 +1,39 @@
+"""StableLM 2 (arXiv 2402.17834, section 2): Llama's graph with layer norms, rope on a quarter of each head, biases of q, k and v;
+side by side where the configuration says so."""
+from lab import *
+
+
+def forward(config, w, tokens):
+    heads, kv_heads, head_width, epsilon = sizes(config)
+    turn = layers.frequencies(int(head_width * config["partial_rotary_factor"]), config["rope_theta"])
+
+    def norm(x, name):
+        return layers.layer_norm(x, w[name + ".weight"], w[name + ".bias"], epsilon)
+    x = w["model.embed_tokens.weight"][tokens]
+    for layer in range(config["num_hidden_layers"]):
+        b = Block(w, f"model.layers.{layer}.")
+        before = norm(x, b.prefix + "input_layernorm")
+        q, k, v = (b.linear(before, f"self_attn.{name}_proj") for name in "qkv")
+        y = layers.attention(layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn), v, heads, kv_heads)
+        x = x + b.linear(y, "self_attn.o_proj")
+        x = x + gated(b, before if config["use_parallel_residual"] else norm(x, b.prefix + "post_attention_layernorm"))
+    return head(w, norm(x, "model.norm"))
+
+
+def model(name, seed, refused=(), **changes):
+    random = Random(seed)
+    config = llama_config("StableLmForCausalLM", layer_norm_eps=1e-5, partial_rotary_factor=0.25, head_dim=32, hidden_size=128,
+                          use_qkv_bias=True, qk_layernorm=False, **changes)
+    norms = ("input_layernorm",) if config["use_parallel_residual"] else ("input_layernorm", "post_attention_layernorm")
+    weights = llama_weights(config, random, norms, bias=("q_proj", "k_proj", "v_proj"))
+    weights["model.norm.bias"] = random.vector(128)
+    weights |= {f"model.layers.{layer}.{norm}.bias": random.vector(128) for layer in range(3) for norm in norms}
+    keys = gguf_keys("stablelm", config, use_parallel_residual=config["use_parallel_residual"], **{
+        "attention.layer_norm_rms_epsilon": None, "attention.layer_norm_epsilon": 1e-5, "rope.dimension_count": 8})
+    return Model(name, config, weights, forward, keys, to_gguf(weights), refused=list(refused))
+
+
+def models():
+    refused = [("hf", {"qk_layernorm": True}, "config.json: 'qk_layernorm' is true (StableLM 2 12B), which is not supported")]
+    return [model("stablelm", 141, refused, use_parallel_residual=False),
+            model("stablelm-parallel", 142, use_parallel_residual=True)]
