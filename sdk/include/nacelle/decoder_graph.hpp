@@ -75,10 +75,17 @@ class DecoderGraph {
     if (!model_.tied)
       head = b_.weight("output.weight", {model_.vocabulary, model_.width},
                        {"output.weight", std::string(names_.head.huggingface) + ".weight"});
-    x = b_.matmul(x, head);
+    x = b_.matmul(x, head, head_bias());
     if (model_.logit_scale != 1 || model_.logit_soft_cap != 0)
       x = b_.scale(x, static_cast<float>(model_.logit_scale), 0, static_cast<float>(model_.logit_soft_cap));
     b_.mark_logits(x);
+  }
+
+  Value head_bias() {
+    const Source source{"output.bias", std::string(names_.head.huggingface) + ".bias"};
+    if (model_.head_bias == Bias::kNever) return {};
+    return model_.head_bias == Bias::kAlways ? b_.weight("output.bias", {model_.vocabulary}, source)
+                                             : b_.optional_weight("output.bias", {model_.vocabulary}, source);
   }
 
   // Llama 3's GGUF files keep its scaling as one list of factors, Phi-3's keep LongRoPE's two.

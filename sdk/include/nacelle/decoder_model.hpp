@@ -118,6 +118,7 @@ struct Decoder {
   double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
   double logit_soft_cap = 0;  // 0: none
   bool tied = false;          // the head is the embedding
+  Bias head_bias = Bias::kNever;
 
   Tensors tensors;
 };
