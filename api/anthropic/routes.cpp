@@ -42,7 +42,7 @@ http::Response count(const openai::ServedModels& models, const http::Request& re
 std::vector<http::Route> inference_routes(const openai::ServedModels& models) {
   using http::Where;
   const auto route = [](const char* path, http::Handler handler) -> http::Route {
-    return {"POST", path, serving::shaped(std::move(handler), error_response), Where::kWorker};
+    return {"POST", path, std::move(handler), Where::kWorker, http::Access::kInfer, error_response};
   };
   return {
       route("/v1/messages", [&models](const http::ExchangePtr& exchange) { create(models, exchange); }),

@@ -41,13 +41,6 @@ Json usage_json(const Usage& usage) {
           {"output_tokens", usage.completion_tokens}};
 }
 
-// The arguments that a model wrote, or, where they are no object, a member that shows them.
-Json input_of(const std::string& arguments) {
-  Json input = openai::parsed_arguments(Json(arguments));
-  if (input.is_object()) return input;
-  return arguments.empty() ? Json::object() : Json{{"invalid_json", arguments}};
-}
-
 class MessagesShape final : public serving::Shape {
  public:
   MessagesShape(std::string id, std::string model) : id_(std::move(id)), model_(std::move(model)) {}
@@ -65,7 +58,7 @@ class MessagesShape final : public serving::Shape {
           calls_ = true;
           content.push_back({{"type", "tool_use"}, {"id", one.id}, {"name", one.text}, {"input", Json::object()}});
           break;
-        case AnswerEvent::Kind::kArguments: content.back()["input"] = input_of(one.text); break;
+        case AnswerEvent::Kind::kArguments: content.back()["input"] = openai::arguments_object(one.text); break;
       }
     }
     Json message = this->message(std::move(content), usage);

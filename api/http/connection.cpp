@@ -117,6 +117,7 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
     Request request;
     const Route* route = nullptr;
     std::string allow;       // of the path; empty where there is no such
+    http::ErrorShape error_shape = error_response;
     bool malformed = false;  // the target is no path
     Clock::time_point begin = Clock::now();
   };
@@ -132,7 +133,7 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
   static std::optional<Failure> check_encoding(const Request& request);
   void take_header(Parser& parser, Incoming& incoming) const;
   ExchangePtr begin_exchange(Incoming& incoming);
-  static void run_handler(const Handler& handler, const ExchangePtr& exchange);
+  static void run_handler(const Route& route, const ExchangePtr& exchange);
   net::awaitable<bool> send_answer(Exchange& exchange, bool keep_alive, unsigned version);
   net::awaitable<bool> send_stream(Exchange& exchange, Framing framing);
   net::awaitable<void> wait_for_output();
@@ -343,6 +344,7 @@ void Connection::take_header(Parser& parser, Incoming& incoming) const {
   request.second = std::move(match.second);
   incoming.route = match.route;
   incoming.allow = std::move(match.allow);
+  incoming.error_shape = match.error_shape;
 }
 
 // Answers before the body was read, or instead of reading it; the connection ends.
@@ -351,7 +353,7 @@ net::awaitable<void> Connection::refuse(const Incoming& incoming, const ApiError
   HeaderOptions options;
   options.cors_origin = context_.options.cors_origin;
   options.request_id = incoming.request.id;
-  if (co_await send(closing_answer(error_response(error), options))) co_await linger();
+  if (co_await send(closing_answer(incoming.error_shape(error), options))) co_await linger();
 }
 
 void Connection::record(const Request& request, const Incoming& incoming, int status, TokenCounts tokens) const {
@@ -371,9 +373,9 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
   });
   const Route* route = incoming.route;
   if (route && route->where == Where::kWorker) {
-    net::post(context_.workers, [site = site_, route, exchange] { run_handler(route->handler, exchange); });
+    net::post(context_.workers, [site = site_, route, exchange] { run_handler(*route, exchange); });
   } else if (route) {
-    run_handler(route->handler, exchange);
+    run_handler(*route, exchange);
   } else {
     const std::string where = exchange->request().method + " " + exchange->request().path;
     if (incoming.malformed) {
@@ -383,7 +385,7 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
     } else {
       const bool options = exchange->request().method == "OPTIONS";
       Response response = options ? Response{204, "", "", {}}
-                                  : error_response({405, "method not allowed: " + where, "", "method_not_allowed"});
+                                  : incoming.error_shape({405, "method not allowed: " + where, "", "method_not_allowed"});
       response.headers.emplace_back("Allow", incoming.allow);
       exchange->respond(std::move(response));
     }
@@ -393,17 +395,17 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
 }
 
 // On a worker or on the I/O thread.
-void Connection::run_handler(const Handler& handler, const ExchangePtr& exchange) {
+void Connection::run_handler(const Route& route, const ExchangePtr& exchange) {
   ApiError failure;
   try {
-    return handler(exchange);
+    return route.handler(exchange);
   } catch (const Error& error) {
     failure = to_api_error(error);
   } catch (const std::exception& error) {
     log::error("{} {}: {}", exchange->request().method, exchange->request().path, error.what());
     failure = {500, "internal error; the server's log has the details", "", "internal_error"};
   }
-  exchange->post([exchange, failure] { exchange->respond(error_response(failure)); });
+  exchange->post([exchange, response = route.error_shape(failure)] { exchange->respond(response); });
 }
 
 // True where the connection can carry another request.

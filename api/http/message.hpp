@@ -62,6 +62,9 @@ class RequestError : public Error {
 std::string error_body(const ApiError& error);
 Response error_response(const ApiError& error);
 
+// What makes a failure's answer, in the shape of a dialect.
+using ErrorShape = Response (*)(const ApiError&);
+
 // A RequestError's own; else the status follows from the kind: 400 kInvalidArgument and kUnsupported, 404 kNotFound,
 // 429 kResource and 503 kUnavailable (with Retry-After), 504 kTimeout, 500 kCorrupt and kInternal.
 ApiError to_api_error(const Error& error);

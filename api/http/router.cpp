@@ -43,6 +43,7 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   for (const Route& route : routes_) {
     auto parameters = match(route.pattern, path);
     if (!parameters) continue;
+    if (result.allow.empty()) result.error_shape = route.error_shape;
     result.allow += route.method + (route.method == "GET" ? ", HEAD, " : ", ");
     if (result.route || route.method != wanted) continue;
     result.route = &route;

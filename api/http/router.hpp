@@ -31,6 +31,7 @@ struct Route {
   Handler handler;
   Where where = Where::kIoThread;
   Access access = Access::kInfer;
+  ErrorShape error_shape = error_response;  // also of what fails before the handler runs
 };
 
 class Router {
@@ -41,6 +42,7 @@ class Router {
     const Route* route = nullptr;
     std::string parameter, second;  // as in Request
     std::string allow;              // "GET, HEAD, OPTIONS": of the path; empty where there is no such path
+    ErrorShape error_shape = error_response;  // of the path's routes
   };
   // HEAD finds the route of GET.
   Match find(std::string_view method, std::string_view path) const;

@@ -178,6 +178,12 @@ Json parsed_arguments(const Json& arguments) {
   return arguments;
 }
 
+Json arguments_object(const std::string& arguments) {
+  Json parsed = parsed_arguments(Json(arguments));
+  if (parsed.is_object()) return parsed;
+  return arguments.empty() ? Json::object() : Json{{"invalid_json", arguments}};
+}
+
 void set_allowed_tools(chat::ToolChoice& choice, const std::string& name, const Json& value) {
   struct Tool {
     std::string name;

@@ -1,9 +1,11 @@
 #include "api/openai/prompt.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "api/http/message.hpp"
+#include "api/openai/random_id.hpp"
 #include "core/base/error.hpp"
 
 namespace nacelle::openai {
@@ -22,16 +24,31 @@ constexpr InfillMarks kInfillMarks[] = {
     {"[PREFIX]", "[SUFFIX]", ""},                            // Codestral
 };
 
+struct InfillTokens {
+  TokenId prefix, suffix, middle;
+  bool prefix_last;
+};
+
+// nullopt: the vocabulary has none.
+std::optional<InfillTokens> find_infill(const Tokenizer& tokenizer) {
+  for (const InfillMarks& marks : kInfillMarks) {
+    const auto before = tokenizer.find(marks.prefix), after = tokenizer.find(marks.suffix);
+    const auto middle = marks.middle.empty() ? before : tokenizer.find(marks.middle);
+    if (before && after && middle) return InfillTokens{*before, *after, *middle, marks.middle.empty()};
+  }
+  return std::nullopt;
+}
+
 void append(std::vector<TokenId>& tokens, const Tokenizer& tokenizer, std::string_view text) {
   const std::vector<TokenId> more = tokenizer.encode(text, {false, false});
   tokens.insert(tokens.end(), more.begin(), more.end());
 }
 
-std::vector<TokenId> encode_rendered(const Tokenizer& tokenizer, const RenderedChat& chat) {
+std::vector<TokenId> encode_rendered(const Tokenizer& tokenizer, const RenderedChat& chat, bool whole = true) {
   std::vector<TokenId> tokens = tokenizer.encode(chat.text, {false, true, chat.quoted});
   const std::vector<TokenId> specials = tokenizer.encode("", {true, true});
   const bool wants_bos = tokenizer.bos() && !specials.empty() && specials.front() == *tokenizer.bos();
-  if (wants_bos && (tokens.empty() || tokens.front() != *tokenizer.bos())) {
+  if (whole && wants_bos && (tokens.empty() || tokens.front() != *tokenizer.bos())) {
     tokens.insert(tokens.begin(), *tokenizer.bos());
   }
   return tokens;
@@ -110,6 +127,33 @@ std::string render_text(const ChatTemplate& chat, Json& context) {
   return chat.render(context);
 }
 
+// What the template makes of messages that follow on others, which end with the assistant's words.
+RenderedChat render_further(const Model& model, const ChatPrompt& prompt) {
+  const std::string mark = random_id("said");
+  ChatPrompt longer = prompt;
+  longer.messages = Json::array({Json{{"role", "user"}, {"content", "-"}}, Json{{"role", "assistant"}, {"content", mark}}});
+  longer.messages.insert(longer.messages.end(), prompt.messages.begin(), prompt.messages.end());
+  RenderedChat chat = render_chat(model, longer);
+  const std::size_t at = chat.text.rfind(mark);
+  if (at == std::string::npos)
+    throw http::RequestError({400, "'context': the chat template of '" + model.name() +
+                                       "' does not show what the assistant said, so that nothing can follow on it",
+                              "context", "unsupported_parameter"});
+  const std::size_t begin = at + mark.size();
+  chat.text.erase(0, begin);
+  std::erase_if(chat.quoted, [&](std::size_t place) { return place < begin; });
+  for (std::size_t& place : chat.quoted) place -= begin;
+  return chat;
+}
+
+// Where the user speaks, after the system's messages at the beginning and the first turn.
+std::vector<std::size_t> later_turns(const Json& messages, std::size_t lead) {
+  std::vector<std::size_t> turns;
+  for (std::size_t i = lead + 1; i < messages.size(); ++i)
+    if (messages[i]["role"] == "user") turns.push_back(i);
+  return turns;
+}
+
 bool ends_with_tag(std::string_view text, std::string_view tag) {
   const auto end = text.find_last_not_of(" \n\t");
   return end != std::string_view::npos && text.substr(0, end + 1).ends_with(tag);
@@ -150,7 +194,8 @@ std::vector<TokenId> encode_chat(const Model& model, const ChatPrompt& prompt) {
 
 PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt, const Constraint& content) {
   const Tokenizer& tokenizer = model.tokenizer();
-  RenderedChat chat = render_chat(model, prompt);
+  const bool further = !prompt.before.empty();
+  RenderedChat chat = further ? render_further(model, prompt) : render_chat(model, prompt);
   PreparedChat result;
   chat::AnswerFormat& format = result.format;
   format.dialect = chat::find_dialect(tokenizer.chat_template());
@@ -173,8 +218,43 @@ PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt, const Co
     show(format.think->open);
     show(format.think->close);
   }
-  result.tokens = encode_rendered(tokenizer, chat);
+  result.tokens = encode_rendered(tokenizer, chat, !further);
+  result.tokens.insert(result.tokens.begin(), prompt.before.begin(), prompt.before.end());
   return result;
+}
+
+PreparedChat prepare_newest(const Model& model, const ChatPrompt& prompt, const Constraint& content,
+                            std::uint32_t max_tokens) {
+  PreparedChat whole = prepare_chat(model, prompt, content);
+  const std::size_t context = model.context();
+  if (whole.tokens.size() < context) return whole;
+
+  const Json& messages = prompt.messages;
+  std::size_t lead = 0;
+  while (lead < messages.size() && messages[lead]["role"] == "system") ++lead;
+  const std::vector<std::size_t> turns = later_turns(messages, lead);
+  const auto prepared_from = [&](std::size_t from) {
+    ChatPrompt part = prompt;
+    part.messages = Json::array();
+    for (std::size_t i = 0; i < messages.size(); ++i)
+      if (i < lead || i >= from) part.messages.push_back(messages[i]);
+    return prepare_chat(model, part, content);
+  };
+  const std::size_t wanted = max_tokens != 0 ? max_tokens : context / 4;
+  const std::size_t most = context - std::min(wanted, context / 2);
+  std::optional<PreparedChat> best;
+  for (std::size_t low = 0, high = turns.size(); low < high;) {
+    const std::size_t middle = (low + high) / 2;
+    PreparedChat part = prepared_from(turns[middle]);
+    if (part.tokens.size() > most) {
+      low = middle + 1;
+    } else {
+      high = middle;
+      best = std::move(part);
+    }
+  }
+  if (best) return std::move(*best);
+  return turns.empty() ? std::move(whole) : prepared_from(turns.back());
 }
 
 void compile_constraint(const Model& model, const Constraint& spec, GenerationRequest& request) {
@@ -187,27 +267,26 @@ std::vector<TokenId> encode_text(const Model& model, std::string_view text) {
   return tokens;
 }
 
+bool knows_infill(const Model& model) { return find_infill(model.tokenizer()).has_value(); }
+
 std::vector<TokenId> encode_infill(const Model& model, std::string_view prefix, std::string_view suffix) {
   const Tokenizer& tokenizer = model.tokenizer();
-  for (const InfillMarks& marks : kInfillMarks) {
-    const auto before = tokenizer.find(marks.prefix), after = tokenizer.find(marks.suffix);
-    const auto middle = marks.middle.empty() ? before : tokenizer.find(marks.middle);
-    if (!before || !after || !middle) continue;
-    std::vector<TokenId> tokens = tokenizer.encode("", {true, true});
-    if (tokenizer.eos() && !tokens.empty() && tokens.back() == *tokenizer.eos()) tokens.pop_back();
-    if (!marks.middle.empty()) {
-      tokens.push_back(*before);
-      append(tokens, tokenizer, prefix);
-    }
-    tokens.push_back(*after);
-    append(tokens, tokenizer, suffix);
-    tokens.push_back(*middle);
-    if (marks.middle.empty()) append(tokens, tokenizer, prefix);
-    return tokens;
+  const std::optional<InfillTokens> marks = find_infill(tokenizer);
+  if (!marks)
+    throw http::RequestError(
+        {400, "'suffix': the vocabulary of '" + model.name() + "' has no tokens to fill in the middle of a text",
+         "suffix", "unsupported_parameter"});
+  std::vector<TokenId> tokens = tokenizer.encode("", {true, true});
+  if (tokenizer.eos() && !tokens.empty() && tokens.back() == *tokenizer.eos()) tokens.pop_back();
+  if (!marks->prefix_last) {
+    tokens.push_back(marks->prefix);
+    append(tokens, tokenizer, prefix);
   }
-  throw http::RequestError(
-      {400, "'suffix': the vocabulary of '" + model.name() + "' has no tokens to fill in the middle of a text",
-       "suffix", "unsupported_parameter"});
+  tokens.push_back(marks->suffix);
+  append(tokens, tokenizer, suffix);
+  tokens.push_back(marks->middle);
+  if (marks->prefix_last) append(tokens, tokenizer, prefix);
+  return tokens;
 }
 
 void check_length(const Model& model, std::size_t tokens, const char* param, bool answered) {

@@ -35,11 +35,20 @@ struct PreparedChat {
 // writes calls in no form that is known.
 PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt, const Constraint& content = {});
 
+// The same, but where it does not fit the model's context without as few of its first turns as leave room for an answer
+// of `max_tokens` (0: a quarter of the context; half of it at most), or with the last turn alone. A turn begins where
+// the user speaks; system messages at the beginning stay.
+PreparedChat prepare_newest(const Model& model, const ChatPrompt& prompt, const Constraint& content,
+                            std::uint32_t max_tokens);
+
 // Compiles what a request asks of its answer, or takes it from the model's cache. Throws Error that names the field.
 void compile_constraint(const Model& model, const Constraint& spec, GenerationRequest& request);
 
 // A plain text with the special tokens that the tokenizer adds. The empty text is BOS alone.
 std::vector<TokenId> encode_text(const Model& model, std::string_view text);
+
+// Whether encode_infill() has what it needs.
+bool knows_infill(const Model& model);
 
 // The text between `prefix` and `suffix` is asked for. Throws RequestError(400) where the vocabulary has no tokens to
 // say so.

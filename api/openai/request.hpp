@@ -22,6 +22,7 @@ struct ChatPrompt {
   Json tools;                                // an array; null where there are none, or tool_choice is "none"
   Json template_variables = Json::object();  // chat_template_kwargs
   std::string prefill;                       // how the answer begins; it is not repeated in the answer
+  std::vector<TokenId> before;               // what was said before the messages, without the end of the last answer
   chat::ToolChoice tool_choice;              // never kNone: then there are no tools
   bool parallel_calls = true;                // false: one call at most
   std::string reasoning_effort;              // "": as the template likes
@@ -83,6 +84,8 @@ Json tools_of_functions(const Json& functions);
 
 // The arguments of a call, JSON in a string, as the object that templates want; what is no object stays a string.
 Json parsed_arguments(const Json& arguments);
+// The arguments that a model wrote, for clients that read an object: {"invalid_json": ...} shows what is none.
+Json arguments_object(const std::string& arguments);
 
 // {"mode": ..., "tools": [...]}: a choice among some of the tools, each named in chat's form or the responses'.
 void set_allowed_tools(chat::ToolChoice& choice, const std::string& name, const Json& value);

@@ -65,47 +65,13 @@ Json conversation_of(const Kept& kept, const ResponsesBody& body, const std::str
   return messages;
 }
 
-// Where the user speaks, after the system's messages at the beginning and the first turn.
-std::vector<std::size_t> later_turns(const Json& messages, std::size_t lead) {
-  std::vector<std::size_t> turns;
-  for (std::size_t i = lead + 1; i < messages.size(); ++i)
-    if (messages[i]["role"] == "user") turns.push_back(i);
-  return turns;
-}
-
-// With `truncation: auto`, where it does not fit: without as few of the first turns as leave room for the answer, or
-// with the last alone.
-PreparedChat prepare_response(const Model& model, const ResponsesBody& body, const Json& messages) {
-  std::size_t lead = 0;
-  const auto prepared_from = [&](std::size_t from) {
-    ChatPrompt prompt = body.prompt;
-    prompt.messages = Json::array();
-    for (std::size_t i = 0; i < messages.size(); ++i)
-      if (i < lead || i >= from) prompt.messages.push_back(messages[i]);
-    prepend_system(prompt.messages, body.instructions);
-    return prepare_chat(model, prompt, body.constraint);
-  };
-  PreparedChat whole = prepared_from(0);
-  const std::size_t context = model.context();
-  if (!body.truncate || whole.tokens.size() < context) return whole;
-
-  while (lead < messages.size() && messages[lead]["role"] == "system") ++lead;
-  const std::vector<std::size_t> turns = later_turns(messages, lead);
-  const std::size_t wanted = body.request.max_tokens != 0 ? body.request.max_tokens : context / 4;
-  const std::size_t most = context - std::min(wanted, context / 2);
-  std::optional<PreparedChat> best;
-  for (std::size_t low = 0, high = turns.size(); low < high;) {
-    const std::size_t middle = (low + high) / 2;
-    PreparedChat part = prepared_from(turns[middle]);
-    if (part.tokens.size() > most) {
-      low = middle + 1;
-    } else {
-      high = middle;
-      best = std::move(part);
-    }
-  }
-  if (best) return std::move(*best);
-  return turns.empty() ? std::move(whole) : prepared_from(turns.back());
+// The whole prompt.
+PreparedChat prepare_response(const Model& model, const ResponsesBody& body, Json messages) {
+  ChatPrompt prompt = body.prompt;
+  prompt.messages = std::move(messages);
+  prepend_system(prompt.messages, body.instructions);
+  return body.truncate ? prepare_newest(model, prompt, body.constraint, body.request.max_tokens)
+                       : prepare_chat(model, prompt, body.constraint);
 }
 
 // ---- Making one

@@ -65,7 +65,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   void fail(const http::ApiError& error) {
     if (over_) return;
     cancel();
-    exchange_->respond(http::error_response(error));
+    exchange_->respond(plan_.error_shape(error));
   }
 
   void cancel() {

@@ -17,6 +17,7 @@ struct EmbeddingPlan {
   bool normalize = true;                    // to length 1
   bool mean = false;                        // pooling, of decoders
   std::string field = "input";              // that the prompts came in
+  http::ErrorShape error_shape = http::error_response;
   // On the server's I/O thread: one vector a prompt, in their order.
   std::function<http::Response(const std::vector<std::vector<float>>& vectors, const Usage& usage)> respond;
 };

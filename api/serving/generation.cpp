@@ -90,7 +90,7 @@ void Generation::submit(std::size_t prompt, std::uint32_t copy) {
   request.prompt = plan_.prompts[prompt];
   if (request.sampling.seed) *request.sampling.seed += copy;  // n equal answers would be of no use
   if (plan_.best_of > plan_.n && !request.logprobs) request.logprobs = 0;
-  const bool plain = plan_.stream && choice.parser->is_plain();
+  const bool plain = plan_.stream && choice.parser->is_plain() && !plan_.wants_ids;
   choice.id = model_->submit(std::move(request), [self = shared_from_this(), index, plain](GenerationEvent&& event) {
     http::Exchange& exchange = *self->exchange_;
     const bool more = event.finish == FinishReason::kNone;
@@ -137,11 +137,12 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
   if (plan_.stream || plan_.shape->in_pieces()) {
     if (plan_.stream) open_stream();
     const bool something = !events.empty() || !event.logprobs.empty() || !event.prompt_logprobs.empty() ||
-                           event.finish != FinishReason::kNone;
+                           event.finish != FinishReason::kNone || (plan_.wants_ids && !event.ids.empty());
     if (something) {
       const std::string piece =
           plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs), event.finish,
-                              std::move(event.stop), event.usage, std::move(event.prompt_logprobs)});
+                              std::move(event.stop), event.usage, std::move(event.prompt_logprobs),
+                              std::move(event.ids)});
       if (plan_.stream) exchange_->write(piece);
     }
   } else {
@@ -154,6 +155,7 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
     }
     std::move(event.logprobs.begin(), event.logprobs.end(), std::back_inserter(choice.whole.logprobs));
     if (!event.prompt_logprobs.empty()) choice.whole.prompt_logprobs = std::move(event.prompt_logprobs);
+    if (plan_.wants_ids) choice.whole.ids.insert(choice.whole.ids.end(), event.ids.begin(), event.ids.end());
   }
   if (event.finish == FinishReason::kNone) return;
   choice.finished = true;
@@ -186,7 +188,7 @@ bool Generation::name_calls(Running& choice, AnswerEvents& events) {
   return true;
 }
 
-void Generation::begin_stream() { exchange_->start_stream("text/event-stream; charset=utf-8"); }
+void Generation::begin_stream() { exchange_->start_stream(plan_.shape->stream_type()); }
 
 // A long queue or prompt, or text that a parser holds back. From here on a failure has the status 200.
 void Generation::keep_alive() {
@@ -267,6 +269,7 @@ void Generation::count_tokens() {
 // A prompt counts once, however many answers it gets.
 Usage Generation::total_usage() const {
   Usage total;
+  if (!choices_.empty()) total.times = choices_.front().whole.usage.times;
   for (std::size_t i = 0; i < choices_.size(); ++i) {
     const Usage& usage = choices_[i].whole.usage;
     total.completion_tokens += usage.completion_tokens;
@@ -292,16 +295,6 @@ void start_generation(const http::ExchangePtr& exchange, openai::ServedModelPtr 
   plan.best_of = std::max(plan.best_of, plan.n);
   auto generation = std::make_shared<Generation>(exchange, std::move(model), std::move(plan));
   exchange->post([generation] { generation->start(); });
-}
-
-http::Handler shaped(http::Handler handler, http::Response (*failure)(const http::ApiError&)) {
-  return [handler = std::move(handler), failure](const http::ExchangePtr& exchange) {
-    try {
-      handler(exchange);
-    } catch (const Error& error) {
-      exchange->post([exchange, response = failure(http::to_api_error(error))] { exchange->respond(response); });
-    }
-  };
 }
 
 }  // namespace nacelle::serving

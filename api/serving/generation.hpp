@@ -23,12 +23,15 @@ struct Choice {
   std::string stop;                                // the stop string that ended it
   Usage usage;                                     // so far
   std::vector<TokenLogprob> prompt_logprobs = {};  // see GenerationEvent
+  std::vector<TokenId> ids = {};                   // where GenerationPlan::wants_ids
 };
 
 // A dialect's JSON, for one request. It belongs to what is posted to the exchange.
 class Shape {
  public:
   virtual ~Shape() = default;
+
+  virtual const char* stream_type() const { return "text/event-stream; charset=utf-8"; }
 
   virtual http::Response whole(const std::vector<Choice>& choices, const Usage& usage) = 0;
   // Whether whole() wants to be told before by piece(), as in a stream; what that returns is dropped, and the choices
@@ -62,6 +65,7 @@ struct GenerationPlan {
   std::uint32_t best_of = 1;  // candidates for a prompt's n answers, at least n; the likeliest are kept
   bool stream = false;        // not with best_of above n
   bool open_at_once = false;  // of a stream: see Shape
+  bool wants_ids = false;     // the shape is told the answer's tokens
   chat::AnswerFormat format;
   bool parallel_calls = true;         // false: the answer ends before a second call
   std::string call_prefix = "call_";  // of the ids of calls
@@ -73,8 +77,5 @@ http::ApiError engine_error(const GenerationEvent& event);
 
 // [any thread] Answers through `exchange`, from the server's I/O thread. A client that leaves cancels its choices.
 void start_generation(const http::ExchangePtr& exchange, openai::ServedModelPtr model, GenerationPlan plan);
-
-// A handler whose failures, thrown while it parses, take the shape of its dialect.
-http::Handler shaped(http::Handler handler, http::Response (*failure)(const http::ApiError&));
 
 }  // namespace nacelle::serving

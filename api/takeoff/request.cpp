@@ -1,5 +1,6 @@
 #include "api/takeoff/request.hpp"
 
+#include "api/http/message.hpp"
 #include "api/openai/constraint_fields.hpp"
 #include "api/openai/fields.hpp"
 
@@ -30,6 +31,14 @@ void set_texts(Body& body, const std::string& name, const Json& value) {
   }
 }
 
+// Text Generation Inference has a /generate too.
+void refuse_inputs(G&, const std::string& name, const Json&) {
+  throw http::RequestError({400,
+                            "'inputs' is TGI's, and this /generate is Titan Takeoff's: send the prompt as 'text', or use "
+                            "/v1/completions or /v1/chat/completions",
+                            name, "unknown_parameter"});
+}
+
 Fields<G> generate_fields() {
   using namespace openai;
   return {
@@ -53,6 +62,7 @@ Fields<G> generate_fields() {
       custom<G>("json_schema", [](G& b, const std::string& name, const Json& v) { set_schema(b.constraint, name, v); }),
       only<G>("prompt_max_tokens", {}),
       only<G>("image_path", {}),
+      custom<G>("inputs", refuse_inputs),
       string<G>("lora_id", [](G& b, const std::string& v) { b.lora = v; }),
   };
 }

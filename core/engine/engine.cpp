@@ -444,8 +444,8 @@ void Engine::Loop::end_with_prompt(Sequence& sequence, std::uint32_t row) {
         sequence.request.mean ? sequence.prompt_logprobs.mean(last) : std::vector<float>(last.begin(), last.end());
   }
   event.prompt_logprobs = sequence.prompt_logprobs.take();
-  event.usage = usage(sequence);
   sequence.times.last_token = now_;
+  event.usage = usage(sequence);
   ended_.emplace_back(sequence.id, event.finish);
   sequence.sink(std::move(event));
 }
@@ -481,7 +481,7 @@ void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, Generat
 }
 
 Usage Engine::Loop::usage(const Sequence& sequence) const {
-  return {sequence.prompt_size(), sequence.answer_size(), sequence.cached};
+  return {sequence.prompt_size(), sequence.answer_size(), sequence.cached, 0, sequence.times};
 }
 
 // Ends a sequence. Its last event is out already, but for a cancelled one.

@@ -32,6 +32,7 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;  // of prompt and answer; 1: off
   float frequency_penalty = 0.0f;   // a count of the answer's tokens times this is subtracted
   float presence_penalty = 0.0f;    // subtracted once for each token that the answer has
+  std::uint32_t penalty_window = 0;  // the three penalties look back so many tokens of prompt and answer; 0: at all
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::optional<std::uint64_t> seed;  // absent: a fresh one
 };
@@ -76,11 +77,19 @@ struct TokenLogprob {
   std::uint32_t rank = 0;  // of a prompt's token: its place, 1 is the likeliest; 0: the first, with nothing before it
 };
 
+// Moments of a request's life, of the engine's clock; the epoch where it has not come to that.
+struct UsageTimes {
+  std::chrono::steady_clock::time_point scheduled{};    // the first step with a row of the request began
+  std::chrono::steady_clock::time_point first_token{};  // the step that made it was done
+  std::chrono::steady_clock::time_point last_token{};
+};
+
 struct Usage {
   std::uint32_t prompt_tokens = 0;
   std::uint32_t completion_tokens = 0;
   std::uint32_t cached_tokens = 0;     // prompt tokens whose KV was found in the prefix cache
   std::uint32_t reasoning_tokens = 0;  // of the completion; the API's to fill in, as it reads the text
+  UsageTimes times = {};
 };
 
 // One piece of an answer. Text is whole code points; it may be empty while a stop string or a code point is incomplete.

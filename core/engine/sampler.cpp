@@ -106,8 +106,14 @@ std::uint64_t random_seed() noexcept {
 // -------------------------------------------------------------------------------------------------------
 
 Adjustments::Adjustments(const SamplingParams& params)
-    : repetition_(params.repetition_penalty), frequency_(params.frequency_penalty), presence_(params.presence_penalty) {
+    : repetition_(params.repetition_penalty),
+      frequency_(params.frequency_penalty),
+      presence_(params.presence_penalty),
+      window_(params.penalty_window) {
+  if (repetition_ == 1.0f && frequency_ == 0.0f && presence_ == 0.0f) window_ = 0;  // nothing to look back for
   for (const auto& [token, bias] : params.logit_bias) entry(token).bias += bias;
+  if (window_ == 0) return;
+  for (const nacelle_adjustment& change : entries_) bias_[static_cast<TokenId>(change.token)] = change.bias;
 }
 
 nacelle_adjustment& Adjustments::entry(TokenId token) {
@@ -117,15 +123,55 @@ nacelle_adjustment& Adjustments::entry(TokenId token) {
 }
 
 void Adjustments::add_prompt(std::span<const TokenId> tokens) {
+  if (window_ != 0) {
+    for (const TokenId token : tokens.last(std::min<std::size_t>(tokens.size(), window_))) remember({token, false});
+    return;
+  }
   if (repetition_ == 1.0f) return;
   for (const TokenId token : tokens) entry(token).repetition = repetition_;
 }
 
 void Adjustments::add_answer(TokenId token) {
+  if (window_ != 0) return remember({token, true});
   if (repetition_ != 1.0f) entry(token).repetition = repetition_;
   if (frequency_ == 0.0f && presence_ == 0.0f) return;
   const bool first = answered_[token]++ == 0;
   entry(token).bias -= frequency_ + (first ? presence_ : 0.0f);
+}
+
+// Takes a token into the window, and the oldest out of it.
+void Adjustments::remember(Past past) {
+  past_.push_back(past);
+  ++seen_[past.token];
+  answered_[past.token] += past.answer;
+  renew(past.token);
+  if (past_.size() <= window_) return;
+  const Past oldest = past_.front();
+  past_.pop_front();
+  if (--seen_[oldest.token] == 0) seen_.erase(oldest.token);
+  answered_[oldest.token] -= oldest.answer;
+  renew(oldest.token);
+}
+
+// Its entry, from what the window has of it; none where that changes nothing, as the device has room for few.
+void Adjustments::renew(TokenId token) {
+  const bool repeated = repetition_ != 1.0f && seen_.count(token) > 0;
+  const std::uint32_t answered = answered_[token];
+  if (answered == 0) answered_.erase(token);
+  const auto given = bias_.find(token);
+  if (repeated || answered > 0 || given != bias_.end()) {
+    const float bias = given == bias_.end() ? 0.0f : given->second;
+    const float penalty = frequency_ * static_cast<float>(answered) + (answered > 0 ? presence_ : 0.0f);
+    entry(token) = {static_cast<std::uint32_t>(token), repeated ? repetition_ : 1.0f, bias - penalty};
+    return;
+  }
+  const auto found = places_.find(token);
+  if (found == places_.end()) return;
+  const std::uint32_t place = found->second;
+  entries_[place] = entries_.back();
+  places_[static_cast<TokenId>(entries_[place].token)] = place;
+  entries_.pop_back();
+  places_.erase(token);
 }
 
 void apply_adjustments(std::span<float> logits, std::span<const nacelle_adjustment> changes, float temperature) {

@@ -9,6 +9,7 @@
 #include <nacelle/backend.h>
 
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -44,11 +45,23 @@ class Adjustments {
   std::span<const nacelle_adjustment> entries() const noexcept { return entries_; }
 
  private:
+  struct Past {
+    TokenId token;
+    bool answer;
+  };
   nacelle_adjustment& entry(TokenId token);
+  void remember(Past past);
+  void renew(TokenId token);
+
   float repetition_, frequency_, presence_;
+  std::uint32_t window_;
   std::vector<nacelle_adjustment> entries_;
   std::unordered_map<TokenId, std::uint32_t> places_;    // token -> index of entries_
-  std::unordered_map<TokenId, std::uint32_t> answered_;  // token -> times in the answer
+  std::unordered_map<TokenId, std::uint32_t> answered_;  // token -> times in the answer, or in the window's part of it
+  // Of a window alone:
+  std::deque<Past> past_;
+  std::unordered_map<TokenId, std::uint32_t> seen_;  // token -> times in past_
+  std::unordered_map<TokenId, float> bias_;          // of the request
 };
 
 // Applies `changes` to a raw row as the device does, and divides by the temperature (0 and 1 leave it).

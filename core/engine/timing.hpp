@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "core/engine/histogram.hpp"
+#include "core/engine/request.hpp"
 
 namespace nacelle {
 
@@ -13,9 +14,8 @@ inline double seconds_between(EngineClock::time_point begin, EngineClock::time_p
   return std::chrono::duration<double>(end - begin).count();
 }
 
-// Moments of one request's life; the epoch where it has not come to that.
-struct RequestTimes {
-  EngineClock::time_point submitted = EngineClock::now(), scheduled{}, last_token{};
+struct RequestTimes : UsageTimes {
+  EngineClock::time_point submitted = EngineClock::now();
 };
 
 // vLLM's bounds where it has the same histogram, so that dashboards compare.
@@ -38,6 +38,7 @@ struct EngineTiming {
   void token(RequestTimes& times, EngineClock::time_point now) noexcept {
     const bool first = times.last_token == EngineClock::time_point{};
     (first ? first_token : inter_token).add(seconds_between(first ? times.submitted : times.last_token, now));
+    if (first) times.first_token = now;
     times.last_token = now;
   }
 };
