@@ -196,11 +196,10 @@ net::awaitable<bool> Connection::serve_one() {
   BodyShare share(context_);
   Incoming incoming;
   std::optional<Failure> failure = co_await read_header(parser);
-  if (!failure) {
-    take_header(parser, incoming);
-    if (incoming.route && site_->admit) {
-      if (const auto refusal = site_->admit(incoming.request, *incoming.route)) failure = Failure{false, *refusal};
-    }
+  // Of a body that says that it is too large the header is whole: the failure belongs to its route.
+  if (!failure || failure->error.status == 413) take_header(parser, incoming);
+  if (!failure && incoming.route && site_->admit) {
+    if (const auto refusal = site_->admit(incoming.request, *incoming.route)) failure = Failure{false, *refusal};
   }
   if (!failure) failure = check_encoding(incoming.request);
   if (!failure) failure = co_await read_body(parser, share);

@@ -108,7 +108,7 @@ void start(Request& request, AnswerBody& body, openai::PreparedChat prepared, bo
   plan.wants_ids = request.head.context;
   if (request.head.context) request.head.prompt = prepared.tokens;
   plan.prompts = {std::move(prepared.tokens)};
-  plan.shape = make_shape(std::move(request.head), model.tokenizer());
+  plan.shape = make_shape(std::move(request.head), &model.tokenizer());
   serving::start_generation(request.exchange, std::move(request.model), std::move(plan));
 }
 

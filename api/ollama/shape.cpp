@@ -31,8 +31,8 @@ struct Part {
 
 class OllamaShape final : public serving::Shape {
  public:
-  OllamaShape(AnswerHead head, const Tokenizer& tokenizer) : head_(std::move(head)), ids_(std::move(head_.prompt)) {
-    if (head_.logprobs) logprobs_.emplace(tokenizer, openai::LogprobList::Shape::kChat);
+  OllamaShape(AnswerHead head, const Tokenizer* tokenizer) : head_(std::move(head)), ids_(std::move(head_.prompt)) {
+    if (head_.logprobs) logprobs_.emplace(*tokenizer, openai::LogprobList::Shape::kChat);
     before_time_ = R"({"model":)" + json_string(head_.model) + R"(,"created_at":")";
     before_text_ = head_.chat ? R"(","message":{"role":"assistant","content":)" : R"(","response":)";
     after_text_ = head_.chat ? "},\"done\":false}\n" : ",\"done\":false}\n";
@@ -149,7 +149,7 @@ class OllamaShape final : public serving::Shape {
 
 }  // namespace
 
-std::unique_ptr<serving::Shape> make_shape(AnswerHead head, const Tokenizer& tokenizer) {
+std::unique_ptr<serving::Shape> make_shape(AnswerHead head, const Tokenizer* tokenizer) {
   return std::make_unique<OllamaShape>(std::move(head), tokenizer);
 }
 

@@ -22,8 +22,8 @@ struct AnswerHead {
   Clock::time_point begin = {}, found = {};  // of the request, and when it had its model
 };
 
-// The tokenizer must outlive the shape.
-std::unique_ptr<serving::Shape> make_shape(AnswerHead head, const Tokenizer& tokenizer);
+// The tokenizer spells log-probabilities and must outlive the shape; without those it may be null.
+std::unique_ptr<serving::Shape> make_shape(AnswerHead head, const Tokenizer* tokenizer);
 
 // The only object of an answer without text: `reason` is "load" or "pull".
 openai::Json empty_answer(const AnswerHead& head, const char* reason);

@@ -27,6 +27,11 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
     assert.deepEqual(data.map(({ id, parent, root }) => [id, parent, path.basename(root)]),
                      [['stories', null, 'tinystories-656k'], ['a', 'stories', 'a']]);
     assert.equal((await server.client.models.retrieve('a')).parent, 'stories');
+    const tags = (await (await server.get('/api/tags')).json()).models;
+    assert.deepEqual(tags.map(({ name, details }) => [name, details.parent_model]), [['stories:latest', ''], ['a:latest', 'stories:latest']]);
+    const ollama = (name) => server.post('/api/generate', { model: name, prompt: ask.prompt, stream: false, raw: true, options: { temperature: 0, num_predict: 24 } });
+    assert.ok(a.startsWith((await ollama('a:latest')).body.response));
+    assert.ok(base.startsWith((await ollama('stories')).body.response));
     assert.equal((await server.client.completions.create({ model: 'a', ...ask })).model, 'a');
 
     const takeoff = (body) => server.post('/generate', { text: ask.prompt, max_new_tokens: 24, ...body });

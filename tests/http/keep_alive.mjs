@@ -7,6 +7,7 @@ import { children } from './isolation.mjs';
 import { sampleOf } from './metrics.mjs';
 
 const { Anthropic } = require('@anthropic-ai/sdk');
+const { Ollama } = require('ollama');
 const golden = goldens[1];  // of `paris`
 const comment = ': keep-alive\n\n';
 const often = ['--sse-keep-alive', '0.05'];
@@ -24,13 +25,13 @@ const dialects = {
 
 // What comes of a stream, as it comes.
 class Reader {
-  static async open(server, target, body) {
+  static async open(server, target, body, type = /^text\/event-stream/) {
     const reader = new Reader();
     reader.abort = new AbortController();
     const response = await fetch(server.url + target,
                                  { method: 'POST', body: JSON.stringify(body), signal: reader.abort.signal });
     assert.equal(response.status, 200, target);
-    assert.match(response.headers.get('content-type'), /^text\/event-stream/);
+    assert.match(response.headers.get('content-type'), type);
     reader.chunks = response.body.pipeThrough(new TextDecoderStream()).getReader();
     reader.text = '';
     return reader;
@@ -129,6 +130,38 @@ test('a failure behind the header is an event, and without keep-alives a status'
   });
 });
 
+// Lines of JSON have no comments: an object without text, which clients add to what they have.
+test('Ollama\'s streams say it with an object without text', async () => withQueue([...often, '--max-queue', '3'], async (server, free) => {
+  const options = { temperature: 0 };
+  const ask = { '/api/chat': { model, messages: paris, options }, '/api/generate': { model, prompt: paris[0].content, options } };
+  const textOf = (line) => line.message?.content ?? line.response;
+  const readers = [];
+  for (const [target, body] of Object.entries(ask)) {
+    const reader = await Reader.open(server, target, body, /^application\/x-ndjson$/);
+    await reader.until('}\n{');
+    const silent = JSON.parse(reader.text.split('\n')[0]);
+    assert.deepEqual([textOf(silent), silent.done], ['', false]);
+    readers.push(reader);
+  }
+  const stream = await new Ollama({ host: server.url }).chat({ ...ask['/api/chat'], stream: true });
+  for (const [target, body] of Object.entries(ask)) {
+    const refused = await server.post(target, body);
+    assert.equal(refused.status, 429);
+    assert.equal(typeof refused.body.error, 'string');
+  }
+  free();
+  for (const reader of readers) {
+    const lines = (await reader.rest()).trim().split('\n').map(JSON.parse);
+    assert.equal(lines.map(textOf).join(''), golden.text);
+    const last = lines.at(-1);
+    assert.ok(last.total_duration > 50e6);  // it waited for that long at least
+    assert.ok(last.load_duration + last.prompt_eval_duration + last.eval_duration < last.total_duration - 40e6);
+  }
+  let text = '';
+  for await (const part of stream) text += part.message.content;
+  assert.equal(text, golden.text);
+}));
+
 // Comments, and pings once Anthropic's message has started.
 test('where a step hangs they come too, and a device that is lost then is told in the stream', async () => {
   const server = await Server.start('--isolate', 'cpu', '--device', 'cpu', ...often, ...lasting);
@@ -145,9 +178,11 @@ test('where a step hangs they come too, and a device that is lost then is told i
       await reader.until(comment);
       return [target, reader];
     }));
+    const told = await new Ollama({ host: server.url }).chat({ model, messages: paris, stream: true });
     process.kill(child, 'SIGKILL');
     for (const [target, reader] of readers) assert.match(await reader.rest(), dialects[target][1], target);
     assert.match(await begun.rest(), dialects['/v1/messages'][1]);
+    await assert.rejects(async () => { for await (const part of told) assert.equal(part.done, false); }, /device|lost|ended/);
     assert.ok(!begun.text.slice(begun.text.indexOf('event: message_start')).includes(comment));
   } finally {
     server.process.kill('SIGKILL');

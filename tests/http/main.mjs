@@ -10,6 +10,7 @@ import './responses.mjs';
 import './background.mjs';
 import './conversations.mjs';
 import './messages.mjs';
+import './ollama.mjs';
 import './templates.mjs';
 import './takeoff.mjs';
 import './embeddings.mjs';

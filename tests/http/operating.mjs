@@ -293,7 +293,7 @@ test('/openapi.json describes what each listener has', async () => withManaged([
       const { properties } = schema.$ref ? components.schemas[schema.$ref.split('/').at(-1)] : schema;
       const body = Object.fromEntries([...Object.keys(properties), 'colour'].map((name) => [name, null]));
       const { body: refused } = await managed.post(target.replace(/\{[^}]*\}/g, 'x'), body, { url: base });
-      assert.match(refused.error.message, /there is no field 'colour'/, target);
+      assert.match(refused.error.message ?? refused.error, /there is no field 'colour'/, target);
     }
   }
 }));

@@ -44,3 +44,35 @@ test('templates of one system message and of thinking', async (context) => {
   assert.equal(message.body.content[0].type, 'thinking');
   assert.equal((await server.post('/v1/chat/completions', { ...request, reasoning_effort: 'high' })).body.error.param, 'reasoning_effort');
 });
+
+test('Ollama\'s think, in the words of each template', async (context) => {
+  const end = "{{ '<|im_start|>assistant\n' }}";
+  const body = chatml('').replace(end, '');
+  const server = await Server.start(...withTemplate('always', chatml('<think>\n') + '{# </think> #}'),
+    ...withTemplate('switched', `${body}{# </think> #}${end}{% if enable_thinking %}<think>{% else %}<no>{% endif %}`),
+    ...withTemplate('levels', `${body}{# </think> #}${end}{{ reasoning_effort }}`), ...withTemplate('never', chatml('')));
+  context.after(() => server.stop());
+  const ask = (model, think, more = {}) => server.post('/api/chat', { model, think, stream: false, messages: [{ role: 'user', content: 'Hello!' }],
+                                                                      options: { temperature: 0, num_predict: 6 }, ...more });
+  const length = async (model, think) => (await ask(model, think)).body.prompt_eval_count;
+  const always = (await ask('always', true)).body.message;
+  assert.ok(always.thinking.length > 0);
+  assert.equal(always.content, '');
+  assert.equal((await ask('switched', true)).body.message.content, '');
+  assert.ok((await ask('switched', 'low')).body.message.thinking.length > 0);
+  assert.ok((await ask('switched', false)).body.message.content.length > 0);
+  assert.notEqual(await length('levels', 'max'), await length('levels'));
+  for (const [model, think, words] of [['always', false, /always thinks/], ['always', 'low', /no levels/], ['levels', false, /always thinks/],
+                                       ['never', true, /does not support thinking/], ['never', 'high', /does not support thinking/]]) {
+    const { status, body: { error } } = await ask(model, think);
+    assert.equal(status, 400);
+    assert.match(error, words);
+    assert.match(error, /'think'/);
+  }
+  assert.equal((await ask('never', false)).status, 200);
+  assert.deepEqual((await server.post('/api/show', { model: 'switched' })).body.capabilities, ['completion', 'thinking']);
+  const stream = await fetch(`${server.url}/api/generate`, { method: 'POST', body: JSON.stringify({ model: 'always', prompt: 'Hello!', options: { num_predict: 6 } }) });
+  const lines = (await stream.text()).trim().split('\n').map(JSON.parse);
+  assert.ok(lines.map((line) => line.thinking ?? '').join('').length > 0);
+  assert.equal(lines.map((line) => line.response).join(''), '');
+});

@@ -131,6 +131,33 @@ TEST_CASE("penalties and biases: sparse entries give what the definitions say") 
   CHECK(logits[4] == Approx(9.0f / 0.5f));
 }
 
+TEST_CASE("penalties that look back so far and no further") {
+  SamplingParams params;
+  params.repetition_penalty = 2;
+  params.frequency_penalty = 0.5f;
+  params.presence_penalty = 0.25f;
+  params.penalty_window = 3;
+  params.logit_bias = {{0, 5.0f}};
+  Adjustments adjustments(params);
+  const std::vector<float> raw = {4, -4, 6, 1, 9};
+  const auto adjusted = [&] {
+    std::vector<float> logits = raw;
+    apply_adjustments(logits, adjustments.entries(), 1.0f);
+    return logits;
+  };
+  adjustments.add_prompt(std::vector<TokenId>{4, 0, 1, 1});  // the window has 0 1 1
+  CHECK(adjusted() == std::vector<float>{4.0f / 2 + 5, -8, 6, 1, 9});
+  adjustments.add_answer(2);  // 1 1 2
+  CHECK(adjusted() == std::vector<float>{4 + 5, -8, 6.0f / 2 - 0.75f, 1, 9});
+  adjustments.add_answer(2);  // 1 2 2
+  adjustments.add_answer(3);  // 2 2 3
+  CHECK(adjusted() == std::vector<float>{4 + 5, -4, 6.0f / 2 - 1.25f, 0.5f - 0.75f, 9});
+  CHECK(adjustments.entries().size() == 3);  // the biased one, 2 and 3: none for what left the window
+  for (int i = 0; i < 3; ++i) adjustments.add_answer(1);
+  CHECK(adjusted() == std::vector<float>{4 + 5, -8 - 1.75f, 6, 1, 9});
+  CHECK(adjustments.entries().size() == 2);
+}
+
 TEST_CASE("logprobs are of the model's own distribution, whatever was adjusted") {
   const auto raw = logits_of({0.1, 0.4, 0.05, 0.25, 0.2});
   FakeRow plain(raw, 3);
