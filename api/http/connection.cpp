@@ -116,7 +116,7 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
   struct Incoming {
     Request request;
     const Route* route = nullptr;
-    std::string allow;       // of the path; empty where there is no such
+    std::string allow;  // of the path; empty where there is no such
     http::ErrorShape error_shape = error_response;
     bool malformed = false;  // the target is no path
     Clock::time_point begin = Clock::now();
@@ -383,8 +383,9 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
       exchange->respond(error_response({404, "no such path: " + where, "", "unknown_url"}));
     } else {
       const bool options = exchange->request().method == "OPTIONS";
-      Response response = options ? Response{204, "", "", {}}
-                                  : incoming.error_shape({405, "method not allowed: " + where, "", "method_not_allowed"});
+      Response response = options
+                              ? Response{204, "", "", {}}
+                              : incoming.error_shape({405, "method not allowed: " + where, "", "method_not_allowed"});
       response.headers.emplace_back("Allow", incoming.allow);
       exchange->respond(std::move(response));
     }

@@ -42,7 +42,8 @@ class Router {
     const Route* route = nullptr;
     std::string parameter, second;  // as in Request
     std::string allow;              // "GET, HEAD, OPTIONS": of the path; empty where there is no such path
-    ErrorShape error_shape = error_response;  // of the path's routes
+    // Of the path's routes.
+    ErrorShape error_shape = error_response;
   };
   // HEAD finds the route of GET.
   Match find(std::string_view method, std::string_view path) const;

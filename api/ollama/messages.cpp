@@ -42,7 +42,8 @@ void set_function(Call& call, const std::string& name, const Json& value) {
 std::vector<Call> read_calls(const std::string& name, const Json& value) {
   static const Fields<Call> fields = {
       string<Call>("id", [](Call& c, const std::string& v) { c.id = v; }),
-      only<Call>("type", {"function"}),  // LangChain sends it
+      only<Call>("type", {"function"}),                                  // LangChain sends it
+      integer<Call>("index", 0, INT32_MAX, [](Call&, std::int64_t) {}),  // Open WebUI does
       custom<Call>("function", set_function),
   };
   std::vector<Call> calls;

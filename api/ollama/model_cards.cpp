@@ -49,15 +49,17 @@ std::string short_count(std::uint64_t count) {
 std::string main_type(const Model& model) {
   std::map<nacelle_type, std::uint64_t> bytes;
   for (const TensorInfo& tensor : model.files().tensors()) bytes[tensor.type] += tensor.size;
-  const auto most = std::max_element(bytes.begin(), bytes.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == bytes.end() ? "unknown" : sdk::type_name(most->first);
 }
 
 bool is_gguf(const Model& model) { return model.files().format() == ModelFormat::kGguf; }
 
 // The family, as the keys of `model_info` begin.
-std::string family(const Model& model) { return is_gguf(model) ? model.files().architecture() : model.architecture_plugin(); }
+std::string family(const Model& model) {
+  return is_gguf(model) ? model.files().architecture() : model.architecture_plugin();
+}
 
 Json details(const ServedModel& served) {
   const Model& model = *served.model;
@@ -100,7 +102,9 @@ std::uint64_t on_devices(const Model& model, std::uint64_t bytes) {
     all += part.layers;
     elsewhere += host ? 0 : part.layers;
   }
-  return all == 0 ? 0 : static_cast<std::uint64_t>(static_cast<double>(bytes) * static_cast<double>(elsewhere) / static_cast<double>(all));
+  return all == 0 ? 0
+                  : static_cast<std::uint64_t>(static_cast<double>(bytes) * static_cast<double>(elsewhere) /
+                                               static_cast<double>(all));
 }
 
 // Stands for the model where clients compare: of the file's contents it says nothing.
@@ -111,8 +115,11 @@ std::string loaded_at(const ServedModel& served) {
 }
 
 Json card(const ServedModel& served) {
-  return {{"name", tagged(served.name())}, {"model", tagged(served.name())}, {"size", size_of(served)},
-          {"digest", digest(served)},      {"details", details(served)}};
+  return {{"name", tagged(served.name())},
+          {"model", tagged(served.name())},
+          {"size", size_of(served)},
+          {"digest", digest(served)},
+          {"details", details(served)}};
 }
 
 const std::string_view* text_of(const Model& model, std::string_view key) {
@@ -166,10 +173,10 @@ ServedModelPtr find_model(const openai::ServedModels& models, const std::string&
   ServedModelPtr found = find(name);
   if (!found && name.ends_with(kTag)) found = find(name.substr(0, name.size() - kTag.size()));
   if (found) return found;
-  throw http::RequestError({404,
-                            "model '" + name.substr(0, 200) +
-                                "' not found: it is not served here; GET /api/tags lists the models that are",
-                            "model", "model_not_found"});
+  throw http::RequestError(
+      {404,
+       "model '" + name.substr(0, 200) + "' not found: it is not served here; GET /api/tags lists the models that are",
+       "model", "model_not_found"});
 }
 
 Json list_models(const openai::ServedModels& models) {

@@ -18,7 +18,7 @@ using openai::refuse_value;
 
 using O = Options;
 
-constexpr std::size_t kMaxStops = 16;
+constexpr std::size_t kMaxStops = 64;        // editors send dozens
 constexpr std::size_t kMaxStopBytes = 1024;  // each is looked for at every token
 constexpr std::int64_t kDefaultLastN = 64;   // Ollama's
 constexpr double kAny = 1e30;
@@ -37,7 +37,7 @@ Field<O> loading_flag(std::string name) { return no_effect<O>(std::move(name), J
 
 void set_stop(O& options, const std::string& name, const Json& value) {
   const Json list = value.is_string() ? Json::array({value}) : value;
-  if (!list.is_array() || list.size() > kMaxStops) refuse_value(name, "a list of at most 16 strings", value);
+  if (!list.is_array() || list.size() > kMaxStops) refuse_value(name, "a list of at most 64 strings", value);
   options.request.stop.clear();
   for (std::size_t i = 0; i < list.size(); ++i) {
     const std::string path = value.is_string() ? name : name + "[" + std::to_string(i) + "]";
@@ -71,7 +71,7 @@ Fields<O> option_fields() {
       sampling<&S::presence_penalty>("presence_penalty", -2, 2),
       sampling<&S::frequency_penalty>("frequency_penalty", -2, 2),
       integer<O>("repeat_last_n", -1, INT32_MAX, [](O& o, std::int64_t v) { o.last_n = v; }),
-      integer<O>("seed", INT64_MIN, INT64_MAX, set_seed),  // -1: a fresh one
+      integer<O>("seed", INT64_MIN, INT64_MAX, set_seed),     // -1: a fresh one
       integer<O>("num_predict", -2, INT32_MAX, set_predict),  // -1 and -2: as many as the context holds
       custom<O>("stop", set_stop),
       integer<O>("num_ctx", 0, INT32_MAX, [](O& o, std::int64_t v) { o.context = v; }),
@@ -110,8 +110,8 @@ void apply_last_n(O& options) {
 
 // The rest of a duration as Go writes it: "1h30m", "1.5s". nullopt: it is none.
 std::optional<double> seconds_of(std::string_view text) {
-  static constexpr std::pair<std::string_view, double> kUnits[] = {{"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3},
-                                                                   {"s", 1},     {"m", 60},    {"h", 3600}};
+  static constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}};
   if (text == "0") return 0;
   double sum = 0;
   if (text.empty()) return std::nullopt;

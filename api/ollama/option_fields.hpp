@@ -10,9 +10,9 @@
 namespace nacelle::ollama {
 
 struct Options {
-  GenerationRequest request;             // sampling, stop, max_tokens and prompt_only
-  std::optional<std::int64_t> last_n;    // repeat_last_n
-  std::int64_t context = 0;              // num_ctx; 0: not said
+  GenerationRequest request;           // sampling, stop, max_tokens and prompt_only
+  std::optional<std::int64_t> last_n;  // repeat_last_n
+  std::int64_t context = 0;            // num_ctx; 0: not said
 };
 
 // A request with Ollama's defaults.

@@ -112,8 +112,10 @@ void take_prefill(Draft<ChatBody>& draft) {
   const Json last = messages.back();
   const std::string path = "messages[" + std::to_string(messages.size() - 1) + "]";
   if (last.contains("reasoning_content"))
-    refuse_value(path + ".thinking", "absent in a last message that the answer goes on from", last["reasoning_content"]);
-  if (messages.size() == 1) refuse_value("messages", "a list in which something is said before the answer's beginning", Json::array());
+    refuse_value(path + ".thinking", "absent in a last message that the answer goes on from",
+                 last["reasoning_content"]);
+  if (messages.size() == 1)
+    refuse_value("messages", "a list in which something is said before the answer's beginning", Json::array());
   messages.erase(messages.size() - 1);
   draft.prompt.prefill = last["content"].get<std::string>();
   if (draft.constraint && !draft.prompt.prefill.empty())
@@ -135,7 +137,8 @@ void refuse_template(Draft<GenerateBody>&, const std::string& name, const Json& 
 // Of a prompt that is the whole text, or has a hole in it.
 void check_raw(const Draft<GenerateBody>& body) {
   const auto refuse = [](const char* name, const char* beside) {
-    throw http::RequestError({400, "'" + std::string(name) + "' must be absent beside '" + beside + "'", name, "invalid_value"});
+    throw http::RequestError(
+        {400, "'" + std::string(name) + "' must be absent beside '" + beside + "'", name, "invalid_value"});
   };
   const char* beside = body.raw ? "raw" : "suffix";
   if (body.raw && !body.suffix.empty()) refuse("suffix", beside);
@@ -152,7 +155,8 @@ void set_inputs(EmbedBody& body, const std::string& name, const Json& value) {
     if (value != "") body.inputs = {value.get<std::string>()};
     return;
   }
-  if (!value.is_array() || value.size() > kMaxInputs) refuse_value(name, "a string or a list of at most 2048 strings", value);
+  if (!value.is_array() || value.size() > kMaxInputs)
+    refuse_value(name, "a string or a list of at most 2048 strings", value);
   for (std::size_t i = 0; i < value.size(); ++i)
     body.inputs.push_back(to_string(name + "[" + std::to_string(i) + "]", value[i]));
 }
@@ -189,9 +193,10 @@ ChatBody parse_chat(std::string_view body) {
   using D = Draft<ChatBody>;
   static const Fields<D> fields = [] {
     Fields<D> all = answer_fields<D>();
-    add(all, {custom<D>("messages",
-                        [](D& d, const std::string& n, const Json& v) { d.prompt.messages = read_messages(n, v); }),
-              custom<D>("tools", [](D& d, const std::string&, const Json& v) { d.prompt.tools = openai::check_tools(v); })});
+    add(all,
+        {custom<D>("messages",
+                   [](D& d, const std::string& n, const Json& v) { d.prompt.messages = read_messages(n, v); }),
+         custom<D>("tools", [](D& d, const std::string&, const Json& v) { d.prompt.tools = openai::check_tools(v); })});
     return all;
   }();
   D draft = read_answer<D>(body, fields);
@@ -204,13 +209,13 @@ GenerateBody parse_generate(std::string_view body) {
   using D = Draft<GenerateBody>;
   static const Fields<D> fields = [] {
     Fields<D> all = answer_fields<D>();
-    add(all, {string<D>("prompt", [](D& d, const std::string& v) { d.prompt = v; }),
-              string<D>("suffix", [](D& d, const std::string& v) { d.suffix = v; }),
-              string<D>("system", [](D& d, const std::string& v) { d.system = v; }),
-              custom<D>("template", refuse_template),
-              boolean<D>("raw", [](D& d, bool v) { d.raw = v; }),
-              custom<D>("context", [](D& d, const std::string& n, const Json& v) { d.before = openai::to_tokens(n, v); }),
-              custom<D>("images", [](D&, const std::string& n, const Json& v) { refuse_images(n, v); })});
+    add(all,
+        {string<D>("prompt", [](D& d, const std::string& v) { d.prompt = v; }),
+         string<D>("suffix", [](D& d, const std::string& v) { d.suffix = v; }),
+         string<D>("system", [](D& d, const std::string& v) { d.system = v; }), custom<D>("template", refuse_template),
+         boolean<D>("raw", [](D& d, bool v) { d.raw = v; }),
+         custom<D>("context", [](D& d, const std::string& n, const Json& v) { d.before = openai::to_tokens(n, v); }),
+         custom<D>("images", [](D&, const std::string& n, const Json& v) { refuse_images(n, v); })});
     return all;
   }();
   D draft = read_answer<D>(body, fields);
@@ -235,8 +240,8 @@ EmbedBody parse_embeddings(std::string_view body) {
   static const Fields<E> fields = [] {
     Fields<E> all = embed_fields();
     add(all, {string<E>("prompt", [](E& e, const std::string& v) {
-                if (!v.empty()) e.inputs = {v};
-              })});
+          if (!v.empty()) e.inputs = {v};
+        })});
     return all;
   }();
   EmbedBody parsed = read_embed(body, fields);

@@ -23,18 +23,19 @@ struct AnswerBody {
   GenerationRequest request;                            // all but id, prompt and grammar; with Ollama's defaults
   std::optional<constrain::ConstraintSpec> constraint;  // `format`
   std::optional<Think> think;
-  bool stream = true;           // Ollama's
-  bool truncate = true;         // Ollama's: a chat that is too long loses its first turns
-  bool unload = false;          // keep_alive is 0
-  std::int64_t context = 0;     // options.num_ctx; 0: not said
+  bool stream = true;        // Ollama's
+  bool truncate = true;      // Ollama's: a chat that is too long loses its first turns
+  bool unload = false;       // keep_alive is 0
+  std::int64_t context = 0;  // options.num_ctx; 0: not said
 };
 
 struct ChatBody : AnswerBody {
-  openai::ChatPrompt prompt;  // no messages: the model is to be loaded. A last message of the assistant's is its prefill
+  openai::ChatPrompt
+      prompt;  // no messages: the model is to be loaded. A last message of the assistant's is its prefill
 };
 
 struct GenerateBody : AnswerBody {
-  std::string prompt, suffix;   // no prompt: the model is to be loaded
+  std::string prompt, suffix;  // no prompt: the model is to be loaded
   std::string system;
   std::vector<TokenId> before;  // `context`
   bool raw = false;             // the prompt is the whole text: no chat template
@@ -59,8 +60,8 @@ struct PullBody {
   bool stream = true;
 };
 
-// Each throws RequestError(400) that names the field. What speaks only of how a model is loaded (options.num_gpu and the
-// like, keep_alive) is checked and has no effect; docs/api.md lists it.
+// Each throws RequestError(400) that names the field. What speaks only of how a model is loaded (options.num_gpu and
+// the like, keep_alive) is checked and has no effect; docs/api.md lists it.
 ChatBody parse_chat(std::string_view body);
 GenerateBody parse_generate(std::string_view body);
 EmbedBody parse_embed(std::string_view body);       // POST /api/embed

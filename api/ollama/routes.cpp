@@ -25,9 +25,7 @@ using openai::ServedModels;
   throw http::RequestError({status, std::move(message), std::move(param), ""});
 }
 
-http::Response json_response(const Json& json) {
-  return {200, openai::to_text(json), "application/json", {}};
-}
+http::Response json_response(const Json& json) { return {200, openai::to_text(json), "application/json", {}}; }
 
 void respond(const ExchangePtr& exchange, http::Response response) {
   exchange->post([exchange, response = std::move(response)]() mutable { exchange->respond(std::move(response)); });
@@ -37,10 +35,11 @@ void respond(const ExchangePtr& exchange, http::Response response) {
 
 // keep_alive 0 without a prompt.
 [[noreturn]] void refuse_to_unload() {
-  refuse(403,
-         "'keep_alive': 0 without a prompt would unload the model, which is for operators: POST /manage/models/unload on "
-         "the management listener",
-         "keep_alive");
+  refuse(
+      403,
+      "'keep_alive': 0 without a prompt would unload the model, which is for operators: POST /manage/models/unload on "
+      "the management listener",
+      "keep_alive");
 }
 
 // `think` in the words of the model's template. Nothing that the model cannot do is passed over.
@@ -77,6 +76,13 @@ void check_length(const Model& model, std::size_t tokens, const AnswerBody& body
 
 // Where the client asked for more context than there is, it shall hear so instead of losing its first turns.
 bool may_cut(const Model& model, const AnswerBody& body) { return body.truncate && body.context <= model.context(); }
+
+void check_generates(const Model& model, const std::string& name) {
+  if (model.description().kind == NACELLE_MODEL_RANKER)
+    refuse(400, "the model '" + name + "' scores pairs of texts, for /v1/rerank; it writes none", "model");
+  if (model.is_encoder())
+    refuse(400, "the model '" + name + "' makes vectors of texts, for /api/embed; it writes none", "model");
+}
 
 struct Request {
   const ExchangePtr& exchange;
@@ -117,6 +123,10 @@ void chat(const ServedModels& models, const ExchangePtr& exchange) {
   ChatBody body = parse_chat(exchange->request().body);
   if (!prepare(request, models, body, true, !body.prompt.messages.empty())) return;
   const Model& model = *request.model->model;
+  check_generates(model, body.model);
+  if (!model.chat_template())
+    refuse(400, "the model '" + body.model + "' has no chat template; POST /api/generate lets it go on with a text",
+           "model");
   if (body.think) apply_think(model, body.model, *body.think, body.prompt);
   openai::PreparedChat prepared =
       may_cut(model, body) ? openai::prepare_newest(model, body.prompt, body.constraint, body.request.max_tokens)
@@ -128,24 +138,31 @@ void chat(const ServedModels& models, const ExchangePtr& exchange) {
 void check_context(const Model& model, const std::vector<TokenId>& tokens) {
   for (const TokenId token : tokens) {
     if (static_cast<std::size_t>(token) < model.tokenizer().vocab_size()) continue;
-    refuse(400, "'context' holds " + std::to_string(token) + "; the vocabulary has ids 0 to " +
-                    std::to_string(model.tokenizer().vocab_size() - 1), "context");
+    refuse(400,
+           "'context' holds " + std::to_string(token) + "; the vocabulary has ids 0 to " +
+               std::to_string(model.tokenizer().vocab_size() - 1),
+           "context");
   }
 }
 
-// The prompt as one message of the user's; a model without a chat template goes on with it.
-openai::PreparedChat prepare_prompt(const Model& model, const GenerateBody& body) {
+// A prompt without a template: with a hole, raw, or to a model that has none.
+openai::PreparedChat prepare_plain(const Model& model, const GenerateBody& body) {
   openai::PreparedChat plain;
   plain.constraint = body.constraint;
   if (!body.suffix.empty()) {
     plain.tokens = openai::encode_infill(model, body.prompt, body.suffix);
-    return plain;
-  }
-  if (body.raw || (!model.chat_template() && body.system.empty() && body.before.empty())) {
-    if (!body.raw && body.think) { openai::ChatPrompt none; apply_think(model, body.model, *body.think, none); }
+  } else if (body.before.empty()) {
     plain.tokens = openai::encode_text(model, body.prompt);
-    return plain;
+  } else {
+    plain.tokens = body.before;
+    const std::vector<TokenId> more = model.tokenizer().encode(body.prompt, {false, true});
+    plain.tokens.insert(plain.tokens.end(), more.begin(), more.end());
   }
+  return plain;
+}
+
+// The prompt as one message of the user's.
+openai::PreparedChat prepare_message(const Model& model, const GenerateBody& body) {
   openai::ChatPrompt prompt;
   prompt.messages = Json::array({Json{{"role", "user"}, {"content", body.prompt}}});
   openai::prepend_system(prompt.messages, body.system);
@@ -160,13 +177,17 @@ void generate(const ServedModels& models, const ExchangePtr& exchange) {
   const bool asked = !body.prompt.empty() || !body.suffix.empty();
   if (!prepare(request, models, body, false, asked)) return;
   const Model& model = *request.model->model;
-  if (model.is_encoder()) refuse(400, "the model '" + body.model + "' does not generate text", "model");
+  check_generates(model, body.model);
   check_context(model, body.before);
-  openai::PreparedChat prepared = prepare_prompt(model, body);
+  const bool plain = body.raw || !body.suffix.empty() || !model.chat_template();
+  if (plain && !body.system.empty())
+    refuse(400, "'system': the model '" + body.model + "' has no chat template, which would show it", "system");
+  if (plain && body.think && body.think->on)
+    refuse(400, "'think': the model '" + body.model + "' does not support thinking", "think");
+  openai::PreparedChat prepared = plain ? prepare_plain(model, body) : prepare_message(model, body);
   check_length(model, prepared.tokens.size(), body, "prompt");
   request.head.context = !body.raw;
-  const bool continues = body.raw || !body.suffix.empty() || !model.chat_template();
-  start(request, body, std::move(prepared), continues);
+  start(request, body, std::move(prepared), plain);
 }
 
 // ---- Embeddings
@@ -193,10 +214,13 @@ void shorten(std::vector<float>& vector, std::size_t dimensions) {
 
 serving::EmbeddingPlan embedding_plan(const Model& model, const EmbedBody& body, const char* field) {
   if (model.description().kind == NACELLE_MODEL_RANKER)
-    refuse(400, "the model '" + body.model + "' scores pairs of texts, for /v1/rerank; it gives no embeddings", "model");
+    refuse(400, "the model '" + body.model + "' scores pairs of texts, for /v1/rerank; it gives no embeddings",
+           "model");
   if (body.dimensions > model.description().width)
-    refuse(400, "'dimensions' must be at most " + std::to_string(model.description().width) +
-                    ", which the vectors of '" + body.model + "' have", "dimensions");
+    refuse(400,
+           "'dimensions' must be at most " + std::to_string(model.description().width) + ", which the vectors of '" +
+               body.model + "' have",
+           "dimensions");
   serving::EmbeddingPlan plan;
   plan.field = field;
   plan.error_shape = error_response;
@@ -259,9 +283,10 @@ http::Response pull(const ServedModels& models, const http::Request& request) {
     find_model(models, body.model);
   } catch (const http::RequestError& error) {
     if (error.api_error().status != 404) throw;
-    refuse(403, "the model '" + body.model.substr(0, 200) +
-                    "' is not served here, and models are not pulled on this listener: an operator gets one with "
-                    "`nacelle pull` and loads it with POST /manage/models/load on the management listener",
+    refuse(403,
+           "the model '" + body.model.substr(0, 200) +
+               "' is not served here, and models are not pulled on this listener: an operator gets one with "
+               "`nacelle pull` and loads it with POST /manage/models/load on the management listener",
            "model");
   }
   const char* type = body.stream ? "application/x-ndjson" : "application/json";
@@ -275,7 +300,8 @@ struct Elsewhere {
 // What changes the server's models: not on this listener.
 constexpr Elsewhere kElsewhere[] = {
     {"POST", "/api/create",
-     "models are not created here: an operator loads files, and adapters beside them, with POST /manage/models/load and "
+     "models are not created here: an operator loads files, and adapters beside them, with POST /manage/models/load "
+     "and "
      "POST /v1/load_lora_adapter on the management listener; `nacelle quantize` makes smaller ones"},
     {"POST", "/api/copy", "models are not copied here: the server's --alias gives a model another name"},
     {"POST", "/api/push", "models are not pushed from here: no registry is known to the server"},
@@ -286,9 +312,7 @@ constexpr Elsewhere kElsewhere[] = {
      "/manage/models/load on the management listener"},
 };
 
-http::Response version_of() {
-  return json_response({{"version", kApiVersion}, {"nacelle", nacelle::version()}});
-}
+http::Response version_of() { return json_response({{"version", kApiVersion}, {"nacelle", nacelle::version()}}); }
 
 }  // namespace
 
@@ -296,8 +320,9 @@ std::vector<http::Route> inference_routes(const ServedModels& models) {
   using http::Access;
   using http::Where;
   const auto later = [&models](const char* path, void (*handle)(const ServedModels&, const ExchangePtr&)) {
-    return http::Route{"POST",        path,           [&models, handle](const ExchangePtr& exchange) { handle(models, exchange); },
-                       Where::kWorker, Access::kInfer, error_response};
+    return http::Route{
+        "POST",         path,           [&models, handle](const ExchangePtr& exchange) { handle(models, exchange); },
+        Where::kWorker, Access::kInfer, error_response};
   };
   const auto now = [](const char* method, const char* path, std::function<http::Response(const http::Request&)> make,
                       Access access = Access::kInfer) {
@@ -308,7 +333,8 @@ std::vector<http::Route> inference_routes(const ServedModels& models) {
       later("/api/generate", generate),
       later("/api/embed", embed),
       later("/api/embeddings", embed_one),
-      now("GET", "/api/version", [](const http::Request&) { return version_of(); }, Access::kOpen),
+      now(
+          "GET", "/api/version", [](const http::Request&) { return version_of(); }, Access::kOpen),
       now("GET", "/api/tags", [&models](const http::Request&) { return json_response(list_models(models)); }),
       now("GET", "/api/ps", [&models](const http::Request&) { return json_response(list_running(models)); }),
       now("POST", "/api/show", [&models](const http::Request& request) { return show(models, request); }),

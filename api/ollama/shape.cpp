@@ -72,9 +72,7 @@ class OllamaShape final : public serving::Shape {
   http::Response error(const http::ApiError& error) override { return ollama::error_response(error); }
 
   // Lines of JSON have no comments: an object without text, which clients add to what they have.
-  std::string keep_alive() const override {
-    return before_time_ + now() + before_text_ + "\"\"" + after_text_;
-  }
+  std::string keep_alive() const override { return before_time_ + now() + before_text_ + "\"\"" + after_text_; }
 
  private:
   // Adds what is new; a call once all its arguments are there.
@@ -97,11 +95,10 @@ class OllamaShape final : public serving::Shape {
 
   void end_call(Part& part) {
     if (!call_) return;
-    part.calls.push_back({{"id", call_->id},
-                          {"function",
-                           {{"index", calls_++},
-                            {"name", call_->name},
-                            {"arguments", openai::arguments_object(call_->arguments)}}}});
+    part.calls.push_back(
+        {{"id", call_->id},
+         {"function",
+          {{"index", calls_++}, {"name", call_->name}, {"arguments", openai::arguments_object(call_->arguments)}}}});
     call_.reset();
   }
 

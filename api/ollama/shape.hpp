@@ -14,11 +14,11 @@ using Clock = std::chrono::steady_clock;
 
 // What is left of a request once its prompt is made.
 struct AnswerHead {
-  std::string model;             // as the client wrote it
-  bool chat = true;              // else the text is "response" instead of a message
+  std::string model;  // as the client wrote it
+  bool chat = true;   // else the text is "response" instead of a message
   bool logprobs = false;
-  bool context = false;          // the last object has the tokens of prompt and answer
-  std::vector<TokenId> prompt = {};  // with `context`
+  bool context = false;                      // the last object has the tokens of prompt and answer
+  std::vector<TokenId> prompt = {};          // with `context`
   Clock::time_point begin = {}, found = {};  // of the request, and when it had its model
 };
 

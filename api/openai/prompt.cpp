@@ -131,13 +131,15 @@ std::string render_text(const ChatTemplate& chat, Json& context) {
 RenderedChat render_further(const Model& model, const ChatPrompt& prompt) {
   const std::string mark = random_id("said");
   ChatPrompt longer = prompt;
-  longer.messages = Json::array({Json{{"role", "user"}, {"content", "-"}}, Json{{"role", "assistant"}, {"content", mark}}});
+  longer.messages =
+      Json::array({Json{{"role", "user"}, {"content", "-"}}, Json{{"role", "assistant"}, {"content", mark}}});
   longer.messages.insert(longer.messages.end(), prompt.messages.begin(), prompt.messages.end());
   RenderedChat chat = render_chat(model, longer);
   const std::size_t at = chat.text.rfind(mark);
   if (at == std::string::npos)
-    throw http::RequestError({400, "'context': the chat template of '" + model.name() +
-                                       "' does not show what the assistant said, so that nothing can follow on it",
+    throw http::RequestError({400,
+                              "'context': the chat template of '" + model.name() +
+                                  "' does not show what the assistant said, so that nothing can follow on it",
                               "context", "unsupported_parameter"});
   const std::size_t begin = at + mark.size();
   chat.text.erase(0, begin);

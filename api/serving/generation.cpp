@@ -139,10 +139,9 @@ void Generation::handle(std::size_t index, GenerationEvent event) {
     const bool something = !events.empty() || !event.logprobs.empty() || !event.prompt_logprobs.empty() ||
                            event.finish != FinishReason::kNone || (plan_.wants_ids && !event.ids.empty());
     if (something) {
-      const std::string piece =
-          plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs), event.finish,
-                              std::move(event.stop), event.usage, std::move(event.prompt_logprobs),
-                              std::move(event.ids)});
+      const std::string piece = plan_.shape->piece({choice.whole.index, std::move(events), std::move(event.logprobs),
+                                                    event.finish, std::move(event.stop), event.usage,
+                                                    std::move(event.prompt_logprobs), std::move(event.ids)});
       if (plan_.stream) exchange_->write(piece);
     }
   } else {

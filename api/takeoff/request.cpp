@@ -33,10 +33,11 @@ void set_texts(Body& body, const std::string& name, const Json& value) {
 
 // Text Generation Inference has a /generate too.
 void refuse_inputs(G&, const std::string& name, const Json&) {
-  throw http::RequestError({400,
-                            "'inputs' is TGI's, and this /generate is Titan Takeoff's: send the prompt as 'text', or use "
-                            "/v1/completions or /v1/chat/completions",
-                            name, "unknown_parameter"});
+  throw http::RequestError(
+      {400,
+       "'inputs' is TGI's, and this /generate is Titan Takeoff's: send the prompt as 'text', or use "
+       "/v1/completions or /v1/chat/completions",
+       name, "unknown_parameter"});
 }
 
 Fields<G> generate_fields() {

@@ -32,7 +32,8 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;  // of prompt and answer; 1: off
   float frequency_penalty = 0.0f;   // a count of the answer's tokens times this is subtracted
   float presence_penalty = 0.0f;    // subtracted once for each token that the answer has
-  std::uint32_t penalty_window = 0;  // the three penalties look back so many tokens of prompt and answer; 0: at all
+  // The three penalties look back over so many tokens of prompt and answer; 0: over all.
+  std::uint32_t penalty_window = 0;
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::optional<std::uint64_t> seed;  // absent: a fresh one
 };

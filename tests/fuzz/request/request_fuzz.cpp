@@ -11,6 +11,7 @@
 
 #include "api/anthropic/request.hpp"
 #include "api/http/message.hpp"
+#include "api/ollama/request.hpp"
 #include "api/openai/embedding_request.hpp"
 #include "api/openai/responses_request.hpp"
 #include "api/takeoff/request.hpp"
@@ -41,8 +42,18 @@ void check(const GenerationBody& body) {
   for (const auto& [token, bias] : sampling.logit_bias) require(token >= 0 && std::abs(bias) <= 100);
 }
 
+void check(const ollama::AnswerBody& body) {
+  const SamplingParams& sampling = body.request.sampling;
+  require(!body.model.empty() && body.context >= 0);
+  require(sampling.temperature >= 0 && sampling.temperature <= 100);
+  require(sampling.top_p >= 0 && sampling.top_p <= 1 && sampling.min_p >= 0 && sampling.min_p <= 1);
+  require(sampling.repetition_penalty > 0);
+  require(body.request.stop.size() <= 64);
+  require(!body.request.logprobs || *body.request.logprobs <= 20);
+}
+
 void parse(unsigned route, std::string_view body) {
-  switch ((route - '0') % 9) {
+  switch ((route - '0') % 13) {
     case 0: {
       const ChatBody chat = parse_chat(body);
       check(chat);
@@ -71,6 +82,20 @@ void parse(unsigned route, std::string_view body) {
     case 6: require(!takeoff::parse_generate(body).texts.empty()); break;
     case 7: require(!parse_embedding(body).inputs.empty()); break;
     case 8: require(!parse_rerank(body).documents.empty()); break;
+    case 9: {
+      const ollama::ChatBody chat = ollama::parse_chat(body);
+      check(chat);
+      check_messages(chat.prompt.messages);
+      break;
+    }
+    case 10: {
+      const ollama::GenerateBody generate = ollama::parse_generate(body);
+      check(generate);
+      for (const TokenId token : generate.before) require(token >= 0);
+      break;
+    }
+    case 11: require(ollama::parse_embed(body).inputs.size() <= 2048); break;
+    case 12: require(!ollama::parse_show(body).model.empty()); break;
   }
 }
 

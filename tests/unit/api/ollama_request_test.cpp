@@ -90,18 +90,46 @@ TEST_CASE("numbers of Ollama's that mean something else") {
   CHECK(ollama_options(R"({"top_k": -1})").sampling.top_k == 0);
   CHECK(ollama_options(R"({"repeat_last_n": -1, "repeat_penalty": 1.1})").sampling.penalty_window == 0);
   const SamplingParams off =
-      ollama_options(R"({"repeat_last_n": 0, "repeat_penalty": 1.1, "presence_penalty": 1, "frequency_penalty": 1})").sampling;
+      ollama_options(R"({"repeat_last_n": 0, "repeat_penalty": 1.1, "presence_penalty": 1, "frequency_penalty": 1})")
+          .sampling;
   CHECK(off.repetition_penalty == 1.0f);
   CHECK(off.presence_penalty == 0.0f);
   CHECK(off.frequency_penalty == 0.0f);
 }
 
 TEST_CASE("an option of the wrong type, out of range or unknown is named") {
-  for (const char* name : {"temperature", "top_k", "top_p", "min_p", "typical_p", "seed", "num_predict", "repeat_penalty",
-                           "repeat_last_n", "presence_penalty", "frequency_penalty", "num_ctx", "num_keep", "num_batch",
-                           "num_gpu", "main_gpu", "num_thread", "draft_num_predict", "mirostat", "mirostat_tau",
-                           "mirostat_eta", "tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "logits_all",
-                           "vocab_only", "use_mmap", "use_mlock", "embedding_only", "stop"}) {
+  for (const char* name : {"temperature",
+                           "top_k",
+                           "top_p",
+                           "min_p",
+                           "typical_p",
+                           "seed",
+                           "num_predict",
+                           "repeat_penalty",
+                           "repeat_last_n",
+                           "presence_penalty",
+                           "frequency_penalty",
+                           "num_ctx",
+                           "num_keep",
+                           "num_batch",
+                           "num_gpu",
+                           "main_gpu",
+                           "num_thread",
+                           "draft_num_predict",
+                           "mirostat",
+                           "mirostat_tau",
+                           "mirostat_eta",
+                           "tfs_z",
+                           "penalize_newline",
+                           "numa",
+                           "low_vram",
+                           "f16_kv",
+                           "logits_all",
+                           "vocab_only",
+                           "use_mmap",
+                           "use_mlock",
+                           "embedding_only",
+                           "stop"}) {
     const std::string quoted = '"' + std::string(name) + "\": ";
     for (const char* wrong : {"{}", "[[]]", "[null]", "1e308", "-1e308"}) {
       INFO(name << " " << wrong);
@@ -145,7 +173,8 @@ TEST_CASE("keep_alive is seconds or a duration of Go's; 0 would unload") {
     INFO(gone);
     CHECK(ollama_chat(std::string("\"keep_alive\": ") + gone).unload);
   }
-  for (const char* wrong : {"\"5\"", "\"\"", "\"m\"", "\"5 m\"", "\"5min\"", "\"1..5s\"", "\".s\"", "\"-\"", "true", "[]", "{}"}) {
+  for (const char* wrong :
+       {"\"5\"", "\"\"", "\"m\"", "\"5 m\"", "\"5min\"", "\"1..5s\"", "\".s\"", "\"-\"", "true", "[]", "{}"}) {
     INFO(wrong);
     CHECK(chat_fault(std::string("\"keep_alive\": ") + wrong) == "keep_alive");
   }
@@ -163,7 +192,7 @@ TEST_CASE("messages become those of a chat template") {
 TEST_CASE("results find their calls") {
   CHECK(ollama_messages(R"([{"role": "assistant", "tool_calls": [
         {"function": {"name": "f", "arguments": {"a": 1}}},
-        {"id": "x", "type": "function", "function": {"index": 1, "name": "g"}}]},
+        {"index": 1, "id": "x", "type": "function", "function": {"index": 1, "name": "g"}}]},
       {"role": "tool", "content": "1", "tool_name": "g"}, {"role": "tool", "content": "2"}])") ==
         R"([{"role":"assistant","content":"","tool_calls":[)"
         R"({"type":"function","function":{"name":"f","arguments":{"a":1}},"id":"call00001"},)"
@@ -205,10 +234,14 @@ TEST_CASE("a last message of the assistant's is the beginning of the answer") {
     return failure_of([&] { ollama::parse_chat(std::string(R"({"model": "m", )") + more + "}"); }).param;
   };
   CHECK(fault(R"("messages": [{"role": "assistant", "content": "x"}])") == "messages");
-  CHECK(fault(R"("messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "thinking": "z"}])") ==
-        "messages[1].thinking");
-  CHECK(fault(R"("format": "json", "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])") ==
-        "format");
+  CHECK(
+      fault(
+          R"("messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "thinking": "z"}])") ==
+      "messages[1].thinking");
+  CHECK(
+      fault(
+          R"("format": "json", "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])") ==
+      "format");
 }
 
 TEST_CASE("without messages or a prompt the model is to be loaded") {

@@ -12,11 +12,13 @@ using EventKind = chat::AnswerEvent::Kind;
 namespace {
 
 const chat::AnswerEvents kAllEvents = {{EventKind::kReasoning, "Hm."},  {EventKind::kContent, "I call."},
-                                        {EventKind::kCall, "f", "id_1"}, {EventKind::kArguments, R"({"a")"},
-                                        {EventKind::kArguments, ": 1}"}, {EventKind::kCall, "g", "id_2"},
-                                        {EventKind::kArguments, "{"}};
+                                       {EventKind::kCall, "f", "id_1"}, {EventKind::kArguments, R"({"a")"},
+                                       {EventKind::kArguments, ": 1}"}, {EventKind::kCall, "g", "id_2"},
+                                       {EventKind::kArguments, "{"}};
 
-Choice ollama_choice(chat::AnswerEvents events, FinishReason finish) { return {0, std::move(events), {}, finish, "", {}}; }
+Choice ollama_choice(chat::AnswerEvents events, FinishReason finish) {
+  return {0, std::move(events), {}, finish, "", {}};
+}
 
 // A prompt that waited, was read in 2 ms, and was answered in 3 more.
 Usage measured() {
@@ -87,7 +89,8 @@ TEST_CASE("a chat's answer, streamed_lines: calls come whole") {
 TEST_CASE("a single prompt's answer has its tokens") {
   Choice choice = ollama_choice({{EventKind::kContent, "x"}}, FinishReason::kStop);
   choice.ids = {3, 4};
-  const Json whole = Json::parse(ollama::make_shape(answer_head(false, true), nullptr)->whole({choice}, measured()).body);
+  const Json whole =
+      Json::parse(ollama::make_shape(answer_head(false, true), nullptr)->whole({choice}, measured()).body);
   CHECK(whole["response"] == "x");
   CHECK_FALSE(whole.contains("message"));
   CHECK(whole["context"] == Json({1, 2, 3, 4}));
