@@ -219,7 +219,7 @@ void set_up(App& app, ServeOptions& o) {
   add_seconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests of a connection");
   add_seconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing");
   add_seconds(app, "--sse-keep-alive", o.http.keep_alive,
-              "seconds without a byte after which a stream of events says that it is alive; 0: never", true);
+              "seconds without a byte after which a stream says that it is alive; 0: never", true);
   app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)")
       ->check(origin());
   add_model_flags(app, o.model);
