@@ -75,6 +75,14 @@ void ernie(const Config& config, Decoder& model) {
     model.qkv_bias = model.output_bias = model.feed_forward_bias = Bias::kAlways;
 }
 
+void hunyuan(const Config& config, Decoder& model) {
+  if (!config.is_gguf() && !config.optional_bool("use_qk_norm").value_or(true)) return;
+  model.head_norm = HeadNorm::kEachHead;
+  model.head_norm_behind_rope = true;
+  model.tensors.q_norm.huggingface = "self_attn.query_layernorm";
+  model.tensors.k_norm.huggingface = "self_attn.key_layernorm";
+}
+
 struct Variant {
   const char *gguf, *huggingface;  // "": not a name of its own there
   void (*adjust)(const Config&, Decoder&);
@@ -87,6 +95,7 @@ constexpr Variant kVariants[] = {
     {"granite", "GraniteForCausalLM", granite},
     {"granitemoe", "GraniteMoeForCausalLM", granite_moe},
     {"seed_oss", "SeedOssForCausalLM", seed_oss, NACELLE_ROPE_HALF},
+    {"hunyuan-dense", "HunYuanDenseV1ForCausalLM", hunyuan, NACELLE_ROPE_HALF},
     {"ernie4_5", "Ernie4_5ForCausalLM", ernie, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED}};
 
 const Variant* variant_of(const Config& config) {

@@ -1,6 +1,6 @@
 """Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope,
 Granite's four scales and its experts (a softmax over the logits of the best), Seed-OSS's biases, ERNIE 4.5's rope of
-neighbours."""
+neighbours, Hunyuan's norms behind rope and its stretched base."""
 from files import Packed
 from lab import *
 
@@ -10,6 +10,9 @@ def frequencies(config):
     scaling = config.get("rope_scaling")
     if not scaling:
         return f
+    if "alpha" in scaling:
+        width = config["head_dim"]
+        return layers.frequencies(width, config["rope_theta"] * scaling["alpha"] ** (width / (width - 2)))
     # Llama 3.1's reference code: long waves are slowed by `factor`, short ones kept, those between blended.
     turns = scaling["original_max_position_embeddings"] * f / (2 * np.pi)
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
@@ -28,6 +31,9 @@ def forward(config, w, tokens):
         q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
         if config.get("no_rope_layers", [1] * 99)[layer]:
             q, k = rope(q, heads, turn), rope(k, kv_heads, turn)
+        if config.get("use_qk_norm"):
+            q, k = (layers.rms_norm(t.reshape(-1, head_width), b[f"self_attn.{name}_layernorm.weight"], epsilon)
+                    .reshape(t.shape) for t, name in ((q, "query"), (k, "key")))
         y = layers.attention(q, k, v, heads, kv_heads, config.get("attention_multiplier"), config.get("sliding_window"))
         x = x + b.linear(y, "self_attn.o_proj") * config.get("residual_multiplier", 1)
         y = layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon)
@@ -67,6 +73,20 @@ def granite_moe(scales, in_gguf):
     keys = gguf_keys("granitemoe", config, expert_count=count, expert_used_count=2, **in_gguf)
     return Model("granite-moe", config, weights, forward, keys, gguf, refused=[
         ("gguf", {"granitemoe.residual_scale": 0.0}, "metadata key 'granitemoe.residual_scale' is not above 0")])
+
+
+def hunyuan():
+    config = llama_config("HunYuanDenseV1ForCausalLM", head_dim=32, use_qk_norm=True, attention_bias=False,
+                          rope_scaling={"type": "dynamic", "alpha": 50.0, "factor": 1.0, "beta_fast": 32, "beta_slow": 1})
+    names = {"self_attn.q_norm": "self_attn.query_layernorm", "self_attn.k_norm": "self_attn.key_layernorm"}
+    plain = llama_weights(config, Random(26), head_norm=(32, 32))
+    weights = {}
+    for name, tensor in plain.items():
+        for own, theirs in names.items():
+            name = name.replace(own, theirs)
+        weights[name] = tensor
+    keys = gguf_keys("hunyuan-dense", config, **{"rope.freq_base": 10000.0 * 50.0 ** (32 / 30), "rope.scaling.type": "none"})
+    return Model("hunyuan-dense", config, weights, forward, keys, to_gguf(plain))
 
 
 def variant(name, architecture, gguf_architecture, seed, gguf_changes=None, bias=(), refused=(), names=None, permuted=True,
@@ -208,6 +228,7 @@ def models():
                     attention_bias=True, tie_word_embeddings=True),
             variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),
             variant("granite", "GraniteForCausalLM", "granite", 15, in_gguf, **granite), granite_moe(granite, in_gguf),
+            hunyuan(),
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
                     names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,
                     attention_out_bias=False),

@@ -86,6 +86,7 @@ class HuggingFaceRope {
                                {"longrope", &HuggingFaceRope::longrope}};
     for (const Kind& kind : kKinds)
       if (*type == kind.name) return (this->*kind.read)();
+    if (*type == "dynamic" && config_.optional_number(key("alpha"))) return stretch_base();
     config_.fail_key(type_key,
                      "is '" + *type + "', which this plugin does not know (default, linear, llama3, yarn, longrope)");
   }
@@ -95,6 +96,12 @@ class HuggingFaceRope {
   float number(const char* name) const { return static_cast<float>(config_.number(key(name))); }
   float number(const char* name, double otherwise) const {
     return static_cast<float>(config_.optional_number(key(name)).value_or(otherwise));
+  }
+
+  // Hunyuan's "dynamic" is an NTK scaling that does not change with the length.
+  void stretch_base() {
+    const double width = model_.rope.rotary_width;
+    model_.rope.base *= static_cast<float>(std::pow(number("alpha"), width / (width - 2)));
   }
 
   void linear() {

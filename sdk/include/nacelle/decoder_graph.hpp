@@ -139,11 +139,13 @@ class DecoderGraph {
     Value q = fused(x, names_.q, names_.qkv, {0, queries, 0, share}, model_.qkv_bias);
     Value k = fused(x, names_.k, names_.qkv, {queries, after_keys, share, share + 1}, model_.qkv_bias);
     const Value v = fused(x, names_.v, names_.qkv, {after_keys, all, share + 1, share + 2}, model_.qkv_bias);
-    if (model_.head_norm != HeadNorm::kNone) {
+    const auto norm_heads = [&] {
       const bool whole = model_.head_norm == HeadNorm::kWhole;
       q = norm(q, names_.q_norm, whole ? queries : model_.head_width, whole ? 0 : model_.head_width);
       k = norm(k, names_.k_norm, whole ? keys : model_.head_width, whole ? 0 : model_.head_width);
-    }
+    };
+    const bool has_norm = model_.head_norm != HeadNorm::kNone;
+    if (has_norm && !model_.head_norm_behind_rope) norm_heads();
     const nacelle_rope_attributes& rope = model_.layer_ropes.empty() ? model_.rope : model_.layer_ropes[layer_];
     if (model_.uses_rope && rope.rotary_width) {
       // Factors belong to the scaling of `rope`; a layer with another scaling has none.
@@ -152,6 +154,7 @@ class DecoderGraph {
       q = b_.rope(q, positions_, rope, first, second);
       k = b_.rope(k, positions_, rope, first, second);
     }
+    if (has_norm && model_.head_norm_behind_rope) norm_heads();
     Value sinks;
     if (names_.sinks)
       sinks = block_weight(names_.sinks, ".weight", {heads},

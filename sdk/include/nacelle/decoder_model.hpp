@@ -96,6 +96,7 @@ struct Decoder {
   float norm_offset = 0;  // added to the weights of norms: 1 for Gemma in Hugging Face's files
   Bias norm_bias = Bias::kNever;
   HeadNorm head_norm = HeadNorm::kNone;
+  bool head_norm_behind_rope = false;
   Residual residual = Residual::kSequential;
 
   double attention_scale = 0;     // 0: 1 / sqrt(head_width)
