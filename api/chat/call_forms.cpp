@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "api/chat/deepseek_calls.hpp"
 #include "api/chat/xml_calls.hpp"
 #include "core/base/error.hpp"
 
@@ -202,6 +203,41 @@ Json xml_answer(const Json& tools, const Json& content, std::string_view) {
   const Json call =
       one_of(list({list({mark("<tool_call>"), line(), function, line(), mark("</tool_call>")}), function}));
   return answer_with(call, any_tokens_until({"<tool_call>", "<function="}), content);
+}
+
+// ---- DeepSeek: a block of calls
+
+namespace {
+
+// `fenced`: as V3 and R1 write them.
+Json deepseek_calls(const Json& tools, Held which, bool fenced) {
+  Json calls = Json::array();
+  for (const Json& tool : tools) {
+    Json given = arguments(tool, which);
+    calls.push_back(fenced ? list({name_of(tool), "\n```json\n", std::move(given), "\n```"})
+                           : list({name_of(tool), mark(kDeepSeekSeparator), std::move(given)}));
+  }
+  return one_of(std::move(calls));
+}
+
+Json deepseek_answer_of(const Json& tools, const Json& content, bool fenced) {
+  Json call = list({mark(kDeepSeekCall)});
+  if (fenced) call.insert(call.end(), {Json("function"), mark(kDeepSeekSeparator)});
+  call.insert(call.end(), {deepseek_calls(tools, Held::kStrict, fenced), mark(kDeepSeekCallEnd)});
+  const Json block = list({mark(kDeepSeekCalls), call, repeat(list({line(), call})), line(), mark(kDeepSeekCallsEnd)});
+  return answer_with(block, any_tokens_until(Json::array({kDeepSeekCalls})), content);
+}
+
+}  // namespace
+
+Json deepseek_call(const Json& tools) { return deepseek_calls(tools, Held::kAll, true); }
+Json deepseek_v31_call(const Json& tools) { return deepseek_calls(tools, Held::kAll, false); }
+
+Json deepseek_answer(const Json& tools, const Json& content, std::string_view) {
+  return deepseek_answer_of(tools, content, true);
+}
+Json deepseek_v31_answer(const Json& tools, const Json& content, std::string_view) {
+  return deepseek_answer_of(tools, content, false);
 }
 
 // ---- Harmony: an answer is messages, each with a header that may name who it is for

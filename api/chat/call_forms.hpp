@@ -16,12 +16,16 @@ Json hermes_answer(const Json& tools, const Json& content, std::string_view thin
 Json mistral_answer(const Json& tools, const Json& content, std::string_view think);
 Json llama3_answer(const Json& tools, const Json& content, std::string_view think);
 Json xml_answer(const Json& tools, const Json& content, std::string_view think);
+Json deepseek_answer(const Json& tools, const Json& content, std::string_view think);
+Json deepseek_v31_answer(const Json& tools, const Json& content, std::string_view think);
 Json harmony_answer(const Json& tools, const Json& content,
                     std::string_view think);  // null where there is content: it has no form for that
 
-// One call, the arguments of every tool as its schema asks: {"name": ..., KEY: {...}}, and harmony's from the name on.
+// One call, the arguments of every tool as its schema asks: {"name": ..., KEY: {...}}, and the others' from the name on.
 Json object_call(const Json& tools, const char* key);
 Json harmony_call(const Json& tools);
+Json deepseek_call(const Json& tools);
+Json deepseek_v31_call(const Json& tools);
 
 bool is_strict(const Json& tool) noexcept;
 // An object where the tool says nothing.

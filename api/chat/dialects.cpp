@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/chat/call_forms.hpp"
+#include "api/chat/deepseek_calls.hpp"
 #include "api/chat/harmony.hpp"
 #include "api/chat/json_calls.hpp"
 #include "api/chat/xml_calls.hpp"
@@ -36,7 +37,22 @@ constexpr Dialect kDialects[] = {
      .parser = harmony,
      .answer = harmony_answer,
      .forced_prefix = "<|channel|>commentary to=functions.",
-     .parameters_key = false},
+     .parameters_key = false,
+     .forced = harmony_call},
+    {.name = "deepseek",
+     .signs = {kDeepSeekCalls, "```json"},
+     .shown = {kDeepSeekCalls, kDeepSeekCall, kDeepSeekSeparator, kDeepSeekCallEnd, kDeepSeekCallsEnd},
+     .parser = make_deepseek_call_parser,
+     .answer = deepseek_answer,
+     .forced_prefix = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+     .forced = deepseek_call},
+    {.name = "deepseek_v31",
+     .signs = {kDeepSeekCalls, kDeepSeekSeparator},
+     .shown = {kDeepSeekCalls, kDeepSeekCall, kDeepSeekSeparator, kDeepSeekCallEnd, kDeepSeekCallsEnd},
+     .parser = make_deepseek_call_parser,
+     .answer = deepseek_v31_answer,
+     .forced_prefix = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>",
+     .forced = deepseek_v31_call},
     {.name = kQwenXml,
      .signs = {"<function=", "<parameter="},
      .shown = {"<tool_call>", "</tool_call>"},
@@ -110,7 +126,7 @@ ForcedCall forced_call(const Dialect& dialect, const Json& tools, const ToolChoi
     if (choice.kind != ToolChoice::Kind::kNamed || tool.at("function").at("name") == choice.name)
       allowed.push_back(tool);
   }
-  if (dialect.channels) return {std::string(dialect.forced_prefix), harmony_call(allowed), &dialect};
+  if (dialect.forced) return {std::string(dialect.forced_prefix), dialect.forced(allowed), &dialect};
   // XML leaves much of a schema open: these models write Hermes's JSON as well.
   const Dialect& written = dialect.name == kQwenXml ? *find(kHermes) : dialect;
   return {std::string(written.forced_prefix), object_call(allowed, written.parameters_key ? "parameters" : "arguments"),

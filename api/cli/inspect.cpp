@@ -10,6 +10,7 @@
 #include "api/cli/fit.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
+#include "core/engine/model_graph.hpp"
 #include "core/plugin_host/model_config.hpp"
 #include "core/tokenizer/tokenizer.hpp"
 
@@ -61,6 +62,19 @@ Json tokenizer_json(const ModelFiles& files) {
           {"chat_template", !tokenizer->chat_template().empty()}};
 }
 
+// Keys and values that a token has in the cache of all layers: those of the graph's cache groups, or, where the graph
+// cannot be made, as a model of whole keys and values has them.
+std::uint64_t kv_values(PluginHost& host, const ModelFiles& files, const nacelle_model_description& d) {
+  std::uint64_t values = 0;
+  try {
+    for (const nacelle_cache_group& group : read_graph(host, files, false).graph.cache_groups)
+      values += std::uint64_t{group.layer_count} * (group.key_width + group.value_width);
+  } catch (const Error&) {
+    values = 2ull * d.layer_count * d.kv_head_count * d.head_width;
+  }
+  return values;
+}
+
 // What the architecture's plugin says of the file; null where none knows it or it finds a fault.
 Json describe(PluginHost& host, const ModelFiles& files, std::string& reason) {
   const ModelConfigAdapter config(files);
@@ -76,8 +90,6 @@ Json describe(PluginHost& host, const ModelFiles& files, std::string& reason) {
       return nullptr;
     }
     reason.clear();
-    // K and V of every layer, in the type that load takes unless told otherwise.
-    const std::uint64_t kv_values = 2ull * d.layer_count * d.kv_head_count * d.head_width;
     return {{"plugin", plugin.name},
             {"context_length", d.context_length},
             {"layers", d.layer_count},
@@ -88,7 +100,7 @@ Json describe(PluginHost& host, const ModelFiles& files, std::string& reason) {
             {"head_width", d.head_width},
             {"vocabulary", d.vocabulary},
             {"window", d.window},
-            {"kv_values_per_token", kv_values}};
+            {"kv_values_per_token", kv_values(host, files, d)}};
   }
   return nullptr;
 }
@@ -106,6 +118,7 @@ Json inspect(PluginHost& host, const ModelFiles& files, const std::string& name)
   const Json description = describe(host, files, reason);
   Json memory = {{"weights", files.total_tensor_bytes()}};
   if (!description.is_null()) {
+    // In the type that load takes unless told otherwise.
     const std::uint64_t token = description["kv_values_per_token"].get<std::uint64_t>() * (all_f32 ? 4 : 2);
     memory["kv_per_token"] = token;
     memory["kv_full_context"] = token * description["context_length"].get<std::uint64_t>();

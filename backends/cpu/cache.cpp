@@ -30,16 +30,13 @@ void check_type(nacelle_type type, std::uint32_t heads, std::uint32_t width, con
                                                      "; use f32, f16 or bf16");
 }
 
-// Where values alias the keys the first columns of each key are stored once more, as a value in the keys' type.
 KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& options,
                  const nacelle_attention_attributes& of) {
   const bool aliased = graph.cache_groups[of.cache_group]->value_width == 0;
   const nacelle_type value_type = aliased ? options.key_type : options.value_type;
   check_type(options.key_type, of.kv_head_count, of.key_width, "keys");
-  check_type(value_type, of.kv_head_count, of.value_width, "values");
-  if (aliased && type_info(value_type)->block_elements != 1)
-    throw sdk::Failure(NACELLE_UNIMPLEMENTED, "cpu: values that alias the keys are held as f32, f16 or bf16 only");
-  return {options.block_tokens, of.kv_head_count, of.key_width, of.value_width, options.key_type, value_type};
+  if (!aliased) check_type(value_type, of.kv_head_count, of.value_width, "values");
+  return {options.block_tokens, of.kv_head_count, of.key_width, of.value_width, options.key_type, value_type, aliased};
 }
 
 }  // namespace
@@ -48,7 +45,7 @@ std::uint64_t KvShape::key_head_bytes() const {
   return padded(padded(block_tokens) / kTileTokens * key_tile_bytes(key_type, key_width), 64);
 }
 std::uint64_t KvShape::value_head_bytes() const {
-  return padded(block_tokens * value_row_bytes(value_type, value_width), 64);
+  return aliased ? 0 : padded(block_tokens * value_row_bytes(value_type, value_width), 64);
 }
 
 KvView KvShape::view(std::byte* base, const std::uint32_t* table, std::uint32_t layer, std::uint32_t layers,
@@ -63,6 +60,10 @@ KvView KvShape::view(std::byte* base, const std::uint32_t* table, std::uint32_t 
   view.value_offset = layer * layer_bytes() + heads * view.key_head_stride + head * view.value_head_stride;
   view.key_tile_bytes = key_tile_bytes(key_type, key_width);
   view.value_row_bytes = value_row_bytes(value_type, value_width);
+  if (aliased) {  // where a value lies matters to what is fetched ahead alone
+    view.value_offset = view.key_offset;
+    view.value_row_bytes = view.key_tile_bytes / kTileTokens;
+  }
   view.block_tokens = block_tokens;
   view.key_width = key_width;
   view.value_width = value_width;

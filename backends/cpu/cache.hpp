@@ -15,6 +15,7 @@ namespace nacelle::cpu {
 struct KvShape {
   std::uint32_t block_tokens, heads, key_width, value_width;
   nacelle_type key_type, value_type;
+  bool aliased = false;  // no values are kept: they are the first columns of the keys
 
   std::uint64_t key_head_bytes() const;  // all tokens of a block
   std::uint64_t value_head_bytes() const;

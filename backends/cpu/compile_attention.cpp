@@ -62,7 +62,13 @@ std::uint32_t attention_rows(std::uint32_t group, std::uint32_t rows) {
   return rows < kManyRows ? std::max(1u, kMaxQueries / group) : kMaxQueries / std::gcd(group, kMaxQueries);
 }
 
-// A unit is a tile of rows with all query heads of one KV head. Where that makes less than kUnitsAThread for each
+// Query heads of one KV head are cut into parts of as many as a kernel call takes, where they divide so.
+std::uint32_t head_parts(std::uint32_t group) {
+  return group > kMaxQueries && group % kMaxQueries == 0 ? group / kMaxQueries : 1;
+}
+
+// A unit is a tile of rows with a part of the query heads of one KV head. Where that makes less than kUnitsAThread for
+// each
 // thread, as in a long context of one sequence, it is one split of that, and a step of its own merges the splits: the
 // same bits.
 constexpr std::uint32_t kUnitsAThread = 4;
@@ -79,7 +85,8 @@ struct AttentionStep {
   std::uint64_t partial_count = 0;  // that there is room for
   std::uint32_t least_units;        // less are split
   const float *sinks, *bias;
-  std::uint32_t reach = 0, group, tiles;
+  std::uint32_t reach = 0, tiles;
+  std::uint32_t parts, part_count, group;  // of a KV head's query heads, of all; query heads of a part
   std::vector<float> slopes;
   // Columns [begin, end), in blocks, of a row of the output.
   std::function<void(const Frame&, const float* row, std::uint32_t width, std::uint32_t row_number, std::uint32_t begin,
@@ -88,55 +95,55 @@ struct AttentionStep {
 
   bool splits(const Frame& frame) const {
     const RowTiles& all = frame.tiles[tiles];
-    return all.partials <= partial_count && all.splits > all.count && all.count * of.kv_head_count < least_units;
+    return all.partials <= partial_count && all.splits > all.count && all.count * part_count < least_units;
   }
   Work work(const Frame& frame) const {
     const RowTiles& all = frame.tiles[tiles];
-    return {std::uint64_t{splits(frame) ? all.splits : all.count} * of.kv_head_count, 1};
+    return {std::uint64_t{splits(frame) ? all.splits : all.count} * part_count, 1};
   }
   Work merge_work(const Frame& frame) const {
     if (!splits(frame)) return {0, 1};
     const RowTiles& all = frame.tiles[tiles];
-    return {std::uint64_t{all.count} * of.kv_head_count, 1, all.partials * of.head_count <= kSmallMerge};
+    return {std::uint64_t{all.count} * part_count, 1, all.partials * of.head_count <= kSmallMerge};
   }
 
   void run(const Frame& frame, std::uint64_t unit, std::byte* scratch) const {
     const RowTiles& all = frame.tiles[tiles];
-    const auto kv_head = static_cast<std::uint32_t>(unit % of.kv_head_count);
-    const auto number = static_cast<std::uint32_t>(unit / of.kv_head_count);
+    const auto part = static_cast<std::uint32_t>(unit % part_count);
+    const auto number = static_cast<std::uint32_t>(unit / part_count);
     if (!splits(frame)) {
       const RowTile& tile = all.data[number];
-      for_calls(frame, tile, kv_head, scratch, [&](AttentionCall& call, std::uint32_t first) {
+      for_calls(frame, tile, part, scratch, [&](AttentionCall& call, std::uint32_t first) {
         for (std::uint32_t i = 0; i < call.query_count; ++i)
-          call.queries[i].out = output(frame, tile.row + (first + i) / group, head(kv_head, first + i));
+          call.queries[i].out = output(frame, tile.row + (first + i) / group, head(part, first + i));
         kernels->attend(call);
       });
-      return encode_rows(frame, tile, kv_head);
+      return encode_rows(frame, tile, part);
     }
     const RowTile& tile = *std::prev(std::upper_bound(
         all.data, all.data + all.count, number, [](std::uint32_t n, const RowTile& t) { return n < t.first_split; }));
     const std::uint32_t split = number - tile.first_split;
-    for_calls(frame, tile, kv_head, scratch, [&](AttentionCall& call, std::uint32_t first) {
+    for_calls(frame, tile, part, scratch, [&](AttentionCall& call, std::uint32_t first) {
       for (std::uint32_t i = 0; i < call.query_count; ++i)
-        call.queries[i].out = partial(frame, tile.partial(split, (first + i) / group), head(kv_head, first + i));
+        call.queries[i].out = partial(frame, tile.partial(split, (first + i) / group), head(part, first + i));
       kernels->attend_split(call, split * kSplitTokens);
     });
   }
 
   void merge(const Frame& frame, std::uint64_t unit, std::byte* scratch) const {
-    const RowTile& tile = frame.tiles[tiles].data[unit / of.kv_head_count];
-    const auto kv_head = static_cast<std::uint32_t>(unit % of.kv_head_count);
+    const RowTile& tile = frame.tiles[tiles].data[unit / part_count];
+    const auto part = static_cast<std::uint32_t>(unit % part_count);
     const std::uint64_t stride = tile.count * partials->stride / sizeof(float);
     for (std::uint32_t n = 0; n < tile.count * group; ++n)
-      kernels->merge_splits(partial(frame, tile.partial(0, n / group), head(kv_head, n)), tile.splits, stride,
-                            sink(head(kv_head, n)), of.value_width, reinterpret_cast<float*>(scratch),
-                            output(frame, tile.row + n / group, head(kv_head, n)));
-    encode_rows(frame, tile, kv_head);
+      kernels->merge_splits(partial(frame, tile.partial(0, n / group), head(part, n)), tile.splits, stride,
+                            sink(head(part, n)), of.value_width, reinterpret_cast<float*>(scratch),
+                            output(frame, tile.row + n / group, head(part, n)));
+    encode_rows(frame, tile, part);
   }
 
  private:
-  // Query n of a tile: a row has as many as a KV head has query heads.
-  std::uint32_t head(std::uint32_t kv_head, std::uint32_t n) const { return kv_head * group + n % group; }
+  // Query n of a tile: a row has as many as a part has heads.
+  std::uint32_t head(std::uint32_t part, std::uint32_t n) const { return part * group + n % group; }
   float sink(std::uint32_t h) const { return sinks ? sinks[h] : -std::numeric_limits<float>::infinity(); }
   float* output(const Frame& frame, std::uint32_t row, std::uint32_t h) const {
     return frame.at(*out, row) + std::uint64_t{h} * of.value_width;
@@ -144,19 +151,19 @@ struct AttentionStep {
   float* partial(const Frame& frame, std::uint32_t row, std::uint32_t h) const {
     return frame.at(*partials, row) + h * partial_floats(of.value_width);
   }
-  void encode_rows(const Frame& frame, const RowTile& tile, std::uint32_t kv_head) const {
+  void encode_rows(const Frame& frame, const RowTile& tile, std::uint32_t part) const {
     const std::uint32_t blocks = group * of.value_width / kQuantBlock;
     for (std::uint32_t row = tile.row; row < tile.row + tile.count; ++row)
-      encode(frame, frame.at(*out, row) + kv_head * blocks * kQuantBlock, out->width, row, kv_head * blocks,
-             (kv_head + 1) * blocks);
+      encode(frame, frame.at(*out, row) + part * blocks * kQuantBlock, out->width, row, part * blocks,
+             (part + 1) * blocks);
   }
 
-  // body(call, first query) for a tile's queries of a KV head.
+  // body(call, first query) for a tile's queries with a part's heads.
   template <class Body>
-  void for_calls(const Frame& frame, const RowTile& tile, std::uint32_t kv_head, std::byte* scratch,
+  void for_calls(const Frame& frame, const RowTile& tile, std::uint32_t part, std::byte* scratch,
                  const Body& body) const {
     AttentionCall call;
-    call.kv = memory.view(frame, tile.sequence, kv_head);
+    call.kv = memory.view(frame, tile.sequence, part / parts);
     call.keys = keys;
     call.values = values;
     call.reach = reach;
@@ -168,7 +175,7 @@ struct AttentionStep {
       call.query_count = std::min(kMaxQueries, tile.count * group - first);
       for (std::uint32_t i = 0; i < kMaxQueries; ++i) {
         const std::uint32_t n = first + (i < call.query_count ? i : 0);  // kernels round the count up: repeat one
-        const std::uint32_t row = tile.row + n / group, h = head(kv_head, n);
+        const std::uint32_t row = tile.row + n / group, h = head(part, n);
         Query& query = call.queries[i];
         query.q = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
         query.position = memory.position(frame, row, tile.sequence);
@@ -193,14 +200,15 @@ void Compiler::attention(const nacelle_op& op) {
     memory = {kv_shapes(graph_, cache_)[of.cache_group], of.cache_group, of.cache_layer,
               graph_.cache_groups[of.cache_group]->layer_count};
   else
-    memory.shape = {kTileTokens, of.kv_head_count, of.key_width, of.value_width, NACELLE_TYPE_F32, NACELLE_TYPE_F32};
+    memory.shape = {kTileTokens, of.kv_head_count, of.key_width, of.value_width, NACELLE_TYPE_F32, NACELLE_TYPE_F32,
+                    aliased};
   const KeyKernels* keys = choose_keys(memory.shape.key_type, weights_.isa());
-  const ValueKernels* values = choose_values(memory.shape.value_type, weights_.isa());
+  const ValueKernels* values = choose_values(memory.shape.value_type, aliased, weights_.isa());
 
   // The row-wise half.
   begin_rows(Lead::kRows, true);
   const Place* k = read(op.inputs[1]);
-  const Place* v = aliased ? k : read(op.inputs[2]);
+  const Place* v = aliased ? nullptr : read(op.inputs[2]);
   Place* own = nullptr;
   if (!cached)
     memory.own = own = make_place(Space::kArena, Lead::kRows, memory.shape.layer_bytes(), own_blocks(bucket_));
@@ -209,7 +217,7 @@ void Compiler::attention(const nacelle_op& op) {
     const KvView view = memory.view(frame, sequence, 0);
     const std::uint32_t position = memory.position(frame, row, sequence);
     keys->store(view, of.kv_head_count, position, frame.at(*k, row));
-    values->store(view, of.kv_head_count, position, frame.at(*v, row), aliased ? of.key_width : of.value_width);
+    if (v) values->store(view, of.kv_head_count, position, frame.at(*v, row), of.value_width);
   });
 
   // The parallel half.
@@ -226,7 +234,9 @@ void Compiler::attention(const nacelle_op& op) {
   step->sinks = weights_.vector(input(op, 3));
   step->bias = weights_.vector(input(op, 4));
   if (step->bias) step->reach = static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[1]) / 2;
-  step->group = of.head_count / of.kv_head_count;
+  step->parts = head_parts(of.head_count / of.kv_head_count);
+  step->part_count = of.kv_head_count * step->parts;
+  step->group = of.head_count / step->part_count;
   step->slopes.resize(of.head_count);
   if (of.alibi_bias != 0)
     for (std::uint32_t head = 0; head < of.head_count; ++head)
@@ -242,7 +252,7 @@ void Compiler::attention(const nacelle_op& op) {
   need_scratch(attention_scratch(of.value_width) * sizeof(float));
   // Room for no more than are ever split: on few threads none are, and there is no second step.
   step->least_units = kUnitsAThread * threads_;
-  const std::uint64_t most_tiles = (step->least_units - 1) / of.kv_head_count;
+  const std::uint64_t most_tiles = (step->least_units - 1) / step->part_count;
   const std::uint64_t most_rows =
       std::min<std::uint64_t>(bucket_.rows, most_tiles * attention_rows(step->group, bucket_.rows));
   Place* partials = nullptr;

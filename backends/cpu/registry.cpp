@@ -62,9 +62,9 @@ const KeyKernels* choose_keys(std::uint32_t type, IsaSet usable) noexcept {
   return find_type(kernels.keys, kernels.type_count, type);
 }
 
-const ValueKernels* choose_values(std::uint32_t type, IsaSet usable) noexcept {
+const ValueKernels* choose_values(std::uint32_t type, bool aliased, IsaSet usable) noexcept {
   const AttentionKernels& kernels = *choose_table(usable).attention;
-  return find_type(kernels.values, kernels.type_count, type);
+  return find_type(aliased ? kernels.aliases : kernels.values, kernels.type_count, type);
 }
 
 }  // namespace nacelle::cpu

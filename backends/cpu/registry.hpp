@@ -32,6 +32,7 @@ const KernelTable& choose_table(IsaSet usable) noexcept;
 
 // nullptr where no cache holds the type.
 const KeyKernels* choose_keys(std::uint32_t type, IsaSet usable) noexcept;
-const ValueKernels* choose_values(std::uint32_t type, IsaSet usable) noexcept;
+// `aliased`: the values are the first columns of the keys.
+const ValueKernels* choose_values(std::uint32_t type, bool aliased, IsaSet usable) noexcept;
 
 }  // namespace nacelle::cpu

@@ -18,6 +18,12 @@ sdk::WeightNode bare(const sdk::WeightNode& node) {
   return one;
 }
 
+// [E * N, K] as [E, N, K]: one matrix that is a few, as of attention's heads.
+bool heads_of_rows(const sdk::WeightNode& reshape) {
+  return reshape.inputs[0].shape.size() == 2 && reshape.shape.size() == 3 &&
+         reshape.shape[2] == reshape.inputs[0].shape[1];
+}
+
 }  // namespace
 
 std::string expert_name(std::string_view tensor, std::uint32_t expert) {
@@ -36,6 +42,12 @@ std::optional<sdk::WeightNode> expert_node(const sdk::WeightNode& node, std::uin
       one.axis = node.axis - 1;
       break;
     case NACELLE_EXPR_RESHAPE:
+      if (heads_of_rows(node)) {
+        one.kind = NACELLE_EXPR_SLICE;
+        one.begin = expert * node.shape[1];
+        one.inputs = node.inputs;
+        return one;
+      }
       if (node.inputs[0].shape.size() < 3 || node.inputs[0].shape[0] != node.shape[0]) return std::nullopt;
       break;
     case NACELLE_EXPR_PERMUTE:
@@ -43,6 +55,7 @@ std::optional<sdk::WeightNode> expert_node(const sdk::WeightNode& node, std::uin
       for (std::size_t i = 1; i < node.order.size(); ++i) one.order.push_back(node.order[i] - 1);
       break;
     case NACELLE_EXPR_ADD:
+    case NACELLE_EXPR_DECODE:
     case NACELLE_EXPR_SCALE: break;
     default: one.kind = NACELLE_EXPR_CONSTANT; return one;
   }

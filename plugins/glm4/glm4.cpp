@@ -38,7 +38,7 @@ void read_huggingface_experts(const Config& config, Decoder& model) {
 void read_mixture(const Config& config, Decoder& model) {
   config.is_gguf() ? read_gguf_experts(config, model) : read_huggingface_experts(config, model);
   model.experts.routing = NACELLE_ROUTE_SIGMOID;
-  model.experts.selection_bias = {"exp_probs_b", "mlp.gate.e_score_correction_bias"};
+  model.experts.selection_bias = Bias::kAlways;
   model.tensors.feed_forward_norm = {"post_attention_norm", "post_attention_layernorm"};
   const bool normed = config.is_gguf() ? config.has_tensor("blk.0.attn_q_norm.weight")
                                        : config.optional_bool("use_qk_norm").value_or(false);

@@ -64,6 +64,7 @@ class Resolver {
       case NACELLE_EXPR_SCALE: return arithmetic(at);
       case NACELLE_EXPR_CONSTANT: return constant(at);
       case NACELLE_EXPR_MXFP4: return mxfp4(at);
+      case NACELLE_EXPR_DECODE: return decode(at);
       default: refuse("weight expression kind " + std::to_string(from->kind) + " is not known");
     }
   }
@@ -228,6 +229,16 @@ class Resolver {
     node.shape.pop_back();
     node.shape.back() *= 32;
     check_shape(node, "an mxfp4 weight");
+    return node;
+  }
+
+  // RESHAPE to the same shape is what passes as it is.
+  WeightNode decode(const Context& at) {
+    WeightNode node = unary(at);
+    if (type_info(node.type)->block_elements == 1)
+      node.kind = NACELLE_EXPR_RESHAPE;
+    else
+      node.type = NACELLE_TYPE_F16;
     return node;
   }
 

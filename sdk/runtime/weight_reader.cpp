@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <nacelle/block_formats.hpp>
 #include <nacelle/half.hpp>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
@@ -165,6 +166,8 @@ void WeightReader::fill(const WeightNode& node, std::uint64_t offset, std::uint6
     fill_transposed(node, offset, size, out);
   } else if (node.kind == NACELLE_EXPR_MXFP4) {
     fill_mxfp4(node, offset, size, out);
+  } else if (node.kind == NACELLE_EXPR_DECODE) {
+    fill_decoded(node, offset, size, out);
   } else if (is_packed(node)) {
     std::array<const std::byte*, 3> parts{};
     for (std::size_t i = 0; i < node.inputs.size(); ++i) parts[i] = tensors_.at(&node.inputs[i]).data();
@@ -192,6 +195,24 @@ void WeightReader::fill_mxfp4(const WeightNode& node, std::uint64_t offset, std:
     *out++ = scales[block];
     for (std::uint64_t i = 2 * kHalf * block; i < 2 * kHalf * block + kHalf; ++i)
       *out++ = static_cast<std::byte>(element(i) | element(i + kHalf) << 4);
+  }
+}
+
+// By whole rows of the input, which are whole blocks.
+void WeightReader::fill_decoded(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out) {
+  const WeightNode& input = node.inputs[0];
+  const auto columns = static_cast<std::uint64_t>(node.shape.back());
+  std::vector<std::uint8_t> blocks(input.row_bytes());
+  std::vector<float> row(columns);
+  for (std::uint64_t done = 0; done < size;) {
+    const std::uint64_t element = (offset + done) / 2, first = element % columns;
+    const std::uint64_t count = std::min(columns - first, (size - done) / 2);
+    fill(input, element / columns * blocks.size(), blocks.size(), reinterpret_cast<std::byte*>(blocks.data()));
+    decode_row(input.type, blocks.data(), columns, row.data());
+    for (std::uint64_t i = 0; i < count; ++i, done += 2) {
+      const std::uint16_t half = float_to_half(row[first + i]);
+      std::memcpy(out + done, &half, sizeof half);
+    }
   }
 }
 
@@ -263,6 +284,10 @@ void WeightReader::release_range(const WeightNode& node, std::uint64_t offset, s
   if (node.kind == NACELLE_EXPR_MXFP4) {
     release_range(node.inputs[0], offset / 17 * 16, size / 17 * 16);
     return release_range(node.inputs[1], offset / 17, size / 17);
+  }
+  if (node.kind == NACELLE_EXPR_DECODE) {
+    const std::uint64_t columns = static_cast<std::uint64_t>(node.shape.back()) * 2, row = node.inputs[0].row_bytes();
+    return release_range(node.inputs[0], offset / columns * row, (size + columns - 1) / columns * row);
   }
   if (is_packed(node)) return;     // a row of the matrix lies all over the file
   if (!copies_runs(node)) return;  // a transpose reads its input all over until its last row

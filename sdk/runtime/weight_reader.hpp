@@ -50,6 +50,7 @@ class WeightReader {
   void collect(const WeightNode& node);
   const std::byte* direct(const WeightNode& node, std::uint64_t offset, std::uint64_t size) const;
   void fill(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
+  void fill_decoded(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
   void fill_arithmetic(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
   void fill_mxfp4(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);
   void fill_transposed(const WeightNode& node, std::uint64_t offset, std::uint64_t size, std::byte* out);

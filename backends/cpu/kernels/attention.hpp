@@ -211,6 +211,78 @@ void blend_split(const AttentionCall& call, const TokenRange& range, const float
   }
 }
 
+// Lanes [from, to) of x; zero in the others, whatever they hold.
+inline F keep_lanes(F x, std::uint32_t from, std::uint32_t to) {
+  const F kept = to < kLanes ? keep_first(x, to, zero()) : x;
+  return from ? keep_first(zero(), from, kept) : kept;
+}
+
+// The same as blend_columns where values are the first columns of keys: a lane sums its tokens, then the lanes are added.
+template <class Key, int kQueries, int kColumns>
+inline void blend_key_columns(const AttentionCall& call, std::uint32_t query, const TokenRange& range,
+                              const float* weights, std::uint32_t column, float* sums, std::uint32_t width) {
+  F totals[kQueries][kColumns];
+#pragma GCC unroll 8
+  for (int i = 0; i < kQueries; ++i)
+    for (int c = 0; c < kColumns; ++c) totals[i][c] = zero();
+  const std::uint32_t step = tile_tokens(call.kv);
+  const float* w = weights + query * kScoreStride;
+  for (std::uint32_t token = range.begin / step * step; token < range.end; token += step) {
+    const std::uint8_t* tile = key_tile(call.kv, token);
+    const std::uint32_t from = token < range.begin ? range.begin - token : 0;
+    const std::uint32_t to = range.end - token < step ? range.end - token : step;
+    const bool all = from == 0 && to == kTileTokens;
+#pragma GCC unroll 16
+    for (int v = 0; v < kTileVectors; ++v) {
+      const std::uint32_t first = static_cast<std::uint32_t>(v) * kLanes;
+      const std::uint32_t skip = from > first ? from - first : 0, end = to > first ? to - first : 0;
+      if (!all && (end == 0 || skip >= kLanes)) continue;
+      F lanes[kColumns];
+#pragma GCC unroll 8
+      for (int c = 0; c < kColumns; ++c) {
+        lanes[c] = Key::key(tile, call.kv.key_width, column + static_cast<std::uint32_t>(c), v);
+        if (!all) lanes[c] = keep_lanes(lanes[c], skip, end);
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < kQueries; ++i) {
+        F weight = load(w + i * kScoreStride + (token - range.start) + first);
+        if (!all) weight = keep_lanes(weight, skip, end);
+#pragma GCC unroll 8
+        for (int c = 0; c < kColumns; ++c) totals[i][c] = fma(lanes[c], weight, totals[i][c]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kQueries; ++i)
+    for (int c = 0; c < kColumns; ++c)
+      sums[(query + i) * width + column + static_cast<std::uint32_t>(c)] = sum(totals[i][c]);
+}
+
+template <class Key, int kQueries>
+inline void blend_keys_of(const AttentionCall& call, std::uint32_t query, const TokenRange& range, const float* weights,
+                          float* sums) {
+  constexpr int kColumns = kLanes == 16 ? (kQueries == 8 ? 2 : 4) : kQueries <= 2 ? 4 : 2;
+  const auto width = static_cast<std::uint32_t>(padded(call.kv.value_width));
+  std::uint32_t column = 0;
+  for (; column + kColumns <= call.kv.value_width; column += kColumns)
+    blend_key_columns<Key, kQueries, kColumns>(call, query, range, weights, column, sums, width);
+  for (; column < call.kv.value_width; ++column)
+    blend_key_columns<Key, kQueries, 1>(call, query, range, weights, column, sums, width);
+  for (int i = 0; i < kQueries; ++i)
+    for (column = call.kv.value_width; column < width; ++column) sums[(query + i) * width + column] = 0.0f;
+}
+
+template <class Key>
+void blend_keys(const AttentionCall& call, const TokenRange& range, const float* weights, float* sums) {
+  constexpr std::uint32_t kMost = kLanes == 16 ? 8 : kLanes == 8 ? 4 : 2;
+  std::uint32_t q = 0;
+  for (; call.query_count - q > kMost / 2; q += kMost) {
+    blend_keys_of<Key, kMost>(call, q, range, weights, sums);
+    if (call.query_count - q <= kMost) return;
+  }
+  for (; q < call.query_count; ++q) blend_keys_of<Key, 1>(call, q, range, weights, sums);
+}
+
 // What a query has gathered so far: total = sum of exp(score - highest), `sums` likewise weighted.
 struct Gathered {
   float highest = -__builtin_inff();
@@ -316,8 +388,15 @@ const KeyKernels kKeyKernels[] = {key_kernels<Plain<F32Kv>>(), key_kernels<Plain
 const ValueKernels kValueKernels[] = {value_kernels<Plain<F32Kv>>(), value_kernels<Plain<F16Kv>>(),
                                       value_kernels<Plain<Bf16Kv>>(), value_kernels<Quantised<Q8Kv>>(),
                                       value_kernels<Quantised<Q4Kv>>()};
-const AttentionKernels kAttentionKernels = {attend,      attend_split,  merge_splits,
-                                            kKeyKernels, kValueKernels, sizeof kKeyKernels / sizeof *kKeyKernels};
+template <class Kv>
+constexpr ValueKernels alias_kernels() {
+  return {Kv::kType, blend_keys<Kv>, nullptr};
+}
+const ValueKernels kAliasKernels[] = {alias_kernels<Plain<F32Kv>>(), alias_kernels<Plain<F16Kv>>(),
+                                      alias_kernels<Plain<Bf16Kv>>(), alias_kernels<Quantised<Q8Kv>>(),
+                                      alias_kernels<Quantised<Q4Kv>>()};
+const AttentionKernels kAttentionKernels = {attend,        attend_split,  merge_splits, kKeyKernels,
+                                            kValueKernels, kAliasKernels, sizeof kKeyKernels / sizeof *kKeyKernels};
 
 }  // namespace
 }  // namespace nacelle::cpu

@@ -139,6 +139,7 @@ struct ValueKernels {
   std::uint32_t type;
   void (*blend)(const AttentionCall& call, const TokenRange& range, const float* weights, float* sums);
   // `stride`: floats from one head's values to the next in `row`.
+  // nullptr where the values are the first columns of the keys.
   void (*store)(const KvView& kv, std::uint32_t heads, std::uint32_t token, const float* row, std::uint32_t stride);
 };
 
@@ -150,8 +151,8 @@ struct AttentionKernels {
   void (*merge_splits)(const float* partials, std::uint32_t count, std::uint64_t stride, float sink,
                        std::uint32_t value_width, float* scratch, float* out);
   const KeyKernels* keys;
-  const ValueKernels* values;
-  std::uint32_t type_count;  // entries of each
+  const ValueKernels *values, *aliases;  // aliases: values that are the first columns of the keys
+  std::uint32_t type_count;              // entries of each
 };
 
 // ---- Vectors ------------------------------------------------------------------------------------------------------

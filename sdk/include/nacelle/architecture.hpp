@@ -171,6 +171,7 @@ class Expr {
   friend Expr permute(Expr, std::initializer_list<std::int64_t>);
   friend Expr add(Expr, double);
   friend Expr scale(Expr, double);
+  friend Expr decode(Expr);
   friend Expr constant(double, std::initializer_list<std::int64_t>);
   friend Expr mxfp4(Expr, Expr);
 
@@ -220,6 +221,9 @@ inline Expr scale(Expr input, double constant) {
   result.plain().constant = constant;
   return result;
 }
+
+// Without blocks: F16 where there were any.
+inline Expr decode(Expr input) { return Expr(NACELLE_EXPR_DECODE, {std::move(input)}); }
 
 // F32 of this shape, every element alike.
 inline Expr constant(double value, std::initializer_list<std::int64_t> shape) {
@@ -322,7 +326,7 @@ class Builder {
   // Records `body` as layer `index`; it may use only what it makes and what is carried in. Returns what `body` returns.
   template <class Body>
   auto layer(std::uint32_t index, std::initializer_list<Value> carried, Body&& body) {
-    const std::vector<std::uint32_t> ids = ids_of(carried);
+    const std::vector<std::uint32_t> ids = ids_of(std::span(carried.begin(), carried.size()));
     check(table_->layer_begin(table_->context, index, ids.data(), static_cast<std::uint32_t>(ids.size())));
     auto result = body();
     check(table_->layer_end(table_->context));
@@ -369,10 +373,14 @@ class Builder {
     a.soft_cap = soft_cap;
     return op(NACELLE_OP_SCALE, {x}, &a);
   }
-  std::vector<Value> split(Value x, std::initializer_list<std::int64_t> widths) {
-    return ops(NACELLE_OP_SPLIT, {x}, nullptr, widths.size(), widths.begin());
+  std::vector<Value> split(Value x, std::span<const std::int64_t> widths) {
+    return ops(NACELLE_OP_SPLIT, std::span(&x, 1), nullptr, widths.size(), widths.data());
   }
-  Value concat(std::initializer_list<Value> values) { return op(NACELLE_OP_CONCAT, values); }
+  std::vector<Value> split(Value x, std::initializer_list<std::int64_t> widths) {
+    return split(x, std::span(widths.begin(), widths.size()));
+  }
+  Value concat(std::span<const Value> values) { return ops(NACELLE_OP_CONCAT, values, nullptr, 1, nullptr)[0]; }
+  Value concat(std::initializer_list<Value> values) { return concat(std::span(values.begin(), values.size())); }
   Value gather(Value x, Value indices) { return op(NACELLE_OP_GATHER, {x, indices}); }
   Value pool(Value x, std::uint32_t pooling) {
     auto a = make<nacelle_pool_attributes>();
@@ -385,7 +393,8 @@ class Builder {
     Value experts, weights;
   };
   Route moe_route(Value scores, Value selection_bias, const nacelle_moe_attributes& a) {
-    const auto outputs = ops(NACELLE_OP_MOE_ROUTE, {scores, selection_bias}, &a, 2, nullptr);
+    const Value inputs[] = {scores, selection_bias};
+    const auto outputs = ops(NACELLE_OP_MOE_ROUTE, inputs, &a, 2, nullptr);
     return {outputs[0], outputs[1]};
   }
   Value moe_matmul(Value x, Value w, Value experts, Value bias, const nacelle_moe_attributes& a) {
@@ -399,7 +408,7 @@ class Builder {
   static void check(nacelle_status status) {
     if (status != NACELLE_OK) throw Failure(status, "the host's graph builder refused the model");
   }
-  static std::vector<std::uint32_t> ids_of(std::initializer_list<Value> values) {
+  static std::vector<std::uint32_t> ids_of(std::span<const Value> values) {
     std::vector<std::uint32_t> ids;
     for (const Value value : values) ids.push_back(value.id);
     return ids;
@@ -425,7 +434,7 @@ class Builder {
     return value;
   }
 
-  std::vector<Value> ops(std::uint32_t kind, std::initializer_list<Value> inputs, const void* attributes,
+  std::vector<Value> ops(std::uint32_t kind, std::span<const Value> inputs, const void* attributes,
                          std::size_t output_count, const std::int64_t* split_widths) {
     const std::vector<std::uint32_t> ids = ids_of(inputs);
     std::vector<std::uint32_t> outputs(output_count, NACELLE_NO_VALUE);
@@ -441,7 +450,7 @@ class Builder {
     return values;
   }
   Value op(std::uint32_t kind, std::initializer_list<Value> inputs, const void* attributes = nullptr) {
-    return ops(kind, inputs, attributes, 1, nullptr)[0];
+    return ops(kind, std::span(inputs.begin(), inputs.size()), attributes, 1, nullptr)[0];
   }
 
   const nacelle_graph_builder* table_;

@@ -127,8 +127,11 @@ class HuggingFaceRope {
     rope.beta_fast = number("beta_fast", 32);
     rope.beta_slow = number("beta_slow", 1);
     rope.attention_factor = number("attention_factor", 0);
-    for (const char* name : {"mscale", "mscale_all_dim"})
-      if (config_.optional_number(key(name))) config_.fail_key(key(name), "is not known to this plugin");
+    const auto mscale = config_.optional_number(key("mscale")), all = config_.optional_number(key("mscale_all_dim"));
+    if (mscale && all && *mscale != 0 && *all != 0 && rope.attention_factor == 0 && rope.factor > 1) {
+      const double grown = 0.1 * std::log(rope.factor);
+      rope.attention_factor = static_cast<float>((*mscale * grown + 1) / (*all * grown + 1));
+    }
     if (!config_.optional_bool(key("truncate")).value_or(true)) yarn_by_list();
   }
 

@@ -11,11 +11,14 @@ namespace nacelle::sdk {
 
 class DecoderGraph {
  public:
+  virtual ~DecoderGraph() = default;
+  DecoderGraph(const DecoderGraph&) = delete;
+  DecoderGraph& operator=(const DecoderGraph&) = delete;
   DecoderGraph(Builder& builder, const Decoder& model) : b_(builder), model_(model), names_(model.tensors) {
     for (const std::uint32_t window : model.windows) ++group_of(window).layer_count;
     for (Group& group : groups_)
       group.index = b_.paged_cache(group.layer_count, model.kv_head_count * model.head_width,
-                                   model.kv_head_count * model.value_width, group.window);
+                                   model.values_in_keys ? 0 : model.kv_head_count * model.value_width, group.window);
     positions_ = b_.positions();
     if (model.uses_rope) rope_factors();
   }
@@ -31,7 +34,7 @@ class DecoderGraph {
     logits(x);
   }
 
- private:
+ protected:
   struct Group {
     std::uint32_t window, index, layer_count, used;
   };
@@ -131,7 +134,8 @@ class DecoderGraph {
                                          : b_.layer_norm(x, weight, bias, attributes);
   }
 
-  Value attention(Value x) {
+  // What a family may have otherwise.
+  virtual Value attention(Value x) {
     const std::uint32_t heads = model_.head_count, kv_heads = model_.kv_head_count;
     const std::int64_t queries = heads * model_.head_width, keys = kv_heads * model_.head_width;
     const std::int64_t after_keys = queries + keys, all = after_keys + kv_heads * model_.value_width;
@@ -157,8 +161,7 @@ class DecoderGraph {
     if (has_norm && model_.head_norm_behind_rope) norm_heads();
     Value sinks;
     if (names_.sinks)
-      sinks = block_weight(names_.sinks, ".weight", {heads},
-                           {gguf_in_block(names_.sinks, ".weight"), block_prefix() + names_.sinks.huggingface});
+      sinks = block_weight(names_.sinks, ".weight", {heads}, whole_name(names_.sinks, ".weight"));
     const Value y = b_.attention(q, k, v, attention_of_layer(), sinks);
     return linear(y, names_.attention_output, model_.width, heads * model_.value_width, model_.output_bias);
   }
@@ -205,13 +208,13 @@ class DecoderGraph {
     moe.routing = of.routing;
     moe.renormalise = of.renormalise;
     moe.scale = static_cast<float>(of.scale);
-    Value selection_bias;
-    if (of.selection_bias)
-      selection_bias =
-          block_weight(of.selection_bias, ".bias", {of.count},
-                       {gguf_in_block(of.selection_bias, ".bias"), block_prefix() + of.selection_bias.huggingface});
-    const Value scores = linear(x, of.router, of.count, model_.width, of.router_bias);
-    const auto route = b_.moe_route(scores, selection_bias, moe);
+    moe.group_count = of.group_count;
+    moe.group_used = of.group_used;
+    Value selection;
+    if (of.selection_bias != Bias::kNever)
+      selection = block_weight(of.selection, ".bias", {of.count}, whole_name(of.selection, ".bias"),
+                               of.selection_bias == Bias::kOptional);
+    const auto route = b_.moe_route(linear(x, of.router, of.count, model_.width, of.router_bias), selection, moe);
     const auto each = [&](Value input, const Names& names, std::int64_t outputs, std::int64_t inputs) {
       const Value w = block_weight(names, ".weight", {of.count, outputs, inputs}, expert_source(names, false));
       Value bias;
@@ -333,6 +336,10 @@ class DecoderGraph {
   }
   Source inside(const Names& names, const std::string& suffix) const {
     return {gguf_in_block(names, suffix), block_prefix() + names.huggingface + suffix};
+  }
+  // Of a tensor whose name in Hugging Face's files has no suffix.
+  Source whole_name(const Names& names, const char* suffix) const {
+    return {gguf_in_block(names, suffix), block_prefix() + names.huggingface};
   }
   Source outside(const Names& names, const char* suffix) const {
     return {std::string(names.gguf) + suffix, names_.prefix + names.huggingface + suffix};

@@ -63,11 +63,13 @@ struct Experts {
   std::uint32_t used = 0, width = 0;
   std::uint32_t routing = NACELLE_ROUTE_SOFTMAX_THEN_TOP;
   bool renormalise = true;
-  double scale = 1;                // of the chosen experts' weights, last
-  std::vector<bool> dense_layers;  // those with a plain feed-forward part instead; empty: none
+  double scale = 1;                               // of the chosen experts' weights, last
+  std::uint32_t group_count = 0, group_used = 0;  // see nacelle_moe_attributes
+  std::vector<bool> dense_layers;                 // those with a plain feed-forward part instead; beyond its end: none
   Bias router_bias = Bias::kNever, bias = Bias::kNever;
-  Names selection_bias = {};  // added to the scores where experts are chosen, and nowhere else
+  Bias selection_bias = Bias::kNever;  // added to the scores where experts are chosen, and nowhere else
   Names router = {"ffn_gate_inp", "mlp.gate"};
+  Names selection = {"exp_probs_b", "mlp.gate.e_score_correction_bias"};  // that bias, whole in Hugging Face's files
   const char* huggingface = "mlp.experts.{expert}.";  // before the three below
   Names gate = {"ffn_gate_exps", "gate_proj"}, up = {"ffn_up_exps", "up_proj"}, down = {"ffn_down_exps", "down_proj"};
   // Where Hugging Face's file has them otherwise: the weights [count, outputs, inputs] or biases [count, outputs] of
@@ -87,6 +89,7 @@ struct Decoder {
   std::uint32_t head_count = 0, kv_head_count = 0;
   std::uint32_t head_width = 0;   // of queries and keys
   std::uint32_t value_width = 0;  // of a head's values
+  bool values_in_keys = false;    // the cache keeps no values: they are the first columns of the keys
   std::uint32_t feed_forward_width = 0;
   std::uint32_t vocabulary = 0;
   std::uint32_t context_length = 0;

@@ -44,7 +44,7 @@ void attend(benchmark::State& state, const Machine& machine, std::uint32_t type,
                  kWidth,
                  kWidth};
       call.keys = choose_keys(type, machine.isa);
-      call.values = choose_values(type, machine.isa);
+      call.values = choose_values(type, false, machine.isa);
       call.query_count = queries;
       call.scale = 0.125f;
       call.scratch = reinterpret_cast<float*>(scratch.get());

@@ -1,0 +1,129 @@
+#include "api/chat/deepseek_calls.hpp"
+
+#include <string>
+#include <utility>
+
+#include "api/chat/json_calls.hpp"
+
+namespace nacelle::chat {
+namespace {
+
+using Kind = AnswerEvent::Kind;
+
+class DeepSeekCallParser final : public HoldingParser {
+ protected:
+  std::size_t step(std::string_view text, bool last, AnswerEvents& out) override {
+    switch (state_) {
+      case State::kText: return plain(text, last, out);
+      case State::kBetween: return between(text, last, out);
+      case State::kHead: return head(text, last, out);
+      case State::kArguments: return arguments(text, out);
+      case State::kTail: return tail(text, last);
+    }
+    return text.size();
+  }
+
+  void end(AnswerEvents& out) override { add(out, Kind::kContent, std::exchange(lead_, {})); }
+
+ private:
+  enum class State {
+    kText,       // of the user
+    kBetween,    // inside the block of calls, before one
+    kHead,       // what stands before the arguments
+    kArguments,  // inside them
+    kTail        // behind them, inside the call
+  };
+
+  std::size_t go(State state, std::size_t taken) {
+    state_ = state;
+    return taken;
+  }
+  // Keeps `taken` bytes, to be shown should this be no call.
+  std::size_t lead(std::string_view text, std::size_t taken, State next) {
+    lead_ += text.substr(0, taken);
+    return go(next, taken);
+  }
+  std::size_t no_call(std::string_view text, std::size_t taken, AnswerEvents& out) {
+    add(out, Kind::kContent, std::exchange(lead_, {}));
+    add(out, Kind::kContent, text.substr(0, taken));
+    return go(State::kText, taken);
+  }
+
+  std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t open = text.find(kDeepSeekCalls);
+    if (open != std::string_view::npos) {
+      const std::size_t shown = trimmed(text.substr(0, open)).size();
+      add(out, Kind::kContent, text.substr(0, shown));
+      lead_ = text.substr(shown, open + kDeepSeekCalls.size() - shown);
+      return go(State::kBetween, open + kDeepSeekCalls.size());
+    }
+    if (last) {
+      if (!called_ || leading_space(text) < text.size()) add(out, Kind::kContent, text);
+      return text.size();
+    }
+    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, kDeepSeekCalls))).size();
+    add(out, Kind::kContent, text.substr(0, shown));
+    return shown > 0 ? shown : kMore;
+  }
+
+  std::size_t between(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t space = leading_space(text);
+    const std::string_view rest = text.substr(space);
+    if (rest.starts_with(kDeepSeekCall)) return lead(text, space + kDeepSeekCall.size(), State::kHead);
+    if (called_ && rest.starts_with(kDeepSeekCallsEnd)) {
+      lead_.clear();
+      return go(State::kText, space + kDeepSeekCallsEnd.size());
+    }
+    if (!last && (kDeepSeekCall.starts_with(rest) || kDeepSeekCallsEnd.starts_with(rest))) return kMore;
+    if (called_ && rest.empty()) return text.size();
+    return no_call(text, 0, out);
+  }
+
+  // "name<sep>{" or "function<sep>name\n```json\n{", up to the brace.
+  std::size_t head(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t separator = text.find(kDeepSeekSeparator), brace = text.find('{');
+    const bool failed = brace != std::string_view::npos && (separator == std::string_view::npos || brace < separator);
+    if (failed) return no_call(text, 0, out);
+    if (brace == std::string_view::npos) return last ? no_call(text, text.size(), out) : kMore;
+    const std::string_view behind = text.substr(separator + kDeepSeekSeparator.size(),
+                                                brace - separator - kDeepSeekSeparator.size());
+    std::string_view name = trimmed(behind.substr(leading_space(behind)));
+    if (name.empty())
+      name = trimmed(text.substr(leading_space(text), separator - leading_space(text)));
+    else
+      name = trimmed(name.substr(0, name.find_first_of("\n`")));
+    if (name.empty()) return no_call(text, 0, out);
+    lead_.clear();
+    scanner_ = {};
+    called_ = true;
+    out.push_back({Kind::kCall, std::string(name), {}});
+    return go(State::kArguments, brace);
+  }
+
+  std::size_t arguments(std::string_view text, AnswerEvents& out) {
+    const std::size_t taken = scanner_.push(text);
+    add(out, Kind::kArguments, text.substr(0, taken));
+    return go(scanner_.done() ? State::kTail : State::kArguments, taken);
+  }
+
+  std::size_t tail(std::string_view text, bool last) {
+    const std::size_t space = leading_space(text);
+    const std::string_view rest = text.substr(space);
+    for (const std::string_view mark : {std::string_view("```"), kDeepSeekCallEnd}) {
+      if (rest.starts_with(mark)) return go(mark == kDeepSeekCallEnd ? State::kBetween : State::kTail, space + mark.size());
+      if (!last && mark.starts_with(rest)) return kMore;
+    }
+    return go(State::kText, rest.empty() ? text.size() : 0);
+  }
+
+  State state_ = State::kText;
+  ObjectScanner scanner_;
+  std::string lead_;     // bytes taken before it is sure that a call follows
+  bool called_ = false;  // there was a call: white space alone is no content any more
+};
+
+}  // namespace
+
+AnswerParserPtr make_deepseek_call_parser(const Json&) { return std::make_unique<DeepSeekCallParser>(); }
+
+}  // namespace nacelle::chat
