@@ -8,9 +8,9 @@
 namespace nacelle::chat {
 namespace {
 
-using Kind = AnswerEvent::Kind;
-
 class DeepSeekCallParser final : public HoldingParser {
+  using Kind = AnswerEvent::Kind;
+
  protected:
   std::size_t step(std::string_view text, bool last, AnswerEvents& out) override {
     switch (state_) {
@@ -82,9 +82,10 @@ class DeepSeekCallParser final : public HoldingParser {
   // "name<sep>{" or "function<sep>name\n```json\n{", up to the brace.
   std::size_t head(std::string_view text, bool last, AnswerEvents& out) {
     const std::size_t separator = text.find(kDeepSeekSeparator), brace = text.find('{');
-    const bool failed = brace != std::string_view::npos && (separator == std::string_view::npos || brace < separator);
-    if (failed) return no_call(text, 0, out);
-    if (brace == std::string_view::npos) return last ? no_call(text, text.size(), out) : kMore;
+    const std::size_t end = text.find(kDeepSeekCallEnd);
+    const bool begun = brace != std::string_view::npos && brace < end;
+    if (begun ? separator > brace : end != std::string_view::npos) return no_call(text, 0, out);
+    if (!begun) return last ? no_call(text, text.size(), out) : kMore;
     const std::string_view behind = text.substr(separator + kDeepSeekSeparator.size(),
                                                 brace - separator - kDeepSeekSeparator.size());
     std::string_view name = trimmed(behind.substr(leading_space(behind)));

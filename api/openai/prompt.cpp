@@ -156,6 +156,22 @@ std::vector<std::size_t> later_turns(const Json& messages, std::size_t lead) {
   return turns;
 }
 
+// As DeepSeek's templates want calls: where the content is none, and arguments as text unless they say tojson themselves.
+void write_calls(const std::string& source, Json& messages) {
+  const chat::Dialect* dialect = chat::find_dialect(source);
+  if (!dialect || !dialect->calls_without_content) return;
+  const auto has = [&](const char* text) { return source.find(text) != std::string::npos; };
+  const bool as_json = has("['arguments']|tojson") || has("['arguments'] | tojson");
+  for (Json& message : messages) {
+    if (!message.contains("tool_calls")) continue;
+    if (message["content"] == "") message["content"] = nullptr;
+    for (Json& call : message["tool_calls"]) {
+      Json& arguments = call["function"]["arguments"];
+      if (!as_json && !arguments.is_string()) arguments = to_text(arguments);
+    }
+  }
+}
+
 bool ends_with_tag(std::string_view text, std::string_view tag) {
   const auto end = text.find_last_not_of(" \n\t");
   return end != std::string_view::npos && text.substr(0, end + 1).ends_with(tag);
@@ -178,6 +194,7 @@ RenderedChat render_chat(const Model& model, const ChatPrompt& prompt) {
   context.update(prompt.template_variables);
   if (!prompt.reasoning_effort.empty()) set_reasoning_effort(model, prompt, context);
   context["messages"] = prompt.messages;
+  write_calls(model.tokenizer().chat_template(), context["messages"]);
   if (!prompt.tools.is_null()) context["tools"] = prompt.tools;
   const Quoting quoting(model.tokenizer(), context);
   context["bos_token"] = model.tokenizer().bos_text();

@@ -102,6 +102,25 @@ NAMES = {"self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_
          "mlp.shared_experts.down_proj": "ffn_down_shexp"}
 
 
+REFUSED = [
+    ("hf", {"attention_bias": True}, "config.json: 'attention_bias' is true, which this plugin does not know"),
+    ("hf", {"scoring_func": "softmax"},
+     "config.json: 'scoring_func' is 'softmax', expected 'sigmoid' for DeepseekV3ForCausalLM"),
+    ("hf", {"topk_method": "greedy"},
+     "config.json: 'topk_method' is 'greedy', expected 'noaux_tc' for DeepseekV3ForCausalLM"),
+    ("hf", {"moe_layer_freq": 2}, "config.json: 'moe_layer_freq' is above 1, which this plugin does not know"),
+    ("hf", {"n_group": 3}, "config.json: 'n_group' is 3, which does not fit 8 experts of which 3 are used"),
+    ("hf", {"model.layers.1.mlp.gate.e_score_correction_bias": None},
+     "weight blk.1.exp_probs_b.bias: tensor 'model.layers.1.mlp.gate.e_score_correction_bias' is missing from the model file"),
+    ("gguf", {"deepseek2.expert_gating_func": 3},
+     "metadata key 'deepseek2.expert_gating_func' is 3, expected 1 (softmax) or 2 (sigmoid)"),
+    ("gguf", {"deepseek2.rope.dimension_count": 24},
+     "metadata key 'deepseek2.rope.dimension_count' is 24, which leaves nothing of a head of 24"),
+    ("gguf", {"blk.2.attn_v_b.weight": None},
+     "weight blk.2.attn_v_b.weight: tensor 'blk.2.attn_v_b.weight' is missing from the model file, tensor "
+     "'blk.2.attn_kv_b.weight' is missing from the model file")]
+
+
 def make_config(architecture, **changes):
     return {"architectures": [architecture], "num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 96,
             "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "vocab_size": VOCABULARY,
@@ -195,21 +214,26 @@ def make_keys(config, split):
 
 def make(name, config, split, seed, **more):
     weights = make_weights(config, Random(seed))
-    gguf = make_gguf(config, weights, split)
-    return Model(name, config, weights, forward, make_keys(config, split), gguf, **more)
+    return Model(name, config, weights, forward, make_keys(config, split), make_gguf(config, weights, split),
+                 gguf_adapter=not split, **more)  # split, keys lie the other way round
 
 
 def models():
-    v2_lite = make_config("DeepseekV2ForCausalLM", rope_scaling=YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
-                          # llama.cpp knows the model without latent queries by its number of layers
-                          num_hidden_layers=27)
+    v2_yarn = YARN | {"mscale": 0.707, "mscale_all_dim": 0.707}
+    # llama.cpp knows the model without latent queries by its number of layers.
+    v2_lite = make_config("DeepseekV2ForCausalLM", rope_scaling=v2_yarn, num_hidden_layers=27)
     v2 = make_config("DeepseekV2ForCausalLM", q_lora_rank=48, n_group=4, topk_group=2, topk_method="group_limited_greedy",
-                     routed_scaling_factor=16.0, rope_scaling=YARN | {"mscale": 0.707, "mscale_all_dim": 0.707})
-    v3 = make_config("DeepseekV3ForCausalLM", q_lora_rank=48, n_group=4, topk_group=2, topk_method="noaux_tc",
-                     scoring_func="sigmoid", norm_topk_prob=True, routed_scaling_factor=2.5,
+                     routed_scaling_factor=16.0, rope_scaling=v2_yarn)
+    latest = {"q_lora_rank": 48, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "norm_topk_prob": True}
+    v3 = make_config("DeepseekV3ForCausalLM", **latest, n_group=4, topk_group=2, routed_scaling_factor=2.5,
                      rope_scaling=YARN | {"mscale": 1.0, "mscale_all_dim": 1.0})
-    kimi = make_config("DeepseekV3ForCausalLM", q_lora_rank=48, topk_method="noaux_tc", scoring_func="sigmoid",
-                       norm_topk_prob=True, routed_scaling_factor=2.827, n_shared_experts=1)
-    return [make("deepseek-v2-lite", v2_lite, False, 81), make("deepseek-v2-lite-split", v2_lite, True, 81),
+    kimi = make_config("DeepseekV3ForCausalLM", **latest, routed_scaling_factor=2.827, n_shared_experts=1,
+                       rope_theta=50000.0)
+    # Unequal mscales make cosines and sines longer, which GGUF cannot say.
+    halves = make_config("DeepseekV3ForCausalLM", **latest, rope_interleave=False,
+                         rope_scaling=YARN | {"mscale": 1.3, "mscale_all_dim": 0.5})
+    halves = Model("deepseek-v3-halves", halves, make_weights(halves, Random(95)), forward, None, None)
+    return [make("deepseek-v2-lite", v2_lite, False, 94), make("deepseek-v2-lite-split", v2_lite, True, 94),
             make("deepseek-v2", v2, True, 82, reads_like_llama_cpp=False),  # it ranks groups as V3 does
-            make("deepseek-v3", v3, True, 83), make("deepseek-v3-whole", v3, False, 83), make("kimi-k2", kimi, True, 84)]
+            make("deepseek-v3", v3, True, 94, refused=REFUSED), make("deepseek-v3-whole", v3, False, 94), halves,
+            make("kimi-k2", kimi, True, 84)]

@@ -459,7 +459,10 @@ def attention_cases():
         "window": {"window": 2}, "soft-cap": {"soft_cap": 2.0}, "alibi": {"alibi_bias": 8.0},
         "alibi odd heads": {"alibi_bias": 8.0, "head_count": 6}, "sinks": {}, "bias table": {}, "all features": {
             "window": 3, "soft_cap": 3.0, "alibi_bias": 4.0},
-        "narrow values": {"value_width": 4}, "aliased values": {"value_width": 6}, "not causal": {"causal": 0},
+        "narrow values": {"value_width": 4}, "aliased values": {"value_width": 6},
+        "aliased latent vectors": {"head_count": 6, "kv_head_count": 1, "key_width": 24, "value_width": 16},
+        "aliased as DeepSeek's": {"head_count": 9, "kv_head_count": 1, "key_width": 576, "value_width": 512, "scale": 0.1},
+        "not causal": {"causal": 0},
         "keys F16 values BF16": {}, "keys BF16 values F16": {},
         "keys Q8_0 values Q4_0": {"key_width": 16, "value_width": 16},
         "keys Q4_0 values Q8_0": {"key_width": 16, "value_width": 16},
@@ -537,11 +540,14 @@ def moe_cases():
                  group_used=0, x_per_expert=0)
     kinds = {"softmax": {}, "softmax renormalised": {"renormalise": 1, "scale": 2.5}, "top then softmax": {"routing": 2},
              "sigmoid biased": {"routing": 3, "renormalise": 1}, "softmax groups": {"group_count": 4, "group_used": 2},
+             "all in order": {"used_count": 8},  # of equal scores: a matrix of its own for each slice of a row
              "sigmoid groups biased": {"routing": 3, "group_count": 4, "group_used": 2, "renormalise": 1, "scale": 1.5}}
     for name, change in kinds.items():
         a = {**plain, **change}
         c = Case(f"moe {name}", steps=(((0, 0, 4),),))
         x, scores = c.rows(6), c.rows(8)
+        if name == "all in order":
+            scores = c.op("scale", scores, scale=0.0, shift=0.0, soft_cap=0.0)
         bias = c.weight([8]) if "biased" in name else None
         experts, weights = c.op("moe_route", scores, bias, outputs=2, **a)
         y = c.op("moe_matmul", x, c.weight([8, 5, 6]), experts, c.weight([8, 5]), **a)

@@ -26,8 +26,9 @@ bool is_emitted_norm(const sdk::OpRecord& op) {
 bool is_emitted_attention(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_attention_attributes>();
   const bool whole = a.cache_group == NACELLE_NO_CACHE && !has_input(op, 3) && a.soft_cap == 0 && a.alibi_bias == 0;
-  return (a.causal ? a.cache_group != NACELLE_NO_CACHE : whole) && has_input(op, 2) && !has_input(op, 4) &&
-         a.key_width % 8 == 0 && a.value_width % 8 == 0;
+  // Values in the keys: DeepSeek's latent vectors.
+  return (a.causal ? a.cache_group != NACELLE_NO_CACHE : whole) && (has_input(op, 2) || a.causal) &&
+         !has_input(op, 4) && a.key_width % 8 == 0 && a.value_width % 8 == 0;
 }
 
 // Those that config.json may name, and the tanh of a classifier's head.
@@ -39,7 +40,7 @@ bool is_emitted_activation(const sdk::OpRecord& op) {
 
 bool is_emitted_route(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_moe_attributes>();
-  return a.group_count == 0 && (!has_input(op, 1) || a.routing == NACELLE_ROUTE_SIGMOID);
+  return a.routing != NACELLE_ROUTE_TOP_THEN_SOFTMAX || (!has_input(op, 1) && a.group_count == 0 && a.scale == 1);
 }
 
 }  // namespace
@@ -50,6 +51,8 @@ bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op) {
     case NACELLE_OP_MATMUL:
     case NACELLE_OP_ROPE:
     case NACELLE_OP_SCALE:
+    case NACELLE_OP_SPLIT:
+    case NACELLE_OP_CONCAT:
     case NACELLE_OP_POOL:
     case NACELLE_OP_MOE_MATMUL:
     case NACELLE_OP_MOE_COMBINE:

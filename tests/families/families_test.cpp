@@ -252,7 +252,7 @@ TEST_CASE("every family takes adapters in either file format, and gives what the
 // Rows with one adapter, with another and with none in one step, in chunks of several sizes.
 TEST_CASE("an adapter of experts gives the same bits whatever else is in the batch") {
   const auto host = host_of_all();
-  for (const char* name : {"mixtral", "qwen3-moe", "gpt-oss"}) {
+  for (const char* name : {"mixtral", "qwen3-moe", "gpt-oss", "deepseek-v3"}) {
     const fs::path family = fs::path(NACELLE_FAMILIES) / name;
     REQUIRE(fs::exists(family));
     const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
@@ -275,6 +275,45 @@ TEST_CASE("an adapter of experts gives the same bits whatever else is in the bat
       for (const std::uint32_t chunk : {1u, 7u, 64u}) CHECK(last_logits(*model, prompts, chunk, mixed) == alone);
       CHECK(last_logits(*model, {prompts[5]}, 64, {y}).at(0) != alone[5]);
       CHECK(last_logits(*model, {prompts[5]}, 64).at(0) != alone[5]);
+    }
+  }
+}
+
+// A cache that keeps no values, whose keys are one latent vector a token.
+TEST_CASE("latent vectors are shared, computed anew and cut over devices, and no id changes") {
+  const auto host = host_of_all();
+  for (const char* name : {"deepseek-v2-lite", "deepseek-v3"}) {
+    INFO(name);
+    const fs::path family = fs::path(NACELLE_FAMILIES) / name;
+    REQUIRE(fs::exists(family));
+    const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
+    auto prompts = golden["prompts"].get<std::vector<std::vector<TokenId>>>();
+    for (std::size_t i = 0; i < 3; ++i) prompts.push_back({prompts[i].rbegin(), prompts[i].rend()});
+    const auto ask = [&](Engine& engine, std::size_t i) {
+      GenerationRequest request = greedy(prompts[i], 40);
+      request.ignore_eos = true;
+      return Pending(engine, std::move(request));
+    };
+    LoadOptions options = options_for(family / "model.gguf", "cpu");
+    options.context = golden["context"];
+    std::vector<std::vector<TokenId>> alone;
+    {
+      Engine engine(Model::load(*host, options));
+      for (std::size_t i = 0; i < prompts.size(); ++i) alone.push_back(ask(engine, i).wait().ids);
+      const Answer again = ask(engine, 2).wait();
+      CHECK(again.usage.cached_tokens > 0);
+      CHECK(again.ids == alone[2]);
+    }
+    options.cache_tokens = 128;
+    for (const char* split : {"", "cpu:0=1,reference:0", "reference:0=2,cpu:0"}) {
+      INFO("split " << split);
+      options.split = split;
+      if (*split) options.device.clear();
+      Engine engine(Model::load(*host, options));
+      std::vector<std::unique_ptr<Pending>> answers;
+      for (std::size_t i = 0; i < prompts.size(); ++i) answers.push_back(std::make_unique<Pending>(ask(engine, i)));
+      for (std::size_t i = 0; i < prompts.size(); ++i) CHECK(answers[i]->wait().ids == alone[i]);
+      CHECK(engine.stats().preemptions > 0);
     }
   }
 }

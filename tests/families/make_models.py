@@ -123,7 +123,7 @@ def main(folder, only):
             adapters.Adapter(model, 10).write_peft(at / "lora-other")
             adapter.write_module_peft(at / "lora-module", old=False)
             adapter.write_module_peft(at / "lora-module-old", old=True)
-        if adapter and model.gguf:
+        if adapter and model.gguf and model.gguf_adapter:
             adapter.write_gguf(at / "lora.gguf")
         (at / "golden.json").write_text(json.dumps(golden(model, adapter)))
         for number, (kind, edits, error) in enumerate(model.refused):

@@ -66,6 +66,7 @@ constexpr AttentionVariant kAttention[] = {
     {NACELLE_TYPE_BF16,    128, false, 8, 8, 8, Kernel::k_attention_bf16_128_split, Kernel::k_attention_bf16_128_walk},
     {NACELLE_TYPE_INVALID, 128, false, 8, 8, 8, Kernel::k_attention_any_128_split, Kernel::k_attention_any_128_walk},
     {NACELLE_TYPE_INVALID, 256, false, 8, 8, 8, Kernel::k_attention_any_256_split, Kernel::k_attention_any_256_walk},
+    {NACELLE_TYPE_INVALID, 576, false, 8, 8, 8, Kernel::k_attention_any_576_split, Kernel::k_attention_any_576_walk},
 };
 // clang-format on
 constexpr AttentionVariant kOwnRows = {

@@ -16,6 +16,8 @@ constexpr std::uint32_t kTileTokens = 32;  // a warp looks at one key a lane
 constexpr std::uint32_t kQueries = 8;
 constexpr std::uint32_t kAttentionThreads = 128;
 constexpr std::uint32_t kBlockElements = 32;  // of q8_0 and q4_0
+// Columns of a tile: all of a head, or, where that is too much for 48 KB of shared memory, as many as there are threads.
+constexpr std::uint32_t tile_columns(std::uint32_t width) { return width <= 256 ? width : kAttentionThreads; }
 
 // ---- Elements of the cache
 
@@ -248,6 +250,8 @@ SIMT_DEVICE void for_each_sequence(const AttentionArguments& a, Of&& of) {
 template <class Keys, std::uint32_t kWidth, bool kManySplits>
 struct AttentionBlock {
   static constexpr std::uint32_t kColumns = (kWidth + kAttentionThreads - 1) / kAttentionThreads;
+  static constexpr std::uint32_t kTileColumns = tile_columns(kWidth);
+  static constexpr std::uint32_t kWarps = kAttentionThreads / simt::kLanes;
   const AttentionArguments& a;
   const simt::Shared<float>&queries, &tile, &weights, &peaks, &sums, &factors;
   std::uint32_t kv_head, first_head, heads;  // of this block
@@ -265,28 +269,44 @@ struct AttentionBlock {
       for (std::uint32_t i = simt::lane(); i < a.key_width; i += simt::kLanes)
         queries[q * kWidth + i] = row_of(a.q, row + q / heads)[(first_head + q % heads) * a.key_width + i];
   }
-  SIMT_DEVICE void load_tile(std::uint32_t sequence, std::uint32_t first, std::uint32_t keys, bool is_value) const {
+  // Columns [column, column + kTileColumns) of the keys or values, for all to see.
+  SIMT_DEVICE void load_tile(std::uint32_t sequence, std::uint32_t first, std::uint32_t keys, std::uint32_t column,
+                             bool is_value) const {
     const std::uint32_t width = is_value ? a.value_width : a.key_width;
-    for (std::uint32_t j = simt::warp(); j < kTileTokens; j += kAttentionThreads / simt::kLanes)
-      for (std::uint32_t i = simt::lane(); i < width; i += simt::kLanes)
-        tile[j * (kWidth + 1) + i] =
-            first + j < keys ? Keys::element(a, sequence, kv_head, first + j, i, is_value) : 0.0f;
+    const std::uint32_t end = width - column < kTileColumns ? width - column : kTileColumns;
+    simt::barrier();
+    for (std::uint32_t j = simt::warp(); j < kTileTokens; j += kWarps)
+      for (std::uint32_t i = simt::lane(); i < end; i += simt::kLanes)
+        tile[j * (kTileColumns + 1) + i] =
+            first + j < keys ? Keys::element(a, sequence, kv_head, first + j, column + i, is_value) : 0.0f;
+    simt::barrier();
   }
 
   // A warp a query, a lane a key: scores, their maximum, the weights of the tile.
   SIMT_DEVICE void score(std::uint32_t row, std::uint32_t count, std::uint32_t sequence, std::uint32_t first,
                          std::uint32_t keys) const {
-    for (std::uint32_t q = simt::warp(); q < count; q += kAttentionThreads / simt::kLanes) {
+    float dots[kQueries / kWarps];
+    SIMT_UNROLL for (std::uint32_t n = 0; n < kQueries / kWarps; ++n) dots[n] = 0;
+    for (std::uint32_t column = 0; column < a.key_width; column += kTileColumns) {
+      load_tile(sequence, first, keys, column, false);
+      const std::uint32_t end = a.key_width - column < kTileColumns ? a.key_width - column : kTileColumns;
+      SIMT_UNROLL for (std::uint32_t n = 0; n < kQueries / kWarps; ++n) {
+        const std::uint32_t q = simt::warp() + n * kWarps;
+        if (q >= count) continue;
+        for (std::uint32_t i = 0; i < end; ++i)
+          dots[n] = fmaf(queries[q * kWidth + column + i], tile[simt::lane() * (kTileColumns + 1) + i], dots[n]);
+      }
+    }
+    SIMT_UNROLL for (std::uint32_t n = 0; n < kQueries / kWarps; ++n) {
+      const std::uint32_t q = simt::warp() + n * kWarps;
+      if (q >= count) continue;
       const std::uint32_t head = first_head + q % heads, position = a.positions[row + q / heads];
       const std::uint32_t j = first + simt::lane();
       float score = -INFINITY;
       if (j < keys) {
         const std::uint32_t at = Keys::position(a, sequence, j);
         if (is_visible(a, position, at)) {
-          float dot = 0;
-          for (std::uint32_t i = 0; i < a.key_width; ++i)
-            dot = fmaf(queries[q * kWidth + i], tile[simt::lane() * (kWidth + 1) + i], dot);
-          score = a.scale * dot;
+          score = a.scale * dots[n];
           if (a.soft_cap != 0) score = a.soft_cap * tanhf(score / a.soft_cap);
           score = score + position_bias(a, head, position, at);
         }
@@ -311,15 +331,16 @@ struct AttentionBlock {
     }
   }
 
-  SIMT_DEVICE void mix(std::uint32_t count, Mix& mixed) const {
+  // The columns of the values that the tile holds, from `first` on.
+  SIMT_DEVICE void mix(std::uint32_t count, std::uint32_t first, Mix& mixed) const {
     SIMT_UNROLL for (std::uint32_t c = 0; c < kColumns; ++c) {
       const std::uint32_t column = c * kAttentionThreads + simt::thread();
-      if (column >= a.value_width) continue;
+      if (column >= a.value_width || column < first || column - first >= kTileColumns) continue;
       SIMT_UNROLL for (std::uint32_t q = 0; q < kQueries; ++q) {
         if (q >= count) continue;
         float sum = 0;
         for (std::uint32_t j = 0; j < kTileTokens; ++j)
-          sum = fmaf(weights[q * kTileTokens + j], tile[j * (kWidth + 1) + column], sum);
+          sum = fmaf(weights[q * kTileTokens + j], tile[j * (kTileColumns + 1) + column - first], sum);
         mixed.of[q][c] = fold(mixed.of[q][c], sum, {factors[2 * q], factors[2 * q + 1]});
       }
     }
@@ -336,14 +357,11 @@ struct AttentionBlock {
     }
     const std::uint32_t end = keys < (split + 1) * kSplitTokens ? keys : (split + 1) * kSplitTokens;
     for (std::uint32_t first = split * kSplitTokens; first < end; first += kTileTokens) {
-      simt::barrier();
-      load_tile(sequence, first, keys, false);
-      simt::barrier();
       score(row, count, sequence, first, keys);
-      simt::barrier();
-      load_tile(sequence, first, keys, true);
-      simt::barrier();
-      mix(count, mixed);
+      for (std::uint32_t column = 0; column < a.value_width; column += kTileColumns) {
+        load_tile(sequence, first, keys, column, true);
+        mix(count, column, mixed);
+      }
     }
     simt::barrier();
   }
@@ -410,7 +428,7 @@ SIMT_KERNEL(kAttentionThreads)
 attention(const AttentionArguments a) {
   if (simt::block_z() * a.tile_rows >= *a.count) return;
   SIMT_SHARED(float, queries, kQueries* kWidth);
-  SIMT_SHARED(float, tile, kTileTokens*(kWidth + 1));
+  SIMT_SHARED(float, tile, kTileTokens*(tile_columns(kWidth) + 1));
   SIMT_SHARED(float, weights, kQueries* kTileTokens);
   SIMT_SHARED(float, peaks, kQueries);
   SIMT_SHARED(float, sums, kQueries);

@@ -62,6 +62,7 @@
   NACELLE_GPU_ATTENTION(KERNEL, bf16, CachedKeys<NACELLE_TYPE_BF16>, 128)                        \
   NACELLE_GPU_ATTENTION(KERNEL, any, CachedKeys<0>, 128)                                         \
   NACELLE_GPU_ATTENTION(KERNEL, any, CachedKeys<0>, 256)                                         \
+  NACELLE_GPU_ATTENTION(KERNEL, any, CachedKeys<0>, 576)                                         \
   KERNEL(attention_own_256_walk, AttentionArguments, (attention<OwnKeys, 256, false>))           \
   KERNEL(attention_f16_tensor_split, AttentionArguments, (attention_tensor<false, true>))        \
   KERNEL(attention_f16_tensor_walk, AttentionArguments, (attention_tensor<false, false>))        \

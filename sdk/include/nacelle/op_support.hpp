@@ -5,6 +5,7 @@
 
 #include <nacelle/graph.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <nacelle/experts.hpp>
 #include <nacelle/plugin.hpp>
@@ -18,6 +19,7 @@ namespace nacelle::sdk {
 struct OpBounds {
   bool (*packs)(nacelle_type type) noexcept;  // element types of matrices
   std::uint32_t widest_head = UINT32_MAX;     // elements of a key or a value
+  std::uint32_t widest_own_head = UINT32_MAX;  // the same where there is no cache
   std::uint32_t most_experts = UINT32_MAX;
   std::uint32_t widest_window = UINT32_MAX;  // of attention, in tokens
   bool expert_adapters = false;              // MOE_ADAPTER_MATMUL
@@ -90,8 +92,11 @@ inline bool fits_cache(const nacelle_graph& graph, const nacelle_attention_attri
 inline bool takes_attention(const nacelle_graph& graph, const nacelle_op& op, const OpBounds& bounds) noexcept {
   const auto of = load(static_cast<const nacelle_attention_attributes*>(op.attributes));
   if (!of.kv_head_count || !of.head_count || of.head_count % of.kv_head_count || !of.key_width || !of.value_width ||
-      of.key_width > bounds.widest_head || of.value_width > bounds.widest_head || of.window > bounds.widest_window)
+      of.window > bounds.widest_window)
     return false;
+  const std::uint32_t widest =
+      of.cache_group == NACELLE_NO_CACHE ? std::min(bounds.widest_head, bounds.widest_own_head) : bounds.widest_head;
+  if (of.key_width > widest || of.value_width > widest) return false;
   const OpInputs inputs(graph, op);
   if (!inputs.is_activation(0) || !inputs.is_activation(1)) return false;
   if (!inputs.is_optional_vector(3) || !inputs.is_optional_vector(4)) return false;

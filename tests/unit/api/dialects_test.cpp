@@ -40,6 +40,9 @@ TEST_CASE("a template's dialect is told by its text") {
   CHECK(name_of("gemma").empty());
   CHECK(name_of("phi").empty());
   CHECK(find_dialect("<tool_call>\n<function=a>\n<parameter=b>\n</tool_call>")->name == "qwen_xml");
+  const std::string deepseek = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + tool['type'] + '<｜tool▁sep｜>";
+  CHECK(find_dialect(deepseek + "' + '```json'")->name == "deepseek");
+  CHECK(find_dialect(deepseek)->name == "deepseek_v31");
   CHECK(find_think_tags("<think>") == nullptr);
 }
 
@@ -70,7 +73,8 @@ bool may_be(const AnswerFormat& format, const std::optional<constrain::Constrain
             bool spelled) {
   static const std::vector<std::string> special = {
       "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]",     "[ARGS]",  "<|python_tag|>", "<|start|>",
-      "<|channel|>", "<|message|>",  "<|end|>",      "<|constrain|>", "<think>", "</think>"};
+      "<|channel|>", "<|message|>",  "<|end|>",      "<|constrain|>", "<think>", "</think>",
+      "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"};
   static const auto vocabulary = vocabulary_with(special);
   const auto grammar = constrain::Grammar::compile(answer_grammar(format, content).value(), vocabulary);
   constrain::Matcher matcher(grammar);
@@ -114,6 +118,25 @@ const Answers kAnswers[] = {
       "<function=f>\n<parameter=s>\na\n</parameter>\n<parameter=n>\nseven\n</parameter>\n</function>",
       "<function=f>\n<parameter=s>\na\n</parameter>\n<parameter=n>\n7\n</parameter>\n<parameter=u>\nd\n</parameter>\n</"
       "function>"}},
+    {"deepseek",
+     {"Hello <｜tool",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"s\": \"a\", \"n\": 1}\n```"
+      "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "Ok.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{\"x\":[1]}\n```<｜tool▁call▁end｜>\n"
+      "<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"s\": \"\", \"n\": 0, \"u\": null}\n```<｜tool▁call▁end｜>"
+      "<｜tool▁calls▁end｜>"},
+     {"<｜tool▁calls▁begin｜>",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>h\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "<｜tool▁calls▁begin｜>x<｜tool▁calls▁end｜>"}},
+    {"deepseek_v31",
+     {"Hello",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"s\": \"a\", \"n\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "Ok.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{\"a\": 1}"
+      "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"},
+     {"<｜tool▁calls▁begin｜>",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"s\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>h<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"}},
     {"mistral",
      {"Hello",
       "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 1}}, {\"name\": \"g\", \"arguments\": {}, "
@@ -243,6 +266,12 @@ TEST_CASE("a forced call is a prefix and a grammar") {
   const ForcedCall harmony = forced_call(dialect_called("harmony"), kStrictTools, any);
   CHECK(harmony.prefix == "<|channel|>commentary to=functions.");
   CHECK(allows(harmony, R"(f <|constrain|>json<|message|>{"s": "", "n": 1})"));
+
+  const ForcedCall deepseek = forced_call(dialect_called("deepseek"), kStrictTools, named);
+  CHECK(deepseek.prefix == "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>");
+  CHECK(allows(deepseek, "g\n```json\n{\"never\": 1}\n```"));
+  CHECK_FALSE(allows(deepseek, "g\n```json\n{}\n```"));
+  CHECK(allows(forced_call(dialect_called("deepseek_v31"), kStrictTools, named), "g<｜tool▁sep｜>{\"never\": 1}"));
 
   // What the model then writes is read as the call.
   const AnswerParserPtr parser = make_parser({hermes.dialect, nullptr, false, kStrictTools, ""});

@@ -18,7 +18,8 @@ namespace {
 
 constexpr float kNone = -INFINITY;
 
-// A sequence of `tokens` tokens of one KV head in scattered blocks.
+// A sequence of `tokens` tokens of one KV head in scattered blocks. Values that are not stored are the first columns of
+// the keys.
 struct Memory {
   std::vector<std::uint8_t> bytes;
   std::vector<std::uint32_t> table;
@@ -30,8 +31,10 @@ struct Memory {
       : keys(random_floats(std::size_t{tokens} * d, tokens + d)),
         values(random_floats(std::size_t{tokens} * e, tokens + e + 1)) {
     const std::uint32_t blocks = (tokens + block_tokens - 1) / block_tokens;
+    const bool aliased = v.store == nullptr;
+    for (std::size_t i = 0; aliased && i < values.size(); ++i) values[i] = keys[i / e * d + i % e];
     view.key_tile_bytes = key_tile_bytes(k.type, d);
-    view.value_row_bytes = value_row_bytes(v.type, e);
+    view.value_row_bytes = aliased ? 0 : value_row_bytes(v.type, e);
     view.value_offset = padded(padded(block_tokens) / kTileTokens * view.key_tile_bytes, 64);
     view.block_bytes = padded(view.value_offset + block_tokens * view.value_row_bytes, 64);
     view.block_tokens = block_tokens;
@@ -43,7 +46,7 @@ struct Memory {
     view.table = table.data();
     for (std::uint32_t t = 0; t < tokens; ++t) {
       k.store(view, 1, t, keys.data() + std::size_t{t} * d);
-      v.store(view, 1, t, values.data() + std::size_t{t} * e, e);
+      if (!aliased) v.store(view, 1, t, values.data() + std::size_t{t} * e, e);
     }
   }
 };
@@ -109,8 +112,10 @@ std::vector<float> run_splits(const AttentionKernels& kernels, AttentionCall cal
 
 struct Shape {
   std::uint32_t tokens, block_tokens, d, e;
+  bool aliased = false;
 };
-constexpr Shape kShapes[] = {{1, 32, 64, 64}, {40, 4, 5, 3}, {700, 32, 64, 64}, {1100, 16, 24, 40}};
+constexpr Shape kShapes[] = {{1, 32, 64, 64},       {40, 4, 5, 3},       {700, 32, 64, 64},      {1100, 16, 24, 40},
+                             {1, 32, 24, 16, true}, {40, 4, 5, 3, true}, {700, 32, 72, 64, true}};
 
 void for_tables(const std::function<void(const AttentionKernels&, const std::string&)>& body) {
   for (const KernelTable* table : vector_tables()) body(*table->attention, to_string(table->isa));
@@ -122,14 +127,15 @@ TEST_CASE("attention: the definition, with every option, on f32 keys and values"
   const auto bias = random_floats(21, 5);
   for_tables([&](const AttentionKernels& kernels, const std::string& isa) {
     for (const Shape& shape : kShapes) {
-      const Memory memory(kernels.keys[0], kernels.values[0], shape.tokens, shape.block_tokens, shape.d, shape.e);
+      const ValueKernels& values = *(shape.aliased ? kernels.aliases : kernels.values);
+      const Memory memory(kernels.keys[0], values, shape.tokens, shape.block_tokens, shape.d, shape.e);
       const auto q = random_floats(11ull * shape.d, 9);
       for (int option = 0; option < 6; ++option) {
         INFO(isa << " tokens " << shape.tokens << " option " << option);
         AttentionCall call{};
         call.kv = memory.view;
         call.keys = kernels.keys;
-        call.values = kernels.values;
+        call.values = &values;
         call.scale = 0.3f;
         call.soft_cap = option == 1 ? 2.0f : 0.0f;
         call.reach = 10;
@@ -161,11 +167,13 @@ TEST_CASE("attention: the definition, with every option, on f32 keys and values"
 
 TEST_CASE("attention: every stored type, within its own rounding") {
   for_tables([&](const AttentionKernels& kernels, const std::string& isa) {
-    for (std::uint32_t type = 0; type < kernels.type_count; ++type) {
+    for (std::uint32_t entry = 0; entry < 2 * kernels.type_count; ++entry) {
+      const std::uint32_t type = entry / 2;
       const KeyKernels& keys = kernels.keys[type];
-      const ValueKernels& values = kernels.values[type];
+      const ValueKernels& values = (entry % 2 ? kernels.aliases : kernels.values)[type];
+      REQUIRE(values.type == keys.type);
       INFO(isa << " type " << keys.type);
-      const Memory memory(keys, values, 300, 32, 64, 96);
+      const Memory memory(keys, values, 300, 32, 64, values.store ? 96 : 48);
       const auto q = random_floats(64, 3);
       AttentionCall call{};
       call.kv = memory.view;

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <map>
+#include <nacelle/block_formats.hpp>
 #include <nacelle/half.hpp>
 #include <nacelle/types.hpp>
 #include <numeric>
@@ -271,6 +272,38 @@ TEST_CASE("quantised rows are moved as blocks, whatever the format") {
     CHECK(refused(source, add("a", 1)) ==
           "add and scale work on F32, F16 and BF16, whose elements stand alone, not on " + tensor);
   }
+}
+
+TEST_CASE("the last axis of blocks moves once they are decoded, and what has none stays as it is") {
+  for (const TypeInfo& info : kTypes) {
+    if (info.block_elements == 1) continue;
+    CAPTURE(info.name);
+    const std::uint32_t width = info.block_elements;
+    MemorySource source;
+    std::vector<std::byte> blocks(3 * 2 * info.block_bytes);
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(i * 7 % 50);
+    source.add("a", info.type, {3, 2, width}, blocks);
+    std::vector<float> wide(std::size_t{6} * width);
+    decode_row(info.type, reinterpret_cast<const std::uint8_t*>(blocks.data()), wide.size(), wide.data());
+    const WeightNode node = resolve(source, permute(decode("a"), {2, 0, 1}));
+    CHECK(node.type == NACELLE_TYPE_F16);
+    CHECK(node.shape == Shape{width, 3, 2});
+    WeightReader reader(node, source);
+    for (const auto& [begin, count] : {std::pair{0u, 3 * width}, {5u, 4u}}) {
+      const auto rows = reader.read(begin, count);
+      for (std::uint32_t i = 0; i < 2 * count; ++i) {
+        const std::uint32_t at = 2 * begin + i;
+        std::uint16_t half;
+        std::memcpy(&half, static_cast<const std::byte*>(rows.data) + 2 * i, 2);
+        REQUIRE(half == float_to_half(wide[at % 6 * width + at / 6]));
+      }
+    }
+  }
+  MemorySource source;
+  source.add("f", {2, 2}, std::vector<float>{1, 2, 3, 4});
+  const WeightNode node = resolve(source, transpose(decode("f")));
+  WeightReader reader(node, source);
+  CHECK(floats(reader.read(0, 2), 4) == std::vector<float>{1, 3, 2, 4});
 }
 
 TEST_CASE("16-bit floats are widened where a constant is added") {
