@@ -21,7 +21,8 @@ Json deepseek_v31_answer(const Json& tools, const Json& content, std::string_vie
 Json harmony_answer(const Json& tools, const Json& content,
                     std::string_view think);  // null where there is content: it has no form for that
 
-// One call, the arguments of every tool as its schema asks: {"name": ..., KEY: {...}}, and the others' from the name on.
+// One call, the arguments of every tool as its schema asks: {"name": ..., KEY: {...}}, and the others' from the name
+// on.
 Json object_call(const Json& tools, const char* key);
 Json harmony_call(const Json& tools);
 Json deepseek_call(const Json& tools);

@@ -86,8 +86,8 @@ class DeepSeekCallParser final : public HoldingParser {
     const bool begun = brace != std::string_view::npos && brace < end;
     if (begun ? separator > brace : end != std::string_view::npos) return no_call(text, 0, out);
     if (!begun) return last ? no_call(text, text.size(), out) : kMore;
-    const std::string_view behind = text.substr(separator + kDeepSeekSeparator.size(),
-                                                brace - separator - kDeepSeekSeparator.size());
+    const std::string_view behind =
+        text.substr(separator + kDeepSeekSeparator.size(), brace - separator - kDeepSeekSeparator.size());
     std::string_view name = trimmed(behind.substr(leading_space(behind)));
     if (name.empty())
       name = trimmed(text.substr(leading_space(text), separator - leading_space(text)));
@@ -111,7 +111,8 @@ class DeepSeekCallParser final : public HoldingParser {
     const std::size_t space = leading_space(text);
     const std::string_view rest = text.substr(space);
     for (const std::string_view mark : {std::string_view("```"), kDeepSeekCallEnd}) {
-      if (rest.starts_with(mark)) return go(mark == kDeepSeekCallEnd ? State::kBetween : State::kTail, space + mark.size());
+      if (rest.starts_with(mark))
+        return go(mark == kDeepSeekCallEnd ? State::kBetween : State::kTail, space + mark.size());
       if (!last && mark.starts_with(rest)) return kMore;
     }
     return go(State::kText, rest.empty() ? text.size() : 0);

@@ -1,5 +1,5 @@
-// Calls as DeepSeek's models write them, between marks of their own. V3 and R1: the kind of tool, its name, and the arguments
-// as a block of Markdown; V3.1 and later: the name and the arguments.
+// Calls as DeepSeek's models write them, between marks of their own. V3 and R1: the kind of tool, its name, and the
+// arguments as a block of Markdown; V3.1 and later: the name and the arguments.
 #pragma once
 
 #include "api/chat/answer.hpp"

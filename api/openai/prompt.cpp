@@ -156,7 +156,8 @@ std::vector<std::size_t> later_turns(const Json& messages, std::size_t lead) {
   return turns;
 }
 
-// As DeepSeek's templates want calls: where the content is none, and arguments as text unless they say tojson themselves.
+// As DeepSeek's templates want calls: where the content is none, and arguments as text unless they say tojson
+// themselves.
 void write_calls(const std::string& source, Json& messages) {
   const chat::Dialect* dialect = chat::find_dialect(source);
   if (!dialect || !dialect->calls_without_content) return;

@@ -200,8 +200,8 @@ void Compiler::attention(const nacelle_op& op) {
     memory = {kv_shapes(graph_, cache_)[of.cache_group], of.cache_group, of.cache_layer,
               graph_.cache_groups[of.cache_group]->layer_count};
   else
-    memory.shape = {kTileTokens, of.kv_head_count, of.key_width, of.value_width, NACELLE_TYPE_F32, NACELLE_TYPE_F32,
-                    aliased};
+    memory.shape = {kTileTokens,      of.kv_head_count, of.key_width, of.value_width,
+                    NACELLE_TYPE_F32, NACELLE_TYPE_F32, aliased};
   const KeyKernels* keys = choose_keys(memory.shape.key_type, weights_.isa());
   const ValueKernels* values = choose_values(memory.shape.value_type, aliased, weights_.isa());
 

@@ -296,8 +296,8 @@ void Compiler::push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, co
         const std::uint32_t size = unit_groups(*order.header, groups, variant);
         std::uint64_t units = 0;
         for (const MatmulPart& part : parts) units += (part.weights->groups() + size - 1) / size;
-        // A thread that comes late finds what later steps have put here. It has nothing to claim, but it must not skip the
-        // step, which would put it out of step with the others: there is always a tile.
+        // A thread that comes late finds what later steps have put here. It has nothing to claim, but it must not skip
+        // the step, which would put it out of step with the others: there is always a tile.
         units *= std::max(1u, order.header->tiles);
         return {units, std::max<std::uint64_t>(1, units / (threads * 16))};
       },

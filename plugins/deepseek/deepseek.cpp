@@ -1,9 +1,10 @@
-// DeepSeek-V2, V3 and R1, and Kimi-K2, which has V3's graph: multi-head latent attention (arXiv 2405.04434, section 2.1)
-// and experts of which some serve every token (arXiv 2401.06066), the first layers without (arXiv 2412.19437).
+// DeepSeek-V2, V3 and R1, and Kimi-K2, which has V3's graph: multi-head latent attention (arXiv 2405.04434,
+// section 2.1) and experts of which some serve every token (arXiv 2401.06066), the first layers without (arXiv
+// 2412.19437).
 //
-// Attention is computed in its absorbed form: the cache keeps a token's latent vector and one rotated key for all heads,
-// k = [latent | rotated], and values are the latent vectors, so that key and value of a head are products that its query
-// and its mix of latents take part in:
+// Attention is computed in its absorbed form: the cache keeps a token's latent vector and one rotated key for all
+// heads, k = [latent | rotated], and values are the latent vectors, so that key and value of a head are products that
+// its query and its mix of latents take part in:
 //   q_h . (W_uk_h c) = (W_uk_h^T q_h) . c,   sum_j p_j W_uv_h c_j = W_uv_h sum_j p_j c_j
 #include <nacelle/decoder.hpp>
 
@@ -62,7 +63,8 @@ class Reader {
       config_.fail_key(key("rope.dimension_count"), "is " + std::to_string(latent.turned) +
                                                         ", which leaves nothing of a head of " + std::to_string(head));
     latent.plain = head - latent.turned;
-    decoder.rope = read_gguf_rope(config_, "deepseek2", NACELLE_ROPE_INTERLEAVED, latent.turned, decoder.context_length);
+    decoder.rope =
+        read_gguf_rope(config_, "deepseek2", NACELLE_ROPE_INTERLEAVED, latent.turned, decoder.context_length);
     if (decoder.rope.scaling == NACELLE_ROPE_SCALE_YARN) {
       decoder.rope.attention_factor = 1;  // llama.cpp takes mscale and mscale_all_dim for equal
       factor_ = decoder.rope.factor;
@@ -78,11 +80,13 @@ class Reader {
     experts.scale = config_.optional_number(key("expert_weights_scale")).value_or(1);
     const std::uint32_t gating = config_.optional_size(key("expert_gating_func"), 0).value_or(0);
     if (gating > 2)
-      config_.fail_key(key("expert_gating_func"), "is " + std::to_string(gating) + ", expected 1 (softmax) or 2 (sigmoid)");
+      config_.fail_key(key("expert_gating_func"),
+                       "is " + std::to_string(gating) + ", expected 1 (softmax) or 2 (sigmoid)");
     experts.routing = gating == 2 ? NACELLE_ROUTE_SIGMOID : NACELLE_ROUTE_SOFTMAX_THEN_TOP;
     experts.selection_bias = Bias::kOptional;
     const std::uint32_t groups = config_.optional_size(key("expert_group_count"), 0, experts.count).value_or(0);
-    if (groups > 1) set_groups(groups, config_.size(key("expert_group_used_count"), 1, groups), key("expert_group_count"));
+    if (groups > 1)
+      set_groups(groups, config_.size(key("expert_group_used_count"), 1, groups), key("expert_group_count"));
   }
 
   void read_huggingface() {
@@ -170,8 +174,8 @@ class Graph : public DecoderGraph {
     const Value plain = b_.matmul(input, query_weight(from, "_nope", 0, of_.plain, columns));
     Value turned = b_.matmul(input, query_weight(from, "_rope", of_.plain, of_.plain + of_.turned, columns));
 
-    const Value both = linear(x, {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"}, rank + of_.turned, model_.width,
-                              Bias::kNever);
+    const Value both =
+        linear(x, {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"}, rank + of_.turned, model_.width, Bias::kNever);
     const std::vector<Value> parts = b_.split(both, {rank, of_.turned});
     const Value latent = norm(parts[0], {"attn_kv_a_norm", "self_attn.kv_a_layernorm"}, rank, 0);
     const Value key = b_.concat({latent, b_.rope(parts[1], positions_, model_.rope)});

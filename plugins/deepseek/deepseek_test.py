@@ -236,4 +236,4 @@ def models():
     return [make("deepseek-v2-lite", v2_lite, False, 94), make("deepseek-v2-lite-split", v2_lite, True, 94),
             make("deepseek-v2", v2, True, 82, reads_like_llama_cpp=False),  # it ranks groups as V3 does
             make("deepseek-v3", v3, True, 94, refused=REFUSED), make("deepseek-v3-whole", v3, False, 94), halves,
-            make("kimi-k2", kimi, True, 84)]
+            make("kimi-k2", kimi, True, 99)]

@@ -217,7 +217,8 @@ inline F keep_lanes(F x, std::uint32_t from, std::uint32_t to) {
   return from ? keep_first(zero(), from, kept) : kept;
 }
 
-// The same as blend_columns where values are the first columns of keys: a lane sums its tokens, then the lanes are added.
+// The same as blend_columns where values are the first columns of keys: a lane sums its tokens, then the lanes are
+// added.
 template <class Key, int kQueries, int kColumns>
 inline void blend_key_columns(const AttentionCall& call, std::uint32_t query, const TokenRange& range,
                               const float* weights, std::uint32_t column, float* sums, std::uint32_t width) {
@@ -395,8 +396,13 @@ constexpr ValueKernels alias_kernels() {
 const ValueKernels kAliasKernels[] = {alias_kernels<Plain<F32Kv>>(), alias_kernels<Plain<F16Kv>>(),
                                       alias_kernels<Plain<Bf16Kv>>(), alias_kernels<Quantised<Q8Kv>>(),
                                       alias_kernels<Quantised<Q4Kv>>()};
-const AttentionKernels kAttentionKernels = {attend,        attend_split,  merge_splits, kKeyKernels,
-                                            kValueKernels, kAliasKernels, sizeof kKeyKernels / sizeof *kKeyKernels};
+const AttentionKernels kAttentionKernels = {attend,
+                                            attend_split,
+                                            merge_splits,
+                                            kKeyKernels,
+                                            kValueKernels,
+                                            kAliasKernels,
+                                            sizeof kKeyKernels / sizeof *kKeyKernels};
 
 }  // namespace
 }  // namespace nacelle::cpu

@@ -14,7 +14,11 @@ bool packs(nacelle_type type) noexcept { return find_format(type) != nullptr; }
 }  // namespace
 
 sdk::OpBounds op_bounds() noexcept {
-  return {.packs = packs, .widest_head = kWidestHead, .widest_own_head = kWidestOwnHead, .most_experts = kMostExperts, .expert_adapters = true};
+  return {.packs = packs,
+          .widest_head = kWidestHead,
+          .widest_own_head = kWidestOwnHead,
+          .most_experts = kMostExperts,
+          .expert_adapters = true};
 }
 
 }  // namespace nacelle::gpu

@@ -16,7 +16,8 @@ constexpr std::uint32_t kTileTokens = 32;  // a warp looks at one key a lane
 constexpr std::uint32_t kQueries = 8;
 constexpr std::uint32_t kAttentionThreads = 128;
 constexpr std::uint32_t kBlockElements = 32;  // of q8_0 and q4_0
-// Columns of a tile: all of a head, or, where that is too much for 48 KB of shared memory, as many as there are threads.
+// Columns of a tile: all of a head, or, where that is too much for 48 KB of shared memory, as many as there are
+// threads.
 constexpr std::uint32_t tile_columns(std::uint32_t width) { return width <= 256 ? width : kAttentionThreads; }
 
 // ---- Elements of the cache

@@ -160,8 +160,7 @@ class DecoderGraph {
     }
     if (has_norm && model_.head_norm_behind_rope) norm_heads();
     Value sinks;
-    if (names_.sinks)
-      sinks = block_weight(names_.sinks, ".weight", {heads}, whole_name(names_.sinks, ".weight"));
+    if (names_.sinks) sinks = block_weight(names_.sinks, ".weight", {heads}, whole_name(names_.sinks, ".weight"));
     const Value y = b_.attention(q, k, v, attention_of_layer(), sinks);
     return linear(y, names_.attention_output, model_.width, heads * model_.value_width, model_.output_bias);
   }

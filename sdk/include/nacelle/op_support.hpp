@@ -17,8 +17,8 @@ namespace nacelle::sdk {
 
 // What a backend's kernels can do.
 struct OpBounds {
-  bool (*packs)(nacelle_type type) noexcept;  // element types of matrices
-  std::uint32_t widest_head = UINT32_MAX;     // elements of a key or a value
+  bool (*packs)(nacelle_type type) noexcept;   // element types of matrices
+  std::uint32_t widest_head = UINT32_MAX;      // elements of a key or a value
   std::uint32_t widest_own_head = UINT32_MAX;  // the same where there is no cache
   std::uint32_t most_experts = UINT32_MAX;
   std::uint32_t widest_window = UINT32_MAX;  // of attention, in tokens

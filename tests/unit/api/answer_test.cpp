@@ -119,15 +119,17 @@ TEST_CASE("DeepSeek's calls, of V3 and R1 and of V3.1") {
   const std::string fenced = call + "function" + separator + "f\n```json\n{\"s\": \"```}\"}\n```" + close;
   const std::string bare = call + "g" + separator + "{\"a\": [1, {}]}" + close;
   check("deepseek", "Hello.\n", "Hello.\n");
-  check("deepseek", "Let me see.\n" + begin + fenced + "\n" + fenced + end, "Let me see.f<{\"s\": \"```}\"}>f<{\"s\": \"```}\"}>");
+  check("deepseek", "Let me see.\n" + begin + fenced + "\n" + fenced + end,
+        "Let me see.f<{\"s\": \"```}\"}>f<{\"s\": \"```}\"}>");
   check("deepseek_v31", begin + bare + bare + end + " Done", "g<{\"a\": [1, {}]}>g<{\"a\": [1, {}]}> Done");
   check("deepseek_v31", begin + fenced, "f<{\"s\": \"```}\"}>");  // the last marks forgotten
   check("deepseek", begin + call + "function" + separator + "f\n```json\n{\"a\": 1}\n```", "f<{\"a\": 1}>");
   check("deepseek", begin + call + "function" + separator + "f\n```json\n{\"a\": \"x", "f<{\"a\": \"x>");
   check("deepseek_v31", begin + call + "function" + separator + "{}" + close + end, "function<{}>");
   for (const std::string& text :
-       {begin, "a " + begin + " b", begin + end, begin + call, begin + call + "f" + close + end, begin + call + "{}" + close,
-        begin + call + separator + "{}" + close, std::string("<｜tool"), begin + call + "f" + separator})
+       {begin, "a " + begin + " b", begin + end, begin + call, begin + call + "f" + close + end,
+        begin + call + "{}" + close, begin + call + separator + "{}" + close, std::string("<｜tool"),
+        begin + call + "f" + separator})
     check_content("deepseek", text);
 }
 

@@ -71,10 +71,24 @@ std::shared_ptr<const constrain::Vocabulary> vocabulary_with(std::span<const std
 // Whether an answer of `format` may be `text`: with the dialect's marks as special tokens, or spelled.
 bool may_be(const AnswerFormat& format, const std::optional<constrain::ConstraintSpec>& content, std::string_view text,
             bool spelled) {
-  static const std::vector<std::string> special = {
-      "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]",     "[ARGS]",  "<|python_tag|>", "<|start|>",
-      "<|channel|>", "<|message|>",  "<|end|>",      "<|constrain|>", "<think>", "</think>",
-      "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"};
+  static const std::vector<std::string> special = {"<tool_call>",
+                                                   "</tool_call>",
+                                                   "[TOOL_CALLS]",
+                                                   "[CALL_ID]",
+                                                   "[ARGS]",
+                                                   "<|python_tag|>",
+                                                   "<|start|>",
+                                                   "<|channel|>",
+                                                   "<|message|>",
+                                                   "<|end|>",
+                                                   "<|constrain|>",
+                                                   "<think>",
+                                                   "</think>",
+                                                   "<｜tool▁calls▁begin｜>",
+                                                   "<｜tool▁call▁begin｜>",
+                                                   "<｜tool▁sep｜>",
+                                                   "<｜tool▁call▁end｜>",
+                                                   "<｜tool▁calls▁end｜>"};
   static const auto vocabulary = vocabulary_with(special);
   const auto grammar = constrain::Grammar::compile(answer_grammar(format, content).value(), vocabulary);
   constrain::Matcher matcher(grammar);
@@ -122,17 +136,23 @@ const Answers kAnswers[] = {
      {"Hello <｜tool",
       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"s\": \"a\", \"n\": 1}\n```"
       "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-      "Ok.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{\"x\":[1]}\n```<｜tool▁call▁end｜>\n"
-      "<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"s\": \"\", \"n\": 0, \"u\": null}\n```<｜tool▁call▁end｜>"
+      "Ok.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{\"x\":[1]}\n```<"
+      "｜tool▁call▁end｜>\n"
+      "<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"s\": \"\", \"n\": 0, \"u\": "
+      "null}\n```<｜tool▁call▁end｜>"
       "<｜tool▁calls▁end｜>"},
      {"<｜tool▁calls▁begin｜>",
-      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>h\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜><"
+      "｜tool▁calls▁end｜>",
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>h\n```json\n{}\n```<｜tool▁call▁end｜><"
+      "｜tool▁calls▁end｜>",
       "<｜tool▁calls▁begin｜>x<｜tool▁calls▁end｜>"}},
     {"deepseek_v31",
      {"Hello",
-      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"s\": \"a\", \"n\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-      "Ok.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{\"a\": 1}"
+      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"s\": \"a\", \"n\": "
+      "1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+      "Ok.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<"
+      "｜tool▁sep｜>{\"a\": 1}"
       "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"},
      {"<｜tool▁calls▁begin｜>",
       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"s\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
