@@ -18,7 +18,8 @@ constexpr std::uint32_t kAttentionThreads = 128;
 constexpr std::uint32_t kBlockElements = 32;  // of q8_0 and q4_0
 // Columns of a tile: all of a head, or, where that is too much for 48 KB of shared memory, as many as there are
 // threads.
-constexpr std::uint32_t tile_columns(std::uint32_t width) { return width <= 256 ? width : kAttentionThreads; }
+template <std::uint32_t kWidth>
+constexpr std::uint32_t kTileColumnsOf = kWidth <= 256 ? kWidth : kAttentionThreads;
 
 // ---- Elements of the cache
 
@@ -251,7 +252,7 @@ SIMT_DEVICE void for_each_sequence(const AttentionArguments& a, Of&& of) {
 template <class Keys, std::uint32_t kWidth, bool kManySplits>
 struct AttentionBlock {
   static constexpr std::uint32_t kColumns = (kWidth + kAttentionThreads - 1) / kAttentionThreads;
-  static constexpr std::uint32_t kTileColumns = tile_columns(kWidth);
+  static constexpr std::uint32_t kTileColumns = kTileColumnsOf<kWidth>;
   static constexpr std::uint32_t kWarps = kAttentionThreads / simt::kLanes;
   const AttentionArguments& a;
   const simt::Shared<float>&queries, &tile, &weights, &peaks, &sums, &factors;
@@ -429,7 +430,7 @@ SIMT_KERNEL(kAttentionThreads)
 attention(const AttentionArguments a) {
   if (simt::block_z() * a.tile_rows >= *a.count) return;
   SIMT_SHARED(float, queries, kQueries* kWidth);
-  SIMT_SHARED(float, tile, kTileTokens*(tile_columns(kWidth) + 1));
+  SIMT_SHARED(float, tile, kTileTokens*(kTileColumnsOf<kWidth> + 1));
   SIMT_SHARED(float, weights, kQueries* kTileTokens);
   SIMT_SHARED(float, peaks, kQueries);
   SIMT_SHARED(float, sums, kQueries);
