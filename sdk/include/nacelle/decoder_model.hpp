@@ -70,7 +70,7 @@ struct Experts {
   Bias selection_bias = Bias::kNever;  // added to the scores where experts are chosen, and nowhere else
   Names router = {"ffn_gate_inp", "mlp.gate"};
   Names selection = {"exp_probs_b", "mlp.gate.e_score_correction_bias"};  // that bias, whole in Hugging Face's files
-  const char* huggingface = "mlp.experts.{expert}.";  // before the three below
+  const char* huggingface = "mlp.experts.{expert}.";                      // before the three below
   Names gate = {"ffn_gate_exps", "gate_proj"}, up = {"ffn_up_exps", "up_proj"}, down = {"ffn_down_exps", "down_proj"};
   // Where Hugging Face's file has them otherwise: the weights [count, outputs, inputs] or biases [count, outputs] of
   // one of the three.
