@@ -352,6 +352,7 @@ TEST_CASE("only the family's own names match") {
   CHECK(match("qwen2", NACELLE_FORMAT_HUGGINGFACE, "Qwen2ForCausalLM"));
   CHECK_FALSE(match("llama", NACELLE_FORMAT_HUGGINGFACE, "llama"));
   CHECK_FALSE(match("llama", NACELLE_FORMAT_GGUF, "qwen2"));
-  CHECK_FALSE(match("qwen2", NACELLE_FORMAT_GGUF, "qwen2moe"));
+  CHECK(match("qwen2", NACELLE_FORMAT_GGUF, "qwen2moe"));
+  CHECK_FALSE(match("qwen2", NACELLE_FORMAT_GGUF, "qwen3moe"));
   CHECK_FALSE(match("qwen2", NACELLE_FORMAT_HUGGINGFACE, "LlamaForCausalLM"));
 }
