@@ -2,6 +2,7 @@
 // and cached, and a matcher a sequence that says which tokens may come next.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/tokenizer/tokenizer.hpp"
 
 namespace nacelle::constrain {
@@ -63,13 +65,31 @@ struct ConstraintSpec {
   std::string param;
 };
 
+// What a compilation may take of its thread's CPU time.
+inline constexpr std::chrono::milliseconds kCompileTime{2000};
+
+// It took longer than it was given.
+class CompileTimeout : public Error {
+ public:
+  explicit CompileTimeout(std::chrono::milliseconds time, const std::string& param = {})
+      : Error(ErrorKind::kInvalidArgument,
+              "the grammar takes longer than " + std::to_string(time.count()) + " ms to compile; make it simpler",
+              param),
+        time_(time) {}
+  std::chrono::milliseconds time() const noexcept { return time_; }
+
+ private:
+  std::chrono::milliseconds time_;
+};
+
 // A compiled constraint. Any thread; what matchers learn of it (states, masks) is shared by all of them.
 class Grammar {
  public:
   // Throws Error, kInvalidArgument or kUnsupported, whose param is that of the spec: what is wrong where, or which
   // keyword cannot be enforced.
   static std::shared_ptr<const Grammar> compile(const ConstraintSpec& spec,
-                                                std::shared_ptr<const Vocabulary> vocabulary);
+                                                std::shared_ptr<const Vocabulary> vocabulary,
+                                                std::chrono::milliseconds time = kCompileTime);
   ~Grammar();
 
   const Vocabulary& vocabulary() const noexcept { return *vocabulary_; }
@@ -92,7 +112,8 @@ class GrammarCache {
  public:
   explicit GrammarCache(std::shared_ptr<const Vocabulary> vocabulary, std::size_t capacity = 64);
   ~GrammarCache();
-  std::shared_ptr<const Grammar> get(const ConstraintSpec& spec);
+  // Throws as Grammar::compile(). With a time below kCompileTime a CompileTimeout says no more than that.
+  std::shared_ptr<const Grammar> get(const ConstraintSpec& spec, std::chrono::milliseconds time = kCompileTime);
   struct Counts {
     std::uint64_t hits = 0, compiled = 0;
   };
@@ -104,6 +125,11 @@ class GrammarCache {
 };
 
 // One sequence's place in a grammar. One thread at a time. No function throws but std::bad_alloc.
+//
+// Work is counted in steps, of some 20 to 100 ns. What a token costs is bounded, and what the caller's present
+// allowance is: a call that takes more changes nothing, answers false (forced(): nothing), and either over() is true,
+// then it gets further when it is made again with a new allowance, or error() says that the grammar is too ambiguous to
+// go on.
 class Matcher {
  public:
   explicit Matcher(std::shared_ptr<const Grammar> grammar);
@@ -111,8 +137,12 @@ class Matcher {
   Matcher(Matcher&&) noexcept;
   Matcher& operator=(Matcher&&) noexcept;
 
-  // Writes one bit a token, set where the token may come next: [vocabulary().words()]. False where the grammar is too
-  // ambiguous to go on (error() says so): the sequence should end.
+  // Of all calls until the next one of this. At first there is no limit.
+  void allow(std::uint64_t steps) noexcept;
+  bool over() const noexcept;           // of the latest call
+  std::uint64_t work() const noexcept;  // of all calls
+
+  // Writes one bit a token, set where the token may come next: [vocabulary().words()].
   [[nodiscard]] bool mask(std::span<std::uint32_t> words);
   // Where a match stands. Equal places have equal masks, whichever matchers they are of.
   struct Place {
@@ -124,9 +154,13 @@ class Matcher {
   Place place() const noexcept;
   // The mask there. `place` is this matcher's own, taken since the latest renew().
   [[nodiscard]] bool mask(const Place& place, std::span<std::uint32_t> words);
+  // Makes that call a copy.
+  [[nodiscard]] bool learn(const Place& place);
   // Changes to the grammar's present machine where that was replaced: a grammar's memory stays bounded only if those
-  // who follow it call this, or mask(words), now and then.
+  // who follow it call this, or mask(words), now and then. Not where the allowance is used up.
   void renew();
+  // What was accepted so far is not to be taken back: forgets how.
+  void settle() noexcept;
   // Moves on by a token. False, and nothing changes, where the grammar does not allow it. A stop token ends the match.
   [[nodiscard]] bool accept(TokenId token);
   // Takes back the last `count` tokens, and the error that came of what was asked since. False where so many were not

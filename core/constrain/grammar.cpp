@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kMaxSource = 1u << 20;  // bytes of a schema or grammar
 constexpr std::size_t kMaxChoices = 4096;
+constexpr std::uint64_t kStepsAMillisecond = 20'000;  // of a Matcher
 
 void check_size(std::string_view source) {
   if (source.size() > kMaxSource)
@@ -64,13 +65,16 @@ std::unique_ptr<Network> build_network(const ConstraintSpec& spec, const Grammar
 }
 
 std::shared_ptr<const Grammar> Grammar::compile(const ConstraintSpec& spec,
-                                                std::shared_ptr<const Vocabulary> vocabulary) {
+                                                std::shared_ptr<const Vocabulary> vocabulary,
+                                                std::chrono::milliseconds time) {
   auto grammar = std::shared_ptr<Grammar>(new Grammar);
   grammar->vocabulary_ = std::move(vocabulary);
   grammar->state_ = std::make_unique<State>();
   grammar->state_->is_composition = spec.kind == ConstraintSpec::Kind::kComposition;
   try {
-    grammar->state_->program = std::make_shared<Program>(build_network(spec, {}));
+    grammar->state_->program = std::make_shared<Program>(build_network(spec, {.time = time}));
+  } catch (const CompileTimeout& error) {
+    throw CompileTimeout(error.time(), spec.param);
   } catch (const Error& error) {
     throw Error(error.kind(), error.what(), error.param().empty() ? spec.param : error.param());
   }
@@ -88,8 +92,7 @@ std::shared_ptr<Machine> Grammar::machine() const {
   bool full;
   {
     std::lock_guard inner(state_->machine->mutex);
-    // One that gave up on some text has unfinished masks, and there may be others who follow the grammar elsewhere.
-    full = state_->machine->is_full() || state_->machine->exhausted();
+    full = state_->machine->is_full();
   }
   if (full) state_->machine = std::make_shared<Machine>(state_->program, vocabulary_);
   return state_->machine;
@@ -150,7 +153,7 @@ GrammarCache::GrammarCache(std::shared_ptr<const Vocabulary> vocabulary, std::si
 }
 GrammarCache::~GrammarCache() = default;
 
-std::shared_ptr<const Grammar> GrammarCache::get(const ConstraintSpec& spec) {
+std::shared_ptr<const Grammar> GrammarCache::get(const ConstraintSpec& spec, std::chrono::milliseconds time) {
   CachedGrammars& c = *cached_;
   std::string key = cache_key(spec);
   {
@@ -162,7 +165,13 @@ std::shared_ptr<const Grammar> GrammarCache::get(const ConstraintSpec& spec) {
     }
   }
   // Outside the lock: two requests may compile the same at once, and the first to finish wins.
-  auto grammar = Grammar::compile(spec, vocabulary_);
+  auto grammar = Grammar::compile(spec, vocabulary_, time);
+  Matcher first(grammar);  // every answer begins with this mask: it is learnt here, not on an engine's thread
+  first.allow(static_cast<std::uint64_t>(time.count()) * kStepsAMillisecond);
+  if (!first.learn(first.place())) {
+    if (first.over()) throw CompileTimeout(time, spec.param);
+    throw Error(ErrorKind::kInvalidArgument, first.error(), spec.param);
+  }
   std::lock_guard lock(c.mutex);
   ++c.counts.compiled;
   if (const auto found = c.by_key.find(key); found != c.by_key.end()) return found->second->grammar;

@@ -68,11 +68,13 @@ Machine::StackId Machine::union_of(std::span<const Item> items) {
 // ---- Closure: everything that can be reached without reading a byte
 
 void Machine::reach(PositionId position, StackId stack) {
+  ++work_;
   if (seen_items_.insert(std::uint64_t{position} << 32 | stack)) pending_.push_back({position, stack});
 }
 
 // The frame says how often its rule must and may still be called.
 void Machine::enter(FrameId id) {
+  ++work_;
   if (!seen_frames_.insert(id)) return;
   count_work();
   const Frame f = frame_at(id);
@@ -145,6 +147,7 @@ Config Machine::advance(Config config, std::uint8_t byte) {
   if (exhausted_) return kDead;
   const auto& positions = program_->network->positions();
   const auto words = configs_.at(config);
+  if ((work_ += words.size() / 2) > limit_) return exhausted_ = true, kDead;
   for (std::size_t i = 1; i < words.size(); i += 2)
     for (const ByteEdge& e : positions[words[i]].bytes)
       if (e.low <= byte && byte <= e.high) reach(e.to, words[i + 1]);
@@ -157,7 +160,9 @@ Config Machine::resume(StackId stack) {
   const auto found = resumed_.find(stack);
   if (found != resumed_.end()) return found->second;
   pop(stack);
-  return resumed_[stack] = close();
+  const Config config = close();
+  if (!exhausted_) resumed_[stack] = config;
+  return config;
 }
 
 Config Machine::run(Config config, std::string_view bytes) {
@@ -207,6 +212,7 @@ Machine::StackId Machine::import_stack(const Machine& other, StackId stack, Impo
     }
     std::sort(own.begin(), own.end());
     done[id] = stacks_.add(own);
+    work_ += own.size();
     work.pop_back();
   }
   return done.at(stack);
@@ -216,6 +222,7 @@ Config Machine::import(const Machine& other, Config config, Imported& done) {
   const auto there = other.configs_.at(config);
   std::vector<std::uint32_t> words(there.begin(), there.end());
   for (std::size_t i = 2; i < words.size(); i += 2) words[i] = import_stack(other, words[i], done);
+  work_ += words.size();
   const Config own = configs_.add(words);
   if (own == flags_.size()) {
     flags_.push_back(words[0]);

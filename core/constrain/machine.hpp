@@ -68,10 +68,16 @@ class Machine {
 
   // One bit for each token that `config` allows.
   void write_mask(Config config, std::span<std::uint32_t> words);
+  // What makes the next write_mask() there a copy.
+  void learn_mask(Config config, unsigned depth = 0);
 
-  // True once a step took too much work: everything after is refused. reset_work() starts the count of one call.
+  // Begins the count of a call's work, which may come to `limit` steps, of 20 ns or, where states are large, 100. A
+  // call that would take more gives up, and exhausted() says so until the next one begins: what it answered does not
+  // count, but what it has found on the way stays, so that the same call, made again, gets further.
+  void begin_work(std::uint64_t limit) noexcept { work_ = 0, limit_ = limit, exhausted_ = false; }
+  std::uint64_t work() const noexcept { return work_; }
   bool exhausted() const noexcept { return exhausted_; }
-  void reset_work() noexcept { work_ = 0; }
+  static constexpr std::uint64_t kMaxWork = 5'000'000;  // of one token
 
   std::size_t bytes() const noexcept;
   // The same state in this machine. `done` is kept from one state of `other` to the next: they share most of their
@@ -137,17 +143,17 @@ class Machine {
   StackId import_stack(const Machine& other, StackId stack, Imported& done);
   void count_work(std::uint64_t items = 1) {
     work_ += items, closure_work_ += items;
-    if (work_ > kMaxWork || closure_work_ > kMaxClosure) exhausted_ = true;
+    if (work_ > limit_ || closure_work_ > kMaxClosure) exhausted_ = true;
   }
 
-  // mask.cpp: tokens
-  const Local& local(Config config);
+  // mask.cpp: tokens. Pointers are null where the work was too much: what is not whole is not kept.
+  const Local* local(Config config);
   using Localised = std::unordered_map<std::uint64_t, StackId>;  // by rule and stack, of one state
   bool localise(RuleId rule, StackId stack, unsigned depth, Localised& done, std::vector<StackId>& holes, StackId& out);
-  const Shape& shape(Config local);
-  const Mask& mask(Config config, bool whole);
+  const Shape* shape(Config local);
+  const Mask* mask(Config config, bool whole);
   std::unique_ptr<Mask> make_mask(const Local& form);
-  const Mask& find_mask(Config config, unsigned depth);
+  const Mask* find_mask(Config config, unsigned depth);
   void add_mask(Config config, std::span<std::uint32_t> words, unsigned depth);
   void add_mask(const Mask& mask, std::span<std::uint32_t> words, const std::vector<std::uint32_t>* but,
                 unsigned depth);
@@ -157,9 +163,9 @@ class Machine {
   Config after_plain_character(Config config);
   bool plain_run(Config config, const std::vector<std::uint32_t>*& base);
 
+  static constexpr std::uint32_t kNodesAStep = 8;  // of a walk over the vocabulary, where all states are known
   static constexpr std::size_t kMaxBytes = 24u << 20;
-  static constexpr std::uint64_t kMaxWork = 5'000'000;   // items of one call: a tenth of a second
-  static constexpr std::uint64_t kMaxClosure = 200'000;  // of one state
+  static constexpr std::uint64_t kMaxClosure = 60'000;  // of one state: less than an engine gives a step
 
   static std::uint64_t next_number() noexcept;
 
@@ -171,7 +177,7 @@ class Machine {
   std::vector<std::uint32_t> flags_, transitions_;
   std::unordered_map<StackId, Config> resumed_;
   Config start_ = kDead;
-  std::uint64_t work_ = 0, closure_work_ = 0;
+  std::uint64_t work_ = 0, closure_work_ = 0, limit_ = kMaxWork;
   bool exhausted_ = false;
   std::size_t imported_bytes_ = 0;
 

@@ -12,6 +12,7 @@ constexpr std::size_t kSparse = 1024;
 // States that are reached without a byte through ever lower stacks; deeper, the state is walked as it stands.
 constexpr unsigned kMaxJoined = 16;
 constexpr unsigned kMaxLocalDepth = 64;
+constexpr std::uint64_t kLocalised = 8;  // steps of work for a stack, beside its frames
 
 }  // namespace
 
@@ -33,7 +34,7 @@ bool Machine::localise(RuleId rule, StackId stack, unsigned depth, Localised& do
   const std::uint32_t longest = vocabulary_->trie().longest;
   const auto words = stacks_.at(stack);
   const std::vector<std::uint32_t> frames(words.begin(), words.end());
-  if ((work_ += frames.size()) > kMaxWork) return exhausted_ = true, false;
+  if ((work_ += kLocalised + frames.size()) > limit_) return exhausted_ = true, false;
   std::vector<std::uint32_t> own;
   for (const FrameId id : frames) {
     if (id <= kHoles) {
@@ -53,9 +54,9 @@ bool Machine::localise(RuleId rule, StackId stack, unsigned depth, Localised& do
   return true;
 }
 
-const Machine::Local& Machine::local(Config config) {
+const Machine::Local* Machine::local(Config config) {
   const auto found = locals_.find(config);
-  if (found != locals_.end()) return found->second;
+  if (found != locals_.end()) return &found->second;
   const auto span = configs_.at(config);
   std::vector<std::uint32_t> words(span.begin(), span.end());
   Local result{config, {}};
@@ -63,7 +64,8 @@ const Machine::Local& Machine::local(Config config) {
   Localised done;
   for (std::size_t i = 1; i < words.size(); i += 2) {
     const RuleId rule = program_->network->positions()[words[i]].rule;
-    if (!localise(rule, words[i + 1], 0, done, result.holes, words[i + 1])) return locals_[config] = {config, {}};
+    if (localise(rule, words[i + 1], 0, done, result.holes, words[i + 1])) continue;
+    return exhausted_ ? nullptr : &(locals_[config] = {config, {}});
   }
   words[0] = 0;  // whether the text may end is no matter of tokens
   result.config = configs_.add(words);
@@ -71,7 +73,7 @@ const Machine::Local& Machine::local(Config config) {
     flags_.push_back(words[0]);
     transitions_.resize(transitions_.size() + width_, kUnknown);
   }
-  return locals_[config] = std::move(result);
+  return &(locals_[config] = std::move(result));
 }
 
 // ---- Walks
@@ -83,7 +85,8 @@ void Machine::walk(const Trie& trie, std::uint32_t begin, std::uint32_t end, std
                    std::vector<Escape>* escapes, Visit&& visit) {
   path_[depth] = config;
   const Trie::Node* nodes = trie.nodes.data();
-  for (std::uint32_t i = begin; i < end && !exhausted_;) {
+  std::uint32_t visited = 0;
+  for (std::uint32_t i = begin; i < end && !exhausted_; ++visited) {
     const Trie::Node node = nodes[i];
     const Config next = step(path_[node.depth - 1u], node.byte);
     if (next == kDead) {
@@ -98,6 +101,7 @@ void Machine::walk(const Trie& trie, std::uint32_t begin, std::uint32_t end, std
     for (std::uint32_t t = node.first; t < node.first + node.count; ++t) visit(trie.tokens[t]);
     ++i;
   }
+  work_ += visited / kNodesAStep;
 }
 
 // The state behind any one plain character, where it is the same behind all of them; kUnknown where it is not.
@@ -163,10 +167,9 @@ bool Machine::plain_run(Config config, const std::vector<std::uint32_t>*& base) 
 
 // ---- Masks
 
-const Machine::Shape& Machine::shape(Config config) {
-  const auto [entry, added] = shapes_.try_emplace(config);
-  Shape& shape = entry->second;
-  if (!added) return shape;
+const Machine::Shape* Machine::shape(Config config) {
+  if (const auto known = shapes_.find(config); known != shapes_.end()) return &known->second;
+  Shape shape;
   const TokenTrie& trie = vocabulary_->trie();
   shape.holes_at_once = flags_[config] & ~kAccepts;
   std::vector<TokenId> tokens;
@@ -174,6 +177,7 @@ const Machine::Shape& Machine::shape(Config config) {
   const auto size = [](const Trie& t) { return static_cast<std::uint32_t>(t.nodes.size()); };
   if (!plain_run(config, shape.base)) walk(trie.plain, 0, size(trie.plain), 0, config, &shape.escapes, take);
   walk(trie.other, 0, size(trie.other), 0, config, &shape.escapes, take);
+  if (exhausted_) return nullptr;
   if (tokens.size() > kSparse) {
     shape.dense.resize(vocabulary_->words());
     if (shape.base) shape.dense = *shape.base;
@@ -183,12 +187,13 @@ const Machine::Shape& Machine::shape(Config config) {
     shape.sparse = std::move(tokens);
   }
   mask_bytes_ += shape.dense.capacity() * 4 + shape.sparse.capacity() * 4 + shape.escapes.capacity() * sizeof(Escape);
-  return shape;
+  return &(shapes_[config] = std::move(shape));
 }
 
 std::unique_ptr<Machine::Mask> Machine::make_mask(const Local& form) {
   auto mask = std::make_unique<Mask>();
-  mask->shape = &shape(form.config);
+  mask->shape = shape(form.config);
+  if (!mask->shape) return nullptr;
   const auto below = [&](std::uint8_t hole) { return resume(form.holes[hole - 1u]); };
   for (std::uint8_t hole = 1; hole <= kHoles; ++hole)
     if (mask->shape->holes_at_once >> hole & 1) mask->also.push_back(below(hole));
@@ -199,33 +204,39 @@ std::unique_ptr<Machine::Mask> Machine::make_mask(const Local& form) {
     walk(trie, escape.node + 1, node.skip, node.depth, below(escape.hole), nullptr,
          [&](TokenId id) { mask->beyond.push_back(id); });
   }
+  if (exhausted_) return nullptr;
   mask_bytes_ += mask->beyond.capacity() * sizeof(TokenId) + sizeof(Mask);
   return mask;
 }
 
-const Machine::Mask& Machine::mask(Config config, bool whole) {
+const Machine::Mask* Machine::mask(Config config, bool whole) {
   const Local as_it_stands{config, {}};
-  const Local& form = whole ? as_it_stands : local(config);
-  std::vector<std::uint32_t> key{form.config};
-  key.insert(key.end(), form.holes.begin(), form.holes.end());
+  const Local* form = whole ? &as_it_stands : local(config);
+  if (!form) return nullptr;
+  std::vector<std::uint32_t> key{form->config};
+  key.insert(key.end(), form->holes.begin(), form->holes.end());
   const std::uint32_t id = mask_keys_.add(key);
-  if (id == masks_.size()) {
-    masks_.emplace_back();  // taken: make_mask() adds no keys
-    masks_[id] = make_mask(form);
-  }
-  return *masks_[id];
+  if (id == masks_.size()) masks_.emplace_back();  // taken: make_mask() adds no keys
+  if (!masks_[id]) masks_[id] = make_mask(*form);
+  return masks_[id].get();
 }
 
-const Machine::Mask& Machine::find_mask(Config config, unsigned depth) {
-  if (const auto known = mask_of_.find(config); known != mask_of_.end()) return *known->second;
-  const Mask& found = mask(config, depth > kMaxJoined);
-  if (depth <= kMaxJoined) mask_of_[config] = &found;
+const Machine::Mask* Machine::find_mask(Config config, unsigned depth) {
+  if (const auto known = mask_of_.find(config); known != mask_of_.end()) return known->second;
+  const Mask* found = mask(config, depth > kMaxJoined);
+  if (found && depth <= kMaxJoined) mask_of_[config] = found;
   return found;
+}
+
+void Machine::learn_mask(Config config, unsigned depth) {
+  const Mask* found = config == kDead ? nullptr : find_mask(config, depth);
+  if (!found) return;
+  for (const Config below : found->also) learn_mask(below, depth + 1);
 }
 
 // The first set of bits is copied, not joined with zeros: a mask of a real vocabulary is 300 cache lines.
 void Machine::write_mask(Config config, std::span<std::uint32_t> words) {
-  const Mask* found = config == kDead || exhausted_ ? nullptr : &find_mask(config, 0);
+  const Mask* found = config == kDead ? nullptr : find_mask(config, 0);
   const std::vector<std::uint32_t>* bits = !found                         ? nullptr
                                            : !found->shape->dense.empty() ? &found->shape->dense
                                                                           : found->shape->base;
@@ -237,7 +248,8 @@ void Machine::write_mask(Config config, std::span<std::uint32_t> words) {
 }
 
 void Machine::add_mask(Config config, std::span<std::uint32_t> words, unsigned depth) {
-  if (config != kDead && !exhausted_) add_mask(find_mask(config, depth), words, nullptr, depth);
+  const Mask* found = config == kDead ? nullptr : find_mask(config, depth);
+  if (found) add_mask(*found, words, nullptr, depth);
 }
 
 // All of it but the bits `but`, which are there.

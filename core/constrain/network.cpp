@@ -5,11 +5,12 @@
 #include <bitset>
 
 #include "core/base/error.hpp"
+#include "core/base/thread_cpu.hpp"
 
 namespace nacelle::constrain {
 
 Network::Network(const GrammarLimits& limits) : limits_(limits) {
-  limits_.until = std::min(limits.until, std::chrono::steady_clock::now() + limits.time);
+  limits_.until = std::min(limits.until, thread_cpu() + limits.time);
 }
 
 RuleId Network::add_rule(std::string name) {
@@ -30,9 +31,7 @@ PositionId Network::add(RuleId rule) {
 }
 
 void check_time(const GrammarLimits& limits) {
-  if (std::chrono::steady_clock::now() > limits.until)
-    throw Error(ErrorKind::kInvalidArgument, "the grammar takes longer than " + std::to_string(limits.time.count()) +
-                                                 " ms to compile; make it simpler");
+  if (thread_cpu() > limits.until) throw CompileTimeout(limits.time);
 }
 
 PositionId Network::call(PositionId from, RuleId rule, std::uint32_t min, std::uint32_t max) {

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/constrain/constraint.hpp"
+
 namespace nacelle::constrain {
 
 using PositionId = std::uint32_t;
@@ -20,17 +22,17 @@ inline constexpr std::uint32_t kUnbounded = 0xFFFFFFFFu;
 // What one grammar may cost. A schema for real use has some hundreds of positions.
 struct GrammarLimits {
   std::uint32_t positions = 200'000;
-  std::uint32_t automaton_states = 20'000;  // of one regular language that must be determinised
-  std::uint32_t nesting = 100;              // of groups in a regex or a GBNF rule
-  std::uint32_t alternatives = 512;         // of one place in a schema, anyOf multiplied out
-  std::uint32_t repeats = 1'000'000;        // the largest count of {m,n}, minLength, maxItems, ...
-  std::uint32_t pattern = 16u << 10;        // bytes of one regular expression
-  std::chrono::milliseconds time{2000};
+  std::uint32_t automaton_states = 20'000;        // of one regular language that must be determinised
+  std::uint32_t nesting = 100;                    // of groups in a regex or a GBNF rule
+  std::uint32_t alternatives = 512;               // of one place in a schema, anyOf multiplied out
+  std::uint32_t repeats = 1'000'000;              // the largest count of {m,n}, minLength, maxItems, ...
+  std::uint32_t pattern = 16u << 10;              // bytes of one regular expression
+  std::chrono::milliseconds time = kCompileTime;  // of the thread that compiles, however busy the machine is
   // When that is over: set by the grammar's network, so that the automata made on the way have no time of their own.
-  std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
+  std::chrono::nanoseconds until = std::chrono::nanoseconds::max();
 };
 
-// Throws Error(kInvalidArgument) when the compilation takes too long.
+// Throws CompileTimeout when the compilation takes too long.
 void check_time(const GrammarLimits& limits);
 
 struct ByteEdge {

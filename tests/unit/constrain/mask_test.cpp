@@ -324,4 +324,43 @@ TEST_CASE("The cache of grammars is bounded by their size too", "[constrain]") {
   CHECK_FALSE(made.back().expired());
 }
 
+TEST_CASE("Work in small portions comes to the same masks", "[constrain]") {
+  std::string ambiguous = "[a-z]{1,9}";
+  for (int i = 0; i < 7; ++i) ambiguous = "(" + ambiguous + "){1,9}";
+  const std::string json = R"({"type":"object","properties":{"name":{"type":"string","maxLength":9},"n":{"enum":[1,2]},
+                               "list":{"type":"array","items":{"$ref":"#"}}},"additionalProperties":false})";
+  struct Case {
+    ConstraintSpec spec;
+    std::string text;
+    std::uint64_t portion;
+  };
+  for (const auto& [spec, text, portion] :
+       {Case{{Kind::kRegex, ambiguous, {}, "f"}, "abcab", 1000},
+        Case{{Kind::kJsonSchema, json, {}, "f"}, R"({"list":[{"name":"x","n":2},{"list":[]}]})", 20}}) {
+    INFO(text);
+    const auto grammar = Grammar::compile(spec, byte_vocabulary()), fresh = Grammar::compile(spec, byte_vocabulary());
+    Matcher whole(grammar), portioned(fresh);
+    std::vector<std::uint32_t> words(byte_vocabulary()->words()), expected(words);
+    std::uint64_t portions = 0;
+    const auto until_done = [&](auto&& call) {
+      for (std::uint64_t tries = 1;; ++tries, ++portions) {  // each a little larger, for one state must be whole
+        portioned.allow(tries * portion);
+        if (call()) return;
+        REQUIRE(portioned.over());
+      }
+    };
+    for (const char c : text) {
+      REQUIRE(whole.mask(expected));
+      until_done([&] { return portioned.learn(portioned.place()); });
+      portioned.allow(0);  // what is learnt costs nothing
+      REQUIRE(portioned.mask(portioned.place(), words));
+      CHECK(words == expected);
+      REQUIRE(whole.accept(c));
+      until_done([&] { return portioned.accept(c); });
+    }
+    CHECK(whole.may_end() == portioned.may_end());
+    CHECK(portions > text.size());
+  }
+}
+
 }  // namespace nacelle::test
