@@ -17,7 +17,6 @@
 #include "core/engine/expert_pairs.hpp"
 #include "core/formats/file_error.hpp"
 #include "core/plugin_host/sha256.hpp"
-#include "sdk/runtime/adapters.hpp"
 #include "sdk/runtime/packed_weights.hpp"
 
 namespace nacelle {
@@ -407,13 +406,13 @@ void check_used(const Fitter& fitter, const AdapterFile& file, const ModelFiles&
                   "the model does not multiply by it in a layer or as its head; expected a projection of attention or "
                   "feed-forward, the embedding or the head");
     fitter.fail(change.tensor, file.format == model.format()
-                                   ? "the model " + model.path().string() + " has no such tensor"
-                                   : "no weight of the model " + model.path().string() + " is made of it");
+                                   ? "the model " + model.title() + " has no such tensor"
+                                   : "no weight of the model " + model.title() + " is made of it");
   }
   for (const ExpertsChange& change : file.experts)
     if (!fitter.used(change))
       fitter.fail(change.name, fmt::format("its pair, of widths {} and {}, fits no weight of experts in the model {}",
-                                           change.a_width, change.b_width, model.path().string()));
+                                           change.a_width, change.b_width, model.title()));
 }
 
 bool is_float(nacelle_type type) {
@@ -509,44 +508,6 @@ std::string hash_of(const Adapter& adapter) {
   }
   return sha256(digests);
 }
-
-}  // namespace
-
-const AdapterPart* Adapter::find(std::string_view weight) const noexcept {
-  const auto found =
-      std::find_if(parts.begin(), parts.end(), [&](const AdapterPart& part) { return part.weight == weight; });
-  return found == parts.end() ? nullptr : &*found;
-}
-
-std::vector<AdapterTarget> adapter_targets(const sdk::GraphRecord& graph) {
-  std::vector<AdapterTarget> targets;
-  const auto add = [&](AdapterPlace place, std::uint32_t value, float scale, float soft_cap, bool ready) {
-    const nacelle_value& shape = graph.values[value];
-    const sdk::WeightRecord& weight = graph.weights[shape.weight];
-    targets.push_back({place,
-                       scale,
-                       soft_cap,
-                       ready,
-                       weight.name,
-                       weight.layer,
-                       {shape.shape, shape.shape + shape.rank},
-                       weight.source});
-  };
-  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-    const sdk::OpRecord& op = graph.ops[i];
-    if (sdk::is_adapter(op))
-      add(AdapterPlace::kLayer, op.attributes.as<nacelle_adapter_attributes>().target, 1, 0, true);
-    else if (op.kind == NACELLE_OP_MOE_MATMUL && (i + 1 == graph.ops.size() || !sdk::is_adapter(graph.ops[i + 1])))
-      add(AdapterPlace::kLayer, op.inputs[1], 1, 0, false);
-  }
-  if (const auto head = sdk::find_head(graph))
-    add(AdapterPlace::kHead, head->weight, head->scale, head->soft_cap, true);
-  if (const auto embedding = sdk::find_embedding(graph))
-    add(AdapterPlace::kEmbedding, embedding->table, embedding->scale, 0, embedding->has_change);
-  return targets;
-}
-
-namespace {
 
 // Slots are as wide as max_rank; what the host applies has none.
 void add_part(Adapter& adapter, const AdapterTarget& target, LowRank pair, std::uint32_t max_rank) {

@@ -46,8 +46,9 @@ struct EngineStats {
   // before all that, what a draft model takes.
   double plan_seconds = 0, device_seconds = 0, sample_seconds = 0, draft_seconds = 0;
   double host_cpu_seconds = 0;  // CPU time of the engine's thread, but for the device's part: as of the last step's run
-  std::uint32_t max_adapters = 0;                                                   // slots
-  std::set<std::string> running_adapters, waiting_adapters;                         // of requests, as of the last step
+  std::uint64_t grammar_work = 0, most_grammar_work = 0;     // ConstraintWork's steps: of all, and the most in one step
+  std::uint32_t max_adapters = 0;                            // slots
+  std::set<std::string> running_adapters, waiting_adapters;  // of requests, as of the last step
   HistogramSnapshot first_token, inter_token, queue_time, request_time, step_rows;  // see EngineTiming
 };
 

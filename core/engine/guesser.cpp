@@ -22,9 +22,9 @@ Guesser::Guesser(const SpeculationOptions& options, const Model& target) : optio
 }
 
 void Guesser::propose(const Scheduler& scheduler) {
+  guessable_.clear();
   if (!draft_ && !options_.lookup) return;
   const std::uint32_t other_rows = scheduler.list_decoding(decoding_);
-  guessable_.clear();
   candidates_.clear();
   for (Sequence* sequence : decoding_) {
     sequence->guess.clear();
@@ -36,9 +36,6 @@ void Guesser::propose(const Scheduler& scheduler) {
     propose_by_model(other_rows);
   else
     propose_by_lookup(other_rows);
-  for (Sequence* sequence : guessable_)  // a grammar knows which guesses cannot come true
-    if (sequence->constraint && !sequence->guess.empty())
-      sequence->guess.resize(sequence->constraint->prepare_guess(sequence->guess));
 }
 
 std::uint32_t Guesser::choose_count(std::uint32_t other_rows) const {

@@ -18,8 +18,11 @@ class Guesser {
   // Throws as DraftModel does.
   Guesser(const SpeculationOptions& options, const Model& target);
 
-  // Sets the guesses of the sequences that the next plan will decode.
+  // Sets the guesses of the sequences that the next plan will decode. What a grammar says of them is the caller's to
+  // ask.
   void propose(const Scheduler& scheduler);
+  // Those that the latest call has given some.
+  const std::vector<Sequence*>& guessing() const noexcept { return guessable_; }
   // A step took that long.
   void note_step(std::span<const Chunk> chunks, double seconds);
   // Of a sequence's guess, `guesses` tokens were tried and the first `accepted` were right.

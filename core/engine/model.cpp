@@ -98,7 +98,7 @@ void Model::load_tokenizer(const LoadOptions& options) {
     tokenizer_ = files_->gguf() ? nacelle::load_tokenizer(*files_->gguf()) : nacelle::load_tokenizer(files_->path());
   } catch (const Error& failure) {
     if (options.need_tokenizer) throw;
-    log::warning("{}: loaded without a tokenizer: {}", files_->path().string(), failure.what());
+    log::warning("{}: loaded without a tokenizer: {}", files_->title(), failure.what());
     return;
   }
   stop_ids_ = tokenizer_->stop_ids();

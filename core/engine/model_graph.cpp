@@ -21,7 +21,7 @@ const PluginRecord& find_architecture(PluginHost& host, const ModelFiles& files,
     known += (known.empty() ? "" : ", ") + plugin.name;
   }
   throw Error(ErrorKind::kUnsupported,
-              files.path().string() + ": no plugin knows the architecture '" + files.architecture() +
+              files.title() + ": no plugin knows the architecture '" + files.architecture() +
                   "'; loaded architecture plugins: " + (known.empty() ? "none" : known),
               "model");
 }
@@ -43,21 +43,20 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
   const nacelle_status status = plugin.architecture->build(&config, builder.table(), &error);
   if (builder.failed() && error)
     host.services()->error_destroy(host.services()->context, std::exchange(error, nullptr));
-  if (builder.failed()) throw Error(ErrorKind::kCorrupt, files.path().string() + ": " + builder.error());
-  check(host.services(), status, error, files.path().string() + ": " + plugin.name);
+  if (builder.failed()) throw Error(ErrorKind::kCorrupt, files.title() + ": " + builder.error());
+  check(host.services(), status, error, files.title() + ": " + plugin.name);
   try {
     builder.add_logits_select();
     builder.add_embedding();
     sdk::GraphRecord graph = builder.build()->record();
     if (adapters && sdk::add_adapters(graph, adapter_experts) == 0)
-      throw Error(ErrorKind::kUnsupported, files.path().string() + ": no weight of it can take an adapter",
-                  "max-loras");
+      throw Error(ErrorKind::kUnsupported, files.title() + ": no weight of it can take an adapter", "max-loras");
     if (adapter_embeddings && !sdk::add_embedding_change(graph))
-      throw Error(ErrorKind::kUnsupported, files.path().string() + ": it embeds no tokens that an adapter could change",
+      throw Error(ErrorKind::kUnsupported, files.title() + ": it embeds no tokens that an adapter could change",
                   "lora-embeddings");
     return graph;
   } catch (const sdk::Failure& failure) {
-    throw Error(ErrorKind::kCorrupt, files.path().string() + ": " + plugin.name + ": " + failure.what());
+    throw Error(ErrorKind::kCorrupt, files.title() + ": " + plugin.name + ": " + failure.what());
   }
 }
 
@@ -128,7 +127,7 @@ ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, 
   model.description = sdk::make<nacelle_model_description>();
   nacelle_error* error = nullptr;
   const nacelle_status status = plugin.architecture->describe(config.table(), &model.description, &error);
-  check(host.services(), status, error, files.path().string() + ": " + plugin.name);
+  check(host.services(), status, error, files.title() + ": " + plugin.name);
   model.graph = build_graph(host, plugin, files, *config.table(), adapters, adapter_embeddings, adapter_experts);
   return model;
 }
@@ -168,11 +167,11 @@ DeviceModelOptions device_options(const LoadOptions& options) {
 std::uint32_t default_context(const PluginHost& host, std::uint32_t own, const std::vector<PlacedSegment>& segments,
                               DeviceModelOptions options, const ModelFiles& files) {
   options.context = own;
-  const MemoryPlan plan(host, files.path().string(), segments, options);
+  const MemoryPlan plan(host, files.title(), segments, options);
   const std::uint64_t fits = plan.tokens_that_fit();
   if (fits >= own) return own;
   const auto context = static_cast<std::uint32_t>(std::max<std::uint64_t>(fits / 256 * 256, std::min(own, 256u)));
-  log::warning("{}: the model's context of {} tokens {}; loading with {} (set --context)", files.path().string(), own,
+  log::warning("{}: the model's context of {} tokens {}; loading with {} (set --context)", files.title(), own,
                plan.tell(own), context);
   return context;
 }
@@ -192,9 +191,8 @@ Forecast forecast(PluginHost& host, const ModelFiles& files, const ModelGraph& m
   const auto segments = cut_model(host, placement, model.graph, files);
   if (options.context == 0)
     options.context = default_context(host, model.description.context_length, segments, device_options(options), files);
-  Forecast result = {.options = options,
-                     .placement = {},
-                     .plan = MemoryPlan(host, files.path().string(), segments, device_options(options))};
+  Forecast result = {
+      .options = options, .placement = {}, .plan = MemoryPlan(host, files.title(), segments, device_options(options))};
   for (const PlacedLayers& part : placement) result.placement.push_back({part.device.name, part.layers});
   result.kv_least = options.cache_tokens ? options.cache_tokens : options.context;
   result.kv_wanted = options.cache_tokens ? options.cache_tokens

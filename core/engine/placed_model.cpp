@@ -44,7 +44,7 @@ std::function<void(std::uint64_t, std::uint64_t)> part_of(
 
 PlacedModel::PlacedModel(PluginHost& host, std::vector<PlacedSegment> segments, const ModelFiles& files,
                          const DeviceModelOptions& options) {
-  MemoryPlan plan(host, files.path().string(), segments, options);
+  MemoryPlan plan(host, files.title(), segments, options);
   plan.check(options.cache_tokens ? options.cache_tokens : options.context);
   for (PlacedSegment& from : segments) {
     DeviceModelOptions own = options;

@@ -46,7 +46,7 @@ std::unique_ptr<sdk::Graph> fit_graph(sdk::GraphRecord record, PluginHost& host,
       &unsupported);
   if (!fitted)
     throw Error(ErrorKind::kUnsupported,
-                files.path().string() + ": device " + device.name + " cannot run " + unsupported +
+                files.title() + ": device " + device.name + " cannot run " + unsupported +
                     (unsupported.find(sdk::op_name(NACELLE_OP_MOE_ADAPTER_MATMUL)) != unsupported.npos
                          ? ": start without --lora-experts, or name another --device"
                          : ""),
@@ -59,7 +59,7 @@ std::vector<sdk::Segment> cut(const sdk::GraphRecord& graph, std::span<const std
   try {
     return sdk::cut_graph(graph, ends);
   } catch (const sdk::Failure& failure) {
-    throw Error(ErrorKind::kUnsupported, files.path().string() + ": " + failure.what(), "split");
+    throw Error(ErrorKind::kUnsupported, files.title() + ": " + failure.what(), "split");
   }
 }
 
@@ -158,7 +158,7 @@ DeviceRecord fastest(PluginHost& host, const std::vector<DeviceRecord>& candidat
       reasons += std::string("; ") + error.what();
     }
   }
-  if (!best) throw Error(ErrorKind::kUnsupported, files.path().string() + ": no device can run it" + reasons, "device");
+  if (!best) throw Error(ErrorKind::kUnsupported, files.title() + ": no device can run it" + reasons, "device");
   return candidates[*best];
 }
 
@@ -174,7 +174,7 @@ void tell_spill(PluginHost& host, const DeviceRecord& device, const DeviceRecord
   } catch (const Error& error) {
     log::debug("the cost of a split is not known: {}", error.what());
   }
-  log::warning("{}: {} of {} layers do not fit the {} MiB free on {} and run on {}{}", files.path().string(), spilled,
+  log::warning("{}: {} of {} layers do not fit the {} MiB free on {} and run on {}{}", files.title(), spilled,
                graph.layer_count, device.memory_free >> 20, device.name, cpu.name, cost);
 }
 

@@ -107,6 +107,7 @@ std::uint32_t Scheduler::list_decoding(std::vector<Sequence*>& decoding) const {
   decoding.clear();
   std::uint32_t other_rows = 0;
   for (const auto& sequence : running_) {
+    if (sequence->held) continue;
     if (sequence->pending() == 1)
       decoding.push_back(sequence.get());
     else
@@ -127,7 +128,7 @@ void Scheduler::plan_decodes() {
   // `running_` may shrink from its end while the loop runs; those before `i` are safe.
   for (std::size_t i = 0; i < running_.size() && budget_ > 0; ++i) {
     Sequence& sequence = *running_[i];
-    if (sequence.pending() != 1) continue;
+    if (sequence.pending() != 1 || sequence.held) continue;
     const std::uint32_t guesses = take_guess(sequence, spare);
     if (!reserve(i, sequence.size())) break;
     add_chunk(sequence, 1, guesses);
@@ -162,7 +163,7 @@ void Scheduler::plan_prefills() {
 Sequence* Scheduler::next_prefill() const {
   Sequence* next = nullptr;
   const auto consider = [&](Sequence& sequence) {
-    if (sequence.round != round_ && (!next || goes_before(sequence, *next))) next = &sequence;
+    if (sequence.round != round_ && !sequence.held && (!next || goes_before(sequence, *next))) next = &sequence;
   };
   for (const auto& sequence : running_)
     if (sequence->pending() > 1) consider(*sequence);

@@ -52,7 +52,7 @@ class Scheduler {
   std::unique_ptr<Sequence> remove(RequestId id);
   // All sequences, for shutdown and device loss.
   std::vector<std::unique_ptr<Sequence>> remove_all();
-  // Calls body(const Sequence&) for each.
+  // Calls body(Sequence&) for each.
   template <class Body>
   void each(Body&& body) const {
     for (const auto& sequence : running_) body(*sequence);
@@ -64,7 +64,7 @@ class Scheduler {
   std::uint32_t list_decoding(std::vector<Sequence*>& decoding) const;
 
   // The chunks of the next step: first a row, and those of its guess, for every decoding sequence, then prefill as the
-  // budget allows. Valid until the next call. Empty only when nothing waits or runs.
+  // budget allows. Valid until the next call. Empty only when nothing waits or runs but what is held.
   const std::vector<Chunk>& plan();
 
   // The adapters of those that run; what it wants written must be before the planned step.

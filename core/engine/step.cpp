@@ -102,7 +102,6 @@ bool write_masks(std::span<const Chunk> chunks, std::vector<SequenceConstraint::
   if (words == 0) return false;
   for (const Chunk& chunk : chunks) {
     SequenceConstraint* own = chunk.sequence->constraint ? &*chunk.sequence->constraint : nullptr;
-    if (own && chunk.wants_logits()) own->prepare();
     for (std::uint32_t i = 0; i < chunk.output_rows(); ++i, ++row, masks += words) {
       SequenceConstraint* constraint = i < chunk.scores ? nullptr : own;
       const std::uint32_t nth = i - chunk.scores;

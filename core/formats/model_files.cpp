@@ -67,6 +67,15 @@ std::vector<std::string> names_with(const fs::path& folder, std::initializer_lis
   throw Error(ErrorKind::kNotFound, start + ": expected a GGUF file, or a folder with config.json and *.safetensors");
 }
 
+std::string title_of(const fs::path& path) {
+  constexpr std::string_view kInMemory = "/memfd:", kEnd = " (deleted)";
+  std::error_code none;
+  const std::string target = fs::read_symlink(path, none).string();
+  if (none || !target.starts_with(kInMemory)) return path.string();
+  const std::string name = target.substr(kInMemory.size());
+  return name.ends_with(kEnd) ? name.substr(0, name.size() - kEnd.size()) : name;
+}
+
 }  // namespace
 
 std::unique_ptr<ModelFiles> ModelFiles::open(const fs::path& path) {
@@ -77,7 +86,7 @@ std::unique_ptr<ModelFiles> ModelFiles::open(const fs::path& path) {
   }
 }
 
-ModelFiles::ModelFiles(const fs::path& path) : path_(path) {
+ModelFiles::ModelFiles(const fs::path& path) : path_(path), title_(title_of(path)) {
   if (!fs::exists(path)) throw Error(ErrorKind::kNotFound, path.string() + ": no such file or folder");
   if (!fs::is_directory(path)) {
     gguf_ = open_gguf(path);

@@ -29,6 +29,8 @@ class ModelFiles {
 
   ModelFormat format() const noexcept { return gguf_ ? ModelFormat::kGguf : ModelFormat::kHuggingFace; }
   const std::filesystem::path& path() const noexcept { return path_; }
+  // The path as a line for a person names it: that of a file in memory (memfd) says nothing, its name does.
+  const std::string& title() const noexcept { return title_; }
 
   // The name to serve it under: the folder's, or the file's without extension and without a split's "-00001-of-0000N".
   std::string stem() const;
@@ -62,6 +64,7 @@ class ModelFiles {
   const MappedFile& file(const TensorInfo& tensor) const noexcept;
 
   std::filesystem::path path_;
+  std::string title_;
   std::unique_ptr<GgufFile> gguf_;  // exactly one of the two
   std::unique_ptr<Safetensors> safetensors_;
   ConfigMap config_;  // of Hugging Face layout; GGUF keeps its own

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "core/engine/constraint.hpp"
 #include "tests/shared_data.hpp"
 #include "tests/support/engine_fixture.hpp"
 
@@ -133,4 +134,32 @@ TEST_CASE("constrained answers survive preemption, and end at max_tokens") {
   GenerationRequest both = roomy.ask(spec);
   both.ignore_eos = true;
   CHECK_THROWS_WITH(roomy.engine.submit(both, [](GenerationEvent&&) {}), Catch::Matchers::Contains("ignore_eos"));
+}
+
+TEST_CASE("a costly grammar slows its own answer and no other") {
+  ConstrainedDemo demo;
+  std::string ambiguous = "[a-z]{1,9}";
+  for (int i = 0; i < 9; ++i) ambiguous = "(" + ambiguous + "){1,9}";
+  ambiguous = "Q: " + ambiguous;  // a grammar whose first mask costs so much is refused before it comes here
+  std::vector<Pending> costly;
+  for (std::uint64_t seed = 0; seed < 8; ++seed) {
+    GenerationRequest request = demo.ask({Spec::Kind::kRegex, ambiguous, {}, "regex"}, 12);
+    request.sampling.temperature = 1.5f;
+    request.sampling.seed = seed;
+    costly.emplace_back(demo.engine, std::move(request));
+  }
+  Pending cheap(demo.engine, demo.ask(kCapital));
+  GenerationRequest request = demo.ask(kCapital, 50);
+  request.grammar = nullptr;
+  const Answer free = generate(demo.engine, request);
+  CHECK(free.text == "The capital of France is Paris.");
+  CHECK(fits(cheap.wait().text, kCapital, demo.engine.model()));
+  for (Pending& one : costly) {
+    const Answer answer = one.wait();
+    CHECK((answer.finish != FinishReason::kError || answer.error_kind == ErrorKind::kUnsupported));
+  }
+  const EngineStats stats = demo.engine.stats();
+  CHECK(stats.grammar_work > 2 * ConstraintWork::kOfStep);
+  // One call goes over it by what it does at a time, and each may do a little.
+  CHECK(stats.most_grammar_work < 2 * ConstraintWork::kOfStep);
 }

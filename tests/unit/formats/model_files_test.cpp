@@ -1,6 +1,9 @@
 // ModelFiles: both layouts give the same model, and a path that is none says what it is instead.
 #include "core/formats/model_files.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -21,6 +24,17 @@ const char kSafetensors[] =
     "\x3a\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}    }dddddddd";
 
 }  // namespace
+
+TEST_CASE("a file in memory is called by its name") {
+  const TempFolder folder;
+  const std::string text = GgufWriter().string("general.architecture", "llama").bytes();
+  const int descriptor = ::memfd_create("a name", MFD_CLOEXEC);
+  REQUIRE(::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  CHECK(ModelFiles::open("/proc/self/fd/" + std::to_string(descriptor))->title() == "a name");
+  ::close(descriptor);
+  const auto file = folder.write("one.gguf", text);
+  CHECK(ModelFiles::open(file)->title() == file.string());
+}
 
 TEST_CASE("a folder and a GGUF file of one model look alike") {
   if (!have_shared("models/tinystories-656k")) return;
