@@ -1,4 +1,6 @@
 // serve: listen first, so that probes get an answer, then load, then serve until a signal.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -224,11 +226,25 @@ bool drain(ServedModels& models, http::Server& server, std::chrono::seconds limi
   return false;
 }
 
+// A connection is an open file, and a shell's limit is 1,024 of them.
+void allow_open_files(std::uint32_t connections) {
+  constexpr rlim_t kOthers = 256;  // models, plugins, logs, downloads
+  rlimit limit{};
+  const rlim_t wanted = connections + kOthers;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted)
+    log::warning("{} files may be open (ulimit -n): fewer than --max-connections {} and {} others need", limit.rlim_cur,
+                 connections, kOthers);
+}
+
 }  // namespace
 
 int run_command(const ServeOptions& options) {
   ShutdownSignal signal;
   const auto host = make_host(options.host);
+  allow_open_files(options.http.max_connections);
   const auto keys = options.key_file.empty() ? nullptr : std::make_shared<manage::KeyRing>(options.key_file);
   ServedModels models;
   manage::ModelManager manager(

@@ -17,14 +17,13 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <cctype>
-#include <exception>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 
+#include "api/http/dispatch.hpp"
+#include "api/http/head.hpp"
 #include "api/http/wire.hpp"
-#include "core/base/log.hpp"
 
 namespace nacelle::http {
 namespace {
@@ -46,13 +45,6 @@ std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return result;
-}
-
-std::string random_request_id() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  std::array<char, 24> text{};
-  std::snprintf(text.data(), text.size(), "req-%016llx", static_cast<unsigned long long>(generator()));
-  return text.data();
 }
 
 // The body bytes that one connection holds, as a part of the server's sum.
@@ -128,12 +120,11 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
   net::awaitable<std::optional<Failure>> read_body(Parser& parser, BodyShare& share);
   net::awaitable<void> refuse(const Incoming& incoming, const ApiError& error);
   net::awaitable<bool> fill();
+  bool skip_empty_lines();
   bool parse(Parser& parser, ErrorCode& error);
   Failure failure_of(const ErrorCode& error) const;
-  static std::optional<Failure> check_encoding(const Request& request);
   void take_header(Parser& parser, Incoming& incoming) const;
   ExchangePtr begin_exchange(Incoming& incoming);
-  static void run_handler(const Route& route, const ExchangePtr& exchange);
   net::awaitable<bool> send_answer(Exchange& exchange, bool keep_alive, unsigned version);
   net::awaitable<bool> send_stream(Exchange& exchange, Framing framing);
   net::awaitable<void> wait_for_output();
@@ -201,7 +192,8 @@ net::awaitable<bool> Connection::serve_one() {
   if (!failure && incoming.route && site_->admit) {
     if (const auto refusal = site_->admit(incoming.request, *incoming.route)) failure = Failure{false, *refusal};
   }
-  if (!failure) failure = check_encoding(incoming.request);
+  if (!failure)
+    if (const auto fault = head_fault(incoming.request)) failure = Failure{false, *fault};
   if (!failure) failure = co_await read_body(parser, share);
   if (failure) {
     if (!failure->gone) co_await refuse(incoming, failure->error);
@@ -223,9 +215,10 @@ net::awaitable<bool> Connection::serve_one() {
 }
 
 net::awaitable<bool> Connection::wait_for_request() {
-  if (buffer_.size() > 0) co_return true;
   set_deadline(context_.options.idle_timeout);
-  co_return co_await fill();
+  bool open = true;
+  while (open && skip_empty_lines()) open = co_await fill();
+  co_return open;
 }
 
 // Waits for bytes and appends them to buffer_. False at the end of the connection and at the deadline.
@@ -256,6 +249,16 @@ net::awaitable<bool> Connection::ready(Transfer::Result what) {
   co_await socket_.async_wait(kind, into(error));
   work_.lock();
   co_return !error;
+}
+
+// Some clients end a body with one (RFC 9112, 2.2). True where nothing is left then.
+bool Connection::skip_empty_lines() {
+  const auto* text = static_cast<const char*>(buffer_.data().data());
+  const std::size_t size = buffer_.size();
+  std::size_t empty = 0;
+  while (empty < size && (text[empty] == '\r' || text[empty] == '\n')) ++empty;
+  buffer_.consume(empty);
+  return empty == size;
 }
 
 // Gives the parser what buffer_ holds. False where it needs more.
@@ -315,17 +318,6 @@ Connection::Failure Connection::failure_of(const ErrorCode& error) const {
   return Failure{true, {}};
 }
 
-// A compressed body would be taken for broken JSON.
-std::optional<Connection::Failure> Connection::check_encoding(const Request& request) {
-  const std::string* encoding = request.header("content-encoding");
-  if (!encoding || encoding->empty() || beast::iequals(*encoding, "identity")) return std::nullopt;
-  return Failure{false,
-                 {415,
-                  "the request body has the Content-Encoding '" + encoding->substr(0, 80) +
-                      "'; it must be sent as it is, without one",
-                  "", "unsupported_encoding"}};
-}
-
 void Connection::take_header(Parser& parser, Incoming& incoming) const {
   const auto& message = parser.get();
   Request& request = incoming.request;
@@ -370,42 +362,13 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
   exchange->on_output([self = weak_from_this()] {
     if (const auto alive = self.lock()) alive->note_output();
   });
-  const Route* route = incoming.route;
-  if (route && route->where == Where::kWorker) {
-    net::post(context_.workers, [site = site_, route, exchange] { run_handler(*route, exchange); });
-  } else if (route) {
-    run_handler(*route, exchange);
+  if (incoming.route) {
+    dispatch(context_, site_, *incoming.route, exchange);
   } else {
-    const std::string where = exchange->request().method + " " + exchange->request().path;
-    if (incoming.malformed) {
-      exchange->respond(error_response({400, "malformed request target", "", "bad_http"}));
-    } else if (incoming.allow.empty()) {
-      exchange->respond(error_response({404, "no such path: " + where, "", "unknown_url"}));
-    } else {
-      const bool options = exchange->request().method == "OPTIONS";
-      Response response = options
-                              ? Response{204, "", "", {}}
-                              : incoming.error_shape({405, "method not allowed: " + where, "", "method_not_allowed"});
-      response.headers.emplace_back("Allow", incoming.allow);
-      exchange->respond(std::move(response));
-    }
+    exchange->respond(no_route(exchange->request(), incoming.malformed, incoming.allow, incoming.error_shape));
   }
   if (!exchange->head()) watch(exchange);
   return exchange;
-}
-
-// On a worker or on the I/O thread.
-void Connection::run_handler(const Route& route, const ExchangePtr& exchange) {
-  ApiError failure;
-  try {
-    return route.handler(exchange);
-  } catch (const Error& error) {
-    failure = to_api_error(error);
-  } catch (const std::exception& error) {
-    log::error("{} {}: {}", exchange->request().method, exchange->request().path, error.what());
-    failure = {500, "internal error; the server's log has the details", "", "internal_error"};
-  }
-  exchange->post([exchange, response = route.error_shape(failure)] { exchange->respond(response); });
 }
 
 // True where the connection can carry another request.

@@ -14,6 +14,7 @@
 
 #include "api/http/mailbox.hpp"
 #include "api/http/server.hpp"
+#include "api/http/slow_lane.hpp"
 #include "api/http/transport.hpp"
 
 namespace nacelle::http {
@@ -31,6 +32,7 @@ struct ServerContext {
   std::array<char, 64 << 10> scratch;  // of one read: an idle connection holds no buffer
   std::uint64_t buffered_bytes = 0;    // of request bodies
   boost::asio::thread_pool workers;
+  SlowLane slow_lane;
   Mailbox mailbox{[this] { boost::asio::post(io, [this] { mailbox.deliver(); }); }};
   boost::asio::io_context io{1};  // the last member: what its pending work holds refers to the others
 };

@@ -2,6 +2,7 @@
 // sends.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -16,9 +17,9 @@ namespace nacelle::http {
 // skip.
 inline constexpr std::string_view kKeepAlive = ": keep-alive\n\n";
 
-// Everything but post(), post_short() and request() belongs to the tasks that are posted and to the server's I/O
-// thread, which works under the same lock (Mailbox::work()): code on other threads (the engine's, a worker's) hands its
-// work over.
+// Everything but post(), post_short(), request() and cancelled() belongs to the tasks that are posted and to the
+// server's I/O thread, which works under the same lock (Mailbox::work()): code on other threads (the engine's, a
+// worker's) hands its work over.
 class Exchange {
  public:
   using Task = std::function<void()>;
@@ -45,7 +46,7 @@ class Exchange {
   void finish();
   // `callback` runs once, when the client has gone or reads too slowly: at once where that has happened already.
   void on_cancel(Task callback);
-  bool cancelled() const noexcept { return cancelled_; }
+  bool cancelled() const noexcept { return cancelled_; }  // [any thread]
   // `callback` runs whenever all that was written so far is sent: time for more, where the handler has more than a
   // reader may lag behind.
   void on_sent(Task callback);
@@ -81,7 +82,8 @@ class Exchange {
   Response head_;
   std::string unsent_;
   TokenCounts tokens_;
-  bool answered_ = false, streaming_ = false, finished_ = false, cancelled_ = false;
+  bool answered_ = false, streaming_ = false, finished_ = false;
+  std::atomic<bool> cancelled_{false};
 };
 
 using ExchangePtr = std::shared_ptr<Exchange>;

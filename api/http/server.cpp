@@ -84,11 +84,18 @@ std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, 
 
 net::awaitable<void> Server::Impl::accept(tcp::acceptor acceptor, std::shared_ptr<const Site> site) {
   net::steady_timer pause(context.io);
+  std::chrono::steady_clock::time_point next_warning{};  // one a minute: it is tried ten times a second
   for (;;) {
     boost::system::error_code error;
     tcp::socket socket = co_await acceptor.async_accept(net::redirect_error(net::use_awaitable, error));
     if (error) {  // out of descriptors, most likely: some will be free soon
-      log::warning("cannot accept a connection: {}", error.message());
+      if (const auto now = std::chrono::steady_clock::now(); now >= next_warning) {
+        log::warning(
+            "cannot accept connections: {}; {} are open: raise the limit of open files (ulimit -n), or lower "
+            "--max-connections",
+            error.message(), context.connections.load());
+        next_warning = now + std::chrono::minutes(1);
+      }
       pause.expires_after(std::chrono::milliseconds(100));
       co_await pause.async_wait(net::redirect_error(net::use_awaitable, error));
     } else if (context.connections < context.options.max_connections) {

@@ -5,11 +5,15 @@
 #include <utility>
 
 #include "api/http/message.hpp"
+#include "api/http/slow_lane.hpp"
 #include "api/openai/random_id.hpp"
 #include "core/base/error.hpp"
 
 namespace nacelle::openai {
 namespace {
+
+// What a worker, of which there are few, spends on a grammar. Schemas for real use take a fifth of it.
+constexpr std::chrono::milliseconds kQuickCompile{10};
 
 // Tokens that mark the parts of a text with a hole.
 struct InfillMarks {
@@ -278,7 +282,21 @@ PreparedChat prepare_newest(const Model& model, const ChatPrompt& prompt, const 
 }
 
 void compile_constraint(const Model& model, const Constraint& spec, GenerationRequest& request) {
-  if (spec) request.grammar = model.grammars().get(*spec);
+  using http::Pace;
+  if (!spec) return;
+  const Pace pace = http::Pacing::now();
+  try {
+    request.grammar = model.grammars().get(*spec, pace == Pace::kSlow    ? constrain::kCompileTime
+                                                  : pace == Pace::kQuick ? kQuickCompile
+                                                                         : std::chrono::milliseconds(0));
+  } catch (const constrain::CompileTimeout&) {
+    if (pace == Pace::kSlow) throw;
+    if (pace == Pace::kQuick) throw http::TakesLong();
+    throw BusyError("'" + spec->param +
+                        "' takes long to compile, and too many such requests wait; try again, or make it "
+                        "simpler",
+                    std::chrono::seconds(5));
+  }
 }
 
 std::vector<TokenId> encode_text(const Model& model, std::string_view text) {

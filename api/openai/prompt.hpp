@@ -41,7 +41,8 @@ PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt, const Co
 PreparedChat prepare_newest(const Model& model, const ChatPrompt& prompt, const Constraint& content,
                             std::uint32_t max_tokens);
 
-// Compiles what a request asks of its answer, or takes it from the model's cache. Throws Error that names the field.
+// Compiles what a request asks of its answer, or takes it from the model's cache. Throws Error that names the field;
+// http::TakesLong and BusyError as the calling thread's http::Pace has it.
 void compile_constraint(const Model& model, const Constraint& spec, GenerationRequest& request);
 
 // A plain text with the special tokens that the tokenizer adds. The empty text is BOS alone.

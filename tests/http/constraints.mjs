@@ -82,3 +82,18 @@ test('what cannot be enforced is a 400 that names the field and the keyword', as
     });
   }
 });
+
+// There are two workers: a grammar that takes long to compile leaves them to others.
+test('requests whose grammar takes seconds to compile hold up nobody else', async () => {
+  const slow = (nth) => format({ type: 'object', properties: Object.fromEntries(Array.from({ length: 60 }, (_, i) =>
+    [`p${i}`, { type: 'string', pattern: `^(a|b)*a(a|b){12}x${nth}y${i}$`, minLength: 2 }])) });
+  let over = 0;
+  const hard = Array.from({ length: 4 }, (_, nth) =>
+    create({ response_format: slow(nth), max_tokens: 4 }).then(() => null, (error) => error).finally(() => { over += 1; }));
+  const easy = await Promise.all(Array.from({ length: 4 }, () => create({ temperature: 0, max_tokens: 40 })));
+  assert.ok(easy.every((answer) => answer.choices[0].message.content.includes('Paris')));
+  assert.ok(over < 2, `${over} of the slow ones were over`);
+  for (const error of await Promise.all(hard)) {
+    if (error) assert.match(error.message, /^400 the grammar takes longer than 2000 ms to compile/);
+  }
+});

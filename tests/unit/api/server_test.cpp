@@ -9,10 +9,13 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 
+#include "api/http/slow_lane.hpp"
 #include "core/base/turn.hpp"
 
 using namespace nacelle;
@@ -257,6 +260,28 @@ TEST_CASE_METHOD(Fixture, "a compressed body is refused by name") {
   CHECK(has(refused, "Content-Encoding 'gzip'"));
 }
 
+TEST_CASE_METHOD(Fixture, "what a proxy may read otherwise is refused") {
+  for (const auto& [fields, status] :
+       {std::pair("Transfer-Encoding: identity\r\nContent-Length: 2", "501 Not Implemented"),
+        std::pair("Transfer-Encoding: gzip, chunked", "501 Not Implemented"),
+        std::pair("Host: a\r\nHost: b\r\nContent-Length: 2", "400 Bad Request"),
+        std::pair("Content-Length: 2\r\nContent-Length: 3", "400 Bad Request"),
+        std::pair("Content-Length: 2\r\nTransfer-Encoding: chunked", "400 Bad Request")}) {
+    INFO(fields);
+    Client client(port);
+    client.send(std::string("POST /echo HTTP/1.1\r\n") + fields + "\r\n\r\nok");
+    CHECK(has(client.read_all(), status));
+  }
+}
+
+TEST_CASE_METHOD(Fixture, "empty lines between requests are skipped") {
+  Client client(port);
+  client.send("\r\n" + post("first!") + "\r\n");
+  CHECK(has(client.read_until("first!"), "200 OK"));
+  client.send("\r\n\n" + kGet);
+  CHECK(has(client.read_until("hello"), "200 OK"));
+}
+
 TEST_CASE_METHOD(Fixture, "malformed and oversize headers") {
   for (const char* bad :
        {"nonsense\r\n\r\n", "GET /hello HTTP/3.0\r\n\r\n", "GET /hello HTTP/1.1\r\nbad header\r\n\r\n",
@@ -470,6 +495,54 @@ TEST_CASE("a request is admitted before its body is read, and recorded when it i
     CHECK(has(client.read_all(), "404 Not Found"));
   }
   CHECK(records == std::vector<std::string>{"/echo 401  0", "/echo 200 ann 2", "/open 200  0", " 404  0"});
+}
+
+TEST_CASE("requests that take long wait for each other, and nobody for them") {
+  struct Gate {
+    std::atomic<int> begun{0};
+    std::atomic<bool> open{false};
+    ~Gate() { open = true; }
+  };
+  const auto gate = std::make_shared<Gate>();
+  const auto slowly = [gate = gate.get()](const Request&) -> Response {
+    if (Pacing::now() == Pace::kQuick) throw TakesLong();
+    if (Pacing::now() == Pace::kRefused) throw BusyError("too slow", std::chrono::seconds(1));
+    for (++gate->begun; !gate->open;) std::this_thread::sleep_for(1ms);
+    return {200, "slowly", "text/plain", {}};
+  };
+  ServerOptions options = small_limits();
+  options.max_connections = 100;
+  Server server(options);
+  const std::shared_ptr<void> opened(nullptr, [gate](void*) { gate->open = true; });  // before the server ends
+  const auto port = server.listen("127.0.0.1", 0,
+                                  Router({{"GET", "/slow", answer(slowly), Where::kWorker},
+                                          {"GET", "/hello", answer([](const Request&) {
+                                             return Response{200, "hello", "text/plain", {}};
+                                           }),
+                                           Where::kWorker}}));
+  std::list<Client> slow;
+  const auto ask = [&]() -> Client& {
+    slow.emplace_back(port).send("GET /slow HTTP/1.1\r\n\r\n");
+    return slow.back();
+  };
+  for (std::size_t i = 0; i < SlowLane::kMost + 1; ++i) ask();
+  std::string refused;
+  while (!has(refused, "429 Too Many Requests")) {  // once all of the others wait
+    REQUIRE(slow.size() < 2 * SlowLane::kMost);
+    refused = ask().read_until("}}", 200ms);
+  }
+  CHECK(has(refused, "too slow"));
+  slow.pop_back();
+  Client other(port);
+  other.send(kGet);
+  CHECK(has(other.read_until("hello"), "200 OK"));
+  CHECK(gate->begun <= 1);
+  slow.front().close();  // the one that runs, or one that will not
+  gate->open = true;
+  slow.pop_front();
+  std::size_t served = 0;  // workers may have offered them in another order
+  for (Client& one : slow) served += has(one.read_until("\r\n\r\n"), "200 OK");
+  CHECK(served + 1 >= SlowLane::kMost);
 }
 
 TEST_CASE("a server may end while requests run") {
