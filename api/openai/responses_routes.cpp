@@ -157,7 +157,7 @@ void respond(const KeptPtr& kept, const http::ExchangePtr& exchange) {
   compile_constraint(*model->model, prepared.constraint, plan.request);
   plan.id = random_id("resp_");
   plan.prompts = {std::move(prepared.tokens)};
-  plan.stream = body.stream;
+  plan.stream = plan.open_at_once = body.stream;
   plan.format = std::move(prepared.format);
   plan.parallel_calls = body.prompt.parallel_calls;
   const auto pending =

@@ -70,7 +70,10 @@ class Responses final : public ResponsesShape {
   std::string failure(const http::ApiError& error) override {
     cut_ = true;
     std::string out = close_item();
-    error_ = {{"code", error.status == 429 ? "rate_limit_exceeded" : "server_error"}, {"message", error.message}};
+    const char* code = error.status == 429  ? "rate_limit_exceeded"
+                       : error.status < 500 ? "invalid_prompt"  // trying again is of no use
+                                            : "server_error";
+    error_ = {{"code", code}, {"message", error.message}};
     return out += event("response.failed", {{"response", end("failed").first}});
   }
 

@@ -68,7 +68,8 @@ test('behind others the header and comments come, and the answer as ever', async
   for (const [target, [ask]] of Object.entries(dialects)) {
     const reader = await Reader.open(server, target, ask);
     await reader.until(comment + comment);
-    assert.equal(reader.text.replaceAll(comment, ''), '', target);
+    const events = [...reader.text.replaceAll(comment, '').matchAll(/^event: (.*)$/gm)].map(([, type]) => type);
+    assert.deepEqual(events, target === '/v1/responses' ? ['response.created', 'response.in_progress'] : [], target);
     readers.push([target, reader]);
   }
   // A response in the background has begun when it waits; who follows it is kept patient too.
@@ -126,6 +127,13 @@ test('a failure behind the header is an event, and without keep-alives a status'
     await assert.rejects(none, { code: 'timeout' });
   });
   await withQueue(['--sse-keep-alive', '0'], async (server) => {
+    const response = await server.client.responses.create({ ...dialects['/v1/responses'][0], timeout: 0.3 });
+    const events = [];
+    for await (const event of response) events.push(event);
+    assert.deepEqual(events.map(({ type }) => type), ['response.created', 'response.in_progress', 'response.failed']);
+    assert.deepEqual(events.map(({ response: { status } }) => status), ['in_progress', 'in_progress', 'failed']);
+    assert.equal(events[2].response.error.code, 'server_error');
+    assert.match(events[2].response.error.message, /timeout of 300 ms/);
     await assert.rejects(server.client.chat.completions.create(ask), { status: 504, code: 'timeout' });
   });
 });
