@@ -9,8 +9,9 @@
 namespace nacelle::openai {
 namespace {
 
-// A range as people say it: "from 0 to 2", "of at least 1".
-std::string range(const Json& low, const Json& high, bool open_ended) {
+// A range as people say it: "from 0 to 2", "of at least 1". Of an open end that `value` is beyond, both ends.
+std::string range(const Json& low, const Json& high, bool open_ended, const Json& value) {
+  open_ended &= !value.is_number() || value.get<double>() < high.get<double>();
   return open_ended ? " of at least " + to_text(low) : " from " + to_text(low) + " to " + to_text(high);
 }
 
@@ -50,7 +51,7 @@ double to_number(const std::string& name, const Json& value, double low, double 
     const double number = value.get<double>();
     if (number >= low && number <= high) return number;
   }
-  refuse_value(name, "a number" + range(low, high, std::isinf(high)), value);
+  refuse_value(name, "a number" + range(low, high, std::isinf(high), value), value);
 }
 
 std::int64_t to_integer(const std::string& name, const Json& value, std::int64_t low, std::int64_t high) {
@@ -64,7 +65,7 @@ std::int64_t to_integer(const std::string& name, const Json& value, std::int64_t
     integer = value.get<std::int64_t>();
   }
   if (integer && *integer >= low && *integer <= high) return *integer;
-  refuse_value(name, "an integer" + range(low, high, high == INT64_MAX || high == INT32_MAX), value);
+  refuse_value(name, "an integer" + range(low, high, high == INT64_MAX || high == INT32_MAX, value), value);
 }
 
 bool to_boolean(const std::string& name, const Json& value) {

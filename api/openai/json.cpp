@@ -49,8 +49,11 @@ Json byte_list(std::string_view bytes) {
 }
 
 std::string describe(const Json& value) {
-  if (value.is_array()) return value.empty() ? "an empty array" : "an array";
-  if (value.is_object()) return "an object";
+  const auto counted = [&](const std::string& what) {
+    return value.empty() ? "an empty " + what : "an " + what + " of " + std::to_string(value.size());
+  };
+  if (value.is_array()) return counted("array");
+  if (value.is_object()) return counted("object");
   if (!value.is_string()) return to_text(value);
   const auto& text = value.get_ref<const std::string&>();
   return to_text(text.size() > kMaxQuoted ? Json(text.substr(0, kMaxQuoted) + "...") : value);

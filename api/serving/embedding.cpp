@@ -16,6 +16,8 @@ void scale_to_one(std::vector<float>& vector) {
   for (float& x : vector) x = static_cast<float>(x * scale);
 }
 
+constexpr std::size_t kAtOnce = 128;  // inputs of one request in the engine
+
 // Lives on the server's I/O thread; kept alive by the sinks it gave to the engine.
 class Embedding : public std::enable_shared_from_this<Embedding> {
  public:
@@ -25,8 +27,17 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   void start() {
     exchange_->on_cancel([self = shared_from_this()] { self->cancel(); });
     vectors_.resize(plan_.prompts.size());
+    submit_more();
+  }
+
+ private:
+  // As many as may be under way at once, so that a long list needs no long queue. Where others fill that, the rest
+  // follows those that are in it.
+  void submit_more() {
     try {
-      for (std::size_t i = 0; i < plan_.prompts.size() && !over_; ++i) submit(i);
+      while (!over_ && ids_.size() < plan_.prompts.size() && ids_.size() < done_ + kAtOnce) submit(ids_.size());
+    } catch (const BusyError& error) {
+      if (ids_.size() == done_) fail(http::to_api_error(error));
     } catch (const Error& error) {
       http::ApiError api = http::to_api_error(error);
       if (api.param == "prompt") api.param = plan_.field;  // the engine's word for it
@@ -34,7 +45,6 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     }
   }
 
- private:
   void submit(std::size_t index) {
     GenerationRequest request;
     request.id = "embd-" + std::to_string(index);
@@ -56,7 +66,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     if (plan_.normalize) scale_to_one(vectors_[index]);
     usage_.prompt_tokens += event.usage.prompt_tokens;
     usage_.cached_tokens += event.usage.cached_tokens;
-    if (++done_ < vectors_.size()) return;
+    if (++done_ < vectors_.size()) return submit_more();
     over_ = true;
     exchange_->set_tokens({usage_.prompt_tokens, 0});
     exchange_->respond(plan_.respond(vectors_, usage_));

@@ -59,6 +59,15 @@ test('wrong fields are named', async () => {
   }
 });
 
+// 256 requests may wait by default: a list is not all in the queue at once.
+test('more inputs than the queue holds', async () => {
+  const input = Array.from({ length: 700 }, (_, nth) => `Number ${nth}`);
+  const { data } = await create({ input });
+  assert.deepEqual(data.map(({ index }) => index), input.map((_, nth) => nth));
+  const last = (await create({ input: input.at(-1) })).data[0].embedding;
+  assert.ok(dot(data.at(-1).embedding, last) > 0.9999);
+});
+
 test('Takeoff\'s /embed', async () => {
   const { data: [{ embedding }] } = await create();
   const one = await server.post('/embed', { text: 'The capital of France' });
