@@ -22,5 +22,8 @@ install(DIRECTORY sdk/include/nacelle DESTINATION include)
 install(DIRECTORY backends/reference/ DESTINATION include/nacelle/reference FILES_MATCHING PATTERN *.hpp)
 install(DIRECTORY sdk/runtime/ DESTINATION include/nacelle/runtime FILES_MATCHING PATTERN *.hpp)
 install(DIRECTORY sdk/template sdk/examples DESTINATION share/nacelle)
-install(DIRECTORY docs/ DESTINATION share/doc/nacelle)
-install(FILES README.md CHANGELOG.md LICENSE DESTINATION share/doc/nacelle)
+install(DIRECTORY docs DESTINATION share/doc/nacelle)
+install(FILES README.md CHANGELOG.md CONTRIBUTING.md LICENSE DESTINATION share/doc/nacelle)
+install(CODE "execute_process(COMMAND \${CMAKE_COMMAND}
+  \"-DFOLDER=\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/share/doc/nacelle\" -P \"${PROJECT_SOURCE_DIR}/cmake/DocLinks.cmake\"
+  COMMAND_ERROR_IS_FATAL ANY)")

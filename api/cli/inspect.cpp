@@ -8,6 +8,7 @@
 #include "api/cli/commands.hpp"
 #include "api/cli/demo_model.hpp"
 #include "api/cli/fit.hpp"
+#include "api/cli/model_source.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/setup.hpp"
 #include "core/engine/model_graph.hpp"
@@ -159,8 +160,10 @@ int run_command(const InspectOptions& options) {
   const auto host = make_host(options.host);
   const DemoModelFile demo;
   const bool built_in = options.path.empty();
-  const auto files = ModelFiles::open(built_in ? demo.path() : std::filesystem::path(options.path));
-  const std::string name = built_in ? kDemoModelName : files->stem();
+  hub::LocalModel local{demo.path(), kDemoModelName, {}};
+  if (!built_in) local = pull_with_progress(options.path, pull_options(options.model.model_cache));
+  const auto files = ModelFiles::open(local.path);
+  const std::string name = local.name.empty() ? files->stem() : local.name;
   if (options.fit) {
     const Json fit = fit_model(*host, *files, options.model);
     if (options.host.json)

@@ -281,7 +281,9 @@ void set_up(App& app, TuneOptions& o) {
 }
 
 void set_up(App& app, InspectOptions& o) {
-  app.add_option("FILE", o.path, "a GGUF file, a split's first part, or a Hugging Face folder");
+  app.add_option("FILE", o.path,
+                 "a GGUF file, a split's first part, a Hugging Face folder, or what --model of `run` takes");
+  add_model_cache(app, o.model.model_cache);
   app.add_flag("--fit", o.fit, "whether it fits each device as the following say, what it takes, and else what would");
   add_placement(app, o.model);
   add_sizes(app, o.model);

@@ -150,14 +150,21 @@ function send() {
 
 // ---- The page ----
 
+// Looked at again while there is none: the server may still be loading.
+const kLookAgain = 2000;
+let nextLook = 0;
+
 async function listModels() {
+  clearTimeout(nextLook);
   try {
     const { data } = await getJson('v1/models');
+    if (!data.length) nextLook = setTimeout(listModels, kLookAgain);
     setOptions(byId('model'), data.map(({ id }) => id));
     byId('model-fault').textContent = data.length ? '' : 'No model is loaded.';
     for (const element of document.querySelectorAll('.demo')) element.hidden = !data.some(({ id }) => id === kDemo);
   } catch (error) {
     byId('model-fault').textContent = error.message;
+    if (error.status === 0 || error.status >= 500) nextLook = setTimeout(listModels, kLookAgain);
   }
 }
 

@@ -7,6 +7,7 @@ Installs, moves the prefix, builds the examples and a new plugin of each kind, p
 ABI and loads what was kept. BUILD_FOLDER is a finished build."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,14 @@ def expect_plugin(prefix, folder, kind, name, conformance):
 
 def prove(prefix, library, code=0):
     return run(prefix / "bin/nacelle-conformance", library, code=code)
+
+
+def pages(folder):
+    """Every link of the installed pages leads somewhere."""
+    for page in folder.rglob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            expect(re.match("[a-z]+:", target) or (page.parent / target).exists(), f"{page}: no {target}")
+    expect((folder / "docs/api.md").exists(), f"{folder} has no docs")
 
 
 def examples(prefix, work):
@@ -132,6 +141,7 @@ def main():
         expect(("backend", "reference") in found and ("architecture", "llama") in found, f"the prefix has {list(found)}")
         answer = run(prefix / "bin/nacelle", "run", "--prompt", "Name a colour.", "--greedy", "-n", "4", "--log-level", "off")
         expect(answer.strip(), "the installed program says nothing")
+        pages(prefix / "share/doc/nacelle")
         examples(prefix, work)
         new_plugins(prefix, work)
         refusals(prefix, work)
