@@ -14,8 +14,9 @@ function withTemplate(name, template) {
   const key = 'tokenizer.chat_template';
   const length = bytes.indexOf(key) + key.length + 4;  // behind the key: the type, the length, the text
   const room = Number(bytes.readBigUInt64LE(length));
-  assert.ok(template.length + 4 <= room);
-  bytes.write(`${template}{#${'-'.repeat(room - template.length - 4)}#}`, length + 8);
+  const size = Buffer.byteLength(template);
+  assert.ok(size + 4 <= room);
+  bytes.write(`${template}{#${'-'.repeat(room - size - 4)}#}`, length + 8);
   const file = path.join(folder, `${name}.gguf`);
   writeFileSync(file, bytes);
   return ['--model', `${name}=${file}`];
@@ -75,4 +76,23 @@ test('Ollama\'s think, in the words of each template', async (context) => {
   const lines = (await stream.text()).trim().split('\n').map(JSON.parse);
   assert.ok(lines.map((line) => line.thinking ?? '').join('').length > 0);
   assert.equal(lines.map((line) => line.response).join(''), '');
+});
+
+// DeepSeek's look for calls where there is no content, and add their arguments to a text.
+test('templates that want calls without content and arguments as text', async (context) => {
+  const template = "{%- for m in messages %}{%- if m['role'] == 'assistant' and m['content'] is none %}{%- for c in m['tool_calls'] %}" +
+    "{{ '<｜tool▁calls▁begin｜>' + c['type'] + '<｜tool▁sep｜>' + c['function']['name'] + '\\n```json\\n' + c['function']['arguments'] + '\\n```' }}" +
+    "{%- endfor %}{%- elif m['content'] is not none %}{{ m['role'] + ':' + m['content'] + ';' }}{%- endif %}{%- endfor %}";
+  const server = await Server.start(...withTemplate('deepseek', template));
+  context.after(() => server.stop());
+  for (const content of [null, ''])
+    for (const text of ['{"a": 1}', 'no JSON']) {
+      const call = { id: 'x', type: 'function', function: { name: 'f', arguments: text } };
+      const messages = [{ role: 'user', content: 'hi' }, { role: 'assistant', content, tool_calls: [call] },
+                        { role: 'tool', tool_call_id: 'x', content: '42' }];
+      const { tokens } = (await server.post('/tokenize', { model: 'deepseek', messages })).body;
+      const { content: prompt } = (await server.post('/detokenize', { model: 'deepseek', tokens })).body;
+      const written = text === 'no JSON' ? text : '{"a":1}';
+      assert.ok(prompt.endsWith(`user:hi;<｜tool▁calls▁begin｜>function<｜tool▁sep｜>f\n\`\`\`json\n${written}\n\`\`\`tool:42;`), prompt);
+    }
 });

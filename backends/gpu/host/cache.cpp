@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <nacelle/types.hpp>
 
+#include "backends/gpu/host/supports.hpp"
+
 namespace nacelle::gpu {
 namespace {
-
-constexpr std::uint32_t kWidest = 256;  // of a head: kernels/attention.hpp
 
 std::string name_of(nacelle_type type) {
   const TypeInfo* info = type_info(type);
@@ -71,9 +71,9 @@ std::vector<KvLayout> kv_layouts(const std::string& backend, const nacelle_graph
     layout.block_tokens = options.block_tokens;
     layout.key_type = options.key_type;
     layout.value_type = options.value_type;
-    if (of.key_width > kWidest || of.value_width > kWidest)
+    if (of.key_width > kWidestHead || of.value_width > kWidestHead)
       throw sdk::Failure(NACELLE_UNIMPLEMENTED,
-                         backend + ": attention heads are wider than " + std::to_string(kWidest));
+                         backend + ": attention heads are wider than " + std::to_string(kWidestHead));
     layout.key_row_bytes = row_bytes_of(backend, options.key_type, of.key_width, "keys");
     layout.value_row_bytes = row_bytes_of(backend, options.value_type, of.value_width, "values");
   }

@@ -7,7 +7,7 @@ namespace nacelle::gpu {
 namespace {
 
 // Bounds of kernels/attention.hpp and kernels/moe.hpp.
-constexpr std::uint32_t kWidestHead = 576, kWidestOwnHead = 256, kMostExperts = 256;
+constexpr std::uint32_t kWidestOwnHead = 256, kMostExperts = 256;
 
 bool packs(nacelle_type type) noexcept { return find_format(type) != nullptr; }
 
