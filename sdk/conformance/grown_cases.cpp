@@ -217,23 +217,27 @@ std::vector<Case> row_cases() {
 std::vector<Case> attention_cases() {
   struct Shape {
     std::uint32_t heads, kv_heads, key_width, value_width;
+    bool aliased = false;  // values are the first columns of the keys
   };
   std::vector<Case> cases;
   const auto add = [&](const Shape& s, nacelle_type key_type, nacelle_type value_type, std::uint32_t window) {
     Case of("attention " + std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " " +
             std::to_string(s.key_width) + "," + std::to_string(s.value_width) + " keys " + type_info(key_type)->name +
-            " values " + type_info(value_type)->name + (window ? " window" : ""));
+            (s.aliased ? " aliased" : std::string(" values ") + type_info(value_type)->name) +
+            (window ? " window" : ""));
     of.key_type = key_type;
     of.value_type = value_type;
     of.context = 160;
     of.block_tokens = 16;
     auto attributes = attention_of(s.heads, s.kv_heads, s.key_width, s.value_width);
-    attributes.cache_group = of.cache_group(s.kv_heads * s.key_width, s.kv_heads * s.value_width, 1, window);
+    attributes.cache_group =
+        of.cache_group(s.kv_heads * s.key_width, s.aliased ? 0 : s.kv_heads * s.value_width, 1, window);
     attributes.window = window;
     const std::uint32_t q = of.rows(std::int64_t{s.heads} * s.key_width, 1);
     const std::uint32_t k = of.rows(std::int64_t{s.kv_heads} * s.key_width, 2);
-    const std::uint32_t v = of.rows(std::int64_t{s.kv_heads} * s.value_width, 3);
-    of.set_result(of.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
+    std::vector<std::uint32_t> inputs = {q, k};
+    if (!s.aliased) inputs.push_back(of.rows(std::int64_t{s.kv_heads} * s.value_width, 3));
+    of.set_result(of.op(NACELLE_OP_ATTENTION, inputs, sdk::Attributes(attributes))[0]);
     of.steps = in_chunks(150, 75);
     cases.push_back(std::move(of));
   };
@@ -241,10 +245,19 @@ std::vector<Case> attention_cases() {
                                 NACELLE_TYPE_Q4_0};
   for (const nacelle_type key_type : types)
     for (const nacelle_type value_type : types) add({4, 2, 32, 32}, key_type, value_type, 0);
-  for (const Shape& shape : {Shape{1, 1, 8, 8}, {6, 2, 48, 48}, {7, 7, 20, 12}, {8, 1, 128, 128}, {3, 3, 5, 3}}) {
+  for (const Shape& shape : {Shape{1, 1, 8, 8},
+                             {6, 2, 48, 48},
+                             {7, 7, 20, 12},
+                             {8, 1, 128, 128},
+                             {3, 3, 5, 3},
+                             {16, 1, 72, 64, true},
+                             {6, 2, 40, 24, true}}) {
     add(shape, NACELLE_TYPE_F32, NACELLE_TYPE_F32, 0);
     add(shape, NACELLE_TYPE_F16, NACELLE_TYPE_F16, 21);
   }
+  Shape latent{2, 1, 576, 512, true};  // DeepSeek's
+  add(latent, NACELLE_TYPE_F16, NACELLE_TYPE_F16, 0);
+  add(latent, NACELLE_TYPE_Q8_0, NACELLE_TYPE_Q8_0, 0);
   return cases;
 }
 

@@ -461,7 +461,6 @@ def attention_cases():
             "window": 3, "soft_cap": 3.0, "alibi_bias": 4.0},
         "narrow values": {"value_width": 4}, "aliased values": {"value_width": 6},
         "aliased latent vectors": {"head_count": 6, "kv_head_count": 1, "key_width": 24, "value_width": 16},
-        "aliased as DeepSeek's": {"head_count": 9, "kv_head_count": 1, "key_width": 576, "value_width": 512, "scale": 0.1},
         "not causal": {"causal": 0},
         "keys F16 values BF16": {}, "keys BF16 values F16": {},
         "keys Q8_0 values Q4_0": {"key_width": 16, "value_width": 16},
