@@ -65,14 +65,15 @@ Json arguments(const Json& tool, Held which) {
   return held(tool, parameters_of(tool));
 }
 
-// `tail`: what may stand behind the arguments.
-Json object_call(const Json& tools, const char* key, Held which, const Json& tail) {
+// `tail`: what may stand behind the arguments; `head`: before the name's member.
+Json object_call(const Json& tools, const char* key, Held which, const Json& tail, std::string_view name = "name",
+                 const Json& head = "") {
   Json calls = Json::array();
   for (const Json& tool : tools) {
     calls.push_back(list({openai::to_text(Json(name_of(tool))) + ",", space(), '"' + std::string(key) + "\":", space(),
                           arguments(tool, which), tail, "}"}));
   }
-  return list({"{\"name\":", space(), one_of(std::move(calls))});
+  return list({"{", head, '"' + std::string(name) + "\":", space(), one_of(std::move(calls))});
 }
 
 // Calls that stand in a text between marks.
@@ -83,7 +84,9 @@ Json answer_with(const Json& call, const Json& free, const Json& content) {
 
 }  // namespace
 
-Json object_call(const Json& tools, const char* key) { return object_call(tools, key, Held::kAll, ""); }
+Json object_call(const Json& tools, const char* key, std::string_view name) {
+  return object_call(tools, key, Held::kAll, "", name);
+}
 
 Json hermes_answer(const Json& tools, const Json& content, std::string_view) {
   const Json call = list(
@@ -102,6 +105,15 @@ Json mistral_answer(const Json& tools, const Json& content, std::string_view) {
   }
   const Json call = list({mark("[TOOL_CALLS]"), space(), one_of(std::move(forms))});
   return answer_with(call, any_tokens_until({"[TOOL_CALLS]"}), content);
+}
+
+// A list of objects that are numbered, or are not.
+Json command_answer(const Json& tools, const Json& content, std::string_view) {
+  const Json blank = regex("\\s*"), id = one_of(list({"", regex("\"tool_call_id\": ?\"[0-9]{1,6}\", ?")}));
+  const Json object = object_call(tools, "parameters", Held::kStrict, "", "tool_name", id);
+  const Json call = list({mark("<|START_ACTION|>"), blank, "[", blank, object, repeat(list({",", blank, object})),
+                          blank, "]", blank, mark("<|END_ACTION|>")});
+  return answer_with(call, any_tokens_until({"<|START_ACTION|>"}), content);
 }
 
 // A call may begin the answer, or follow another, without a mark: an object is one from the moment it names a tool.
@@ -128,7 +140,7 @@ Json llama3_answer(const Json& tools, const Json& content, std::string_view thin
   return one_of(list({first, list({blank, call, more}), list({first, tagged, more})}));
 }
 
-// ---- Qwen's XML
+// ---- Bare values: Qwen's XML, Seed's and GLM's
 
 namespace {
 
@@ -140,7 +152,7 @@ namespace {
 }
 
 // A parameter's value as xml_calls.hpp reads it: bare text where the schema allows a string, else JSON.
-Json xml_value(const Json& tool, const Json& root, const Json& schema, int depth = 0) {
+Json value_form(const Json& tool, const Json& root, const Json& schema, std::string_view end, int depth = 0) {
   const Json& found = resolved(root, schema);
   const unsigned kinds = value_kinds(root, found);
   if (kinds != 0 && (kinds & kTextValue) == 0) {
@@ -149,7 +161,7 @@ Json xml_value(const Json& tool, const Json& root, const Json& schema, int depth
       if (root.contains(key)) document[key] = root[key];
     return held(tool, std::move(document));
   }
-  const Json any_text = {{"until", {"</parameter>"}}};
+  const Json any_text = {{"until", {end}}};
   if (!found.is_object()) return any_text;
   for (const char* key : {"pattern", "format", "minLength", "maxLength", "allOf", "not", "if"})
     if (found.contains(key)) refuse_xml(tool, '\'' + std::string(key) + "' of a text");
@@ -164,13 +176,21 @@ Json xml_value(const Json& tool, const Json& root, const Json& schema, int depth
   Json choices = Json::array();
   for (const Json& one : choice == "const" ? Json::array({found["const"]}) : found[choice]) {
     if (branches ? (value_kinds(root, one) & kNullValue) != 0 : one.is_null()) choices.push_back("null");
-    if (branches && (value_kinds(root, one) & kTextValue)) choices.push_back(xml_value(tool, root, one, depth + 1));
+    if (branches && (value_kinds(root, one) & kTextValue))
+      choices.push_back(value_form(tool, root, one, end, depth + 1));
     if (!branches && one.is_string()) choices.push_back(one);
   }
   return one_of(std::move(choices));
 }
 
-Json xml_parameters(const Json& tool) {
+// What stands before a value, behind its name, and behind it; `end` is the mark that no text has.
+struct ParameterForm {
+  Json before, behind_name, behind;
+  std::string_view end;
+};
+
+// The parameters of a strict tool, in the schema's order.
+Json bare_parameters(const Json& tool, const ParameterForm& form) {
   const Json root = parameters_of(tool);
   for (const auto& [key, value] : root.items()) {
     static constexpr std::string_view kKnown[] = {"type",   "properties",  "required",    "additionalProperties",
@@ -181,7 +201,7 @@ Json xml_parameters(const Json& tool) {
   const Json properties = root.value("properties", Json::object()), required = root.value("required", Json::array());
   Json parts = Json::array();
   for (const auto& [key, schema] : properties.items()) {
-    Json parameter = list({"<parameter=" + key + ">\n", xml_value(tool, root, schema), "\n</parameter>\n"});
+    Json parameter = list({form.before, key, form.behind_name, value_form(tool, root, schema, form.end), form.behind});
     const bool must = std::find(required.begin(), required.end(), Json(key)) != required.end();
     parts.push_back(must ? std::move(parameter) : one_of(list({"", std::move(parameter)})));
   }
@@ -193,16 +213,41 @@ Json xml_parameters(const Json& tool) {
 
 }  // namespace
 
-Json xml_answer(const Json& tools, const Json& content, std::string_view) {
+namespace {
+
+Json functions_answer(const Json& tools, const Json& content, const XmlMarks& marks, const ParameterForm& form) {
   Json functions = Json::array();
   for (const Json& tool : tools) {
-    Json parameters = is_strict(tool) ? list({"\n", xml_parameters(tool)}) : Json{{"until", {"</function>"}}};
+    Json parameters = is_strict(tool) ? list({"\n", bare_parameters(tool, form)}) : Json{{"until", {"</function>"}}};
     functions.push_back(list({"<function=" + name_of(tool) + ">", std::move(parameters), "</function>"}));
   }
   const Json function = one_of(std::move(functions));
-  const Json call =
-      one_of(list({list({mark("<tool_call>"), line(), function, line(), mark("</tool_call>")}), function}));
-  return answer_with(call, any_tokens_until({"<tool_call>", "<function="}), content);
+  const Json call = one_of(list({list({mark(marks.open), line(), function, line(), mark(marks.close)}), function}));
+  return answer_with(call, any_tokens_until({marks.open, "<function="}), content);
+}
+
+}  // namespace
+
+Json xml_answer(const Json& tools, const Json& content, std::string_view) {
+  return functions_answer(tools, content, kQwenMarks, {"<parameter=", ">\n", "\n</parameter>\n", "</parameter>"});
+}
+
+Json seed_answer(const Json& tools, const Json& content, std::string_view) {
+  return functions_answer(tools, content, kSeedMarks, {"<parameter=", ">", "</parameter>\n", "</parameter>"});
+}
+
+Json glm_answer(const Json& tools, const Json& content, std::string_view) {
+  const std::string_view end = "</arg_value>";
+  const Json key = mark("<arg_key>"), to_value = list({mark("</arg_key>"), line(), mark("<arg_value>")});
+  const Json behind = list({mark(end), line()}), any_key = {{"until", {"</arg_key>"}}},
+             any_value = any_tokens_until({end});
+  const Json any = repeat(list({key, any_key, to_value, any_value, behind}));
+  Json calls = Json::array();
+  for (const Json& tool : tools)
+    calls.push_back(
+        list({name_of(tool), line(), is_strict(tool) ? bare_parameters(tool, {key, to_value, behind, end}) : any}));
+  const Json call = list({mark("<tool_call>"), line(), one_of(std::move(calls)), mark("</tool_call>")});
+  return answer_with(call, any_tokens_until({"<tool_call>"}), content);
 }
 
 // ---- DeepSeek: a block of calls

@@ -14,16 +14,19 @@ using openai::Json;
 // begin with; "": none.
 Json hermes_answer(const Json& tools, const Json& content, std::string_view think);
 Json mistral_answer(const Json& tools, const Json& content, std::string_view think);
+Json command_answer(const Json& tools, const Json& content, std::string_view think);
 Json llama3_answer(const Json& tools, const Json& content, std::string_view think);
 Json xml_answer(const Json& tools, const Json& content, std::string_view think);
 Json deepseek_answer(const Json& tools, const Json& content, std::string_view think);
 Json deepseek_v31_answer(const Json& tools, const Json& content, std::string_view think);
+Json seed_answer(const Json& tools, const Json& content, std::string_view think);
+Json glm_answer(const Json& tools, const Json& content, std::string_view think);
 Json harmony_answer(const Json& tools, const Json& content,
                     std::string_view think);  // null where there is content: it has no form for that
 
-// One call, the arguments of every tool as its schema asks: {"name": ..., KEY: {...}}, and the others' from the name
-// on.
-Json object_call(const Json& tools, const char* key);
+// One call, the arguments of every tool as its schema asks: {NAME: ..., KEY: {...}}, and the others'
+// from the name on.
+Json object_call(const Json& tools, const char* key, std::string_view name);
 Json harmony_call(const Json& tools);
 Json deepseek_call(const Json& tools);
 Json deepseek_v31_call(const Json& tools);

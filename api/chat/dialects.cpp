@@ -5,6 +5,7 @@
 
 #include "api/chat/call_forms.hpp"
 #include "api/chat/deepseek_calls.hpp"
+#include "api/chat/glm_calls.hpp"
 #include "api/chat/harmony.hpp"
 #include "api/chat/json_calls.hpp"
 #include "api/chat/xml_calls.hpp"
@@ -24,11 +25,17 @@ AnswerParserPtr mistral(const Json& tools) {
 AnswerParserPtr llama3(const Json& tools) {
   return make_json_call_parser({.open = "<|python_tag|>", .close = "", .bare = true}, tools);
 }
+AnswerParserPtr command(const Json& tools) {
+  return make_json_call_parser({.open = "<|START_ACTION|>", .close = "<|END_ACTION|>", .list = true}, tools);
+}
 AnswerParserPtr harmony(const Json&) { return make_harmony_parser(); }
 
-constexpr std::string_view kHermes = "hermes", kQwenXml = "qwen_xml";
+AnswerParserPtr qwen_xml(const Json& tools) { return make_xml_call_parser(tools, kQwenMarks); }
+AnswerParserPtr seed_xml(const Json& tools) { return make_xml_call_parser(tools, kSeedMarks); }
 
-// Templates of the first speak of <tool_call> too, so the order matters.
+constexpr std::string_view kHermes = "hermes";
+
+// Templates of most speak of <tool_call> too, and of two of <function=, so the order matters.
 constexpr Dialect kDialects[] = {
     {.name = "harmony",
      .signs = {"<|channel|>", "<|message|>"},
@@ -55,11 +62,28 @@ constexpr Dialect kDialects[] = {
      .forced_prefix = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>",
      .calls_without_content = true,
      .forced = deepseek_v31_call},
-    {.name = kQwenXml,
+    {.name = "seed_xml",
+     .signs = {"<seed:tool_call>", "<function="},
+     .shown = {"<seed:tool_call>", "</seed:tool_call>"},
+     .parser = seed_xml,
+     .answer = seed_answer,
+     .bare_values = true,
+     .forced_prefix = "",
+     .parameters_key = false},
+    {.name = "qwen_xml",
      .signs = {"<function=", "<parameter="},
      .shown = {"<tool_call>", "</tool_call>"},
-     .parser = make_xml_call_parser,
+     .parser = qwen_xml,
      .answer = xml_answer,
+     .bare_values = true,
+     .forced_prefix = "",
+     .parameters_key = false},
+    {.name = "glm",
+     .signs = {"<arg_key>", "<arg_value>"},
+     .shown = {"<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"},
+     .parser = make_glm_call_parser,
+     .answer = glm_answer,
+     .bare_values = true,
      .forced_prefix = "",
      .parameters_key = false},
     {.name = kHermes,
@@ -77,6 +101,15 @@ constexpr Dialect kDialects[] = {
      .answer = mistral_answer,
      .forced_prefix = "[TOOL_CALLS][",
      .parameters_key = false},
+    {.name = "command",
+     .signs = {"<|START_ACTION|>", "<|END_ACTION|>"},
+     .shown = {"<|START_ACTION|>", "<|END_ACTION|>"},
+     .parser = command,
+     .answer = command_answer,
+     .forced_prefix = "<|START_ACTION|>[",
+     .parameters_key = true,
+     .name_key = "tool_name",
+     .answer_marks = {"<|START_RESPONSE|>", "<|END_RESPONSE|>"}},
     {.name = "llama3",
      .signs = {"ipython", "\"parameters\": "},
      .shown = {"<|python_tag|>"},
@@ -95,6 +128,29 @@ class PlainParser final : public AnswerParser {
   void push(std::string_view text, AnswerEvents& out) override { add(out, AnswerEvent::Kind::kContent, text); }
   void finish(AnswerEvents&) override {}
   bool is_plain() const noexcept override { return true; }
+};
+
+// Leaves the dialect's answer marks out.
+class UnmarkingParser final : public HoldingParser {
+ public:
+  UnmarkingParser(const Dialect& dialect, AnswerParserPtr rest)
+      : marks_(dialect.answer_marks), rest_(std::move(rest)) {}
+
+ protected:
+  std::size_t step(std::string_view text, bool last, AnswerEvents& out) override {
+    for (const std::string_view mark : marks_)
+      if (text.starts_with(mark)) return mark.size();
+    std::size_t shown = text.size();
+    for (const std::string_view mark : marks_)
+      shown = std::min({shown, text.find(mark), last ? shown : text.size() - partial_mark(text, mark)});
+    rest_->push(text.substr(0, shown), out);
+    return shown > 0 ? shown : kMore;
+  }
+  void end(AnswerEvents& out) override { rest_->finish(out); }
+
+ private:
+  const std::span<const std::string_view, 2> marks_;
+  const AnswerParserPtr rest_;
 };
 
 }  // namespace
@@ -118,6 +174,8 @@ AnswerParserPtr make_parser(const AnswerFormat& format) {
   } else {
     parser = std::make_unique<PlainParser>();
   }
+  if (format.dialect && !format.dialect->answer_marks[0].empty())
+    parser = std::make_unique<UnmarkingParser>(*format.dialect, std::move(parser));
   if (format.think) parser = make_think_parser(*format.think, format.inside_think, std::move(parser));
   return parser;
 }
@@ -129,10 +187,10 @@ ForcedCall forced_call(const Dialect& dialect, const Json& tools, const ToolChoi
       allowed.push_back(tool);
   }
   if (dialect.forced) return {std::string(dialect.forced_prefix), dialect.forced(allowed), &dialect};
-  // XML leaves much of a schema open: these models write Hermes's JSON as well.
-  const Dialect& written = dialect.name == kQwenXml ? *find(kHermes) : dialect;
-  return {std::string(written.forced_prefix), object_call(allowed, written.parameters_key ? "parameters" : "arguments"),
-          &written};
+  // Bare values leave much of a schema open: these models write Hermes's JSON as well.
+  const Dialect& written = dialect.bare_values ? *find(kHermes) : dialect;
+  return {std::string(written.forced_prefix),
+          object_call(allowed, written.parameters_key ? "parameters" : "arguments", written.name_key), &written};
 }
 
 namespace {

@@ -21,8 +21,11 @@ struct Dialect {
   bool channels = false;      // the parser is needed without tools too, and reasoning is in it
   AnswerParserPtr (*parser)(const Json& tools);
   Json (*answer)(const Json& tools, const Json& content, std::string_view think);  // see call_forms.hpp
-  std::string_view forced_prefix;               // what stands before the JSON of a forced call; "": see forced_call()
-  bool parameters_key = false;                  // the arguments' member is called "parameters"
+  bool bare_values = false;        // a call's values are not JSON: where one must come, it comes as Hermes's
+  std::string_view forced_prefix;  // what stands before the JSON of a forced call; "": see forced_call()
+  bool parameters_key = false;     // the arguments' member is called "parameters"
+  std::string_view name_key = "name";
+  std::string_view answer_marks[2] = {};        // around what is no call; dropped
   bool calls_without_content = false;           // templates want none beside calls, and arguments as text
   Json (*forced)(const Json& tools) = nullptr;  // one call behind the prefix, where that is no JSON object with a name
 };

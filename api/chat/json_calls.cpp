@@ -90,6 +90,7 @@ struct Head {
   std::size_t length = 0;
 };
 
+bool is_name(std::string_view key) { return key == "\"name\"" || key == "\"tool_name\""; }
 bool is_arguments(std::string_view key) { return key == "\"arguments\"" || key == "\"parameters\""; }
 
 // {"name": "f", "arguments": up to the arguments' brace.
@@ -111,10 +112,10 @@ Match match_head(std::string_view text, Head& head) {
       return Match::kYes;
     }
     if (*key == "\"function\"") return Match::kWhole;
-    if (*key != "\"name\"" && *key != "\"id\"" && *key != "\"type\"") return Match::kNo;
+    if (!is_name(*key) && *key != "\"id\"" && *key != "\"type\"" && *key != "\"tool_call_id\"") return Match::kNo;
     const auto value = cursor.string();
     if (!value) return cursor.failed();
-    if (*key == "\"name\"") head.name = unquoted(*value);
+    if (is_name(*key)) head.name = unquoted(*value);
     if (*key == "\"id\"") head.id = unquoted(*value);
     cursor.space();
     if (cursor.peek("}")) return Match::kWhole;
@@ -304,7 +305,8 @@ class JsonCallParser final : public HoldingParser {
     if (in_list_) {
       if (rest[0] == ',') return lead(text, space + 1, State::kHead);
       in_list_ = false;
-      return go(State::kText, rest[0] == ']' ? space + 1 : 0);
+      if (rest[0] != ']') return go(State::kText);
+      return go(style_.close.empty() ? State::kText : State::kAfter, space + 1);
     }
     if (!style_.close.empty()) {
       if (rest.starts_with(style_.close)) return go(State::kText, space + style_.close.size());
@@ -372,7 +374,7 @@ bool add_whole_call(std::string_view object, AnswerEvents& out) {
   if (!parsed) return false;
   const Json& call =
       parsed->contains("function") && (*parsed)["function"].is_object() ? (*parsed)["function"] : *parsed;
-  const auto name = call.find("name");
+  const auto name = call.contains("tool_name") ? call.find("tool_name") : call.find("name");
   if (name == call.end() || !name->is_string()) return false;
   const auto given = call.contains("arguments") ? call.find("arguments") : call.find("parameters");
   std::string arguments = "{}";

@@ -1,4 +1,4 @@
-// Calls written as JSON objects with a name and arguments: Hermes, Llama 3 and Mistral.
+// Calls written as JSON objects with a name and arguments: Hermes, Llama 3, Mistral and Command-R7B.
 #pragma once
 
 #include <string_view>

@@ -5,7 +5,10 @@
 namespace nacelle::chat {
 namespace {
 
-constexpr ThinkTags kThinkTags[] = {{"<think>", "</think>"}, {"[THINK]", "[/THINK]"}};
+constexpr ThinkTags kThinkTags[] = {{"<think>", "</think>"},
+                                    {"[THINK]", "[/THINK]"},
+                                    {"<seed:think>", "</seed:think>"},
+                                    {"<|START_THINKING|>", "<|END_THINKING|>"}};
 
 class ThinkParser final : public HoldingParser {
  public:

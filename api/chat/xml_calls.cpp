@@ -10,7 +10,6 @@
 namespace nacelle::chat {
 namespace {
 
-constexpr std::string_view kOpen = "<tool_call>", kClose = "</tool_call>";
 constexpr std::string_view kFunctionTag = "<function=", kFunctionEnd = "</function>";
 constexpr std::string_view kParameterTag = "<parameter=", kParameterEnd = "</parameter>";
 constexpr std::size_t kMaxName = 256;  // of a function or parameter: more is no call
@@ -47,7 +46,7 @@ Json value_of(unsigned kinds, std::string_view text) {
 
 class XmlCallParser final : public HoldingParser {
  public:
-  explicit XmlCallParser(const Json& tools) : tools_(tools) {}
+  XmlCallParser(const Json& tools, const XmlMarks& marks) : tools_(tools), marks_(marks) {}
 
  protected:
   std::size_t step(std::string_view text, bool last, AnswerEvents& out) override {
@@ -66,18 +65,19 @@ class XmlCallParser final : public HoldingParser {
  private:
   enum class State {
     kText,
-    kFunction,    // after <tool_call>
+    kFunction,    // after the opening mark
     kParameters,  // inside a function, between parameters
     kValue,
     kAfter  // behind </function>
   };
 
   std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t open = std::min(text.find(kOpen), text.find(kFunctionTag));
+    const std::size_t open = std::min(text.find(marks_.open), text.find(kFunctionTag));
     if (open != std::string_view::npos) {
       const std::size_t shown = trimmed(text.substr(0, open)).size();
       add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
-      const std::size_t mark = text.substr(open).starts_with(kOpen) ? kOpen.size() : 0;  // some leave it out
+      const std::size_t mark =
+          text.substr(open).starts_with(marks_.open) ? marks_.open.size() : 0;  // some leave it out
       lead_ = text.substr(shown, open + mark - shown);
       state_ = State::kFunction;
       return open + mark;
@@ -86,7 +86,7 @@ class XmlCallParser final : public HoldingParser {
       if (!called_ || leading_space(text) < text.size()) add(out, AnswerEvent::Kind::kContent, text);
       return text.size();
     }
-    const std::size_t held = std::max(partial_mark(text, kOpen), partial_mark(text, kFunctionTag));
+    const std::size_t held = std::max(partial_mark(text, marks_.open), partial_mark(text, kFunctionTag));
     const std::size_t shown = trimmed(text.substr(0, text.size() - held)).size();
     add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
     return shown > 0 ? shown : kMore;
@@ -159,7 +159,7 @@ class XmlCallParser final : public HoldingParser {
       member += openai::to_text(Json(inner));
       member.pop_back();
     } else {
-      member += openai::to_text(value_of(kinds_of(tools_, name_, key_), inner));
+      member += openai::to_text(bare_value(tools_, name_, key_, inner));
     }
     add(out, AnswerEvent::Kind::kArguments, member);
     state_ = State::kParameters;
@@ -169,16 +169,17 @@ class XmlCallParser final : public HoldingParser {
   std::size_t after(std::string_view text, bool last) {
     const std::size_t space = leading_space(text);
     const std::string_view rest = text.substr(space);
-    if (rest.starts_with(kClose)) {
+    if (rest.starts_with(marks_.close)) {
       state_ = State::kText;
-      return space + kClose.size();
+      return space + marks_.close.size();
     }
-    if (!last && may_begin(rest, kClose) && rest.size() < kClose.size()) return kMore;
+    if (!last && may_begin(rest, marks_.close) && rest.size() < marks_.close.size()) return kMore;
     state_ = State::kText;
     return 0;
   }
 
   const Json tools_;
+  const XmlMarks marks_;
   State state_ = State::kText;
   std::string lead_;  // bytes taken before it is sure that a call follows
   std::string name_, key_;
@@ -231,6 +232,12 @@ unsigned kinds(const Json& root, const Json& given, int depth) {
 
 unsigned value_kinds(const Json& root, const Json& schema) { return kinds(root, schema, 0); }
 
-AnswerParserPtr make_xml_call_parser(const Json& tools) { return std::make_unique<XmlCallParser>(tools); }
+Json bare_value(const Json& tools, std::string_view function, std::string_view parameter, std::string_view text) {
+  return value_of(kinds_of(tools, function, parameter), text);
+}
+
+AnswerParserPtr make_xml_call_parser(const Json& tools, const XmlMarks& marks) {
+  return std::make_unique<XmlCallParser>(tools, marks);
+}
 
 }  // namespace nacelle::chat

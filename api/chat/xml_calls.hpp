@@ -1,4 +1,5 @@
-// Calls written as <function=NAME> <parameter=KEY> value </parameter> </function>: Qwen3-Coder.
+// Calls written as <function=NAME> <parameter=KEY> value </parameter> </function>: Qwen3-Coder, and Seed-OSS with marks
+// of its own around them.
 #pragma once
 
 #include "api/chat/answer.hpp"
@@ -12,7 +13,17 @@ unsigned value_kinds(const Json& root, const Json& schema);
 // What stands behind the schema's $ref into `root`, or the schema.
 const Json& resolved(const Json& root, const Json& schema);
 
+// A value of this parameter as it is written: JSON where the function's schema in `tools` asks for another type than
+// text.
+Json bare_value(const Json& tools, std::string_view function, std::string_view parameter, std::string_view text);
+
+struct XmlMarks {
+  std::string_view open, close;  // around a function
+};
+inline constexpr XmlMarks kQwenMarks{"<tool_call>", "</tool_call>"},
+    kSeedMarks{"<seed:tool_call>", "</seed:tool_call>"};
+
 // `tools` tell which values are text and which are JSON. The arguments come out a parameter at a time.
-AnswerParserPtr make_xml_call_parser(const Json& tools);
+AnswerParserPtr make_xml_call_parser(const Json& tools, const XmlMarks& marks);
 
 }  // namespace nacelle::chat

@@ -25,6 +25,7 @@ constexpr std::string_view kTurnEnds[] = {
     "_<EOT>",
     "<|return|>",
     "<|call|>",
+    "<|observation|>",  // GLM, behind calls
     "<｜end▁of▁sentence｜>",
 };
 

@@ -192,6 +192,49 @@ TEST_CASE("Qwen's XML calls") {
   }
 }
 
+TEST_CASE("Command-R7B's calls and answers have marks") {
+  check("command",
+        "I look.<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"f\", \"parameters\": {\"n\": 1}},\n"
+        "    {\"tool_call_id\": \"1\", \"tool_name\": \"g\", \"parameters\": {}}\n]<|END_ACTION|>",
+        "I look.f<{\"n\": 1}>g<{}>");
+  check("command", "<|START_ACTION|>[{\"parameters\": {}, \"tool_name\": \"f\"}]<|END_ACTION|>", "f<{}>");
+  check("command", "<|START_RESPONSE|>It is 7 <b>.<|END_RESPONSE|>", "It is 7 <b>.");
+  for (const char* text : {"<|START_ACTION|>", "<|START_ACTION|>[1]", "<|START_", "a <|END", "<|START_ACTION|>no"})
+    check_content("command", text);
+  AnswerFormat format;
+  format.dialect = dialect("command");
+  format.think = find_think_tags("<|END_THINKING|>");
+  check(format, "<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Yes.<|END_RESPONSE|>", "(Hm.)Yes.");
+}
+
+TEST_CASE("Seed's XML calls have marks of their own") {
+  check("seed_xml",
+        "I look.\n<seed:tool_call>\n<function=f>\n<parameter=n>5</parameter>\n<parameter=s>a\nb</parameter>\n"
+        "</function>\n</seed:tool_call>",
+        "I look.f<{\"n\": 5, \"s\": \"a\\nb\"}>");
+  check("seed_xml", "<seed:tool_call>\n<function=g>\n</function>\n</seed:tool_call>\n", "g<{}>");
+  for (const char* text : {"<seed:tool_call>", "<seed:tool", "<tool_call>\nno", "<seed:tool_call>no"})
+    check_content("seed_xml", text);
+}
+
+TEST_CASE("GLM's calls") {
+  check("glm",
+        "I look.\n<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>5</arg_value>\n<arg_key>s</arg_key>\n"
+        "<arg_value>5\nx</arg_value>\n<arg_key>on</arg_key>\n<arg_value>True</arg_value>\n<arg_key>list</arg_key>\n"
+        "<arg_value>[1, \"a\"]</arg_value>\n</tool_call>",
+        "I look.f<{\"n\": 5, \"s\": \"5\\nx\", \"on\": true, \"list\": [1,\"a\"]}>");
+  check("glm", "<tool_call>g<arg_key>x</arg_key><arg_value>7</arg_value></tool_call>\n<tool_call>\ng\n</tool_call> end",
+        "g<{\"x\": \"7\"}>g<{}> end");
+  check("glm", "<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>many</arg_value>", "f<{\"n\": \"many\">");
+  check("glm", "<tool_call>f\n<arg_key>s</arg_key>\n<arg_value>ab", "f<{\"s\": \"ab>");
+  check("glm", "<tool_call>f\n<arg_key>s</arg_key>\nso what", "f<{}><arg_key>s</arg_key>\nso what");
+  check("glm", "<tool_call>f\n<arg_key>s</arg_k", "f<{>");
+  for (const char* text : {"<tool_call>", "<tool_call>f", "<tool_call>f\n<arg", "<tool_call>no <b>", "<tool_call>\n\n",
+                           "a <tool_cal b", "<tool_call></tool_call>", "<tool_call><arg_key>a</arg_key>"}) {
+    check_content("glm", text);
+  }
+}
+
 TEST_CASE("harmony's channels") {
   check("harmony", "<|channel|>analysis<|message|>Hm.\n<|end|><|start|>assistant<|channel|>final<|message|>Hi <b>.",
         "(Hm.\n)Hi <b>.");

@@ -43,7 +43,11 @@ TEST_CASE("a template's dialect is told by its text") {
   const std::string deepseek = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + tool['type'] + '<｜tool▁sep｜>";
   CHECK(find_dialect(deepseek + "' + '```json'")->name == "deepseek");
   CHECK(find_dialect(deepseek)->name == "deepseek_v31");
+  CHECK(find_dialect("<seed:tool_call>\n<function=a>\n<parameter=b>c</parameter>")->name == "seed_xml");
+  CHECK(find_dialect("<tool_call>{name}\n<arg_key>k</arg_key>\n<arg_value>v</arg_value>\n</tool_call>")->name == "glm");
+  CHECK(find_dialect("<|START_ACTION|>[]<|END_ACTION|>")->name == "command");
   CHECK(find_think_tags("<think>") == nullptr);
+  CHECK(find_think_tags("<seed:think> </seed:think>")->open == "<seed:think>");
 }
 
 namespace {
@@ -88,7 +92,15 @@ bool may_be(const AnswerFormat& format, const std::optional<constrain::Constrain
                                                    "<｜tool▁call▁begin｜>",
                                                    "<｜tool▁sep｜>",
                                                    "<｜tool▁call▁end｜>",
-                                                   "<｜tool▁calls▁end｜>"};
+                                                   "<｜tool▁calls▁end｜>",
+                                                   "<arg_key>",
+                                                   "</arg_key>",
+                                                   "<arg_value>",
+                                                   "</arg_value>",
+                                                   "<seed:tool_call>",
+                                                   "</seed:tool_call>",
+                                                   "<|START_ACTION|>",
+                                                   "<|END_ACTION|>"};
   static const auto vocabulary = vocabulary_with(special);
   const auto grammar = constrain::Grammar::compile(answer_grammar(format, content).value(), vocabulary);
   constrain::Matcher matcher(grammar);
@@ -157,6 +169,28 @@ const Answers kAnswers[] = {
      {"<｜tool▁calls▁begin｜>",
       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"s\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>h<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"}},
+    {"seed_xml",
+     {"Hello <function>",
+      "<seed:tool_call>\n<function=f>\n<parameter=s>a\n</b></parameter>\n<parameter=n>7</parameter>\n</function>\n"
+      "</seed:tool_call>",
+      "<seed:tool_call>\n<function=g>\n<parameter=x>what\n</parameter></function>\n</seed:tool_call>"},
+     {"<seed:tool_call>\n<function=h>\n</function>\n</seed:tool_call>",
+      "<seed:tool_call>\n<function=f>\n</function>\n</seed:tool_call>",
+      "<function=f>\n<parameter=s>a</parameter>\n<parameter=n>seven</parameter>\n</function>"}},
+    {"glm",
+     {"Hello <arg_key>",
+      "<tool_call>f\n<arg_key>s</arg_key>\n<arg_value>a\n</b></arg_value>\n<arg_key>n</arg_key>\n"
+      "<arg_value>7</arg_value>\n</tool_call>",
+      "Ok.\n<tool_call>f\n<arg_key>s</arg_key>\n<arg_value></arg_value>\n<arg_key>n</arg_key>\n<arg_value>0</"
+      "arg_value>\n"
+      "<arg_key>u</arg_key>\n<arg_value>null</arg_value>\n</tool_call>\n<tool_call>g\n</tool_call> Done.",
+      "<tool_call>g<arg_key>x</arg_key><arg_value>what\n</arg_value></tool_call>"},
+     {"<tool_call>", "<tool_call>h\n</tool_call>", "<tool_call>f\n</tool_call>", "<tool_call>g\nhello</tool_call>",
+      "<tool_call>f\n<arg_key>s</arg_key>\n<arg_value>a</arg_value>\n<arg_key>n</arg_key>\n<arg_value>seven</"
+      "arg_value>\n"
+      "</tool_call>",
+      "<tool_call>f\n<arg_key>s</arg_key>\n<arg_value>a</arg_value>\n<arg_key>n</arg_key>\n<arg_value>7</arg_value>\n"
+      "<arg_key>u</arg_key>\n<arg_value>d</arg_value>\n</tool_call>"}},
     {"mistral",
      {"Hello",
       "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 1}}, {\"name\": \"g\", \"arguments\": {}, "
@@ -164,6 +198,15 @@ const Answers kAnswers[] = {
       "[TOOL_CALLS]f[ARGS]{\"s\": \"a\", \"n\": 1}[TOOL_CALLS]g[CALL_ID]abcdefgh9[ARGS]{}", "[TOOL_CALLS]g{\"a\":1}"},
      {"[TOOL_CALLS]", "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 11}}]",
       "[TOOL_CALLS]f[ARGS]{}", "[TOOL_CALLS]h[ARGS]{}"}},
+    {"command",
+     {"Hello",
+      "<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"f\", \"parameters\": {\"s\": \"a\", \"n\": "
+      "1}},\n"
+      "    {\"tool_call_id\": \"1\", \"tool_name\": \"g\", \"parameters\": {}}\n]<|END_ACTION|>",
+      "<|START_ACTION|>[{\"tool_name\":\"g\",\"parameters\":{}}]<|END_ACTION|>"},
+     {"<|START_ACTION|>", "<|START_ACTION|>[{\"tool_name\": \"f\", \"parameters\": {}}]<|END_ACTION|>",
+      "<|START_ACTION|>[{\"tool_name\": \"h\", \"parameters\": {}}]<|END_ACTION|>",
+      "<|START_ACTION|>hello<|END_ACTION|>"}},
     {"llama3",
      {"Hello", "{\"name\": \"f\", \"parameters\": {\"s\": \"a\", \"n\": 1}}", "{\"name\": \"Ann\", \"parameters\": 4}",
       "{\"a\": {\"name\": \"f\", \"x\": 1}}",
@@ -282,7 +325,10 @@ TEST_CASE("a forced call is a prefix and a grammar") {
   CHECK_FALSE(allows(hermes, R"({"name": "f", "arguments": {"s": "", "n": 1}})"));
   CHECK(allows(forced_call(dialect_called("llama3"), kStrictTools, any),
                R"({"name": "f", "parameters": {"s": "", "n": 1}})"));
-  CHECK(forced_call(dialect_called("qwen_xml"), kStrictTools, any).dialect->name == "hermes");
+  for (const char* bare : {"qwen_xml", "seed_xml", "glm"})
+    CHECK(forced_call(dialect_called(bare), kStrictTools, any).dialect->name == "hermes");
+  CHECK(allows(forced_call(dialect_called("command"), kStrictTools, any),
+               R"({"tool_name": "f", "parameters": {"s": "", "n": 1}})"));
   const ForcedCall harmony = forced_call(dialect_called("harmony"), kStrictTools, any);
   CHECK(harmony.prefix == "<|channel|>commentary to=functions.");
   CHECK(allows(harmony, R"(f <|constrain|>json<|message|>{"s": "", "n": 1})"));
