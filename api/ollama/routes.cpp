@@ -151,12 +151,8 @@ openai::PreparedChat prepare_plain(const Model& model, const GenerateBody& body)
   plain.constraint = body.constraint;
   if (!body.suffix.empty()) {
     plain.tokens = openai::encode_infill(model, body.prompt, body.suffix);
-  } else if (body.before.empty()) {
-    plain.tokens = openai::encode_text(model, body.prompt);
-  } else {
-    plain.tokens = body.before;
-    const std::vector<TokenId> more = model.tokenizer().encode(body.prompt, {false, true});
-    plain.tokens.insert(plain.tokens.end(), more.begin(), more.end());
+  } else {  // as one text: behind some tokens many tokenizers would begin it with a space
+    plain.tokens = openai::encode_text(model, model.tokenizer().decode(body.before) + body.prompt);
   }
   return plain;
 }

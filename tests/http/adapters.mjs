@@ -32,6 +32,13 @@ test('adapters: every dialect, load and unload while serving', { skip: missing(s
     const ollama = (name) => server.post('/api/generate', { model: name, prompt: ask.prompt, stream: false, raw: true, options: { temperature: 0, num_predict: 24 } });
     assert.ok(a.startsWith((await ollama('a:latest')).body.response));
     assert.ok(base.startsWith((await ollama('stories')).body.response));
+    // Without a chat template a prompt goes on behind the tokens as one text.
+    const bare = (prompt, context) => server.post('/api/generate', { model: 'stories', prompt, context, stream: false, options: { temperature: 0, num_predict: 8 } });
+    const [begin, rest] = [(await bare('Once upon')).body, ' and'];
+    const whole = await bare(`Once upon${begin.response}${rest}`);
+    assert.equal((await bare(rest, begin.context)).body.response, whole.body.response);
+    assert.match((await server.post('/api/chat', { model: 'stories', messages: [{ role: 'user', content: 'x' }] })).body.error, /no chat template/);
+    assert.match((await server.post('/api/generate', { model: 'stories', prompt: 'x', system: 'y' })).body.error, /'system'/);
     assert.equal((await server.client.completions.create({ model: 'a', ...ask })).model, 'a');
 
     const takeoff = (body) => server.post('/generate', { text: ask.prompt, max_new_tokens: 24, ...body });
