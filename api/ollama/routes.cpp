@@ -195,7 +195,7 @@ void cut(const Model& model, std::vector<TokenId>& tokens) {
   const TokenId last = tokens.back();
   const std::vector<TokenId> specials = model.tokenizer().encode("", {true, true});
   tokens.resize(most);
-  const bool closes = specials.size() > (model.tokenizer().bos() ? 1u : 0u) && specials.back() == last;
+  const bool closes = !specials.empty() && specials.back() == last && last != model.tokenizer().bos();
   if (closes) tokens.back() = last;
 }
 
