@@ -71,15 +71,7 @@ inline constexpr std::chrono::milliseconds kCompileTime{2000};
 // It took longer than it was given.
 class CompileTimeout : public Error {
  public:
-  explicit CompileTimeout(std::chrono::milliseconds time, const std::string& param = {})
-      : Error(ErrorKind::kInvalidArgument,
-              "the grammar takes longer than " + std::to_string(time.count()) + " ms to compile; make it simpler",
-              param),
-        time_(time) {}
-  std::chrono::milliseconds time() const noexcept { return time_; }
-
- private:
-  std::chrono::milliseconds time_;
+  using Error::Error;
 };
 
 // A compiled constraint. Any thread; what matchers learn of it (states, masks) is shared by all of them.
@@ -126,10 +118,10 @@ class GrammarCache {
 
 // One sequence's place in a grammar. One thread at a time. No function throws but std::bad_alloc.
 //
-// Work is counted in steps, of some 20 to 100 ns. What a token costs is bounded, and what the caller's present
-// allowance is: a call that takes more changes nothing, answers false (forced(): nothing), and either over() is true,
-// then it gets further when it is made again with a new allowance, or error() says that the grammar is too ambiguous to
-// go on.
+// Work is counted in steps, of some 20 ns and more; under an allowance of 40 ns at least, so that it is one of time.
+// What a token costs is bounded, and what the caller's present allowance is: a call that takes more changes nothing,
+// answers false (forced(): nothing), and either over() is true, then it gets further when it is made again with a new
+// allowance, or error() says that the grammar is too ambiguous to go on.
 class Matcher {
  public:
   explicit Matcher(std::shared_ptr<const Grammar> grammar);

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "core/base/error.hpp"
+#include "core/base/thread_cpu.hpp"
 #include "core/constrain/composition.hpp"
 #include "core/constrain/gbnf.hpp"
 #include "core/constrain/json_schema.hpp"
@@ -71,12 +72,14 @@ std::shared_ptr<const Grammar> Grammar::compile(const ConstraintSpec& spec,
   grammar->vocabulary_ = std::move(vocabulary);
   grammar->state_ = std::make_unique<State>();
   grammar->state_->is_composition = spec.kind == ConstraintSpec::Kind::kComposition;
+  const auto begin = thread_cpu();
   try {
     grammar->state_->program = std::make_shared<Program>(build_network(spec, {.time = time}));
-  } catch (const CompileTimeout& error) {
-    throw CompileTimeout(error.time(), spec.param);
   } catch (const Error& error) {
-    throw Error(error.kind(), error.what(), error.param().empty() ? spec.param : error.param());
+    const std::string& param = error.param().empty() ? spec.param : error.param();
+    // By the clock, not by the type: on its way up an error is told where it happened.
+    if (thread_cpu() - begin >= time) throw CompileTimeout(error.kind(), error.what(), param);
+    throw Error(error.kind(), error.what(), param);
   }
   grammar->state_->machine = std::make_shared<Machine>(grammar->state_->program, grammar->vocabulary_);
   if (grammar->state_->machine->exhausted())
@@ -169,7 +172,7 @@ std::shared_ptr<const Grammar> GrammarCache::get(const ConstraintSpec& spec, std
   Matcher first(grammar);  // every answer begins with this mask: it is learnt here, not on an engine's thread
   first.allow(static_cast<std::uint64_t>(time.count()) * kStepsAMillisecond);
   if (!first.learn(first.place())) {
-    if (first.over()) throw CompileTimeout(time, spec.param);
+    if (first.over()) throw CompileTimeout(ErrorKind::kInvalidArgument, too_slow(time), spec.param);
     throw Error(ErrorKind::kInvalidArgument, first.error(), spec.param);
   }
   std::lock_guard lock(c.mutex);

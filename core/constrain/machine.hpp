@@ -11,7 +11,9 @@
 // once as escapes into a hole, and tried out on the real stack, whose answer is remembered too.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -71,11 +73,15 @@ class Machine {
   // What makes the next write_mask() there a copy.
   void learn_mask(Config config, unsigned depth = 0);
 
-  // Begins the count of a call's work, which may come to `limit` steps, of 20 ns or, where states are large, 100. A
-  // call that would take more gives up, and exhausted() says so until the next one begins: what it answered does not
-  // count, but what it has found on the way stays, so that the same call, made again, gets further.
-  void begin_work(std::uint64_t limit) noexcept { work_ = 0, limit_ = limit, exhausted_ = false; }
-  std::uint64_t work() const noexcept { return work_; }
+  // Begins the count of a call's work, which may come to `limit` steps; `timed`: of 40 ns at least, for a step in a
+  // machine that has grown large takes several times that. A call that would take more gives up, and exhausted() says
+  // so until the next one begins: what it answered does not count, but what it has found on the way stays, so that the
+  // same call, made again, gets further.
+  void begin_work(std::uint64_t limit, bool timed = false) noexcept {
+    work_ = 0, limit_ = limit, exhausted_ = false, timed_ = timed;
+    if (timed) begin_ = Clock::now();
+  }
+  std::uint64_t work() const noexcept { return timed_ ? std::max(work_, timed_steps()) : work_; }
   bool exhausted() const noexcept { return exhausted_; }
   static constexpr std::uint64_t kMaxWork = 5'000'000;  // of one token
 
@@ -89,6 +95,7 @@ class Machine {
   void note_imported() noexcept { imported_bytes_ = bytes(); }
 
  private:
+  using Clock = std::chrono::steady_clock;
   using StackId = std::uint32_t;
   using FrameId = std::uint32_t;
   static constexpr std::uint32_t kUnknown = 0xFFFFFFFFu;
@@ -141,8 +148,10 @@ class Machine {
   Config close();
   Config resume(StackId stack);
   StackId import_stack(const Machine& other, StackId stack, Imported& done);
+  std::uint64_t timed_steps() const noexcept { return static_cast<std::uint64_t>((Clock::now() - begin_) / kStep); }
   void count_work(std::uint64_t items = 1) {
     work_ += items, closure_work_ += items;
+    if (timed_ && ++counts_ % 1024 == 0 && timed_steps() > limit_) exhausted_ = true;
     if (work_ > limit_ || closure_work_ > kMaxClosure) exhausted_ = true;
   }
 
@@ -163,6 +172,7 @@ class Machine {
   Config after_plain_character(Config config);
   bool plain_run(Config config, const std::vector<std::uint32_t>*& base);
 
+  static constexpr std::chrono::nanoseconds kStep{40};
   static constexpr std::uint32_t kNodesAStep = 8;  // of a walk over the vocabulary, where all states are known
   static constexpr std::size_t kMaxBytes = 24u << 20;
   static constexpr std::uint64_t kMaxClosure = 60'000;  // of one state: less than an engine gives a step
@@ -179,6 +189,9 @@ class Machine {
   Config start_ = kDead;
   std::uint64_t work_ = 0, closure_work_ = 0, limit_ = kMaxWork;
   bool exhausted_ = false;
+  bool timed_ = false;
+  std::uint32_t counts_ = 0;  // calls of count_work()
+  Clock::time_point begin_{};
   std::size_t imported_bytes_ = 0;
 
   // Of one closure.

@@ -26,25 +26,28 @@ struct Matcher::State {
   bool stopped = false;  // a stop token was accepted
   std::string error;
 
-  std::uint64_t allowance = ~std::uint64_t{0}, work = 0, of_token = 0;
+  static constexpr std::uint64_t kUnlimited = ~std::uint64_t{0};
+  std::uint64_t allowance = kUnlimited, work = 0, of_token = 0;
   bool over = false;
 
   // Calls body() as a call's work on the machine, whose lock is held. False where it took too much.
   template <class Body>
   bool within_bounds(Machine& asked, Body&& body) {
     const std::uint64_t allowed = allowance;
-    asked.begin_work(std::min(allowed, Machine::kMaxWork - std::min(Machine::kMaxWork, of_token)));
+    asked.begin_work(std::min(allowed, Machine::kMaxWork - std::min(Machine::kMaxWork, of_token)),
+                     allowed < kUnlimited);
     body();
-    count(asked.work());
-    of_token += asked.work();
-    over = asked.exhausted() && asked.work() >= allowed && of_token < Machine::kMaxWork;
+    const std::uint64_t steps = asked.work();
+    count(steps);
+    of_token += steps;
+    over = asked.exhausted() && steps >= allowed && of_token < Machine::kMaxWork;
     if (asked.exhausted() && !over)
       error = "the grammar is too ambiguous to follow: one token took too many steps; make it simpler";
     return !asked.exhausted();
   }
   void count(std::uint64_t steps) {
     work += steps;
-    allowance -= std::min(allowance, steps);
+    if (allowance != kUnlimited) allowance -= std::min(allowance, steps);
   }
   // Moves to the grammar's present machine, where that was replaced.
   void follow(std::shared_ptr<Machine> present) {

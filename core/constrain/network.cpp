@@ -30,8 +30,12 @@ PositionId Network::add(RuleId rule) {
   return static_cast<PositionId>(positions_.size() - 1);
 }
 
+std::string too_slow(std::chrono::milliseconds time) {
+  return "the grammar takes longer than " + std::to_string(time.count()) + " ms to compile; make it simpler";
+}
+
 void check_time(const GrammarLimits& limits) {
-  if (thread_cpu() > limits.until) throw CompileTimeout(limits.time);
+  if (thread_cpu() > limits.until) throw Error(ErrorKind::kInvalidArgument, too_slow(limits.time));
 }
 
 PositionId Network::call(PositionId from, RuleId rule, std::uint32_t min, std::uint32_t max) {

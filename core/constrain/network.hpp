@@ -32,7 +32,8 @@ struct GrammarLimits {
   std::chrono::nanoseconds until = std::chrono::nanoseconds::max();
 };
 
-// Throws CompileTimeout when the compilation takes too long.
+std::string too_slow(std::chrono::milliseconds time);
+// Throws Error(kInvalidArgument) when the compilation takes too long.
 void check_time(const GrammarLimits& limits);
 
 struct ByteEdge {

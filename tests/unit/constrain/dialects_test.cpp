@@ -92,6 +92,27 @@ TEST_CASE("A regex of many properties is refused within the time", "[constrain]"
   }
 }
 
+TEST_CASE("A compilation that runs out of time says so, wherever it was", "[constrain]") {
+  for (const ConstraintSpec& spec :
+       {ConstraintSpec{Kind::kJsonSchema,
+                       R"({"properties":{"a":{"type":"string","pattern":"^(a|b)*a(a|b){12}$","minLength":2}}})",
+                       {},
+                       "f"},
+        ConstraintSpec{Kind::kGbnf, "root ::= [a-z]{1,9}", {}, "f"}}) {
+    CHECK_THROWS_AS(Grammar::compile(spec, byte_vocabulary(), std::chrono::milliseconds(0)), constrain::CompileTimeout);
+    CHECK_NOTHROW(Grammar::compile(spec, byte_vocabulary()));
+  }
+  const ConstraintSpec wrong{Kind::kRegex, "a(", {}, "f"};
+  try {
+    Grammar::compile(wrong, byte_vocabulary());
+    FAIL("it was taken");
+  } catch (const constrain::CompileTimeout&) {
+    FAIL("that is no matter of time");
+  } catch (const Error& error) {
+    CHECK(error.param() == "f");
+  }
+}
+
 TEST_CASE("GBNF as llama.cpp reads it", "[constrain]") {
   const Language languages[] = {
       {"root ::= \"a\" | \"b\" \"c\"", {"a", "bc"}, {"b", "c", ""}},
