@@ -17,7 +17,7 @@ def nested(depth):
 
 def properties(n):
     """Patterns that take an automaton of thousands of states each, to be compiled and minimised."""
-    patterns = {f"p{i}": {"type": "string", "pattern": f"^(a|b)*a(a|b){{12}}x{n}y{i}$", "minLength": 2} for i in range(60)}
+    patterns = {f"p{i}": {"type": "string", "pattern": f"^(a|b)*a(a|b){{13}}x{n}y{i}$", "minLength": 2} for i in range(11)}
     return {"type": "object", "properties": patterns}
 
 
