@@ -55,18 +55,10 @@ std::optional<nacelle_type> find_cache_type(std::string_view name) {
   return std::nullopt;
 }
 
-// Its path is a descriptor's, which says nothing to whoever reads a failure.
 std::shared_ptr<Model> load_demo(PluginHost& host, LoadOptions options) {
   const DemoModelFile demo;
   options.path = demo.path();
-  try {
-    return Model::load(host, std::move(options));
-  } catch (const Error& error) {
-    std::string text = error.what();
-    const std::string path = demo.path().string();
-    if (text.starts_with(path)) text.replace(0, path.size(), "the built-in demo model");
-    throw Error(error.kind(), text, error.param());
-  }
+  return Model::load(host, std::move(options));
 }
 
 }  // namespace
