@@ -118,7 +118,7 @@ class GrammarCache {
 
 // One sequence's place in a grammar. One thread at a time. No function throws but std::bad_alloc.
 //
-// Work is counted in steps, of some 20 ns and more; under an allowance of 40 ns at least, so that it is one of time.
+// Work is counted in steps, under an allowance of 20 ns at least, so that it is one of time.
 // What a token costs is bounded, and what the caller's present allowance is: a call that takes more changes nothing,
 // answers false (forced(): nothing), and either over() is true, then it gets further when it is made again with a new
 // allowance, or error() says that the grammar is too ambiguous to go on.
@@ -149,7 +149,7 @@ class Matcher {
   // Makes that call a copy.
   [[nodiscard]] bool learn(const Place& place);
   // Changes to the grammar's present machine where that was replaced: a grammar's memory stays bounded only if those
-  // who follow it call this, or mask(words), now and then. Not where the allowance is used up.
+  // who follow it call this, or mask(words), now and then. Not where little of the allowance is left.
   void renew();
   // What was accepted so far is not to be taken back: forgets how.
   void settle() noexcept;

@@ -95,6 +95,7 @@ void Machine::pop(StackId stack) {
   const std::vector<std::uint32_t> frames(words.begin(), words.end());
   count_work(frames.size());
   for (const FrameId id : frames) {
+    if (exhausted_) return;  // there may be tens of thousands
     if (id <= kHoles) {
       reached_ |= 1u << id;  // kBottom is kAccepts
     } else if (!fresh_.contains(id)) {
@@ -115,7 +116,7 @@ Config Machine::close() {
     if (!position.bytes.empty()) items_.push_back(item);
     for (const PositionId to : position.empty) reach(to, item.stack);
     const std::uint32_t first = program_->first_call[item.position], last = program_->first_call[item.position + 1];
-    for (std::uint32_t call = first; call < last; ++call)
+    for (std::uint32_t call = first; call < last && !exhausted_; ++call)
       enter(frame(call, program_->calls[call].min, program_->calls[call].max, item.stack));
     if (position.accepts) pop(item.stack);
   }

@@ -73,7 +73,7 @@ class Machine {
   // What makes the next write_mask() there a copy.
   void learn_mask(Config config, unsigned depth = 0);
 
-  // Begins the count of a call's work, which may come to `limit` steps; `timed`: of 40 ns at least, for a step in a
+  // Begins the count of a call's work, which may come to `limit` steps; `timed`: of 20 ns at least, for a step in a
   // machine that has grown large takes several times that. A call that would take more gives up, and exhausted() says
   // so until the next one begins: what it answered does not count, but what it has found on the way stays, so that the
   // same call, made again, gets further.
@@ -151,7 +151,10 @@ class Machine {
   std::uint64_t timed_steps() const noexcept { return static_cast<std::uint64_t>((Clock::now() - begin_) / kStep); }
   void count_work(std::uint64_t items = 1) {
     work_ += items, closure_work_ += items;
-    if (timed_ && ++counts_ % 1024 == 0 && timed_steps() > limit_) exhausted_ = true;
+    if (timed_ && (unseen_ += items) > 1024) {
+      unseen_ = 0;
+      exhausted_ |= timed_steps() > limit_;
+    }
     if (work_ > limit_ || closure_work_ > kMaxClosure) exhausted_ = true;
   }
 
@@ -172,7 +175,7 @@ class Machine {
   Config after_plain_character(Config config);
   bool plain_run(Config config, const std::vector<std::uint32_t>*& base);
 
-  static constexpr std::chrono::nanoseconds kStep{40};
+  static constexpr std::chrono::nanoseconds kStep{20};
   static constexpr std::uint32_t kNodesAStep = 8;  // of a walk over the vocabulary, where all states are known
   static constexpr std::size_t kMaxBytes = 24u << 20;
   static constexpr std::uint64_t kMaxClosure = 60'000;  // of one state: less than an engine gives a step
@@ -190,7 +193,7 @@ class Machine {
   std::uint64_t work_ = 0, closure_work_ = 0, limit_ = kMaxWork;
   bool exhausted_ = false;
   bool timed_ = false;
-  std::uint32_t counts_ = 0;  // calls of count_work()
+  std::uint64_t unseen_ = 0;  // work since the clock was looked at
   Clock::time_point begin_{};
   std::size_t imported_bytes_ = 0;
 

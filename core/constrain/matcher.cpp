@@ -8,7 +8,8 @@
 namespace nacelle::constrain {
 namespace {
 
-constexpr std::size_t kMostForced = 1024;  // bytes at once; longer texts come in parts
+constexpr std::uint64_t kRenewal = 10'000;  // steps: what it may take to find a state again in a new machine
+constexpr std::size_t kMostForced = 1024;   // bytes at once; longer texts come in parts
 
 // `text` without a code point that is not finished.
 std::string_view whole_characters(std::string_view text) {
@@ -109,7 +110,7 @@ bool Matcher::over() const noexcept { return state_->over; }
 std::uint64_t Matcher::work() const noexcept { return state_->work; }
 
 void Matcher::renew() {
-  if (state_->allowance > 0) state_->follow(state_->grammar->machine());
+  if (state_->allowance > kRenewal) state_->follow(state_->grammar->machine());
 }
 
 void Matcher::settle() noexcept { state_->history.clear(); }
