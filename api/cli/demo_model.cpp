@@ -14,7 +14,7 @@ NACELLE_EMBED_FILE(nacelle_demo, NACELLE_DEMO_MODEL);
 
 namespace nacelle::cli {
 
-DemoModelFile::DemoModelFile() : descriptor_(memfd_create(kDemoModelName, MFD_CLOEXEC)) {
+DemoModelFile::DemoModelFile() : descriptor_(memfd_create("the built-in demo model", MFD_CLOEXEC)) {
   const char* from = nacelle_demo_begin;
   while (descriptor_ >= 0 && from < nacelle_demo_end) {
     const ssize_t size = write(descriptor_, from, static_cast<std::size_t>(nacelle_demo_end - from));
