@@ -68,7 +68,7 @@ test('plugins that are not there', async () => withFolder(async (folder) => {
   copyFileSync(nacelle, alone);
   await assert.rejects(run(alone, ['run', '--prompt', 'Hello']), ({ stderr: lines }) => {
     assert.match(lines, /no plugins were found, .* looked in: \S+\/lib\/nacelle\/plugins/);
-    assert.match(lines, /nacelle-demo: no plugin knows the architecture 'llama'/);
+    assert.match(lines, /the built-in demo model: no plugin knows the architecture 'llama'/);
     return true;
   });
 }));
