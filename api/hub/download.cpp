@@ -198,10 +198,12 @@ void make_link(const fs::path& place, const fs::path& target) {
   std::error_code code;
   fs::create_directories(place.parent_path(), code);
   if (fs::exists(place)) return;
-  fs::remove(place, code);  // one that leads nowhere
-  fs::create_symlink(target, place, code);
-  if (code && !fs::exists(place))
-    throw Error(ErrorKind::kResource, place.string() + ": cannot be written: " + code.message());
+  // Renamed into its place over one that leads nowhere: another process may be at it too.
+  const fs::path fresh = fmt::format("{}.{}", place.string(), ::gettid());
+  fs::remove(fresh, code);
+  fs::create_symlink(target, fresh, code);
+  if (!code) fs::rename(fresh, place, code);
+  if (code) throw Error(ErrorKind::kResource, place.string() + ": cannot be written: " + code.message());
 }
 
 bool download(const Download& file) {
