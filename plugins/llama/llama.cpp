@@ -54,8 +54,8 @@ void granite_moe(const Config& config, Decoder& model) {
   experts.routing = NACELLE_ROUTE_TOP_THEN_SOFTMAX;
   experts.renormalise = false;
   experts.router.huggingface = "block_sparse_moe.router.layer";
-  const std::int64_t count = experts.count, inner = experts.width, width = model.width;
-  experts.huggingface_source = [count, inner, width](const Names& part, bool) -> Expr {
+  const std::int64_t inner = experts.width;
+  experts.huggingface_source = [inner](const Names& part, bool) -> Expr {
     const std::string block = "model.layers.{layer}.block_sparse_moe.";
     if (std::string_view(part.huggingface) == "down_proj") return block + "output_linear.weight";
     const std::int64_t first = std::string_view(part.huggingface) == "up_proj" ? inner : 0;
