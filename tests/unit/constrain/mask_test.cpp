@@ -342,9 +342,9 @@ TEST_CASE("Work in small portions comes to the same masks", "[constrain]") {
     Matcher whole(grammar), portioned(fresh);
     std::vector<std::uint32_t> words(byte_vocabulary()->words()), expected(words);
     std::uint64_t portions = 0;
-    const auto until_done = [&](auto&& call) {
+    const auto until_done = [&, step = portion](auto&& call) {
       for (std::uint64_t tries = 1;; ++tries, ++portions) {  // each a little larger, for one state must be whole
-        portioned.allow(tries * portion);
+        portioned.allow(tries * step);
         if (call()) return;
         REQUIRE(portioned.over());
       }

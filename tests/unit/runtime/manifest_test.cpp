@@ -58,7 +58,7 @@ TEST_CASE("the manifest of a real plugin is read from its file") {
   CHECK(manifest.abi_major == NACELLE_ARCHITECTURE_ABI_MAJOR);
   CHECK(manifest.abi_minor == NACELLE_ARCHITECTURE_ABI_MINOR);
   CHECK(manifest.name == "llama");
-  CHECK(manifest.version == "0.2.0");
+  CHECK(manifest.version == "0.3.0");
   CHECK(manifest.platform == NACELLE_PLATFORM);
   CHECK(manifest.sanitizer == NACELLE_SANITIZER);
   CHECK(parse_manifest(plugin()).name == "llama");
