@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "api/openai/json.hpp"
 #include "api/openai/served_models.hpp"
 
 namespace nacelle::ollama {
