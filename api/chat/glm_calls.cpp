@@ -125,14 +125,8 @@ class GlmCallParser final : public HoldingParser {
     const std::size_t end = text.find(kArgValueEnd);
     if (end == std::string_view::npos && !last) return kMore;
     const std::string_view inner = text.substr(0, end);
-    std::string member = (std::exchange(first_, false) ? "" : ", ") + openai::to_text(Json(key_)) + ": ";
-    if (end == std::string_view::npos) {  // cut off: a text without its end shows that
-      member += openai::to_text(Json(inner));
-      member.pop_back();
-    } else {
-      member += openai::to_text(bare_value(tools_, name_, key_, inner));
-    }
-    add(out, AnswerEvent::Kind::kArguments, member);
+    const std::string member = bare_member(tools_, name_, key_, inner, end != std::string_view::npos);
+    add(out, AnswerEvent::Kind::kArguments, (std::exchange(first_, false) ? "" : ", ") + member);
     state_ = State::kParameters;
     return end == std::string_view::npos ? text.size() : end + kArgValueEnd.size();
   }

@@ -154,14 +154,8 @@ class XmlCallParser final : public HoldingParser {
     std::string_view inner = text.substr(0, end);
     if (inner.starts_with('\n')) inner.remove_prefix(1);
     if (end != std::string_view::npos && inner.ends_with('\n')) inner.remove_suffix(1);
-    std::string member = (std::exchange(first_, false) ? "" : ", ") + openai::to_text(Json(key_)) + ": ";
-    if (end == std::string_view::npos) {  // cut off: a text without its end shows that
-      member += openai::to_text(Json(inner));
-      member.pop_back();
-    } else {
-      member += openai::to_text(bare_value(tools_, name_, key_, inner));
-    }
-    add(out, AnswerEvent::Kind::kArguments, member);
+    const std::string member = bare_member(tools_, name_, key_, inner, end != std::string_view::npos);
+    add(out, AnswerEvent::Kind::kArguments, (std::exchange(first_, false) ? "" : ", ") + member);
     state_ = State::kParameters;
     return end == std::string_view::npos ? text.size() : end + kParameterEnd.size();
   }
@@ -232,8 +226,11 @@ unsigned kinds(const Json& root, const Json& given, int depth) {
 
 unsigned value_kinds(const Json& root, const Json& schema) { return kinds(root, schema, 0); }
 
-Json bare_value(const Json& tools, std::string_view function, std::string_view parameter, std::string_view text) {
-  return value_of(kinds_of(tools, function, parameter), text);
+std::string bare_member(const Json& tools, std::string_view function, std::string_view parameter, std::string_view text,
+                        bool whole) {
+  std::string value = openai::to_text(whole ? value_of(kinds_of(tools, function, parameter), text) : Json(text));
+  if (!whole) value.pop_back();
+  return openai::to_text(Json(parameter)) + ": " + value;
 }
 
 AnswerParserPtr make_xml_call_parser(const Json& tools, const XmlMarks& marks) {

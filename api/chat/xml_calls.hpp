@@ -2,6 +2,9 @@
 // of its own around them.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "api/chat/answer.hpp"
 
 namespace nacelle::chat {
@@ -13,9 +16,11 @@ unsigned value_kinds(const Json& root, const Json& schema);
 // What stands behind the schema's $ref into `root`, or the schema.
 const Json& resolved(const Json& root, const Json& schema);
 
-// A value of this parameter as it is written: JSON where the function's schema in `tools` asks for another type than
-// text.
-Json bare_value(const Json& tools, std::string_view function, std::string_view parameter, std::string_view text);
+// The member of a call's arguments that a bare value makes, as JSON: the value is JSON where the function's schema in
+// `tools` asks for another type than text. One that is not `whole`, as the answer's end has cut it off, is a text
+// without its closing quote, which shows that.
+std::string bare_member(const Json& tools, std::string_view function, std::string_view parameter, std::string_view text,
+                        bool whole);
 
 struct XmlMarks {
   std::string_view open, close;  // around a function
