@@ -178,7 +178,7 @@ class Machine {
   static constexpr std::chrono::nanoseconds kStep{20};
   static constexpr std::uint32_t kNodesAStep = 8;  // of a walk over the vocabulary, where all states are known
   static constexpr std::size_t kMaxBytes = 24u << 20;
-  static constexpr std::uint64_t kMaxClosure = 60'000;  // of one state: less than an engine gives a step
+  static constexpr std::uint64_t kMaxClosure = 200'000;  // of one state: no more than an engine gives a step
 
   static std::uint64_t next_number() noexcept;
 
