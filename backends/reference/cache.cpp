@@ -25,14 +25,16 @@ CacheFormat cache_format(nacelle_type type, std::uint64_t width, const char* wha
 }  // namespace
 
 GroupLayout::GroupLayout(const nacelle_cache_group& group, const nacelle_cache_options& options) {
+  const bool is_state = group.kind == NACELLE_CACHE_STATE;
   layer_count = group.layer_count;
-  block_tokens = options.block_tokens;
+  block_tokens = is_state ? 1 : options.block_tokens;
   key_width = group.key_width;
   value_width = group.value_width;
-  key_format = cache_format(options.key_type, key_width, "keys");
-  value_format = cache_format(options.value_type, value_width, "values");
-  key_bytes = row_bytes(options.key_type, key_width);
-  value_bytes = row_bytes(options.value_type, value_width);
+  const nacelle_type state_type = NACELLE_TYPE_F32;
+  key_format = cache_format(is_state ? state_type : options.key_type, key_width, "keys");
+  value_format = cache_format(is_state ? state_type : options.value_type, value_width, "values");
+  key_bytes = row_bytes(key_format.type, key_width);
+  value_bytes = row_bytes(value_format.type, value_width);
 }
 
 ReferenceCache::ReferenceCache(const sdk::Host& host, const nacelle_graph& graph, const nacelle_cache_options& options)
@@ -78,6 +80,11 @@ std::byte* ReferenceCache::value_row(std::uint32_t group, std::uint32_t layer, s
   const std::uint64_t token = position % block_tokens_;
   std::byte* keys = key_row(group, layer, table, position) - token * of.key_bytes;
   return keys + block_tokens_ * of.key_bytes + token * of.value_bytes;
+}
+
+std::span<float> ReferenceCache::state(std::uint32_t group, std::uint32_t layer,
+                                       std::span<const std::uint32_t> table) const {
+  return {reinterpret_cast<float*>(key_row(group, layer, table, 0)), groups_[group].layout.key_width};
 }
 
 void ReferenceCache::write(std::uint32_t group, std::uint32_t layer, std::span<const std::uint32_t> table,

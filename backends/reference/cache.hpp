@@ -1,6 +1,6 @@
-// The paged KV cache. A group's memory is [block][layer][keys: token rows | values: token rows], so that a block is one
-// run of bytes. A token's row of keys (and of values) is stored in the cache's type and read back from it, even in the
-// step that wrote it: what attention sees never depends on which step a row came with.
+// The paged KV cache, and states. A group's memory is [block][layer][keys: token rows | values: token rows], so that a
+// block is one run of bytes. A token's row of keys (and of values) is stored in the cache's type and read back from it,
+// even in the step that wrote it: what attention sees never depends on which step a row came with.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ struct CacheFormat {
   Encode encode;
 };
 
-// Sizes of one paged group under given options. Throws sdk::Failure for a type that cannot be stored.
+// Sizes of one group under given options; a group of states is one of keys in f32, one token a block. Throws
+// sdk::Failure for a type that cannot be stored.
 struct GroupLayout {
   GroupLayout(const nacelle_cache_group& group, const nacelle_cache_options& options);
 
@@ -45,6 +46,9 @@ class ReferenceCache final : public sdk::Cache {
 
   const GroupLayout& layout(std::uint32_t group) const { return groups_[group].layout; }
   std::uint32_t block_tokens() const { return block_tokens_; }
+
+  // A sequence's state in a layer of a STATE group.
+  std::span<float> state(std::uint32_t group, std::uint32_t layer, std::span<const std::uint32_t> table) const;
 
   // Best candidate of each output row of the latest run on this cache: NACELLE_TOKEN_FROM_PREVIOUS.
   std::vector<std::uint32_t> best;

@@ -42,6 +42,28 @@ bool check_activation(const nacelle_graph&, const nacelle_op& op) {
   return activation >= NACELLE_ACT_SILU && activation <= NACELLE_ACT_SIGMOID;
 }
 
+// A state of so many values is what the cache group holds.
+bool fits_state(const nacelle_graph& graph, std::uint32_t group, std::uint32_t layer, std::uint64_t values) {
+  if (group >= graph.cache_group_count) return false;
+  const auto of = sdk::load(graph.cache_groups[group]);
+  return of.kind == NACELLE_CACHE_STATE && layer < of.layer_count && of.key_width == values;
+}
+
+bool check_scan(const nacelle_graph& graph, const nacelle_op& op) {
+  const auto of = attributes_of<nacelle_scan_attributes>(op);
+  return (of.rule == NACELLE_SCAN_ADD || of.rule == NACELLE_SCAN_DELTA) && of.group_count &&
+         of.head_count % of.group_count == 0 &&
+         fits_state(graph, of.cache_group, of.cache_layer,
+                    std::uint64_t{of.head_count} * of.key_width * of.value_width);
+}
+
+bool check_convolution(const nacelle_graph& graph, const nacelle_op& op) {
+  const auto of = attributes_of<nacelle_convolution_attributes>(op);
+  const auto width = static_cast<std::uint64_t>(graph.values[op.inputs[0]]->shape[1]);
+  return of.length >= 2 && of.activation <= NACELLE_ACT_SIGMOID &&
+         fits_state(graph, of.cache_group, of.cache_layer, (of.length - std::uint64_t{1}) * width);
+}
+
 bool check_pool(const nacelle_graph&, const nacelle_op& op) {
   const auto pooling = attributes_of<nacelle_pool_attributes>(op).pooling;
   return pooling >= NACELLE_POOL_MEAN && pooling <= NACELLE_POOL_LAST;
@@ -92,6 +114,8 @@ constexpr OpEntry kOps[] = {
     {NACELLE_OP_MOE_COMBINE, "moe_combine", 2, 1, true, check_moe, moe_combine},
     {NACELLE_OP_ADAPTER_MATMUL, "adapter_matmul", 3, 1, true, check_adapter, adapter_matmul},
     {NACELLE_OP_MOE_ADAPTER_MATMUL, "moe_adapter_matmul", 4, 1, true, check_adapter, moe_adapter_matmul},
+    {NACELLE_OP_STATE_SCAN, "state_scan", 5, 1, true, check_scan, state_scan},
+    {NACELLE_OP_CONVOLUTION, "convolution", 2, 1, true, check_convolution, convolution},
     {NACELLE_OP_LOGITS_SELECT, "logits_select", 1, 0, false, nullptr, logits_select},
 };
 

@@ -109,6 +109,7 @@ void rope(Call& call);
 // ops_attention.cpp
 void attention(Call& call);
 // ops_activation.cpp
+double activate(std::uint32_t activation, double x, double alpha);  // NACELLE_ACT_*; alpha is of SILU
 void unary(Call& call);
 void gated(Call& call);
 void add(Call& call);
@@ -124,6 +125,9 @@ void moe_route(Call& call);
 void moe_matmul(Call& call);
 void moe_combine(Call& call);
 void moe_adapter_matmul(Call& call);
+// ops_recurrent.cpp
+void state_scan(Call& call);
+void convolution(Call& call);
 // ops_logits.cpp
 void logits_select(Call& call);
 

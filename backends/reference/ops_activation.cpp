@@ -9,6 +9,8 @@ namespace {
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
+}  // namespace
+
 // SiLU: Elfwing et al., arXiv 1702.03118 (alpha: gpt-oss). GELU, its tanh and its sigmoid approximation: Hendrycks and
 // Gimpel, arXiv 1606.08415, section 2.
 double activate(std::uint32_t activation, double x, double alpha) {
@@ -22,6 +24,8 @@ double activate(std::uint32_t activation, double x, double alpha) {
     default: return sigmoid(x);
   }
 }
+
+namespace {
 
 // y = op(a, b), with b like a, or one row for all.
 template <class Op>

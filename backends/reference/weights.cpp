@@ -42,10 +42,10 @@ void check_model(const nacelle_graph& graph) {
     if (!is_readable(type)) refuse_type(sdk::view(graph.weights[w]->name), type);
   }
   for (std::uint32_t g = 0; g < graph.cache_group_count; ++g)
-    if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED)
+    if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED && graph.cache_groups[g]->kind != NACELLE_CACHE_STATE)
       throw sdk::Failure(NACELLE_UNIMPLEMENTED, "reference: cache group " + std::to_string(g) + " is of kind " +
                                                     std::to_string(graph.cache_groups[g]->kind) +
-                                                    " (2: state, 3: cross); only paged groups (1) are supported");
+                                                    "; only paged groups (1) and states (2) are supported");
   for (std::uint32_t i = 0; i < graph.op_count; ++i)
     if (!accepts(graph, *graph.ops[i]))
       throw sdk::Failure(NACELLE_UNIMPLEMENTED, "reference: operation " + std::to_string(i) + " (" +

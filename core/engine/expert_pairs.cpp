@@ -56,6 +56,7 @@ std::optional<sdk::WeightNode> expert_node(const sdk::WeightNode& node, std::uin
       break;
     case NACELLE_EXPR_ADD:
     case NACELLE_EXPR_DECODE:
+    case NACELLE_EXPR_EXP:
     case NACELLE_EXPR_SCALE: break;
     default: one.kind = NACELLE_EXPR_CONSTANT; return one;
   }

@@ -87,7 +87,7 @@ std::uint32_t parse_number(const std::string& option, const std::string& text) {
 
 void check_op_name(const std::string& name) {
   bool known = name == "decoder";
-  for (std::uint32_t kind = 1; kind <= NACELLE_OP_MOE_ADAPTER_MATMUL; ++kind) known |= name == sdk::op_name(kind);
+  for (std::uint32_t kind = 1; kind <= NACELLE_OP_CONVOLUTION; ++kind) known |= name == sdk::op_name(kind);
   if (!known) refuse("--op " + name + ": there is no such operation");
 }
 

@@ -182,6 +182,8 @@ std::uint32_t GraphBuilder::cache_group(const nacelle_cache_group& group) {
   require(own.layer_count && own.layer_count <= kMaxLayers, "a cache group's layer_count is out of range");
   require(own.key_width && own.key_width <= kMaxExtent && own.value_width <= kMaxExtent,
           "a cache group's key_width or value_width is out of range");
+  require(own.kind != NACELLE_CACHE_STATE || (own.value_width == 0 && own.window == 0),
+          "a cache group of states has a value_width or a window");
   require(record_.cache_groups.size() < kMaxGroups, "there are more than 64 cache groups");
   record_.cache_groups.push_back(own);
   cache_used_.emplace_back(own.layer_count, false);
@@ -240,7 +242,7 @@ void GraphBuilder::op(const nacelle_op& op, const std::int64_t* split_widths, st
                                 {split_widths, widths},
                                 record_.cache_groups,
                                 static_cast<std::uint32_t>(record_.values.size())});
-    if (op.kind == NACELLE_OP_ATTENTION) claim_cache(answer.attributes.as<nacelle_attention_attributes>());
+    if (const auto use = cache_use(op.kind, answer.attributes)) claim_cache(*use);
     OpRecord record{op.kind, section_, {op.inputs, op.inputs + op.input_count}, {}, std::move(answer.attributes)};
     for (const nacelle_value& value : answer.outputs) record.outputs.push_back(add_value(value));
     std::ranges::copy(record.outputs, outputs);
@@ -251,12 +253,10 @@ void GraphBuilder::op(const nacelle_op& op, const std::int64_t* split_widths, st
 }
 
 // Two operations that write the same rows of a cache would overwrite each other.
-void GraphBuilder::claim_cache(const nacelle_attention_attributes& a) {
-  if (a.cache_group == NACELLE_NO_CACHE) return;
-  auto&& used = cache_used_[a.cache_group][a.cache_layer];
+void GraphBuilder::claim_cache(CacheUse use) {
+  auto&& used = cache_used_[use.group][use.layer];
   if (used)
-    refuse("layer " + std::to_string(a.cache_layer) + " of cache group " + std::to_string(a.cache_group) +
-           " is used twice");
+    refuse("layer " + std::to_string(use.layer) + " of cache group " + std::to_string(use.group) + " is used twice");
   used = true;
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cache_use.hpp"
 #include "graph.hpp"
 #include "weight_expr.hpp"
 
@@ -59,7 +60,7 @@ class GraphBuilder {
 
   std::uint32_t add_value(const nacelle_value& value);
   const nacelle_value* use(std::uint32_t value) const;
-  void claim_cache(const nacelle_attention_attributes& attributes);
+  void claim_cache(CacheUse use);
   void check_complete() const;
   std::string place() const;
 

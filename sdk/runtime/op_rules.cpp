@@ -160,15 +160,32 @@ OpAnswer rope(const OpRequest& request, const Inputs& in) {
   return {{intermediate(NACELLE_TYPE_F32, {x.shape[0], x.shape[1]})}, Attributes(a)};
 }
 
-void check_cache(const nacelle_attention_attributes& a, bool has_values, std::span<const nacelle_cache_group> groups) {
-  require(has_values || a.value_width <= a.key_width, "v is absent, but value_width is above key_width");
-  if (a.cache_group == NACELLE_NO_CACHE) return;
+// The cache group that attributes name, which has their layer.
+template <class T>
+const nacelle_cache_group& cache_group_of(const T& a, std::span<const nacelle_cache_group> groups) {
   if (a.cache_group >= groups.size()) refuse("cache group " + std::to_string(a.cache_group) + " does not exist");
   const nacelle_cache_group& group = groups[a.cache_group];
-  require(group.kind != NACELLE_CACHE_STATE, "its cache group holds states, not keys and values");
   if (a.cache_layer >= group.layer_count)
     refuse("cache_layer " + std::to_string(a.cache_layer) + " is not below the group's " +
            std::to_string(group.layer_count) + " layers");
+  return group;
+}
+
+// A group of states, each of `values` f32 a layer.
+template <class T>
+void check_state(const T& a, std::uint64_t values, std::span<const nacelle_cache_group> groups) {
+  const nacelle_cache_group& group = cache_group_of(a, groups);
+  require(group.kind == NACELLE_CACHE_STATE, "its cache group does not hold states");
+  if (group.key_width != values)
+    refuse("key_width of the cache group is " + std::to_string(group.key_width) + ", a state has " +
+           std::to_string(values) + " values");
+}
+
+void check_cache(const nacelle_attention_attributes& a, bool has_values, std::span<const nacelle_cache_group> groups) {
+  require(has_values || a.value_width <= a.key_width, "v is absent, but value_width is above key_width");
+  if (a.cache_group == NACELLE_NO_CACHE) return;
+  const nacelle_cache_group& group = cache_group_of(a, groups);
+  require(group.kind != NACELLE_CACHE_STATE, "its cache group holds states, not keys and values");
   const std::uint64_t heads = a.kv_head_count;
   require(group.key_width == heads * a.key_width, "key_width of the cache group is not kv_head_count * key_width");
   require(group.value_width == (has_values ? heads * a.value_width : 0),
@@ -370,6 +387,41 @@ OpAnswer moe_adapter_matmul(const OpRequest& request, const Inputs& in) {
   return {{intermediate(NACELLE_TYPE_F32, {y.shape[0], y.shape[1]})}, Attributes(a)};
 }
 
+OpAnswer state_scan(const OpRequest& request, const Inputs& in) {
+  const auto a = attributes_of<nacelle_scan_attributes>(request);
+  const std::int64_t heads = a.head_count, groups = a.group_count, keys = a.key_width, values = a.value_width;
+  require(a.rule == NACELLE_SCAN_ADD || a.rule == NACELLE_SCAN_DELTA, "rule is out of range");
+  require(heads && groups && heads % groups == 0, "head_count is not a multiple of group_count");
+  require(keys && values, "key_width and value_width must be above 0");
+  require(heads <= kMaxCount && keys <= kMaxCount && values <= kMaxCount,
+          "head_count, key_width or value_width is above 65536");
+  require(finite({a.scale}) && a.scale > 0, "scale must be above 0 (1 leaves the output as it is)");
+  const nacelle_value& q = in.activation(0, "q");
+  in.activation(0, "q", q, groups * keys);
+  in.activation(1, "k", q, groups * keys);
+  in.activation(2, "v", q, heads * values);
+  const std::int64_t steps = in.activation(3, "step").shape[1];
+  in.activation(3, "step", q, steps == heads * keys ? steps : heads);
+  in.optional_weight(4, "rate", {heads});
+  in.optional_weight(5, "step bias", {steps});
+  if (in.has(6)) in.activation(6, "strength", q, heads);
+  in.optional_weight(7, "skip", {heads});
+  check_state(a, std::uint64_t{a.head_count} * a.key_width * a.value_width, request.cache_groups);
+  return {{intermediate(NACELLE_TYPE_F32, {q.shape[0], heads * values})}, Attributes(a)};
+}
+
+OpAnswer convolution(const OpRequest& request, const Inputs& in) {
+  const auto a = attributes_of<nacelle_convolution_attributes>(request);
+  require(a.length >= 2 && a.length <= kMaxCount, "length is not between 2 and 65536");
+  require(a.activation <= NACELLE_ACT_SIGMOID, "activation is out of range");
+  const nacelle_value& x = in.activation(0, "x");
+  require(in.at(1).kind == NACELLE_VALUE_WEIGHT, "the filters are not a weight");
+  in.optional_weight(1, "the filters", {x.shape[1], a.length});
+  in.optional_weight(2, "bias", {x.shape[1]});
+  check_state(a, std::uint64_t{a.length - 1} * static_cast<std::uint64_t>(x.shape[1]), request.cache_groups);
+  return {{intermediate(NACELLE_TYPE_F32, {x.shape[0], x.shape[1]})}, Attributes(a)};
+}
+
 constexpr std::uint32_t kAny = 256;  // inputs of CONCAT, outputs of SPLIT
 
 struct Rule {
@@ -403,6 +455,8 @@ constexpr Rule kRules[] = {
     {NACELLE_OP_MOE_COMBINE, 2, 2, 1, sizeof(nacelle_moe_attributes), moe_combine},
     {NACELLE_OP_ADAPTER_MATMUL, 3, 3, 1, sizeof(nacelle_adapter_attributes), adapter_matmul},
     {NACELLE_OP_MOE_ADAPTER_MATMUL, 4, 4, 1, sizeof(nacelle_adapter_attributes), moe_adapter_matmul},
+    {NACELLE_OP_STATE_SCAN, 5, 8, 1, sizeof(nacelle_scan_attributes), state_scan},
+    {NACELLE_OP_CONVOLUTION, 2, 3, 1, sizeof(nacelle_convolution_attributes), convolution},
 };
 
 // Counts, presence and the size of the attributes: what every kind has in common.

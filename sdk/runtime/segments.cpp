@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "sdk/runtime/adapters.hpp"
+#include "sdk/runtime/cache_use.hpp"
 
 namespace nacelle::sdk {
 namespace {
@@ -49,7 +50,7 @@ class Cutter {
       made_by_[id] = s;
       id = ids_[s][id] = append(s, graph_.values[id]);
     }
-    if (op.kind == NACELLE_OP_ATTENTION) place_cache(op, s);
+    if (const auto use = cache_use(op.kind, op.attributes)) place_cache(op, *use, s);
     if (is_adapter(op)) {
       auto attributes = op.attributes.as<nacelle_adapter_attributes>();
       attributes.target = value_in(s, attributes.target);
@@ -91,21 +92,17 @@ class Cutter {
     return own;
   }
 
-  // The attention's rows get the next free layer of the group that the segment keeps for the whole graph's.
-  void place_cache(OpRecord& op, std::uint32_t s) {
-    auto attributes = op.attributes.as<nacelle_attention_attributes>();
-    if (attributes.cache_group == NACELLE_NO_CACHE) return;
+  // What the operation keeps gets the next free layer of the group that the segment keeps for the whole graph's.
+  void place_cache(OpRecord& op, CacheUse use, std::uint32_t s) {
     Segment& segment = segments_[s];
-    const auto found = std::find(segment.cache_groups.begin(), segment.cache_groups.end(), attributes.cache_group);
+    const auto found = std::find(segment.cache_groups.begin(), segment.cache_groups.end(), use.group);
     const auto group = static_cast<std::uint32_t>(found - segment.cache_groups.begin());
     if (found == segment.cache_groups.end()) {
-      segment.cache_groups.push_back(attributes.cache_group);
-      segment.record.cache_groups.push_back(graph_.cache_groups[attributes.cache_group]);
+      segment.cache_groups.push_back(use.group);
+      segment.record.cache_groups.push_back(graph_.cache_groups[use.group]);
       segment.record.cache_groups.back().layer_count = 0;
     }
-    attributes.cache_group = group;
-    attributes.cache_layer = segment.record.cache_groups[group].layer_count++;
-    op.attributes = Attributes(attributes);
+    set_cache_use(op, {group, segment.record.cache_groups[group].layer_count++});
   }
 
   const GraphRecord& graph_;

@@ -61,7 +61,8 @@ class Resolver {
       case NACELLE_EXPR_RESHAPE: return reshape(at);
       case NACELLE_EXPR_PERMUTE: return permute(at);
       case NACELLE_EXPR_ADD:
-      case NACELLE_EXPR_SCALE: return arithmetic(at);
+      case NACELLE_EXPR_SCALE:
+      case NACELLE_EXPR_EXP: return arithmetic(at);
       case NACELLE_EXPR_CONSTANT: return constant(at);
       case NACELLE_EXPR_MXFP4: return mxfp4(at);
       case NACELLE_EXPR_DECODE: return decode(at);
@@ -195,7 +196,8 @@ class Resolver {
     WeightNode node = unary(at);
     node.constant = at.from.constant;
     if (node.type != NACELLE_TYPE_F32 && node.type != NACELLE_TYPE_F16 && node.type != NACELLE_TYPE_BF16)
-      refuse("add and scale work on F32, F16 and BF16, whose elements stand alone, not on " + text(node.inputs[0]));
+      refuse("add, scale and exp work on F32, F16 and BF16, whose elements stand alone, not on " +
+             text(node.inputs[0]));
     if (!std::isfinite(node.constant)) refuse("the constant of an add or scale expression is not finite");
     node.type = NACELLE_TYPE_F32;
     return node;

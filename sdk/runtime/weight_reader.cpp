@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <nacelle/block_formats.hpp>
 #include <nacelle/half.hpp>
@@ -229,8 +230,9 @@ void WeightReader::fill_arithmetic(const WeightNode& node, std::uint64_t offset,
   }
   for (std::uint64_t i = 0; i < count; ++i) {
     const double value = load_float(input.type, from + i * width);
-    const auto result =
-        static_cast<float>(node.kind == NACELLE_EXPR_ADD ? value + node.constant : value * node.constant);
+    const auto result = static_cast<float>(node.kind == NACELLE_EXPR_EXP   ? std::exp(value)
+                                           : node.kind == NACELLE_EXPR_ADD ? value + node.constant
+                                                                           : value * node.constant);
     std::memcpy(out + i * sizeof result, &result, sizeof result);
   }
 }
@@ -277,7 +279,7 @@ const std::byte* WeightReader::whole(const WeightNode& node) {
 void WeightReader::release_range(const WeightNode& node, std::uint64_t offset, std::uint64_t size) noexcept {
   if (size == 0) return;
   if (node.kind == NACELLE_EXPR_TENSOR) return source_.release(node.tensor, offset, size);
-  if (node.kind == NACELLE_EXPR_ADD || node.kind == NACELLE_EXPR_SCALE) {
+  if (node.kind == NACELLE_EXPR_ADD || node.kind == NACELLE_EXPR_SCALE || node.kind == NACELLE_EXPR_EXP) {
     const std::uint64_t width = type_info(node.inputs[0].type)->block_bytes;
     return release_range(node.inputs[0], offset / sizeof(float) * width, size / sizeof(float) * width);
   }

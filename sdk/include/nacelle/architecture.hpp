@@ -172,6 +172,7 @@ class Expr {
   friend Expr add(Expr, double);
   friend Expr scale(Expr, double);
   friend Expr decode(Expr);
+  friend Expr exp(Expr);
   friend Expr constant(double, std::initializer_list<std::int64_t>);
   friend Expr mxfp4(Expr, Expr);
 
@@ -224,6 +225,9 @@ inline Expr scale(Expr input, double constant) {
 
 // Without blocks: F16 where there were any.
 inline Expr decode(Expr input) { return Expr(NACELLE_EXPR_DECODE, {std::move(input)}); }
+
+// e to each element: rates that checkpoints keep as logarithms.
+inline Expr exp(Expr input) { return Expr(NACELLE_EXPR_EXP, {std::move(input)}); }
 
 // F32 of this shape, every element alike.
 inline Expr constant(double value, std::initializer_list<std::int64_t> shape) {
@@ -323,6 +327,17 @@ class Builder {
     return index;
   }
 
+  // A group of states of `values` f32 a layer; its index.
+  std::uint32_t state_cache(std::uint32_t layer_count, std::uint32_t values) {
+    auto group = make<nacelle_cache_group>();
+    group.kind = NACELLE_CACHE_STATE;
+    group.layer_count = layer_count;
+    group.key_width = values;
+    std::uint32_t index = 0;
+    check(table_->cache_group(table_->context, &group, &index));
+    return index;
+  }
+
   // Records `body` as layer `index`; it may use only what it makes and what is carried in. Returns what `body` returns.
   template <class Body>
   auto layer(std::uint32_t index, std::initializer_list<Value> carried, Body&& body) {
@@ -386,6 +401,16 @@ class Builder {
     auto a = make<nacelle_pool_attributes>();
     a.pooling = pooling;
     return op(NACELLE_OP_POOL, {x}, &a);
+  }
+  // What a recurrence reads of each row, and its vectors; see STATE_SCAN.
+  struct Scan {
+    Value q, k, v, step, rate, step_bias, strength, skip;
+  };
+  Value state_scan(const Scan& of, const nacelle_scan_attributes& a) {
+    return op(NACELLE_OP_STATE_SCAN, {of.q, of.k, of.v, of.step, of.rate, of.step_bias, of.strength, of.skip}, &a);
+  }
+  Value convolution(Value x, Value filters, Value bias, const nacelle_convolution_attributes& a) {
+    return op(NACELLE_OP_CONVOLUTION, {x, filters, bias}, &a);
   }
   Value normalise(Value x) { return op(NACELLE_OP_NORMALISE, {x}); }
 

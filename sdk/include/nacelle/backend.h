@@ -179,9 +179,9 @@ typedef struct nacelle_step_layout {
   uint64_t row_sequences;    /* u32 [rows] */
   uint64_t sequence_starts;  /* u32 [sequences + 1]: first row of each; the last entry is the row count */
   uint64_t sequence_lengths; /* u32 [sequences]: KV tokens, this step's rows included */
-  uint64_t block_tables;     /* u32 [groups][sequences][table_width]; a block id, or for STATE groups the state's */
-  uint64_t output_rows;      /* u32 [output_rows] */
-  uint64_t adapter_slots;    /* u32 [rows]; NACELLE_NO_VALUE: no adapter */
+  uint64_t block_tables;  /* u32 [groups][sequences][table_width]; block ids. STATE groups: the first is the state's */
+  uint64_t output_rows;   /* u32 [output_rows] */
+  uint64_t adapter_slots; /* u32 [rows]; NACELLE_NO_VALUE: no adapter */
   uint64_t masks; /* u32 [output_rows][(vocabulary + 31) / 32], bit set: allowed; only with NACELLE_BUCKET_MASKS */
   uint64_t temperatures;      /* f32 [output_rows]; 0 or 1: unchanged */
   uint64_t adjustment_starts; /* u32 [output_rows + 1] into adjustments */

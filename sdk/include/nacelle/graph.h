@@ -115,7 +115,8 @@ enum {
   NACELLE_EXPR_MXFP4 = 11,    /* input 0: U8 [..., K/32, 16], two neighbours a byte, the first in the low half; input 1:
                                  U8 [..., K/32], exponents -> MXFP4 [..., K] as GGUF lays it out */
   /* Not in 1.0. Input 0 as F16 where it is stored in blocks, else as it is: so that its last axis can be moved */
-  NACELLE_EXPR_DECODE = 12
+  NACELLE_EXPR_DECODE = 12,
+  NACELLE_EXPR_EXP = 13 /* not in 1.0. e to the input 0; plain float types only */
 };
 
 typedef struct nacelle_weight_expr {
@@ -178,9 +179,14 @@ enum {
   /* Not in 1.0. y[rows, k*N], x[rows, K or k*K], slots u32[rows], experts u32[rows, k] -> like y: slice i of a row's k
    * + scale[slot] * x A[slot][e]^T B[slot][e]^T, e = experts[i], x the row or its own slice. The target is [E, N, K] */
   NACELLE_OP_MOE_ADAPTER_MATMUL = 23,
-  /* Reserved: not yet defined, never reused for anything else. */
+  /* Not in 1.0. A linear recurrence along each sequence, whose state is a matrix a head:
+   * q[rows, G*D], k[rows, G*D], v[rows, H*E], step[rows, H or H*D], rate f32[H], [step bias f32[H or H*D]],
+   * [strength[rows, H]], [skip f32[H]] -> [rows, H*E]; see nacelle_scan_attributes */
   NACELLE_OP_STATE_SCAN = 64,
+  /* Not in 1.0. A causal convolution along each sequence, each column by itself: x[rows, C], w[C, L], [bias[C]] -> like
+   * x: y_t = act(bias + sum_i w[i] x_{t-L+1+i}); see nacelle_convolution_attributes */
   NACELLE_OP_CONVOLUTION = 65,
+  /* Reserved: not yet defined, never reused for anything else. */
   NACELLE_OP_ALL_REDUCE = 66,
   NACELLE_OP_ALL_GATHER = 67
 };
@@ -300,6 +306,38 @@ typedef struct nacelle_adapter_attributes { /* ADAPTER_MATMUL, MOE_ADAPTER_MATMU
 } nacelle_adapter_attributes;
 NACELLE_LAST_FIELD(nacelle_adapter_attributes, padding, 20);
 
+enum {
+  NACELLE_SCAN_ADD = 1,  /* Mamba-2: S += b k v^T */
+  NACELLE_SCAN_DELTA = 2 /* gated delta rule: S += b k (v - S^T k)^T, S decayed already */
+};
+
+/* STATE_SCAN. For each head h with its state S[D, E], f32, row by row of a sequence:
+ *   d = softplus(step + step bias); S *= exp(rate[h] d), each of S's D rows by its own d where step is [rows, H*D];
+ *   S += b k (v - [DELTA] S^T k)^T, where b is the row's strength, or d where there is none; y = scale S^T q + skip[h]
+ * v q and k are those of head h / (H / G). Sources: Mamba-2, arXiv 2405.21060; Gated DeltaNet, arXiv 2412.06464. */
+typedef struct nacelle_scan_attributes {
+  NACELLE_STRUCT_HEADER;
+  uint32_t cache_group; /* a STATE group of H*D*E values: S of each head, row by row of D */
+  uint32_t cache_layer;
+  uint32_t rule;        /* NACELLE_SCAN_* */
+  uint32_t head_count;  /* H */
+  uint32_t group_count; /* G; H is a multiple of it */
+  uint32_t key_width;   /* D, of one head */
+  uint32_t value_width; /* E, of one head */
+  float scale;
+} nacelle_scan_attributes;
+NACELLE_LAST_FIELD(nacelle_scan_attributes, scale, 44);
+
+/* CONVOLUTION. What comes before a sequence's first row of the step is in its state. */
+typedef struct nacelle_convolution_attributes {
+  NACELLE_STRUCT_HEADER;
+  uint32_t cache_group; /* a STATE group of (L-1)*C values: the last L-1 rows of x, the latest last */
+  uint32_t cache_layer;
+  uint32_t length;     /* L, at least 2 */
+  uint32_t activation; /* NACELLE_ACT_*; 0: none */
+} nacelle_convolution_attributes;
+NACELLE_LAST_FIELD(nacelle_convolution_attributes, activation, 28);
+
 typedef struct nacelle_op {
   NACELLE_STRUCT_HEADER;
   uint32_t kind; /* NACELLE_OP_* */
@@ -316,8 +354,10 @@ NACELLE_LAST_FIELD(nacelle_op, attributes, 48);
 
 enum {
   NACELLE_CACHE_PAGED = 1, /* keys and values in blocks of tokens */
-  NACELLE_CACHE_STATE = 2, /* one fixed-size state a sequence; a block is a state */
-  NACELLE_CACHE_CROSS = 3  /* written once a sequence, then read */
+  /* One state of fixed size a sequence, f32; a block is a state, all layers. Not read, but taken for zeros, in a step
+   * in which the sequence's first row is at position 0. */
+  NACELLE_CACHE_STATE = 2,
+  NACELLE_CACHE_CROSS = 3 /* written once a sequence, then read */
 };
 
 typedef struct nacelle_cache_group {
@@ -325,8 +365,8 @@ typedef struct nacelle_cache_group {
   uint32_t kind;        /* NACELLE_CACHE_* */
   uint32_t layer_count; /* layers that keep their rows here */
   uint32_t key_width;   /* columns a token: kv_head_count * D. STATE: f32 values of a state */
-  uint32_t value_width; /* columns a token: kv_head_count * E; 0 where V aliases K */
-  uint32_t window;      /* tokens that any row can see; 0: all. Older blocks may be freed */
+  uint32_t value_width; /* columns a token: kv_head_count * E; 0 where V aliases K. STATE: 0 */
+  uint32_t window;      /* tokens that any row can see; 0: all. Older blocks may be freed. STATE: 0 */
   uint32_t padding;
 } nacelle_cache_group;
 NACELLE_LAST_FIELD(nacelle_cache_group, padding, 36);

@@ -23,6 +23,7 @@ struct OpBounds {
   std::uint32_t most_experts = UINT32_MAX;
   std::uint32_t widest_window = UINT32_MAX;  // of attention, in tokens
   bool expert_adapters = false;              // MOE_ADAPTER_MATMUL
+  bool states = false;                       // STATE_SCAN and CONVOLUTION, and the cache groups of states
 };
 
 // The questions that takes_op asks of inputs; nullptr stands for an input that is absent.
@@ -105,6 +106,37 @@ inline bool takes_attention(const nacelle_graph& graph, const nacelle_op& op, co
   return fits_cache(graph, of, has_values);
 }
 
+// A state of so many values is what the cache group that the operation names holds.
+inline bool fits_state(const nacelle_graph& graph, std::uint32_t group, std::uint32_t layer,
+                       std::uint64_t values) noexcept {
+  return group < graph.cache_group_count && graph.cache_groups[group]->kind == NACELLE_CACHE_STATE &&
+         layer < graph.cache_groups[group]->layer_count && graph.cache_groups[group]->key_width == values;
+}
+
+inline bool takes_scan(const nacelle_graph& graph, const nacelle_op& op) noexcept {
+  const auto of = load(static_cast<const nacelle_scan_attributes*>(op.attributes));
+  const OpInputs inputs(graph, op);
+  if ((of.rule != NACELLE_SCAN_ADD && of.rule != NACELLE_SCAN_DELTA) || !of.group_count ||
+      of.head_count % of.group_count)
+    return false;
+  for (std::uint32_t i = 0; i < 4; ++i)
+    if (!inputs.is_activation(i)) return false;
+  return !inputs.is_absent(4) && inputs.is_optional_vector(4) && inputs.is_optional_vector(5) &&
+         (inputs.is_absent(6) || inputs.is_activation(6)) && inputs.is_optional_vector(7) &&
+         fits_state(graph, of.cache_group, of.cache_layer,
+                    std::uint64_t{of.head_count} * of.key_width * of.value_width);
+}
+
+inline bool takes_convolution(const nacelle_graph& graph, const nacelle_op& op) noexcept {
+  const auto of = load(static_cast<const nacelle_convolution_attributes*>(op.attributes));
+  const OpInputs inputs(graph, op);
+  if (of.length < 2 || of.activation > NACELLE_ACT_SIGMOID || !inputs.is_activation(0) || inputs.is_absent(1))
+    return false;
+  return inputs.is_optional_vector(1) && inputs.is_optional_vector(2) &&
+         fits_state(graph, of.cache_group, of.cache_layer,
+                    (of.length - std::uint64_t{1}) * static_cast<std::uint64_t>(inputs.at(0)->shape[1]));
+}
+
 inline bool takes_experts(const nacelle_graph& graph, const nacelle_op& op, const OpBounds& bounds) noexcept {
   const auto of = load(static_cast<const nacelle_moe_attributes*>(op.attributes));
   const OpInputs inputs(graph, op);
@@ -156,6 +188,8 @@ inline bool takes_op(const nacelle_graph& graph, const nacelle_op& op, const OpB
     case NACELLE_OP_MOE_ADAPTER_MATMUL:
       return bounds.expert_adapters && inputs.is_activation(0) && inputs.is_activation(1) && inputs.is_indices(2) &&
              inputs.is_choice(3) && detail::has_target(graph, op, 3);
+    case NACELLE_OP_STATE_SCAN: return bounds.states && detail::takes_scan(graph, op);
+    case NACELLE_OP_CONVOLUTION: return bounds.states && detail::takes_convolution(graph, op);
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED:
     case NACELLE_OP_SOFTMAX:
@@ -172,10 +206,11 @@ inline bool takes_op(const nacelle_graph& graph, const nacelle_op& op, const OpB
 // Throws Failure that names the first cache group or operation that a backend with these bounds does not take.
 inline void check_graph(const std::string& backend, const nacelle_graph& graph, const OpBounds& bounds) {
   for (std::uint32_t g = 0; g < graph.cache_group_count; ++g)
-    if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED)
+    if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED &&
+        !(bounds.states && graph.cache_groups[g]->kind == NACELLE_CACHE_STATE))
       throw Failure(NACELLE_UNIMPLEMENTED, backend + ": cache group " + std::to_string(g) + " is of kind " +
                                                std::to_string(graph.cache_groups[g]->kind) +
-                                               " (2: state, 3: cross); only paged groups (1) are supported");
+                                               " (1: paged, 2: state, 3: cross), which it does not have");
   for (std::uint32_t i = 0; i < graph.op_count; ++i)
     if (!takes_op(graph, *graph.ops[i], bounds))
       throw Failure(NACELLE_UNIMPLEMENTED, backend + ": operation " + std::to_string(i) + " of kind " +
