@@ -47,6 +47,7 @@ class Fit {
       memories.push_back({{"memory", name},
                           {"weights", memory.need.weights},
                           {"kv_cache", memory.need.kv_per_token * kv},
+                          {"states", memory.need.states},
                           {"work_space", memory.need.work},
                           {"total", memory.total(kv)},
                           {"free", memory.budget.free()},
@@ -157,13 +158,14 @@ bool fits_anywhere(const Json& fit) {
 
 void print_fit(const Json& fit) {
   std::vector<std::vector<std::string>> rows = {
-      {"device", "memory", "weights", "KV cache", "work space", "together", "free"}};
+      {"device", "memory", "weights", "cache", "work space", "together", "free"}};
   const auto bytes = [](const Json& value) { return human_bytes(value.get<std::uint64_t>()); };
   for (const Json& one : fit)
     for (const Json& memory : one["memory"])
       rows.push_back({one["placement"].get<std::string>(), memory["memory"].get<std::string>(),
-                      bytes(memory["weights"]), bytes(memory["kv_cache"]), bytes(memory["work_space"]),
-                      bytes(memory["total"]), bytes(memory["free"])});
+                      bytes(memory["weights"]),
+                      bytes(memory["kv_cache"].get<std::uint64_t>() + memory["states"].get<std::uint64_t>()),
+                      bytes(memory["work_space"]), bytes(memory["total"]), bytes(memory["free"])});
   print_table(rows);
   for (const Json& one : fit) {
     const std::uint64_t tokens = one["kv_tokens"], wanted = one["kv_tokens_wanted"], context = one["context"];

@@ -63,15 +63,20 @@ Json tokenizer_json(const ModelFiles& files) {
           {"chat_template", !tokenizer->chat_template().empty()}};
 }
 
-// Keys and values that a token has in the cache of all layers: those of the graph's cache groups, or, where the graph
-// cannot be made, as a model of whole keys and values has them.
-std::uint64_t kv_values(PluginHost& host, const ModelFiles& files, const nacelle_model_description& d) {
-  std::uint64_t values = 0;
+// What the model keeps, all layers together: keys and values of a token, and a sequence's state.
+struct CacheValues {
+  std::uint64_t per_token = 0, per_sequence = 0;
+};
+
+// By the graph's cache groups, or, where the graph cannot be made, as a model of whole keys and values has them.
+CacheValues cache_values(PluginHost& host, const ModelFiles& files, const nacelle_model_description& d) {
+  CacheValues values;
   try {
     for (const nacelle_cache_group& group : read_graph(host, files, false).graph.cache_groups)
-      values += std::uint64_t{group.layer_count} * (group.key_width + group.value_width);
+      (group.kind == NACELLE_CACHE_STATE ? values.per_sequence : values.per_token) +=
+          std::uint64_t{group.layer_count} * (group.key_width + group.value_width);
   } catch (const Error&) {
-    values = 2ull * d.layer_count * d.kv_head_count * d.head_width;
+    values.per_token = 2ull * d.layer_count * d.kv_head_count * d.head_width;
   }
   return values;
 }
@@ -91,6 +96,7 @@ Json describe(PluginHost& host, const ModelFiles& files, std::string& reason) {
       return nullptr;
     }
     reason.clear();
+    const CacheValues values = cache_values(host, files, d);
     return {{"plugin", plugin.name},
             {"context_length", d.context_length},
             {"layers", d.layer_count},
@@ -101,7 +107,8 @@ Json describe(PluginHost& host, const ModelFiles& files, std::string& reason) {
             {"head_width", d.head_width},
             {"vocabulary", d.vocabulary},
             {"window", d.window},
-            {"kv_values_per_token", kv_values(host, files, d)}};
+            {"kv_values_per_token", values.per_token},
+            {"state_values_per_sequence", values.per_sequence}};
   }
   return nullptr;
 }
@@ -122,6 +129,8 @@ Json inspect(PluginHost& host, const ModelFiles& files, const std::string& name)
     // In the type that load takes unless told otherwise.
     const std::uint64_t token = description["kv_values_per_token"].get<std::uint64_t>() * (all_f32 ? 4 : 2);
     memory["kv_per_token"] = token;
+    if (const auto state = description["state_values_per_sequence"].get<std::uint64_t>())
+      memory["state_per_sequence"] = state * sizeof(float);
     memory["kv_full_context"] = token * description["context_length"].get<std::uint64_t>();
   }
   return {{"name", name},
@@ -137,7 +146,8 @@ Json inspect(PluginHost& host, const ModelFiles& files, const std::string& name)
 }
 
 std::string human(const std::string& name, const Json& value) {
-  if (name == "bytes" || name == "weights" || name.starts_with("kv_per") || name.starts_with("kv_full")) {
+  if (name == "bytes" || name == "weights" || name.starts_with("kv_per") || name.starts_with("kv_full") ||
+      name == "state_per_sequence") {
     return human_bytes(value.get<std::uint64_t>());
   }
   return value.is_string() ? value.get<std::string>() : openai::to_text(value);

@@ -131,15 +131,15 @@ void DeviceModel::set_cache_options(std::uint32_t block_tokens) {
   cache_options_.block_counts = block_counts_.data();
 }
 
-std::uint64_t DeviceModel::block_bytes(std::uint32_t block_tokens) {
+DeviceModel::BlockBytes DeviceModel::block_bytes(std::uint32_t block_tokens) {
   set_cache_options(block_tokens);
-  std::uint64_t all = 0;
+  BlockBytes all;
   for (std::uint32_t group = 0; group < graph().cache_group_count; ++group) {
     std::uint64_t bytes = 0;
     call("lay out the KV cache", [&](nacelle_error** error) {
       return api_->cache_block_bytes(weights_, &cache_options_, group, &bytes, error);
     });
-    all += bytes;
+    (graph().cache_groups[group]->kind == NACELLE_CACHE_STATE ? all.states : all.paged) += bytes;
   }
   return all;
 }
@@ -150,10 +150,11 @@ std::uint64_t DeviceModel::memory_free() const {
   return now.memory_free;
 }
 
-void DeviceModel::start(std::uint32_t block_tokens, std::uint32_t block_count) {
+void DeviceModel::start(std::uint32_t block_tokens, std::uint32_t block_count, std::uint32_t state_count) {
   if (graph().cache_group_count) {
     set_cache_options(block_tokens);
-    block_counts_.assign(graph().cache_group_count, block_count);
+    for (std::uint32_t group = 0; group < graph().cache_group_count; ++group)
+      block_counts_[group] = graph().cache_groups[group]->kind == NACELLE_CACHE_STATE ? state_count : block_count;
     call("allocate the KV cache",
          [&](nacelle_error** error) { return api_->cache_create(weights_, &cache_options_, &cache_, error); });
   }

@@ -66,17 +66,21 @@ class DeviceModel {
   DeviceModel(const DeviceModel&) = delete;
   DeviceModel& operator=(const DeviceModel&) = delete;
 
-  // Once, before the first run: makes a cache of `block_count` blocks a group and compiles the plans, one a bucket. The
-  // buckets follow from the options alone, so that segments of one model have the same.
-  void start(std::uint32_t block_tokens, std::uint32_t block_count);
+  // Once, before the first run: makes a cache of so many blocks a paged group, and states a group of these, and
+  // compiles the plans, one a bucket. The buckets follow from the options alone, so that segments of one model have the
+  // same.
+  void start(std::uint32_t block_tokens, std::uint32_t block_count, std::uint32_t state_count);
 
   const nacelle_graph& graph() const noexcept { return graph_->view(); }
   // With the sources of the weights.
   const sdk::GraphRecord& record() const noexcept { return graph_->record(); }
   const DeviceRecord& device() const noexcept { return record_; }
   std::uint64_t weight_bytes() const { return api_->weights_bytes(weights_); }
-  // Of one block in each cache group, together.
-  std::uint64_t block_bytes(std::uint32_t block_tokens);
+  // Of one block in each paged cache group, together; and of one state in each group of states.
+  struct BlockBytes {
+    std::uint64_t paged = 0, states = 0;
+  };
+  BlockBytes block_bytes(std::uint32_t block_tokens);
   // Of the device, now.
   std::uint64_t memory_free() const;
 

@@ -13,6 +13,7 @@ void check_tokens(const Model& draft, const Model& target) {
     throw Error(ErrorKind::kInvalidArgument,
                 "the draft model " + draft.name() + " cannot guess for " + target.name() + ": " + why, "draft-model");
   };
+  if (draft.device().blocks().states) refuse("it keeps a state from token to token, which a wrong guess would spoil");
   if (draft.device().vocabulary() != target.device().vocabulary())
     refuse("its vocabulary has " + std::to_string(draft.device().vocabulary()) + " tokens, not " +
            std::to_string(target.device().vocabulary()));

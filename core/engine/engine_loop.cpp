@@ -103,11 +103,11 @@ void Engine::Loop::count_time(Clock::time_point begin, Clock::time_point guessed
 
 // Under mutex_.
 void Engine::Loop::note_blocks() {
-  if (device_.blocks().pools.empty()) return;
-  const BlockPool& pool = device_.blocks().pools[0];
-  stats_.blocks_total = pool.total();
-  stats_.blocks_free = pool.free();
-  stats_.blocks_cached = pool.cached();
+  const BlockPool* pool = device_.blocks().shown();
+  if (!pool) return;
+  stats_.blocks_total = pool->total();
+  stats_.blocks_free = pool->free();
+  stats_.blocks_cached = pool->cached();
 }
 
 // Under mutex_.
@@ -164,7 +164,7 @@ void Engine::Loop::fail_all(std::string error) {
     lost_ = error;
   }
   const ErrorKind kind = device_.lost() ? ErrorKind::kUnavailable : ErrorKind::kInternal;
-  device_.blocks().copies.clear();
+  device_.blocks().forget_copies();
   for (auto& sequence : scheduler_.remove_all()) fail(std::move(sequence), kind, error);
   scheduler_.adapters().forget();
 }

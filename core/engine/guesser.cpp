@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/engine/lookup.hpp"
 
@@ -18,6 +19,15 @@ bool has_penalties(const SamplingParams& sampling) {
 
 Guesser::Guesser(const SpeculationOptions& options, const Model& target) : options_(options) {
   options_.max_guesses = std::min(options_.max_guesses, kMaxGuesses);
+  if (target.device().blocks().states) {  // a wrong guess cannot be taken out of it again
+    if (options_.draft)
+      throw Error(
+          ErrorKind::kInvalidArgument,
+          "the model " + target.name() + " keeps a state that no draft model can guess for; leave the draft model out",
+          "draft-model");
+    options_.lookup = false;
+    log::info("{}: no guessing ahead, as the model keeps a state from token to token", target.name());
+  }
   if (options_.draft) draft_ = std::make_unique<DraftModel>(options_.draft, target);
 }
 

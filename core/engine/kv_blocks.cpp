@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace nacelle {
 
@@ -62,6 +63,16 @@ void BlockPool::share(std::uint32_t block) {
   if (blocks_[block].holders++ == 0) unlink(block);
 }
 
+void BlockPool::forget(const BlockKey& key) {
+  const auto place = places_.find(key);
+  if (place == places_.end() || blocks_[place->second].holders != 0) return;
+  const std::uint32_t block = place->second;
+  unlink(block);
+  blocks_[block].known = false;
+  places_.erase(place);
+  free_.push_back(block);
+}
+
 void BlockPool::publish(std::uint32_t block, const BlockKey& key) {
   if (!places_.try_emplace(key, block).second) return;
   blocks_[block].known = true;
@@ -74,6 +85,7 @@ void BlockPool::publish(std::uint32_t block, const BlockKey& key) {
 std::uint32_t KvBlocks::free() const noexcept {
   std::uint32_t fewest = std::numeric_limits<std::uint32_t>::max();
   for (const BlockPool& pool : pools) fewest = std::min(fewest, pool.free());
+  if (states) fewest = std::min(fewest, states->free());
   return fewest;
 }
 
@@ -89,6 +101,9 @@ void SequenceBlocks::name(std::string_view name, std::span<const std::int32_t> t
   if (!blocks_->sharing) return;
   root_ = blocks_->keys.root(name);
   extend_keys(tokens);
+  prompt_blocks_ = static_cast<std::uint32_t>(keys_.size());
+  // The last token is always computed, so a copy right behind it would serve nobody who asks the same.
+  if (blocks_->states && !tokens.empty()) keep_state_at((tokens.size() - 1) / blocks_->block_tokens);
 }
 
 void SequenceBlocks::extend_keys(std::span<const std::int32_t> tokens) {
@@ -123,9 +138,21 @@ std::uint32_t SequenceBlocks::known_prefix(std::uint32_t most) const {
 }
 
 std::uint32_t SequenceBlocks::adopt(std::span<const std::int32_t> tokens) {
-  if (!root_ || tables_.empty()) return 0;
+  if (!root_ || tokens.empty() || (tables_.empty() && !blocks_->states)) return 0;
   extend_keys(tokens);
   const std::uint32_t size = static_cast<std::uint32_t>(tokens.size()), block = blocks_->block_tokens;
+  if (blocks_->states) {
+    // A state cannot be taken back by a token, so the last one's block is computed whole.
+    const std::uint32_t known = known_prefix((size - 1) / block);
+    std::uint32_t kept = kept_state(known);
+    for (std::uint32_t seen; (seen = known_prefix(kept)) < kept;) kept = kept_state(seen);  // windows need theirs too
+    // Where the blocks go on, others have branched off before: the next one shall find the state there.
+    if (!tables_.empty()) keep_state_at(known);
+    if (kept == 0) return 0;
+    take_over(kept);
+    adopt_state(kept);
+    return kept * block;
+  }
   std::uint32_t count = known_prefix(size / block);
   take_over(count);
   if (count == 0 || count * block != size) return count * block;
@@ -139,6 +166,45 @@ std::uint32_t SequenceBlocks::adopt(std::span<const std::int32_t> tokens) {
   count = known_prefix(count - 1);
   take_over(count);
   return count * block;
+}
+
+// The most whole blocks, of the first `most`, behind which a copy of the state is known.
+std::uint32_t SequenceBlocks::kept_state(std::uint32_t most) const {
+  std::uint32_t count = most;
+  while (count > 0 && !blocks_->states->find(keys_[count - 1])) --count;
+  return count;
+}
+
+// The sequence goes on from a copy of the copy, or, where there is no state left for that, from the copy itself.
+void SequenceBlocks::adopt_state(std::uint32_t count) {
+  BlockPool& states = *blocks_->states;
+  const std::uint32_t kept = *states.find(keys_[count - 1]);
+  states.share(kept);
+  if (states.free() > 0) {
+    state_ = states.take();
+    blocks_->state_copies.push_back({kept, state_});
+    states.give(kept);
+  } else {
+    states.give(kept);
+    states.forget(keys_[count - 1]);
+    state_ = states.take();
+  }
+}
+
+void SequenceBlocks::keep_state_at(std::size_t blocks) {
+  const auto place = std::lower_bound(cuts_.begin(), cuts_.end(), blocks);
+  if (blocks == 0 || (place != cuts_.end() && *place == blocks)) return;
+  cuts_.insert(place, static_cast<std::uint32_t>(blocks));
+}
+
+std::uint32_t SequenceBlocks::next_cut(std::uint32_t computed) const noexcept {
+  const auto cut = std::upper_bound(cuts_.begin(), cuts_.end(), computed / blocks_->block_tokens);
+  return cut == cuts_.end() ? std::numeric_limits<std::uint32_t>::max() : *cut * blocks_->block_tokens;
+}
+
+std::size_t SequenceBlocks::common_blocks(const SequenceBlocks& other) const noexcept {
+  const auto [own, theirs] = std::mismatch(keys_.begin(), keys_.end(), other.keys_.begin(), other.keys_.end());
+  return static_cast<std::size_t>(own - keys_.begin());
 }
 
 void SequenceBlocks::take_over(std::uint32_t count) {
@@ -167,7 +233,12 @@ void SequenceBlocks::copy_last() {
 
 void SequenceBlocks::publish(std::span<const std::int32_t> tokens, std::uint32_t computed) {
   const std::uint32_t whole = computed / blocks_->block_tokens;
-  if (!root_ || whole <= published_) return;
+  if (!root_) return;
+  if (blocks_->states && whole > 0 && computed % blocks_->block_tokens == 0) {
+    extend_keys(tokens.first(computed));
+    publish_state(whole);
+  }
+  if (whole <= published_) return;
   extend_keys(tokens.first(computed));
   for (std::size_t group = 0; group < tables_.size(); ++group)
     for (std::size_t i = std::max<std::size_t>(published_, tables_[group].first); i < whole; ++i)
@@ -175,7 +246,30 @@ void SequenceBlocks::publish(std::span<const std::int32_t> tokens, std::uint32_t
   published_ = whole;
 }
 
+// Of the answer only the latest copy stays, for the request that goes on from it.
+void SequenceBlocks::publish_state(std::uint32_t whole) {
+  BlockPool& states = *blocks_->states;
+  const BlockKey& key = keys_[whole - 1];
+  const bool in_answer = whole > prompt_blocks_;
+  if (state_ == kNone || !(in_answer || std::binary_search(cuts_.begin(), cuts_.end(), whole)) || states.find(key))
+    return;
+  if (in_answer && latest_) states.forget(*latest_);
+  if (states.free() == 0) return;
+  const std::uint32_t kept = states.take();
+  blocks_->state_copies.push_back({state_, kept});
+  states.publish(kept, key);
+  states.give(kept);
+  if (in_answer) latest_ = key;
+}
+
+std::uint32_t SequenceBlocks::room() const noexcept {
+  std::size_t blocks = std::numeric_limits<std::uint32_t>::max() / blocks_->block_tokens;
+  for (const Table& table : tables_) blocks = std::min(blocks, table.blocks.size());
+  return static_cast<std::uint32_t>(blocks) * blocks_->block_tokens;
+}
+
 bool SequenceBlocks::can_reserve(std::uint32_t tokens) const noexcept {
+  if (needs_state() && blocks_->states->free() == 0) return false;
   const std::size_t wanted = blocks_->blocks_for(tokens);
   for (std::size_t group = 0; group < tables_.size(); ++group) {
     const std::size_t held = tables_[group].blocks.size();
@@ -186,6 +280,7 @@ bool SequenceBlocks::can_reserve(std::uint32_t tokens) const noexcept {
 
 bool SequenceBlocks::reserve(std::uint32_t tokens) {
   if (!can_reserve(tokens)) return false;
+  if (needs_state()) state_ = blocks_->states->take();
   const std::size_t wanted = blocks_->blocks_for(tokens);
   for (std::size_t group = 0; group < tables_.size(); ++group)
     while (tables_[group].blocks.size() < wanted) tables_[group].blocks.push_back(blocks_->pools[group].take());
@@ -208,6 +303,7 @@ void SequenceBlocks::clear() {
     for (std::size_t i = table.blocks.size(); i > table.first; --i) blocks_->pools[group].give(table.blocks[i - 1]);
     table = {};
   }
+  if (state_ != kNone) blocks_->states->give(std::exchange(state_, kNone));
   published_ = 0;
 }
 

@@ -1,5 +1,5 @@
-// Which KV blocks are free, which belong to sequences, and which keep a prefix that later sequences may begin with. The
-// engine's thread only, but for what is marked otherwise.
+// Which KV blocks and states are free, which belong to sequences, and which keep a prefix that later sequences may
+// begin with. The engine's thread only, but for what is marked otherwise.
 #pragma once
 
 #include <nacelle/backend.h>
@@ -34,6 +34,8 @@ class BlockPool {
   std::optional<std::uint32_t> find(const BlockKey& key) const;
   // One holder more, of a block that find() knows.
   void share(std::uint32_t block);
+  // Where nobody holds the block under this key: its content is gone, and it is free.
+  void forget(const BlockKey& key);
   // The block's content is complete and never changes while it is known under `key`. Where another block has the key
   // already, this one stays the holder's own.
   void publish(std::uint32_t block, const BlockKey& key);
@@ -55,24 +57,41 @@ class BlockPool {
   std::unordered_map<BlockKey, std::uint32_t, BlockKeyHash> places_;
 };
 
-// The pools of all cache groups of a model.
+// The pools of all cache groups of a model. Its groups of states have one pool together: a sequence's state has the
+// same id in each. A state follows its sequence from token to token, so a prefix of such a model is known only where a
+// copy of the state was kept: behind a whole block, under that block's key.
 struct KvBlocks {
   std::uint32_t block_tokens = 0;
-  std::vector<std::uint32_t> windows;  // tokens a row can see, a group; 0: all
-  std::vector<BlockPool> pools;
-  bool can_share = false;                               // every group is paged: a prefix is nothing but its blocks
+  std::vector<std::uint32_t> windows;  // tokens a row can see, a paged group; 0: all
+  std::vector<BlockPool> pools;        // of paged groups
+  std::optional<BlockPool> states;     // of sequences, and copies that are kept; nothing: no group of states
+  // What a group of the model is: the index of its pool, or kStates. Empty: all groups are paged.
+  static constexpr std::uint32_t kStates = 0xffffffffu;
+  std::vector<std::uint32_t> places;
+  bool can_share = false;                               // every group is paged or of states
   bool sharing = false;                                 // the prefix cache is on
   BlockKeys keys;                                       // const after construction: any thread
-  std::vector<std::vector<nacelle_block_copy>> copies;  // a group: to be made in this order before the next step
+  std::vector<std::vector<nacelle_block_copy>> copies;  // a pool: to be made in this order before the next step
+  std::vector<nacelle_block_copy> state_copies;         // the same, in every group of states
 
+  std::size_t group_count() const noexcept { return places.empty() ? pools.size() : places.size(); }
+  std::uint32_t place(std::size_t group) const noexcept {
+    return places.empty() ? static_cast<std::uint32_t>(group) : places[group];
+  }
   std::uint32_t blocks_for(std::uint32_t tokens) const noexcept { return (tokens + block_tokens - 1) / block_tokens; }
   // The fewest that any pool can hand out.
   std::uint32_t free() const noexcept;
+  // What metrics tell of: the first paged group's blocks, else the states; nullptr: the model keeps nothing.
+  const BlockPool* shown() const noexcept { return !pools.empty() ? &pools[0] : states ? &*states : nullptr; }
+  void forget_copies() noexcept {
+    copies.clear();
+    state_copies.clear();
+  }
   // First block that a row at `position` can see.
   std::uint32_t first_seen(std::size_t group, std::uint32_t position) const noexcept;
 };
 
-// The block tables of one sequence, one a group. Gives its blocks back when destroyed.
+// The block tables of one sequence, one a group, and its state. Gives both back when destroyed.
 class SequenceBlocks {
  public:
   explicit SequenceBlocks(KvBlocks& blocks) : blocks_(&blocks), tables_(blocks.pools.size()) {}
@@ -89,8 +108,16 @@ class SequenceBlocks {
   // With an empty table: takes over the blocks of the longest known prefix of `tokens`. Returns how many tokens need no
   // computing; at least the last one does, into a copy of its block where that is known too.
   std::uint32_t adopt(std::span<const std::int32_t> tokens);
-  // The first `computed` tokens are in the cache: lets others find the blocks that became whole.
+  // The first `computed` tokens are in the cache: lets others find the blocks that became whole, and a copy of the
+  // state where one is to be kept.
   void publish(std::span<const std::int32_t> tokens, std::uint32_t computed);
+  // Of a model with states: a copy of the state is to be kept behind so many whole blocks, because another sequence has
+  // them in common with this one.
+  void keep_state_at(std::size_t blocks);
+  // A chunk that begins at `computed` ends here at the latest, because a copy of the state is wanted then.
+  std::uint32_t next_cut(std::uint32_t computed) const noexcept;
+  // Whole blocks that both begin with; of named sequences.
+  std::size_t common_blocks(const SequenceBlocks& other) const noexcept;
 
   // Whether reserve() would succeed.
   bool can_reserve(std::uint32_t tokens) const noexcept;
@@ -99,8 +126,14 @@ class SequenceBlocks {
   // Frees blocks that no row at or after `position` can see (sliding windows).
   void trim(std::uint32_t position);
   void clear();
-  std::size_t groups() const noexcept { return tables_.size(); }
-  std::span<const std::uint32_t> table(std::size_t group) const noexcept { return tables_[group].blocks; }
+  // Tokens for which there is room.
+  std::uint32_t room() const noexcept;
+  // Of the model's cache group: its blocks, or the one state.
+  std::span<const std::uint32_t> table(std::size_t group) const noexcept {
+    const std::uint32_t place = blocks_->place(group);
+    if (place == KvBlocks::kStates) return {&state_, state_ == kNone ? 0u : 1u};
+    return tables_[place].blocks;
+  }
 
  private:
   struct Table {
@@ -114,9 +147,18 @@ class SequenceBlocks {
   }
   void take_over(std::uint32_t count);
   void copy_last();
+  bool needs_state() const noexcept { return blocks_->states && state_ == kNone; }
+  std::uint32_t kept_state(std::uint32_t most) const;
+  void adopt_state(std::uint32_t count);
+  void publish_state(std::uint32_t whole);
 
+  static constexpr std::uint32_t kNone = 0xffffffffu;
   KvBlocks* blocks_;
-  std::vector<Table> tables_;
+  std::vector<Table> tables_;        // of paged groups
+  std::uint32_t state_ = kNone;      // id of its state
+  std::uint32_t prompt_blocks_ = 0;  // whole ones of the tokens that it was named with
+  std::vector<std::uint32_t> cuts_;  // in whole blocks: where copies of the state are to be kept
+  std::optional<BlockKey> latest_;   // of the copy that was kept last in the answer: the next one takes its place
   std::optional<BlockKey> root_;
   std::vector<BlockKey> keys_;   // of whole blocks, from the first on
   std::uint32_t published_ = 0;  // blocks that others can find, or need not

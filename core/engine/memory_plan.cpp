@@ -104,6 +104,8 @@ MemoryNeed& MemoryNeed::operator+=(const MemoryNeed& other) noexcept {
   work += other.work;
   adapters += other.adapters;
   kv_per_token += other.kv_per_token;
+  state += other.state;
+  states += other.states;
   return *this;
 }
 
@@ -114,8 +116,11 @@ MemoryNeed estimate_need(const sdk::GraphRecord& graph, const DeviceModelOptions
   for (const nacelle_bucket& bucket : make_buckets(options, graph.vocabulary))
     need.work += plan_bytes(graph, bucket) + step_bytes(bucket, graph.vocabulary);
   for (const nacelle_cache_group& group : graph.cache_groups)
-    need.kv_per_token += group.layer_count * (row_bytes(options.key_type, group.key_width) +
-                                              row_bytes(options.value_type, group.value_width));
+    if (group.kind == NACELLE_CACHE_STATE)
+      need.state += std::uint64_t{group.layer_count} * group.key_width * sizeof(float);
+    else
+      need.kv_per_token += group.layer_count * (row_bytes(options.key_type, group.key_width) +
+                                                row_bytes(options.value_type, group.value_width));
   return need;
 }
 
@@ -127,10 +132,25 @@ MemoryPlan::MemoryPlan(const PluginHost& host, std::string what, const std::vect
     if (is_new) found->second.budget = budget_of(host, segment.device);
     found->second.need += estimate_need(segment.graph->record(), options);
   }
+  keep_states(wanted_states(options));
 }
 
 void MemoryPlan::forget_estimates() {
-  for (auto& [name, memory] : memories_) memory.need.weights = memory.need.kv_per_token = 0;
+  for (auto& [name, memory] : memories_)
+    memory.need.weights = memory.need.kv_per_token = memory.need.state = memory.need.states = 0;
+}
+
+std::uint32_t MemoryPlan::keep_states(std::uint32_t wanted) {
+  std::uint64_t count = wanted;
+  bool any = false;
+  for (const auto& [name, memory] : memories_) {
+    if (memory.need.state == 0) continue;
+    any = true;
+    const std::uint64_t share = memory.need.kv_per_token ? kv_share(name) / 4 : kv_share(name);
+    count = std::max<std::uint64_t>(1, std::min(count, share / memory.need.state));
+  }
+  for (auto& [name, memory] : memories_) memory.need.states = memory.need.state * count;
+  return any ? static_cast<std::uint32_t>(count) : 0;
 }
 
 std::uint64_t MemoryPlan::kv_share(const std::string& name) const {
@@ -186,6 +206,7 @@ std::string MemoryPlan::Memory::tell(std::uint64_t kv_tokens) const {
   const std::uint64_t kv = need.kv_per_token * kv_tokens;
   std::string text = fmt::format("needs {}: weights {}", gib(total(kv_tokens)), gib(need.weights));
   if (kv) text += fmt::format(", KV cache {} ({} tokens)", gib(kv), kv_tokens);
+  if (need.states) text += fmt::format(", states {} ({})", gib(need.states), need.states / need.state);
   text += ", work space " + gib(need.work);
   if (need.adapters) text += ", adapters " + gib(need.adapters);
   return text + fmt::format("; {} of {} may still be used ({})", gib(budget.free()), gib(budget.limit), budget.source);

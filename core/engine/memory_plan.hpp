@@ -19,9 +19,11 @@ struct MemoryNeed {
   std::uint64_t work = 0;      // activations, step blocks, logits; of all plans together
   std::uint64_t adapters = 0;  // slots
   std::uint64_t kv_per_token = 0;
+  std::uint64_t state = 0;   // of one sequence, of models that keep one
+  std::uint64_t states = 0;  // of all of them
 
   MemoryNeed& operator+=(const MemoryNeed& other) noexcept;
-  std::uint64_t fixed() const noexcept { return weights + work + adapters; }
+  std::uint64_t fixed() const noexcept { return weights + work + adapters + states; }
 };
 
 // Of a segment, from its graph alone. Packed weights may be larger than stored ones; `work` is meant to be no less than
@@ -43,9 +45,16 @@ class MemoryPlan {
   MemoryPlan(const PluginHost& host, std::string what, const std::vector<PlacedSegment>& segments,
              const DeviceModelOptions& options);
 
-  // Of the device's memory. Weights and KV are known once they are packed: forget_estimates() sets both to zero.
+  // Of the device's memory. Weights, KV and states are known once weights are packed: forget_estimates() sets them to
+  // zero.
   MemoryNeed& need(const DeviceRecord& device) { return memories_.at(memory_of(device)).need; }
   void forget_estimates();
+
+  // How many states are kept, of `wanted` at most: one at least, and beside keys and values no more than fit in a
+  // quarter of their share. From then on they are part of the need. 0 where the model keeps none.
+  std::uint32_t keep_states(std::uint32_t wanted);
+  // What is wanted: one a sequence, and as many copies for the prefix cache.
+  static std::uint32_t wanted_states(const DeviceModelOptions& options) noexcept { return 2 * options.max_sequences; }
 
   // Bytes that the KV cache may take where nobody says how many: of a container's own memory most of what is left, of
   // a machine's or a GPU's half.

@@ -63,10 +63,11 @@ PlacedModel::PlacedModel(PluginHost& host, std::vector<PlacedSegment> segments, 
   }
   if (options.embedding_changes) make_embedding_changes(options.max_rows);
   const std::uint32_t block_tokens = choose_block_tokens();
-  const auto count = static_cast<std::uint32_t>(count_blocks(plan, block_tokens, options));
+  const Counts counts = count_blocks(plan, block_tokens, options);
   for (Loaded& segment : segments_)
-    with_arithmetic(plan, count * block_tokens, [&] { segment.model->start(block_tokens, count); });
-  make_blocks(block_tokens, count);
+    with_arithmetic(plan, counts.blocks * block_tokens,
+                    [&] { segment.model->start(block_tokens, counts.blocks, counts.states); });
+  make_blocks(block_tokens, counts);
 }
 
 // The one boundary value that no segment makes.
@@ -86,18 +87,20 @@ std::uint32_t PlacedModel::choose_block_tokens() const {
   return tokens;
 }
 
-// Blocks for as many tokens as asked, or as memory allows; each group gets the same count.
-std::uint64_t PlacedModel::count_blocks(MemoryPlan& plan, std::uint32_t block_tokens,
-                                        const DeviceModelOptions& options) {
+// Blocks for as many tokens as asked, or as memory allows; each paged group gets the same count.
+PlacedModel::Counts PlacedModel::count_blocks(MemoryPlan& plan, std::uint32_t block_tokens,
+                                              const DeviceModelOptions& options) {
   std::map<std::string, std::uint64_t> block_bytes;  // by memory
   plan.forget_estimates();
   for (Loaded& segment : segments_) {
     MemoryNeed& need = plan.need(segment.model->device());
-    const std::uint64_t bytes = segment.model->block_bytes(block_tokens);
+    const DeviceModel::BlockBytes bytes = segment.model->block_bytes(block_tokens);
     need.weights += segment.model->weight_bytes();
-    need.kv_per_token += (bytes + block_tokens - 1) / block_tokens;
-    block_bytes[memory_of(segment.model->device())] += bytes;
+    need.kv_per_token += (bytes.paged + block_tokens - 1) / block_tokens;
+    need.state += bytes.states;
+    block_bytes[memory_of(segment.model->device())] += bytes.paged;
   }
+  const std::uint32_t states = plan.keep_states(MemoryPlan::wanted_states(options));
   const std::uint64_t per_sequence = (options.context + block_tokens - 1) / block_tokens;
   std::uint64_t count = (options.cache_tokens + block_tokens - 1) / block_tokens;
   if (count != 0 && count < per_sequence)
@@ -114,34 +117,42 @@ std::uint64_t PlacedModel::count_blocks(MemoryPlan& plan, std::uint32_t block_to
   plan.check(count * block_tokens);
   count = std::min<std::uint64_t>(count, std::numeric_limits<std::int32_t>::max() / block_tokens);
   for (const auto& [name, bytes] : block_bytes) cache_bytes_ += bytes * count;
+  for (const auto& [name, memory] : plan.memories()) cache_bytes_ += memory.need.states;
   plan.log(count * block_tokens);
-  return count;
+  return {static_cast<std::uint32_t>(count), states};
 }
 
-void PlacedModel::make_blocks(std::uint32_t block_tokens, std::uint32_t count) {
+void PlacedModel::make_blocks(std::uint32_t block_tokens, Counts counts) {
   blocks_.block_tokens = block_tokens;
   blocks_.can_share = true;
-  std::map<std::uint32_t, std::uint32_t> windows;  // by group of the whole model
+  std::map<std::uint32_t, const nacelle_cache_group*> groups;  // of the whole model
   for (const Loaded& segment : segments_)
-    for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group) {
-      const nacelle_cache_group& own = *segment.model->graph().cache_groups[group];
-      windows[segment.cache_groups[group]] = own.window;
-      blocks_.can_share &= own.kind == NACELLE_CACHE_PAGED;
+    for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group)
+      groups[segment.cache_groups[group]] = segment.model->graph().cache_groups[group];
+  for (const auto& [index, group] : groups) {
+    blocks_.can_share &= group->kind != NACELLE_CACHE_CROSS;
+    if (group->kind == NACELLE_CACHE_STATE) {
+      if (!blocks_.states) blocks_.states.emplace(counts.states);
+      blocks_.places.push_back(KvBlocks::kStates);
+      continue;
     }
-  for (const auto& [group, window] : windows) {
-    blocks_.windows.push_back(window);
-    blocks_.pools.emplace_back(count);
+    blocks_.places.push_back(static_cast<std::uint32_t>(blocks_.pools.size()));
+    blocks_.windows.push_back(group->window);
+    blocks_.pools.emplace_back(counts.blocks);
   }
 }
 
 void PlacedModel::copy_blocks() {
-  if (blocks_.copies.empty()) return;
+  if (blocks_.copies.empty() && blocks_.state_copies.empty()) return;
   for (Loaded& segment : segments_)
     for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group) {
-      const auto& pairs = blocks_.copies[segment.cache_groups[group]];
+      const std::uint32_t place = blocks_.place(segment.cache_groups[group]);
+      const bool is_state = place == KvBlocks::kStates;
+      if (!is_state && blocks_.copies.empty()) continue;
+      const auto& pairs = is_state ? blocks_.state_copies : blocks_.copies[place];
       if (!pairs.empty()) segment.model->copy_blocks(group, pairs);
     }
-  blocks_.copies.clear();
+  blocks_.forget_copies();
 }
 
 void PlacedModel::write_adapter(std::uint32_t slot, const Adapter& adapter) {

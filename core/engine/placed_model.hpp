@@ -88,8 +88,12 @@ class PlacedModel {
     std::vector<std::uint32_t> cache_groups;
   };
   std::uint32_t choose_block_tokens() const;
-  std::uint64_t count_blocks(MemoryPlan& plan, std::uint32_t block_tokens, const DeviceModelOptions& options);
-  void make_blocks(std::uint32_t block_tokens, std::uint32_t count);
+  // Of each paged group, and the states of each group of these.
+  struct Counts {
+    std::uint32_t blocks = 0, states = 0;
+  };
+  Counts count_blocks(MemoryPlan& plan, std::uint32_t block_tokens, const DeviceModelOptions& options);
+  void make_blocks(std::uint32_t block_tokens, Counts counts);
   std::span<float> staged(Loaded& segment, std::size_t input, const StepCounts& counts) const;
   void make_embedding_changes(std::uint32_t max_rows);
 

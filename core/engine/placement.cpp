@@ -202,7 +202,7 @@ std::uint32_t layers_that_fit(const DeviceRecord& device, const sdk::GraphRecord
   const auto budget = static_cast<std::uint64_t>(static_cast<double>(device.memory_free) * kMemoryShare);
   const auto takes = [&](const sdk::GraphRecord& part) {
     const MemoryNeed need = estimate_need(part, options);
-    return need.fixed() + need.kv_per_token * context;
+    return need.fixed() + need.state + need.kv_per_token * context;
   };
   if (takes(graph) <= budget) return graph.layer_count;
   std::uint32_t fits = 0;

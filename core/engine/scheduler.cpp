@@ -140,10 +140,10 @@ void Scheduler::plan_decodes() {
 std::uint32_t Scheduler::take_guess(Sequence& sequence, std::uint32_t spare) {
   const auto size = static_cast<std::uint32_t>(sequence.guess.size());
   const std::uint32_t guesses = std::min({size, spare, sequence.limit - sequence.size() - 1});
-  const std::size_t wanted = blocks_->blocks_for(sequence.size() + guesses);
-  const std::size_t held = sequence.blocks.groups() ? sequence.blocks.table(0).size() : wanted;
-  if (wanted <= held) return guesses;
-  if (blocks_->free() < wanted - held + running_.size()) return 0;
+  const std::uint32_t room = sequence.blocks.room();
+  if (sequence.size() + guesses <= room) return guesses;
+  const std::uint32_t missing = blocks_->blocks_for(sequence.size() + guesses - room);
+  if (blocks_->free() < missing + running_.size()) return 0;
   return sequence.blocks.reserve(sequence.size() + guesses) ? guesses : 0;
 }
 
@@ -172,10 +172,11 @@ Sequence* Scheduler::next_prefill() const {
   return next;
 }
 
-// Of a prompt: what the budget leaves, and of rows whose logits are wanted no more than a step has room for. Every
-// other sequence keeps room for its one row.
+// Of a prompt: what the budget leaves, but not beyond where its state is to be kept, and of rows whose logits are
+// wanted no more than a step has room for. Every other sequence keeps room for its one row.
 std::uint32_t Scheduler::rows_that_fit(const Sequence& sequence) const {
-  const std::uint32_t count = std::min(budget_, sequence.pending());
+  const std::uint32_t cut = sequence.blocks.next_cut(sequence.computed) - sequence.computed;
+  const std::uint32_t count = std::min({budget_, sequence.pending(), cut});
   const std::uint32_t scores = sequence.prompt_logprobs.wanted(sequence.computed, count);
   if (scores == 0) return count;
   const std::size_t all = std::min<std::size_t>(limits_.max_sequences, running_.size() + waiting_.size());
@@ -251,9 +252,20 @@ bool Scheduler::is_being_computed(const Sequence& sequence, std::uint32_t found)
   const auto key = sequence.blocks.key(index);
   if (!key) return false;
   return std::any_of(chunks_.begin(), chunks_.end(), [&](const Chunk& chunk) {
-    return chunk.sequence->pending() > 1 && chunk.begin < (index + 1) * blocks_->block_tokens &&
-           chunk.sequence->blocks.key(index) == key;
+    if (chunk.sequence->pending() <= 1 || chunk.sequence->blocks.key(index) != key) return false;
+    if (blocks_->states) return will_keep_state(chunk, sequence);
+    return chunk.begin < (index + 1) * blocks_->block_tokens;
   });
+}
+
+// Of a chunk whose sequence begins as `waiting` does: makes it keep its state behind what they have in common. False
+// where it is past that already.
+bool Scheduler::will_keep_state(const Chunk& chunk, const Sequence& waiting) const {
+  const std::size_t most = (waiting.shareable().size() - 1) / blocks_->block_tokens;
+  const std::size_t common = std::min(most, waiting.blocks.common_blocks(chunk.sequence->blocks));
+  if (chunk.begin + chunk.count > common * blocks_->block_tokens) return false;
+  chunk.sequence->blocks.keep_state_at(common);
+  return true;
 }
 
 void Scheduler::start(Sequence& sequence) {

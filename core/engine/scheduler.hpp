@@ -87,6 +87,7 @@ class Scheduler {
   bool waits_for_slot(const Sequence& sequence);
   bool make_way(const Sequence& sequence);
   bool is_being_computed(const Sequence& sequence, std::uint32_t found) const;
+  bool will_keep_state(const Chunk& chunk, const Sequence& waiting) const;
   bool reserve(std::size_t index, std::uint32_t tokens);
   void preempt_last();
   void add_chunk(Sequence& sequence, std::uint32_t count, std::uint32_t guesses = 0);

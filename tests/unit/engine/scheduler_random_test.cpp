@@ -1,5 +1,6 @@
 // Many random requests through pools that hold hardly more than one of them, against a model of the KV cache that knows
-// what each slot must hold: nothing is lost, nothing hangs, and no row ever reads what is not its own prefix.
+// what each slot and each state must hold: nothing is lost, nothing hangs, and no row ever reads what is not its own
+// prefix.
 #include <catch2/catch.hpp>
 #include <map>
 #include <random>
@@ -37,8 +38,8 @@ test::FakeRow row_after(std::span<const TokenId> tokens) {
 }
 
 struct World {
-  World(unsigned seed, bool sharing)
-      : random(seed), limits{1 + below(5), 5 + below(12), below(8)}, scheduler(limits, blocks) {
+  World(unsigned seed, bool sharing, bool has_states)
+      : random(seed), limits{1 + below(5), 5 + below(12), has_states ? 0 : below(8)}, scheduler(limits, blocks) {
     blocks.block_tokens = kTokens;
     blocks.windows = {0, 6};
     blocks.sharing = sharing;
@@ -47,6 +48,10 @@ struct World {
       blocks.pools.emplace_back(count);
       memory[group].resize(count * kTokens);
     }
+    if (!has_states) return;
+    blocks.states.emplace(1 + below(2 * limits.max_sequences));  // fewer than may run, or more
+    blocks.places = {0, 1, KvBlocks::kStates};
+    states.resize(blocks.states->total(), 1);
   }
 
   std::uint32_t below(std::uint32_t limit) { return static_cast<std::uint32_t>(random() % limit); }
@@ -84,12 +89,29 @@ struct World {
     for (std::size_t group = 0; group < blocks.copies.size(); ++group)
       for (const nacelle_block_copy& copy : blocks.copies[group])
         std::copy_n(memory[group].begin() + copy.from * kTokens, kTokens, memory[group].begin() + copy.to * kTokens);
-    blocks.copies.clear();
+    for (const nacelle_block_copy& copy : blocks.state_copies) states[copy.to] = states[copy.from];
+    kept += blocks.state_copies.size();
+    blocks.forget_copies();
+  }
+
+  // A sequence's state is that of all its tokens before, and nobody else's.
+  void follow_state(const Chunk& chunk) {
+    if (!blocks.states) return;
+    const auto table = chunk.sequence->blocks.table(2);
+    REQUIRE(table.size() == 1);
+    scheduler.each([&](const Sequence& other) {
+      const auto others = other.blocks.table(2);
+      REQUIRE((&other == chunk.sequence || others.empty() || others[0] != table[0]));
+    });
+    const std::span<const TokenId> tokens = chunk.sequence->tokens;
+    if (chunk.begin > 0) REQUIRE(states[table[0]] == state_after(tokens.first(chunk.begin)));
+    states[table[0]] = state_after(tokens.first(chunk.begin + chunk.count));
   }
 
   // Guesses, of which about half are right.
   void guess() {
     std::vector<Sequence*> decoding;
+    if (limits.max_guesses == 0) return;
     scheduler.list_decoding(decoding);
     for (Sequence* sequence : decoding) {
       sequence->guess.clear();
@@ -195,6 +217,7 @@ struct World {
     std::vector<RequestId> ended;
     for (const Chunk& chunk : chunks) {
       check_reads(chunk);
+      follow_state(chunk);
       Sequence& sequence = *chunk.sequence;
       sequence.computed = chunk.begin + chunk.count;
       const bool answers = chunk.wants_logits();
@@ -218,11 +241,12 @@ struct World {
   std::mt19937 random;
   SchedulerLimits limits;
   KvBlocks blocks;
-  std::vector<std::uint64_t> memory[2];
+  std::vector<std::uint64_t> memory[2], states;
   Scheduler scheduler;
   std::map<RequestId, std::vector<TokenId>> expected;  // prompts of those in flight
   RequestId next_id = 1;
   std::uint64_t right = 0;  // guesses
+  std::uint64_t kept = 0;   // copies of states
   std::uint64_t scored = 0;
   std::set<RequestId> told;  // that had their scores
 };
@@ -230,10 +254,11 @@ struct World {
 }  // namespace
 
 TEST_CASE("random requests in tiny pools: none is lost, none hangs, each reads its own prefix") {
-  std::uint64_t preemptions = 0, cached = 0, right = 0, scored = 0;
+  const bool has_states = GENERATE(false, true);
+  std::uint64_t preemptions = 0, cached = 0, right = 0, scored = 0, kept = 0;
   for (unsigned seed = 0; seed < 200; ++seed) {
     INFO("seed " << seed);
-    World world(seed, seed % 4 != 0);
+    World world(seed, seed % 4 != 0, has_states);
     for (int round = 0; round < 150; ++round) {
       if (world.below(3) == 0) world.submit();
       if (world.below(25) == 0) world.cancel_one();
@@ -244,13 +269,16 @@ TEST_CASE("random requests in tiny pools: none is lost, none hangs, each reads i
       world.step();
     }
     for (const BlockPool& pool : world.blocks.pools) REQUIRE(pool.free() == pool.total());
+    if (has_states) REQUIRE(world.blocks.states->free() == world.blocks.states->total());
     preemptions += world.scheduler.preemptions();
     cached += world.scheduler.cached_tokens();
     right += world.right;
     scored += world.scored;
+    kept += world.kept;
   }
   CHECK(preemptions > 500);
   CHECK(cached > 1000);
-  CHECK(right > 1000);
+  CHECK((has_states || right > 1000));
+  CHECK((!has_states || kept > 1000));
   CHECK(scored > 1000);
 }
