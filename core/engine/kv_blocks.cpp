@@ -6,6 +6,13 @@
 #include <utility>
 
 namespace nacelle {
+namespace {
+
+// An answer's state is kept each time that so many tokens more are there: a copy of it costs about what a token costs to
+// read and write it, and what lies behind the latest copy is a chunk of the next prompt.
+constexpr std::uint32_t kAnswerTokens = 64;
+
+}  // namespace
 
 // ---- One group
 // -------------------------------------------------------------------------------------------------------
@@ -251,8 +258,9 @@ void SequenceBlocks::publish_state(std::uint32_t whole) {
   BlockPool& states = *blocks_->states;
   const BlockKey& key = keys_[whole - 1];
   const bool in_answer = whole > prompt_blocks_;
-  if (state_ == kNone || !(in_answer || std::binary_search(cuts_.begin(), cuts_.end(), whole)) || states.find(key))
-    return;
+  const bool is_due = in_answer ? whole % std::max(1u, kAnswerTokens / blocks_->block_tokens) == 0
+                                : std::binary_search(cuts_.begin(), cuts_.end(), whole);
+  if (state_ == kNone || !is_due || states.find(key)) return;
   if (in_answer && latest_) states.forget(*latest_);
   if (states.free() == 0) return;
   const std::uint32_t kept = states.take();

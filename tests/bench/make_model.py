@@ -18,9 +18,15 @@ SHAPES = {  # architecture, layers, width, ffn, heads, kv heads, head width, voc
     "tinyllama-1.1b": ("llama", 22, 2048, 5632, 32, 4, 64, 32000, False, False),
     "qwen2.5-0.5b": ("qwen2", 24, 896, 4864, 14, 2, 64, 151936, True, True),
     "granite-1b-a400m": ("llama", 24, 1024, 512, 16, 8, 64, 49152, True, False),  # but for its scalings
+    "lfm2-1.2b": ("lfm2", 16, 2048, 8192, 32, 8, 64, 65536, True, False),
+    "granite-4-h-1b": ("granitehybrid", 40, 1536, 4096, 12, 4, 128, 100352, True, False),
+    "qwen3.5-0.8b": ("qwen35", 24, 1024, 3584, 8, 2, 256, 248320, True, False),
     "tiny": ("llama", 2, 256, 512, 8, 4, 32, 2048, True, False),
 }
 EXPERTS = {"granite-1b-a400m": (32, 8)}  # in a layer, and taken by a token
+# Layers that attend; the others keep a state.
+ATTENDING = {"lfm2-1.2b": [2, 5, 8, 10, 12, 14], "granite-4-h-1b": [5, 15, 25, 35], "qwen3.5-0.8b": list(range(3, 24, 4))}
+STATES = {"granite-4-h-1b": (48, 64, 1, 128), "qwen3.5-0.8b": (16, 128, 16, 128)}  # heads, their width; groups, their width
 FORMATS = {  # ggml's id, elements and bytes of a block; where its f16 scale and min lie; the min, in scales, that
     # centres random codes; the root mean square of an element made of random bytes at scale 1
     "f32": (0, 1, 4), "f16": (1, 1, 2), "bf16": (30, 1, 2),
@@ -90,7 +96,37 @@ def real(vocabulary, folder):
     return "llama-bpe", tokens, types, [merge for merge in merges if merge], (ends, ends + 1)
 
 
-def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, experts, folder):
+def recurrent_tensors(shape, width):
+    """(name, rows, columns) of a layer that keeps a state."""
+    if shape == "lfm2-1.2b":
+        return [("shortconv.in_proj.weight", 3 * width, width), ("shortconv.conv.weight", width, 3),
+                ("shortconv.out_proj.weight", width, width)]
+    heads, head, groups, state = STATES[shape]
+    inner, mixed = heads * head, heads * head + 2 * groups * state
+    vectors = [("ssm_dt.bias", 1, heads), ("ssm_conv1d.weight", mixed, 4), ("ssm_out.weight", width, inner)]
+    if shape == "granite-4-h-1b":
+        return vectors + [("ssm_in.weight", inner + mixed + heads, width), ("ssm_conv1d.bias", 1, mixed),
+                          ("ssm_a", heads, 1), ("ssm_d", heads, 1), ("ssm_norm.weight", groups, inner // groups)]
+    return vectors + [("attn_qkv.weight", mixed, width), ("attn_gate.weight", inner, width), ("ssm_a", 1, heads),
+                      ("ssm_alpha.weight", heads, width), ("ssm_beta.weight", heads, width), ("ssm_norm.weight", 1, head)]
+
+
+def recurrent_metadata(shape, u32, f32):
+    """What an architecture with states says beside what all say."""
+    if shape == "lfm2-1.2b":
+        return u32("shortconv.l_cache", 3)
+    heads, head, groups, state = STATES[shape]
+    for key, value in (("conv_kernel", 4), ("inner_size", heads * head), ("state_size", state), ("group_count", groups),
+                       ("time_step_rank", heads)):
+        u32("ssm." + key, value)
+    if shape == "qwen3.5-0.8b":
+        return u32("full_attention_interval", 4)
+    for key in ("embedding_scale", "residual_scale", "logit_scale"):
+        f32(key, 1.0)
+    f32("attention.scale", 128**-0.5)
+
+
+def metadata(shape, arch, layers, width, ffn, heads, kv_heads, head, vocabulary, experts, folder):
     pairs = []
     def add(key, kind, data):
         pairs.append(text(key) + struct.pack("<I", kind) + data)
@@ -100,9 +136,21 @@ def metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, expert
     add("general.name", 8, text("random weights"))
     for key, value in (("block_count", layers), ("context_length", 8192), ("embedding_length", width),
                        ("feed_forward_length", ffn), ("attention.head_count", heads),
-                       ("attention.head_count_kv", kv_heads), ("rope.dimension_count", head),
+                       ("rope.dimension_count", head // 4 if arch == "qwen35" else head),
                        ("vocab_size", vocabulary), *zip(("expert_count", "expert_used_count"), experts)):
         u32(f"{arch}.{key}", value)
+    if arch in ("lfm2", "granitehybrid"):
+        kinds = [kv_heads if layer in ATTENDING[shape] else 0 for layer in range(layers)]
+        add(f"{arch}.attention.head_count_kv", 9, struct.pack(f"<IQ{layers}I", 4, layers, *kinds))
+    else:
+        u32(f"{arch}.attention.head_count_kv", kv_heads)
+    if arch == "qwen35":
+        u32("qwen35.attention.key_length", head)
+        u32("qwen35.attention.value_length", head)
+        add("qwen35.rope.dimension_sections", 9, struct.pack("<IQ4I", 4, 4, 11, 11, 10, 0))
+    if shape in ATTENDING:
+        recurrent_metadata(shape, lambda key, value: u32(f"{arch}.{key}", value),
+                           lambda key, value: add(f"{arch}.{key}", 6, struct.pack("<f", value)))
     add(f"{arch}.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", 1e-5))
     add(f"{arch}.rope.freq_base", 6, struct.pack("<f", 500000.0))
     add("tokenizer.ggml.model", 8, text("gpt2"))
@@ -127,20 +175,25 @@ def main():
     tensors = []
 
     def add(name, rows, columns, layer=0, count=1):
-        plain = rows == 1 or name.endswith("ffn_gate_inp.weight")
+        plain = rows == 1 or columns < 32 or name.endswith(("ffn_gate_inp.weight", "ssm_norm.weight"))
         kind_of = "f32" if plain else element_type(kind, name, layer, layers, tied, columns)
         tensors.append((name, count, rows, columns, kind_of))
 
     add("token_embd.weight", vocabulary, width)
-    add("output_norm.weight", 1, width)
+    add("token_embd_norm.weight" if arch == "lfm2" else "output_norm.weight", 1, width)
     if not tied:
         add("output.weight", vocabulary, width)
     experts = EXPERTS.get(shape, ())
     for layer in range(layers):
-        for name, rows, columns in (("attn_norm.weight", 1, width), ("ffn_norm.weight", 1, width),
-                                    ("attn_q.weight", heads * head, width), ("attn_k.weight", kv_heads * head, width),
-                                    ("attn_v.weight", kv_heads * head, width),
-                                    ("attn_output.weight", width, heads * head)):
+        attends = layer in ATTENDING.get(shape, [layer])
+        mixing = [("attn_q.weight", heads * head * (2 if arch == "qwen35" else 1), width),
+                  ("attn_k.weight", kv_heads * head, width), ("attn_v.weight", kv_heads * head, width),
+                  ("attn_output.weight", width, heads * head)]
+        if arch in ("lfm2", "qwen35"):
+            mixing += [("attn_q_norm.weight", 1, head), ("attn_k_norm.weight", 1, head)]
+        second = "post_attention_norm.weight" if arch == "qwen35" else "ffn_norm.weight"
+        for name, rows, columns in (("attn_norm.weight", 1, width), (second, 1, width),
+                                    *(mixing if attends else recurrent_tensors(shape, width))):
             add(f"blk.{layer}.{name}", rows, columns, layer)
         for name, rows, columns in (("gate", ffn, width), ("up", ffn, width), ("down", width, ffn)):
             form = f"ffn_{name}_exps.weight" if experts else f"ffn_{name}.weight"
@@ -150,11 +203,11 @@ def main():
         if biases:
             for name, rows in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
                 add(f"blk.{layer}.attn_{name}.bias", 1, rows * head)
-    pairs = metadata(arch, layers, width, ffn, heads, kv_heads, head, vocabulary, experts, folder)
+    pairs = metadata(shape, arch, layers, width, ffn, heads, kv_heads, head, vocabulary, experts, folder)
     infos, offset = b"", 0
     for name, count, rows, columns, element in tensors:
         ggml_id, per_block, block_bytes = FORMATS[element][:3]
-        dims = (columns,) if rows == 1 else (columns, rows) if count == 1 else (columns, rows, count)
+        dims = (columns,) if rows == 1 and not name.endswith("ssm_norm.weight") or shape == "qwen3.5-0.8b" and rows == 1 else (columns, rows) if count == 1 else (columns, rows, count)
         infos += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
         infos += struct.pack("<IQ", ggml_id, offset)
         offset += -(-(count * rows * columns // per_block * block_bytes) // 32) * 32
@@ -163,7 +216,10 @@ def main():
         file.write(head_bytes + b"\0" * (-len(head_bytes) % 32))
         for name, count, rows, columns, element in tensors:
             if "norm" in name:  # logits as peaked as a trained model's: few tokens share most of the probability
-                data = np.full(columns, PEAK if name == "output_norm.weight" else 1, np.float32).tobytes()
+                peak = PEAK if name in ("output_norm.weight", "token_embd_norm.weight") else 1
+                data = np.full(rows * columns, peak, np.float32).tobytes()
+            elif name.endswith("ssm_a"):
+                data = np.full(rows * columns, -1, np.float32).tobytes()
             else:
                 data = tensor_bytes(element, count * rows, columns)
             file.write(data + b"\0" * (-len(data) % 32))

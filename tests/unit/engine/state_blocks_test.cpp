@@ -110,16 +110,16 @@ TEST_CASE("where prompts branch off, the second one keeps the state for the thir
 
 TEST_CASE("of an answer only the latest state stays") {
   KvBlocks blocks = blocks_with_states(8);
-  const Tokens prompt = counting(6), text = counting(15);
+  const Tokens prompt = counting(6), text = counting(195);
   SequenceBlocks sequence(blocks);
   sequence.name("", prompt);
   compute(sequence, prompt);
   CHECK(blocks.states->cached() == 1);
-  REQUIRE(sequence.reserve(15));
-  for (std::uint32_t computed = 7; computed <= 15; ++computed) sequence.publish(text, computed);
-  CHECK(blocks.states->cached() == 2);  // behind 4 and 12 tokens; what was kept behind 8 is gone
-  CHECK(found(blocks, text) == 12);
-  CHECK(found(blocks, counting(11)) == 4);
+  REQUIRE(sequence.reserve(195));
+  for (std::uint32_t computed = 7; computed <= 195; ++computed) sequence.publish(text, computed);
+  CHECK(blocks.states->cached() == 2);  // behind 4 and 192 tokens; what was kept behind 64 and 128 is gone
+  CHECK(found(blocks, text) == 192);
+  CHECK(found(blocks, counting(131)) == 4);
 }
 
 TEST_CASE("without a state to spare nothing is kept, and a kept one is taken when a sequence needs it") {
