@@ -40,8 +40,10 @@ struct EngineMetric {
   const char* label_value = nullptr;
 };
 
+double used(std::uint32_t free, std::uint32_t total) { return total == 0 ? 0 : 1 - static_cast<double>(free) / total; }
+// Of what a sequence needs, whichever is shorter.
 double kv_use(const EngineStats& stats) {
-  return stats.blocks_total == 0 ? 0 : 1 - static_cast<double>(stats.blocks_free) / stats.blocks_total;
+  return std::max(used(stats.blocks_free, stats.blocks_total), used(stats.states_free, stats.states_total));
 }
 
 #define NACELLE_VALUE(expression) [](const EngineStats& s) { return static_cast<double>(expression); }
@@ -50,7 +52,8 @@ constexpr const char* kEnded = "finished_reason";
 const EngineMetric kEngineMetrics[] = {
     {"nacelle_num_requests_running", kGauge, "Requests in the running batch.", NACELLE_VALUE(s.running)},
     {"nacelle_num_requests_waiting", kGauge, "Requests in the queue.", NACELLE_VALUE(s.waiting)},
-    {"nacelle_kv_cache_usage_perc", kGauge, "Share of the KV blocks in use, 0 to 1.", kv_use},
+    {"nacelle_kv_cache_usage_perc", kGauge, "Share of the KV blocks in use, or of the states if that is more, 0 to 1.",
+     kv_use},
     {"nacelle_num_preemptions_total", kCounter, "Sequences that gave their KV blocks up and are computed again.",
      NACELLE_VALUE(s.preemptions)},
     {"nacelle_prompt_tokens_total", kCounter, "Prompt tokens computed.", NACELLE_VALUE(s.prompt_tokens)},

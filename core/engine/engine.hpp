@@ -39,6 +39,7 @@ struct EngineStats {
   // Of the prompts that began to run: their tokens, and those of them that were in the prefix cache.
   std::uint64_t prefix_tokens = 0, cached_tokens = 0;
   std::uint32_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;  // cached ones may be free
+  std::uint32_t states_total = 0, states_free = 0;                     // of sequences; 0 where the model keeps none
   std::uint32_t submits_per_step = 0, allocs_per_step = 0;
   std::uint64_t finished_by_length = 0;                   // of `finished`
   std::uint64_t guessed_tokens = 0, accepted_tokens = 0;  // speculated, and those of them that came true

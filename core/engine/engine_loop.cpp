@@ -103,11 +103,16 @@ void Engine::Loop::count_time(Clock::time_point begin, Clock::time_point guessed
 
 // Under mutex_.
 void Engine::Loop::note_blocks() {
-  const BlockPool* pool = device_.blocks().shown();
-  if (!pool) return;
-  stats_.blocks_total = pool->total();
-  stats_.blocks_free = pool->free();
-  stats_.blocks_cached = pool->cached();
+  const KvBlocks& blocks = device_.blocks();
+  if (blocks.states) {
+    stats_.states_total = blocks.states->total();
+    stats_.states_free = blocks.states->free();
+  }
+  if (blocks.pools.empty()) return;
+  const BlockPool& pool = blocks.pools[0];
+  stats_.blocks_total = pool.total();
+  stats_.blocks_free = pool.free();
+  stats_.blocks_cached = pool.cached();
 }
 
 // Under mutex_.

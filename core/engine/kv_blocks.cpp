@@ -8,8 +8,8 @@
 namespace nacelle {
 namespace {
 
-// An answer's state is kept each time that so many tokens more are there: a copy of it costs about what a token costs to
-// read and write it, and what lies behind the latest copy is a chunk of the next prompt.
+// An answer's state is kept each time that so many tokens more are there: a copy of it costs about what a token costs
+// to read and write it, and what lies behind the latest copy is a chunk of the next prompt.
 constexpr std::uint32_t kAnswerTokens = 64;
 
 }  // namespace

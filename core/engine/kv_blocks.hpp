@@ -81,8 +81,6 @@ struct KvBlocks {
   std::uint32_t blocks_for(std::uint32_t tokens) const noexcept { return (tokens + block_tokens - 1) / block_tokens; }
   // The fewest that any pool can hand out.
   std::uint32_t free() const noexcept;
-  // What metrics tell of: the first paged group's blocks, else the states; nullptr: the model keeps nothing.
-  const BlockPool* shown() const noexcept { return !pools.empty() ? &pools[0] : states ? &*states : nullptr; }
   void forget_copies() noexcept {
     copies.clear();
     state_copies.clear();
