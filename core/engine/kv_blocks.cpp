@@ -11,6 +11,9 @@ namespace {
 // An answer's state is kept each time that so many tokens more are there: a copy of it costs about what a token costs
 // to read and write it, and what lies behind the latest copy is a chunk of the next prompt.
 constexpr std::uint32_t kAnswerTokens = 64;
+// A prompt's state is kept behind the last block that ends so many tokens before it does. These are often the head of
+// the answer ("<|im_start|>assistant", "<think>"), which templates write otherwise in the next turn.
+constexpr std::size_t kHeadTokens = 8;
 
 }  // namespace
 
@@ -109,8 +112,8 @@ void SequenceBlocks::name(std::string_view name, std::span<const std::int32_t> t
   root_ = blocks_->keys.root(name);
   extend_keys(tokens);
   prompt_blocks_ = static_cast<std::uint32_t>(keys_.size());
-  // The last token is always computed, so a copy right behind it would serve nobody who asks the same.
-  if (blocks_->states && !tokens.empty()) keep_state_at((tokens.size() - 1) / blocks_->block_tokens);
+  if (blocks_->states && tokens.size() > kHeadTokens)
+    keep_state_at((tokens.size() - kHeadTokens) / blocks_->block_tokens);
 }
 
 void SequenceBlocks::extend_keys(std::span<const std::int32_t> tokens) {

@@ -62,10 +62,10 @@ std::uint32_t found(KvBlocks& blocks, const Tokens& tokens) {
 
 }  // namespace
 
-TEST_CASE("a state is kept behind the last whole block of a prompt, and the next one goes on from a copy of it") {
+TEST_CASE("a state is kept 8 tokens before a prompt's end, and the next one goes on from a copy of it") {
   for (const bool paged : {true, false}) {
     KvBlocks blocks = blocks_with_states(4, paged);
-    const Tokens prompt = counting(10);
+    const Tokens prompt = counting(18);
     {
       SequenceBlocks sequence(blocks);
       sequence.name("", prompt);
@@ -87,36 +87,40 @@ TEST_CASE("a state is kept behind the last whole block of a prompt, and the next
   }
 }
 
-TEST_CASE("the last token of a prompt is computed, so a prompt of whole blocks is known but for its last block") {
+TEST_CASE("the last token of a prompt is computed, and the end of a prompt may differ in the next turn") {
   KvBlocks blocks = blocks_with_states(4);
-  pass_through(blocks, counting(12));
-  CHECK(found(blocks, counting(12)) == 8);
-  CHECK(found(blocks, counting(13)) == 8);
+  pass_through(blocks, counting(16));
+  CHECK(found(blocks, counting(16)) == 8);
+  CHECK(found(blocks, joined(counting(9), counting(20, 50))) == 8);
+  CHECK(found(blocks, counting(9)) == 8);
   CHECK(found(blocks, counting(8)) == 0);  // nothing was kept behind its first block
+  pass_through(blocks, counting(8, 70));
+  CHECK(blocks.states->cached() == 1);  // of a short prompt nothing is
 }
 
 TEST_CASE("where prompts branch off, the second one keeps the state for the third") {
   KvBlocks blocks = blocks_with_states(8);
   const Tokens system = counting(17);
-  pass_through(blocks, joined(system, counting(9, 100)));
-  const Tokens second = joined(system, counting(9, 200));
+  pass_through(blocks, joined(system, counting(21, 100)));
+  const Tokens second = joined(system, counting(21, 200));
   SequenceBlocks sequence(blocks);
   sequence.name("", second);
   CHECK(sequence.adopt(second) == 0);
   CHECK(sequence.next_cut(0) == 16);
+  CHECK(sequence.next_cut(16) == 28);
   compute(sequence, second);
-  CHECK(found(blocks, joined(system, counting(9, 300))) == 16);
+  CHECK(found(blocks, joined(system, counting(21, 300))) == 16);
 }
 
 TEST_CASE("of an answer only the latest state stays") {
   KvBlocks blocks = blocks_with_states(8);
-  const Tokens prompt = counting(6), text = counting(195);
+  const Tokens prompt = counting(14), text = counting(195);
   SequenceBlocks sequence(blocks);
   sequence.name("", prompt);
   compute(sequence, prompt);
   CHECK(blocks.states->cached() == 1);
   REQUIRE(sequence.reserve(195));
-  for (std::uint32_t computed = 7; computed <= 195; ++computed) sequence.publish(text, computed);
+  for (std::uint32_t computed = 15; computed <= 195; ++computed) sequence.publish(text, computed);
   CHECK(blocks.states->cached() == 2);  // behind 4 and 192 tokens; what was kept behind 64 and 128 is gone
   CHECK(found(blocks, text) == 192);
   CHECK(found(blocks, counting(131)) == 4);
@@ -124,7 +128,7 @@ TEST_CASE("of an answer only the latest state stays") {
 
 TEST_CASE("without a state to spare nothing is kept, and a kept one is taken when a sequence needs it") {
   KvBlocks blocks = blocks_with_states(1);
-  const Tokens prompt = counting(10);
+  const Tokens prompt = counting(18);
   pass_through(blocks, prompt);
   CHECK(blocks.states->cached() == 0);
 
@@ -148,11 +152,12 @@ TEST_CASE("without a state to spare nothing is kept, and a kept one is taken whe
 TEST_CASE("two prompts have their first blocks in common") {
   KvBlocks blocks = blocks_with_states(4);
   SequenceBlocks a(blocks), b(blocks);
-  a.name("", joined(counting(9), counting(8, 100)));
-  b.name("", joined(counting(9), counting(8, 200)));
+  a.name("", joined(counting(9), counting(16, 100)));
+  b.name("", joined(counting(9), counting(16, 200)));
   CHECK(a.common_blocks(b) == 2);
   a.keep_state_at(2);
   a.keep_state_at(2);
   CHECK(a.next_cut(0) == 8);
   CHECK(a.next_cut(8) == 16);
+  CHECK(a.next_cut(16) == kNoCut);
 }
