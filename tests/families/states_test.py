@@ -12,6 +12,7 @@ import urllib.request
 
 NAMES = ["lfm2", "qwen3-next", "kimi-linear", "mamba2", "granite-hybrid"]
 BLOCK = 32  # tokens of the cpu backend's KV blocks
+HEAD = 8  # tokens before the end of a prompt, where no state is kept
 TURNS, ANSWER = 2, 20
 
 
@@ -82,7 +83,7 @@ def check_model(program, path, name):
                 check(together(server, prompts) == alone, f"{name}: answers with the prefix cache and {flags}, round {again}")
     with Server(program, path) as server:
         check(server.ask(system, 1)[1] == 0, f"{name}: nothing is cached at first")
-        check(server.ask(system + draw(30), 1)[1] == 100 // BLOCK * BLOCK, f"{name}: a prompt that goes on from another's whole blocks")
+        check(server.ask(system + draw(30), 1)[1] == (100 - HEAD) // BLOCK * BLOCK, f"{name}: a prompt that goes on from another")
         server.ask(system[:50] + draw(30), 1)
         seen = server.ask(system[:50] + draw(30), 1)[1]
         check(seen == (50 // BLOCK * BLOCK if has_keys(name) else 0), f"{name}: the third that branches off at a place finds it cached, not {seen}")
