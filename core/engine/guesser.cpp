@@ -23,7 +23,7 @@ Guesser::Guesser(const SpeculationOptions& options, const Model& target) : optio
     if (options_.draft)
       throw Error(
           ErrorKind::kInvalidArgument,
-          "the model " + target.name() + " keeps a state that no draft model can guess for; leave the draft model out",
+          "the model " + target.name() + " keeps a state from token to token, which a wrong guess would spoil; leave --draft-model out",
           "draft-model");
     options_.lookup = false;
     log::info("{}: no guessing ahead, as the model keeps a state from token to token", target.name());
