@@ -70,7 +70,8 @@ std::uint32_t Engine::Loop::advance(const Chunk& chunk, std::uint32_t row) {
     more = choose(sequence, row + right, right);
     while (right < std::min(chunk.guesses, made()) && sequence.tokens[before + right] == sequence.guess[right]) ++right;
   }
-  sequence.computed += std::min(right, made() - 1);
+  const std::uint32_t taken = std::min(right, made() - 1);
+  sequence.computed = sequence.blocks.settle_guess(taken == chunk.guesses) ? chunk.begin : sequence.computed + taken;
   if (chunk.guesses) guesser_.note_verified(sequence, chunk.guesses, right);
   return made();
 }

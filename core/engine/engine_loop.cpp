@@ -58,7 +58,9 @@ void Engine::Loop::step() {
   scheduler_.limit_prompt_rows(pace_.prompt_rows());
   const std::vector<Chunk>& chunks = scheduler_.plan();
   if (chunks.empty()) return;
+  const auto planned = Clock::now();
   device_.copy_blocks();
+  const double keep_seconds = seconds_between(planned, Clock::now());
   write_adapters();
   const StepCounts counts = nacelle::count_step(chunks);
   const std::size_t plan = device_.plan_for(counts);
@@ -69,7 +71,7 @@ void Engine::Loop::step() {
   run_end_cpu_ = thread_cpu();
   now_ = Clock::now();
   timing_.step_rows.add(counts.rows);
-  guesser_.note_step(chunks, seconds_between(ready, now_));
+  guesser_.note_step(chunks, seconds_between(ready, now_), keep_seconds);
   pace_.note(counts.prompt_rows, counts.rows > counts.prompt_rows, seconds_between(ready, now_));
 
   logits_.read(device_.plan(device_.size() - 1, plan));

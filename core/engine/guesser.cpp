@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/engine/lookup.hpp"
 
@@ -19,15 +18,7 @@ bool has_penalties(const SamplingParams& sampling) {
 
 Guesser::Guesser(const SpeculationOptions& options, const Model& target) : options_(options) {
   options_.max_guesses = std::min(options_.max_guesses, kMaxGuesses);
-  if (target.device().blocks().states) {  // a wrong guess cannot be taken out of it again
-    if (options_.draft)
-      throw Error(
-          ErrorKind::kInvalidArgument,
-          "the model " + target.name() + " keeps a state from token to token, which a wrong guess would spoil; leave --draft-model out",
-          "draft-model");
-    options_.lookup = false;
-    log::info("{}: no guessing ahead, as the model keeps a state from token to token", target.name());
-  }
+  keeps_state_ = target.device().blocks().states.has_value();
   if (options_.draft) draft_ = std::make_unique<DraftModel>(options_.draft, target);
 }
 
@@ -51,7 +42,8 @@ void Guesser::propose(const Scheduler& scheduler) {
 std::uint32_t Guesser::choose_count(std::uint32_t other_rows) const {
   if (!options_.measured) return options_.max_guesses;
   return best_guess_count(candidates_, static_cast<std::uint32_t>(decoding_.size()),
-                          {&costs_, draft_ ? guess_seconds_ : 0, other_rows, kMaxGuesses});
+                          {&costs_, draft_ ? guess_seconds_ : 0, other_rows, kMaxGuesses,
+                           keeps_state_ ? std::optional(keep_seconds_) : std::nullopt});
 }
 
 void Guesser::propose_by_lookup(std::uint32_t other_rows) {
@@ -90,12 +82,14 @@ void Guesser::propose_by_model(std::uint32_t other_rows) {
   guess_seconds_ = guess_seconds_ == 0 ? took.count() / count : guess_seconds_ * 0.7 + took.count() / count * 0.3;
 }
 
-void Guesser::note_step(std::span<const Chunk> chunks, double seconds) {
-  std::uint32_t rows = 0;
+void Guesser::note_step(std::span<const Chunk> chunks, double seconds, double keep_seconds) {
+  std::uint32_t rows = 0, kept = 0;
   for (const Chunk& chunk : chunks) {
     if (chunk.count != 1) return;  // a prompt's rows cost less each: such a step says nothing here
     rows += chunk.rows();
+    kept += chunk.guesses > 0;
   }
+  if (kept) keep_seconds_ = keep_seconds_ == 0 ? keep_seconds / kept : keep_seconds_ * 0.8 + keep_seconds / kept * 0.2;
   costs_.note(rows, seconds);
 }
 

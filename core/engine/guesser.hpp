@@ -23,8 +23,8 @@ class Guesser {
   void propose(const Scheduler& scheduler);
   // Those that the latest call has given some.
   const std::vector<Sequence*>& guessing() const noexcept { return guessable_; }
-  // A step took that long.
-  void note_step(std::span<const Chunk> chunks, double seconds);
+  // A step took that long, and keeping the states of those with guesses that long before it.
+  void note_step(std::span<const Chunk> chunks, double seconds, double keep_seconds);
   // Of a sequence's guess, `guesses` tokens were tried and the first `accepted` were right.
   void note_verified(Sequence& sequence, std::uint32_t guesses, std::uint32_t accepted);
   void forget(RequestId id);
@@ -41,7 +41,9 @@ class Guesser {
   SpeculationOptions options_;
   std::unique_ptr<DraftModel> draft_;
   StepCosts costs_;
+  bool keeps_state_ = false;
   double guess_seconds_ = 0;  // of the draft model, a token
+  double keep_seconds_ = 0;   // of a state, before a step with guesses
   std::uint64_t guessed_ = 0, accepted_ = 0;
   std::vector<Sequence*> decoding_;
   std::vector<Sequence*> guessable_;

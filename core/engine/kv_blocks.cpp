@@ -273,6 +273,21 @@ void SequenceBlocks::publish_state(std::uint32_t whole) {
   if (in_answer) latest_ = key;
 }
 
+bool SequenceBlocks::keep_for_guess() {
+  if (!blocks_->states) return true;
+  if (blocks_->states->free() == 0) return false;
+  before_ = blocks_->states->take();
+  blocks_->state_copies.push_back({state_, before_});
+  return true;
+}
+
+bool SequenceBlocks::settle_guess(bool all_right) {
+  if (before_ == kNone) return false;
+  if (!all_right) std::swap(state_, before_);
+  blocks_->states->give(std::exchange(before_, kNone));
+  return !all_right;
+}
+
 std::uint32_t SequenceBlocks::room() const noexcept {
   std::size_t blocks = std::numeric_limits<std::uint32_t>::max() / blocks_->block_tokens;
   for (const Table& table : tables_) blocks = std::min(blocks, table.blocks.size());
@@ -314,6 +329,7 @@ void SequenceBlocks::clear() {
     for (std::size_t i = table.blocks.size(); i > table.first; --i) blocks_->pools[group].give(table.blocks[i - 1]);
     table = {};
   }
+  settle_guess(true);
   if (state_ != kNone) blocks_->states->give(std::exchange(state_, kNone));
   published_ = 0;
 }

@@ -114,6 +114,12 @@ class SequenceBlocks {
   void keep_state_at(std::size_t blocks);
   // A chunk that begins at `computed` ends here at the latest, because a copy of the state is wanted then.
   std::uint32_t next_cut(std::uint32_t computed) const noexcept;
+  // Keeps the state as it is before the next step, whose guesses may be wrong; false where there is none to spare. True
+  // for a model without states.
+  bool keep_for_guess();
+  // Of a step with guesses: where not all were right, the state is again what it was before the step. Returns whether
+  // it is: then the step's rows are to be computed anew.
+  bool settle_guess(bool all_right);
   // Whole blocks that both begin with; of named sequences.
   std::size_t common_blocks(const SequenceBlocks& other) const noexcept;
 
@@ -154,6 +160,7 @@ class SequenceBlocks {
   KvBlocks* blocks_;
   std::vector<Table> tables_;        // of paged groups
   std::uint32_t state_ = kNone;      // id of its state
+  std::uint32_t before_ = kNone;     // and of what it was before the step that runs
   std::uint32_t prompt_blocks_ = 0;  // whole ones of the tokens that it was named with
   std::vector<std::uint32_t> cuts_;  // in whole blocks: where copies of the state are to be kept
   std::optional<BlockKey> latest_;   // of the copy that was kept last in the answer: the next one takes its place

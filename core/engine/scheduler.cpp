@@ -140,11 +140,14 @@ void Scheduler::plan_decodes() {
 std::uint32_t Scheduler::take_guess(Sequence& sequence, std::uint32_t spare) {
   const auto size = static_cast<std::uint32_t>(sequence.guess.size());
   const std::uint32_t guesses = std::min({size, spare, sequence.limit - sequence.size() - 1});
+  if (guesses == 0) return 0;
   const std::uint32_t room = sequence.blocks.room();
-  if (sequence.size() + guesses <= room) return guesses;
-  const std::uint32_t missing = blocks_->blocks_for(sequence.size() + guesses - room);
-  if (blocks_->free() < missing + running_.size()) return 0;
-  return sequence.blocks.reserve(sequence.size() + guesses) ? guesses : 0;
+  if (sequence.size() + guesses > room) {
+    const std::uint32_t missing = blocks_->blocks_for(sequence.size() + guesses - room);
+    if (blocks_->free() < missing + running_.size()) return 0;
+    if (!sequence.blocks.reserve(sequence.size() + guesses)) return 0;
+  }
+  return sequence.blocks.keep_for_guess() ? guesses : 0;
 }
 
 void Scheduler::plan_prefills() {

@@ -1,6 +1,7 @@
 #include "core/engine/speculation.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace nacelle {
 namespace {
@@ -65,16 +66,23 @@ std::uint32_t best_guess_count(std::span<const Guessable> sequences, std::uint32
   std::uint32_t best = 0;
   double best_rate = decoding / alone * kLeastGain;
   for (const std::uint32_t count : kCounts) {
-    double tokens = decoding;
+    double tokens = decoding, again = 0;
     std::uint32_t guesses = 0, longest = 0;
     for (const Guessable& one : sequences) {
       const std::uint32_t own = std::min(count, one.most);
       tokens += one.acceptance->expected(own);
+      again += 1 - std::pow(one.acceptance->rate(), own);
       guesses += own;
       longest = std::max(longest, own);
     }
     if (guesses > costs.most_guesses || longest < count) break;
-    const double rate = tokens / (seconds(decoding + guesses) + longest * costs.guess_seconds);
+    double spent = seconds(decoding + guesses) + longest * costs.guess_seconds;
+    if (costs.keep_seconds) {  // a second step, without guesses, for those that were wrong
+      again /= static_cast<double>(sequences.size());
+      tokens += again * decoding;
+      spent += again * seconds(decoding + guesses) + *costs.keep_seconds * static_cast<double>(sequences.size());
+    }
+    const double rate = tokens / spent;
     if (rate > best_rate) best = count, best_rate = rate;
   }
   return best;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace nacelle {
@@ -53,6 +54,9 @@ struct SpeculationCosts {
   double guess_seconds = 0;        // of a draft model, for one token of every sequence
   std::uint32_t other_rows = 0;    // of prompts in the same step: then time goes by rows
   std::uint32_t most_guesses = 0;  // of all sequences together
+  // Of models with a state: what keeping one takes. Where a guess was wrong the step's rows are computed anew, beside
+  // the next token.
+  std::optional<double> keep_seconds = std::nullopt;
 };
 
 // How many tokens to guess for each sequence, at most, so that the most tokens a second are made; 0: none.
