@@ -78,6 +78,22 @@ TEST_CASE("guesses are made where they pay, and no more of them than do") {
   CHECK(count(StepCosts(), {{&good, 8}}) == 0);
 }
 
+TEST_CASE("a model with a state guesses where that pays for copies of it and for second steps") {
+  Acceptance good, fair;
+  for (int i = 0; i < 30; ++i) good.note(4, 4), fair.note(4, 1);
+  StepCosts costs;
+  for (std::uint32_t rows = 1; rows <= 20; ++rows) costs.note(rows, 1 + 0.05 * rows);
+  const auto count = [&](const Acceptance& acceptance, std::optional<double> keep_seconds) {
+    const Guessable one[] = {{&acceptance, 4}};
+    return best_guess_count(one, 1, {&costs, 0, 0, 16, keep_seconds});
+  };
+  CHECK(count(good, std::nullopt) == 4);
+  CHECK(count(good, 0.5) == 4);
+  CHECK(count(good, 5) == 0);
+  CHECK(count(fair, std::nullopt) > 0);
+  CHECK(count(fair, 0.5) == 0);
+}
+
 TEST_CASE("a plan verifies guesses as far as answer, budget and blocks allow") {
   KvBlocks blocks;
   blocks.block_tokens = 4;
