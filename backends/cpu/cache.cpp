@@ -1,4 +1,4 @@
-// Sizes and memory of the paged KV cache.
+// Sizes and memory of the paged KV cache and of states.
 #include "backends/cpu/cache.hpp"
 
 #include <algorithm>
@@ -37,6 +37,11 @@ KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& option
   check_type(options.key_type, of.kv_head_count, of.key_width, "keys");
   if (!aliased) check_type(value_type, of.kv_head_count, of.value_width, "values");
   return {options.block_tokens, of.kv_head_count, of.key_width, of.value_width, options.key_type, value_type, aliased};
+}
+
+// A layer's part of a state; each begins on a line of its own.
+std::uint64_t state_bytes(const nacelle_cache_group& group) {
+  return group.kind == NACELLE_CACHE_STATE ? padded(std::uint64_t{group.key_width} * sizeof(float), 64) : 0;
 }
 
 }  // namespace
@@ -82,7 +87,8 @@ std::vector<KvShape> kv_shapes(const nacelle_graph& graph, const nacelle_cache_o
 
 std::uint64_t kv_block_bytes(const nacelle_graph& graph, const std::vector<KvShape>& shapes, std::uint32_t group) {
   if (group >= shapes.size()) throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "cpu: no such cache group");
-  return graph.cache_groups[group]->layer_count * shapes[group].layer_bytes();
+  const nacelle_cache_group& of = *graph.cache_groups[group];
+  return of.layer_count * (of.kind == NACELLE_CACHE_STATE ? state_bytes(of) : shapes[group].layer_bytes());
 }
 
 CpuCache::CpuCache(const sdk::Host& host, const nacelle_graph& graph, const nacelle_cache_options& options)
@@ -93,7 +99,8 @@ CpuCache::CpuCache(const sdk::Host& host, const nacelle_graph& graph, const nace
   const std::vector<KvShape> shapes = kv_shapes(graph, options);
   for (std::uint32_t g = 0; g < graph.cache_group_count; ++g) {
     const std::uint64_t bytes = kv_block_bytes(graph, shapes, g);
-    groups_.push_back({bytes, options.block_counts[g], sdk::Buffer(host, bytes * options.block_counts[g])});
+    groups_.push_back({bytes, state_bytes(*graph.cache_groups[g]), options.block_counts[g],
+                       sdk::Buffer(host, bytes * options.block_counts[g])});
   }
 }
 

@@ -1,5 +1,6 @@
-// The paged KV cache. A group's memory is [block][layer][head] of keys, then values, in the layout that attention reads
-// (kernels/kernels.hpp): a block is one run of bytes, so blocks in use lie together and untouched ones cost no memory.
+// The paged KV cache, and states. A paged group's memory is [block][layer][head] of keys, then values, in the layout
+// that attention reads (kernels/kernels.hpp), a group of states [block][layer] of f32: a block is one run of bytes, so
+// blocks in use lie together and untouched ones cost no memory.
 #pragma once
 
 #include <cstdint>
@@ -43,13 +44,19 @@ class CpuCache final : public sdk::Cache {
   nacelle_type key_type() const { return key_type_; }
   nacelle_type value_type() const { return value_type_; }
   std::byte* memory(std::uint32_t group) const { return groups_[group].memory.data(); }
+  // What `layer` keeps of the state `id` of a group of states; the id is below block_count(group).
+  float* state(std::uint32_t group, std::uint32_t layer, std::uint32_t id) const {
+    const Group& of = groups_[group];
+    return reinterpret_cast<float*>(of.memory.data() + id * of.block_bytes + layer * of.state_bytes);
+  }
+  std::uint32_t block_count(std::uint32_t group) const { return groups_[group].block_count; }
 
   // Best candidate of each output row of the latest run on this cache: NACELLE_TOKEN_FROM_PREVIOUS.
   std::vector<std::uint32_t> best;
 
  private:
   struct Group {
-    std::uint64_t block_bytes;
+    std::uint64_t block_bytes, state_bytes;  // of a block; of a layer's part of a state
     std::uint32_t block_count;
     sdk::Buffer memory;
   };

@@ -99,8 +99,11 @@ class Compiler : private sdk::GraphView {
   void moe_route(const nacelle_op& op);
   void moe_matmul(std::uint32_t index);
   void moe_combine(const nacelle_op& op);
+  void state_scan(const nacelle_op& op);
+  void convolution(const nacelle_op& op);
   void logits_select(const nacelle_op& op);
   const Place* rope_rows(const RopeTable& table);
+  Place* scan_factors(const nacelle_op& op);
   std::uint32_t tile_index(std::uint32_t rows);
 
   // compile_matmul.cpp

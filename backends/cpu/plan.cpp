@@ -100,6 +100,21 @@ bool CpuPlan::open_frame(Slot& slot) {
   return true;
 }
 
+// False where a sequence that has rows names a state that the cache does not have, or rows that the step does not.
+bool CpuPlan::has_states() const {
+  for (std::uint32_t group = 0; group < graph_.cache_group_count; ++group) {
+    if (graph_.cache_groups[group]->kind != NACELLE_CACHE_STATE) continue;
+    for (std::uint32_t s = 0; s < frame_.count(Lead::kSequences); ++s) {
+      const std::uint32_t begin = frame_.sequence_starts[s], end = frame_.sequence_starts[s + 1];
+      if (begin == end) continue;
+      if (begin > end || end > frame_.count(Lead::kRows) || frame_.table_width == 0 ||
+          *frame_.block_table(group, s) >= cache_->block_count(group))
+        return false;
+    }
+  }
+  return true;
+}
+
 bool CpuPlan::resolve_tokens() {
   const std::uint32_t rows = frame_.count(Lead::kRows);
   for (std::uint32_t r = 0; r < rows; ++r) {
@@ -202,7 +217,7 @@ nacelle_status CpuPlan::run(sdk::Stream&, std::uint32_t slot) noexcept {
   Slot& to = slots_[slot];
   to.output_rows = 0;
   const std::uint64_t allocations = sdk::allocation_count.load(std::memory_order_relaxed);
-  if (!open_frame(to) || !resolve_tokens()) return NACELLE_INVALID_ARGUMENT;
+  if (!open_frame(to) || !has_states() || !resolve_tokens()) return NACELLE_INVALID_ARGUMENT;
   cut_tiles();
   find_changed(to);
   execute();

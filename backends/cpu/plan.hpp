@@ -47,6 +47,7 @@ class CpuPlan final : public sdk::Plan {
   };
 
   bool open_frame(Slot& slot);
+  bool has_states() const;
   bool resolve_tokens();
   void cut_tiles();
   void find_changed(Slot& slot);

@@ -5,6 +5,6 @@
 
 namespace nacelle::cpu {
 
-sdk::OpBounds op_bounds() noexcept { return {.packs = packable, .expert_adapters = true}; }
+sdk::OpBounds op_bounds() noexcept { return {.packs = packable, .expert_adapters = true, .states = true}; }
 
 }  // namespace nacelle::cpu

@@ -92,6 +92,7 @@ CpuWeights::CpuWeights(const sdk::Host& host, IsaSet isa, const nacelle_graph& g
   apply_selection();
   std::uint32_t context = 0;
   for (const nacelle_bucket& bucket : buckets) context = std::max(context, bucket.context);
+  make_filters();
   make_rope_tables(context);
 }
 
@@ -196,6 +197,21 @@ void CpuWeights::load_vector(const nacelle_weight_source& source, std::uint32_t 
 
 const float* CpuWeights::vector(std::uint32_t value) const {
   return value == NACELLE_NO_VALUE ? nullptr : vectors_[graph_.values[value]->weight].data();
+}
+
+// A vector of a convolution's columns reads an element of as many filters.
+void CpuWeights::make_filters() {
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    if (graph_.ops[i]->kind != NACELLE_OP_CONVOLUTION) continue;
+    const std::uint32_t weight = graph_.values[graph_.ops[i]->inputs[1]]->weight;
+    const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
+    std::vector<float>& filters = filters_[weight];
+    filters.resize(vectors_[weight].size());
+    for (std::uint64_t c = 0; c < extent.rows; ++c)
+      for (std::uint64_t k = 0; k < extent.columns; ++k)
+        filters[k * extent.rows + c] = vectors_[weight][c * extent.columns + k];
+    bytes_ += filters.size() * sizeof(float);
+  }
 }
 
 void CpuWeights::make_rope_tables(std::uint32_t context) {

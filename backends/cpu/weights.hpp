@@ -63,6 +63,7 @@ class CpuWeights final : public sdk::Weights {
 
   IsaSet isa() const { return isa_; }
   const VectorKernels& vectors() const { return *choose_table(isa_).vectors; }
+  const RecurrentKernels& recurrent() const { return *choose_table(isa_).recurrent; }
   const nacelle_graph& graph() const { return graph_; }
   // Of the value `value`, which is a weight used by EMBEDDING or a matmul; with the variant for the plan that is being
   // compiled.
@@ -72,6 +73,8 @@ class CpuWeights final : public sdk::Weights {
   }
   // Of any other weight: its elements as f32, padded to whole vectors; nullptr for NACELLE_NO_VALUE.
   const float* vector(std::uint32_t value) const;
+  // Of the filters [C, L] of a CONVOLUTION: [L][C].
+  const float* filters(std::uint32_t value) const { return filters_.at(graph_.values[value]->weight).data(); }
   const RopeTable& rope_table(const nacelle_op* op) const { return rope_tables_.at(op); }
   const sdk::AdapterSlots& adapters() const { return adapters_; }
   std::uint32_t max_rank() const { return max_rank_; }
@@ -89,6 +92,7 @@ class CpuWeights final : public sdk::Weights {
   void keep_matrices(const nacelle_weight_source& source) const;
   void load_rows(const nacelle_weight_source& source, std::uint32_t weight, std::uint64_t expert);
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
+  void make_filters();
   void make_rope_tables(std::uint32_t context);
   // Gives each matrix the variants of the selection.
   void apply_selection();
@@ -105,7 +109,8 @@ class CpuWeights final : public sdk::Weights {
   // By row bucket and weight, empty where it is a vector: the same memory under the bucket's variant. Steps of compiled
   // plans keep these addresses.
   std::array<std::vector<PackedMatrix>, sdk::kRowBucketCount> matrices_;
-  std::vector<std::vector<float>> vectors_;  // by weight; empty where it is a matrix
+  std::vector<std::vector<float>> vectors_;              // by weight; empty where it is a matrix
+  std::map<std::uint32_t, std::vector<float>> filters_;  // by weight
   nacelle_bucket compiling_{};
   bool compiled_ = false;
   std::map<const nacelle_op*, RopeTable> rope_tables_;

@@ -7,6 +7,7 @@
 #include "backends/cpu/kernels/elementwise.hpp"
 #include "backends/cpu/kernels/logits.hpp"
 #include "backends/cpu/kernels/matmul_float.hpp"
+#include "backends/cpu/kernels/recurrent.hpp"
 
 namespace nacelle::cpu {
 namespace {
@@ -23,6 +24,6 @@ const MatmulVariant kMatmul[] = {
 }  // namespace
 
 const KernelTable kAvx512Kernels = {Isa::kAvx512, &kVectorKernels, &kAttentionKernels, kMatmul,
-                                    sizeof kMatmul / sizeof *kMatmul};
+                                    sizeof kMatmul / sizeof *kMatmul, &kRecurrentKernels};
 
 }  // namespace nacelle::cpu

@@ -197,6 +197,50 @@ struct VectorKernels {
 
 inline constexpr std::uint32_t kPeakColumns = 256;
 
+// ---- States -------------------------------------------------------------------------------------------------------
+
+// Columns of one head of a sequence's state, over the rows that it has in a step, one after the other. All strides are
+// in floats, from row to row.
+struct ScanCall {
+  std::uint32_t rule;                      // NACELLE_SCAN_*
+  std::uint32_t rows, key_width, columns;  // of the sequence, of the state, and as many values
+  const float *q, *k, *v;                  // v: at the first column, as `state` and `out` are
+  const float *decays, *strengths;         // a row has one decay, or one for each row of the state, and one strength
+  std::uint32_t decay_step;                // 0: one decay; 1: key_width of them
+  float scale, skip;
+  float *state, *out;
+  const float* next;  // the state of the call that comes next, or nullptr
+  float* scratch;     // scan_scratch() floats, aligned to 64
+  std::uint64_t q_stride, k_stride, v_stride, decay_stride, strength_stride, state_stride, out_stride;
+};
+
+// Tiles of columns stay in L1 from one row of the sequence to the next.
+inline constexpr std::uint64_t kScanTileFloats = 6 << 10;
+
+constexpr std::uint64_t scan_scratch(std::uint32_t key_width) {
+  const std::uint64_t narrowest = padded(key_width) * kTileTokens;
+  return padded(key_width) + (narrowest > kScanTileFloats ? narrowest : kScanTileFloats);
+}
+
+// Columns of a sequence's rows and of its window, which is moved along.
+struct ConvolutionCall {
+  std::uint32_t rows, columns, length;
+  std::uint32_t activation;  // NACELLE_ACT_*; 0: none
+  const float *x, *bias;     // bias: may be nullptr
+  const float* filters;      // [length][columns]
+  float *state, *out;        // state: [length - 1][columns]
+  std::uint64_t x_stride, filter_stride, state_stride, out_stride;
+};
+
+struct RecurrentKernels {
+  // steps = log(1 + e^(step + bias)) and decays = e^(rate * steps), of n elements; `bias` may be nullptr, and there is
+  // a rate for each element, or one for all.
+  void (*scan_steps)(const float* step, const float* bias, const float* rate, bool one_rate, std::uint32_t n,
+                     float* steps, float* decays);
+  void (*scan)(const ScanCall& call);
+  void (*convolve)(const ConvolutionCall& call);
+};
+
 // ---- Tables -------------------------------------------------------------------------------------------------------
 
 struct KernelTable {
@@ -205,6 +249,7 @@ struct KernelTable {
   const AttentionKernels* attention;
   const MatmulVariant* matmul;
   std::uint32_t matmul_count;
+  const RecurrentKernels* recurrent = nullptr;  // where there are vectors
 };
 
 // Those for block formats are units of their own, which hold matmuls only: they take longest to compile.
