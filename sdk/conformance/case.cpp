@@ -98,4 +98,10 @@ std::uint32_t Case::cache_group(std::uint32_t key_width, std::uint32_t value_wid
   return static_cast<std::uint32_t>(record_.cache_groups.size() - 1);
 }
 
+std::uint32_t Case::state_group(std::uint32_t values, std::uint32_t layers) {
+  const std::uint32_t group = cache_group(values, 0, layers);
+  record_.cache_groups[group].kind = NACELLE_CACHE_STATE;
+  return group;
+}
+
 }  // namespace nacelle::conformance

@@ -58,6 +58,8 @@ class Case {
   // A paged group; returns its index.
   std::uint32_t cache_group(std::uint32_t key_width, std::uint32_t value_width, std::uint32_t layers = 1,
                             std::uint32_t window = 0);
+  // A group of states of `values` f32; returns its index.
+  std::uint32_t state_group(std::uint32_t values, std::uint32_t layers = 1);
   // For refusals: what the rules of the builder would not let through.
   void set_group_kind(std::uint32_t group, std::uint32_t kind) { record_.cache_groups.at(group).kind = kind; }
 

@@ -242,6 +242,20 @@ void copied_blocks(Backend& backend) {
   expect(session.run({{{1, 20, 1}}, {5}}).result == original, "a sequence continues otherwise from copied blocks");
 }
 
+// Of a backend that has them.
+void copied_states(Backend& backend) {
+  const Case of = recurrent_decoder();
+  if (!backend.refusal(of).empty()) return;
+  Session session(backend, of, {{{0, 0, 20}}, {{1, 20, 1}}});
+  session.run({{{0, 0, 20}}});
+  session.copy_sequence(0, 1);
+  const std::vector<float> original = session.run({{{0, 20, 1}}, {5}}).result;
+  expect(session.run({{{1, 20, 1}}, {5}}).result == original, "a sequence continues otherwise from a copied state");
+  Session fresh(backend, of, {{{0, 0, 20}}});
+  expect(session.run({{{0, 0, 3}}}).result == fresh.run({{{0, 0, 3}}}).result,
+         "a sequence that begins reads what its state held before");
+}
+
 void padded_steps(Backend& backend) {
   const Case of = tiny_decoder(NACELLE_TYPE_Q8_0, NACELLE_TYPE_F16);
   Session exact(backend, of, {{{0, 0, 3}}}), padded(backend, of, {{{0, 0, 40}, {1, 0, 10}, {2, 0, 3}}});
@@ -339,6 +353,7 @@ constexpr Rule<Backend&> kRules[] = {
     {"a broken step header is refused, and the next step runs", broken_headers},
     {"a token of the previous step is its best candidate", previous_tokens},
     {"copied blocks continue as the original would", copied_blocks},
+    {"copied states continue as the original would, and a beginning reads none", copied_states},
     {"a step may not fill its bucket; a steady step submits once and allocates nothing", padded_steps},
     {"logits_select as NumPy has it", selection},
     {"more candidates than tokens", too_many_candidates},

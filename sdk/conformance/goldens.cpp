@@ -65,6 +65,15 @@ const std::vector<Field> kMoeFields = {
     NACELLE_WORD(nacelle_moe_attributes, routing),      NACELLE_WORD(nacelle_moe_attributes, renormalise),
     NACELLE_FLOAT(nacelle_moe_attributes, scale),       NACELLE_WORD(nacelle_moe_attributes, group_count),
     NACELLE_WORD(nacelle_moe_attributes, group_used),   NACELLE_WORD(nacelle_moe_attributes, x_per_expert)};
+const std::vector<Field> kScanFields = {
+    NACELLE_WORD(nacelle_scan_attributes, cache_group), NACELLE_WORD(nacelle_scan_attributes, cache_layer),
+    NACELLE_WORD(nacelle_scan_attributes, rule),        NACELLE_WORD(nacelle_scan_attributes, head_count),
+    NACELLE_WORD(nacelle_scan_attributes, group_count), NACELLE_WORD(nacelle_scan_attributes, key_width),
+    NACELLE_WORD(nacelle_scan_attributes, value_width), NACELLE_FLOAT(nacelle_scan_attributes, scale)};
+const std::vector<Field> kConvolutionFields = {NACELLE_WORD(nacelle_convolution_attributes, cache_group),
+                                               NACELLE_WORD(nacelle_convolution_attributes, cache_layer),
+                                               NACELLE_WORD(nacelle_convolution_attributes, length),
+                                               NACELLE_WORD(nacelle_convolution_attributes, activation)};
 
 const std::vector<OpName> kOps = {
     {"embedding",
@@ -102,6 +111,8 @@ const std::vector<OpName> kOps = {
      NACELLE_OP_MOE_ADAPTER_MATMUL,
      sizeof(nacelle_adapter_attributes),
      {NACELLE_WORD(nacelle_adapter_attributes, target)}},
+    {"state_scan", NACELLE_OP_STATE_SCAN, sizeof(nacelle_scan_attributes), kScanFields},
+    {"convolution", NACELLE_OP_CONVOLUTION, sizeof(nacelle_convolution_attributes), kConvolutionFields},
 };
 #undef NACELLE_WORD
 #undef NACELLE_FLOAT
@@ -156,8 +167,12 @@ class Reader {
     case_.key_type = type_named(cache.at("key_type"));
     case_.value_type = type_named(cache.at("value_type"));
     case_.block_tokens = cache.at("block_tokens");
-    for (const Json& group : cache.at("groups"))
-      case_.cache_group(group.at("key_width"), group.at("value_width"), group.at("layers"), group.at("window"));
+    for (const Json& group : cache.at("groups")) {
+      if (group.value("kind", std::uint32_t{NACELLE_CACHE_PAGED}) == NACELLE_CACHE_STATE)
+        case_.state_group(group.at("key_width"), group.at("layers"));
+      else
+        case_.cache_group(group.at("key_width"), group.at("value_width"), group.at("layers"), group.at("window"));
+    }
   }
 
   std::uint32_t read_value(const Json& of) {

@@ -23,6 +23,11 @@ std::vector<Case> attention_cases();
 // gated feed-forward, logits and their selection) with weights of `type` and a cache of `cache_type`.
 Case tiny_decoder(nacelle_type type, nacelle_type cache_type);
 
+// Operations that carry a state: recurrent_cases.cpp. Sequences go on, and others begin between them.
+std::vector<Case> recurrent_cases();
+// Two layers with a convolution and a recurrence each, by either rule.
+Case recurrent_decoder();
+
 // `rows` rows of one sequence in chunks of `chunk`.
 Steps in_chunks(std::uint32_t rows, std::uint32_t chunk);
 // `sequences` prompts of three rows, each a step of its own; then two more rows of each, in batches of `batch`

@@ -87,7 +87,9 @@ std::uint32_t parse_number(const std::string& option, const std::string& text) {
 
 void check_op_name(const std::string& name) {
   bool known = name == "decoder";
-  for (std::uint32_t kind = 1; kind <= NACELLE_OP_CONVOLUTION; ++kind) known |= name == sdk::op_name(kind);
+  // Ids have gaps, whose name is that of no operation.
+  for (std::uint32_t kind = 1; kind <= NACELLE_OP_CONVOLUTION; ++kind)
+    known |= name == sdk::op_name(kind) && name != sdk::op_name(0);
   if (!known) refuse("--op " + name + ": there is no such operation");
 }
 

@@ -278,17 +278,61 @@ def moe_adapter_matmul(i, a, step):
     return [y]
 
 
+def softplus(x):
+    return np.log1p(np.exp(x))  # the arguments here are small
+
+
+def state_of(step, a, sequence, position, shape):
+    """What a sequence keeps in a layer of a group; nothing where it begins."""
+    key = (a["cache_group"], a["cache_layer"], sequence)
+    if position == 0 or key not in step.memory:
+        assert position == 0
+        step.memory[key] = np.zeros(shape)
+    return step.memory[key]
+
+
+def state_scan(i, a, step):
+    q, k, v, dt, rate, bias, strength, skip = i
+    heads, d, e = a["head_count"], a["key_width"], a["value_width"]
+    y = np.zeros((len(q), heads, e))
+    for r, (sequence, position) in enumerate(step.rows):
+        states = state_of(step, a, sequence, position, (heads, d, e))
+        widths = softplus(dt[r] + (0 if bias is None else bias)).reshape(heads, -1)
+        for h in range(heads):
+            g = h // (heads // a["group_count"])
+            key, query, value = k[r, g * d:(g + 1) * d], q[r, g * d:(g + 1) * d], v[r, h * e:(h + 1) * e]
+            s = np.exp(rate[h] * widths[h])[:, None] * states[h]  # of one width, or of one for each row of the state
+            b = strength[r, h] if strength is not None else widths[h][0]
+            s = s + b * np.outer(key, value - (key @ s if a["rule"] == 2 else 0))
+            states[h] = s
+            y[r, h] = a["scale"] * (query @ s) + (0 if skip is None else skip[h] * value)
+    return [y.reshape(len(q), -1)]
+
+
+def convolution(i, a, step):
+    x, w, bias = i
+    y = np.zeros(x.shape)
+    for r, (sequence, position) in enumerate(step.rows):
+        window = state_of(step, a, sequence, position, (a["length"] - 1, x.shape[1]))
+        rows = np.concatenate([window, x[r:r + 1]])
+        y[r] = (rows * w.T).sum(0) + (0 if bias is None else bias)
+        window[:] = rows[1:]
+    return [act(a["activation"], y) if a["activation"] else y]
+
+
 OPERATIONS = {
     "embedding": embedding, "matmul": matmul, "rope": rope, "attention": attention, "gated": gated, "scale": scale,
     "split": split, "pool": pool, "moe_route": moe_route, "moe_matmul": moe_matmul, "moe_combine": moe_combine,
     "adapter_matmul": adapter_matmul, "moe_adapter_matmul": moe_adapter_matmul,
+    "state_scan": state_scan, "convolution": convolution,
     "rms_norm": lambda i, a, s: norm(i + [None], a, False), "layer_norm": lambda i, a, s: norm(i, a, True),
     "unary": lambda i, a, s: [act(a["activation"], i[0])], "softmax": lambda i, a, s: [softmax(i[0])],
     "add": lambda i, a, s: [i[0] + i[1]], "mul": lambda i, a, s: [i[0] * i[1]],
     "concat": lambda i, a, s: [np.concatenate(i, 1)], "gather": lambda i, a, s: [i[0][i[1]]],
     "normalise": lambda i, a, s: [i[0] / np.sqrt((i[0] ** 2).sum(1, keepdims=True))],
 }
-INPUT_COUNTS = {"matmul": 3, "rms_norm": 2, "layer_norm": 3, "rope": 4, "attention": 5, "moe_route": 2, "moe_matmul": 4}
+INPUT_COUNTS = {"matmul": 3, "rms_norm": 2, "layer_norm": 3, "rope": 4, "attention": 5, "moe_route": 2, "moe_matmul": 4,
+                "state_scan": 8, "convolution": 3}
 
 
 # ---- Cases -------------------------------------------------------------------------------------------------------------
@@ -386,6 +430,8 @@ def cases():
     c.op("adapter_matmul", c.op("matmul", x, w), x, slots, target=w)
     yield c
     yield from moe_adapter_cases()
+    yield from scan_cases()
+    yield from convolution_cases()
 
 
 def moe_adapter_cases():
@@ -558,6 +604,49 @@ def moe_cases():
         experts, weights = c.op("moe_route", c.rows(8), outputs=2, **plain)
         y = c.op("moe_matmul", c.rows(32), c.weight([8, 2, 32], kind), experts, **plain)
         c.op("moe_combine", y, weights, **plain)
+        yield c
+
+
+# Two sequences, one in chunks and one that begins a step later; a third begins between them; the first begins anew, over
+# the state that it has left.
+RECURRENT_STEPS = (((0, 0, 3),), ((0, 3, 2), (1, 0, 2)), ((0, 5, 1), (2, 0, 3), (1, 2, 1)), ((1, 3, 2), (0, 0, 2)))
+
+
+def states(values):
+    return {"key_type": "F32", "value_type": "F32", "block_tokens": 4,
+            "groups": [{"kind": 2, "key_width": values, "value_width": 0, "window": 0, "layers": 1}]}
+
+
+def scan_cases():
+    plain = dict(cache_group=0, cache_layer=0, rule=1, head_count=4, group_count=2, key_width=3, value_width=5, scale=1.0)
+    kinds = {"add": ({}, ()), "delta": ({"rule": 2}, ()),
+             "add as Mamba-2": ({"group_count": 1, "key_width": 8, "value_width": 4}, ("bias", "skip")),
+             "delta as Gated DeltaNet": ({"rule": 2, "scale": 0.5, "key_width": 4}, ("bias", "strength")),
+             "delta, a step for each key": ({"rule": 2, "group_count": 4, "scale": 0.75}, ("keys", "bias", "strength")),
+             "add, a step for each key": ({"head_count": 6, "group_count": 3, "value_width": 1}, ("keys", "strength")),
+             "all features": ({"rule": 2, "scale": 0.25}, ("keys", "bias", "strength", "skip"))}
+    for name, (change, has) in kinds.items():
+        a = {**plain, **change}
+        heads, keys, values = (a[of] for of in ("head_count", "key_width", "value_width"))
+        steps = heads * (keys if "keys" in has else 1)
+        c = Case(f"state_scan {name}", steps=RECURRENT_STEPS, cache=states(heads * keys * values))
+        q, k = c.rows(a["group_count"] * keys), c.rows(a["group_count"] * keys, 0.5)  # by longer keys the delta rule grows
+        v, step, rate = c.rows(heads * values), c.rows(steps), c.weight([heads], offset=-1.5)
+        bias = c.weight([steps]) if "bias" in has else None
+        strength = skip = None
+        if "strength" in has:
+            strength = c.op("unary", c.rows(heads), activation=7, clamp=0.0, alpha=1.0, up_offset=0.0)
+        if "skip" in has:
+            skip = c.weight([heads])
+        c.op("state_scan", q, k, v, step, rate, bias, strength, skip, **a)
+        yield c
+
+
+def convolution_cases():
+    for name, length, activation in (("", 4, 0), (" silu", 4, 1), (" of two", 2, 1), (" longer than a chunk", 6, 0)):
+        c = Case(f"convolution{name}", steps=RECURRENT_STEPS, cache=states((length - 1) * 7))
+        c.op("convolution", c.rows(7), c.weight([7, length]), c.weight([7]) if activation else None,
+             cache_group=0, cache_layer=0, length=length, activation=activation)
         yield c
 
 

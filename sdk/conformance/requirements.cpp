@@ -65,6 +65,7 @@ bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op) {
     case NACELLE_OP_GATED: return is_emitted_activation(op);
     case NACELLE_OP_GATHER: return graph.values.at(op.inputs[1]).role == NACELLE_INPUT_OUTPUT_ROWS;
     case NACELLE_OP_MOE_ROUTE: return is_emitted_route(op);
+    // What no 1.0 backend must have: MOE_ADAPTER_MATMUL, STATE_SCAN and CONVOLUTION among them.
     default: return false;
   }
 }

@@ -24,6 +24,7 @@ std::vector<Case> decoders() {
     if (type != NACELLE_TYPE_F16) cases.push_back(tiny_decoder(type, type));
   }
   for (Case& of : cases) of.steps = in_chunks(70, 35);
+  cases.push_back(recurrent_decoder());
   return cases;
 }
 
@@ -130,6 +131,18 @@ void check_cuts(const Run& run, const Case& of, const std::vector<Cut>& cuts) {
   });
 }
 
+// Rows of one sequence in chunks, and some rows of many sequences in batches.
+void check_sequences(const Run& run, const Case& of, std::uint32_t rows) {
+  if (!run.wants(of)) return;
+  check_cuts(run, of,
+             {{"chunks", 1, in_chunks(rows, 1), 1},
+              {"chunks", 17, in_chunks(rows, 17), 1},
+              {"chunks", 512, in_chunks(rows, 512), 3}});
+  std::vector<Cut> cuts = {{"sequences", 1, in_batches(33, 1), 1}};
+  for (const std::uint32_t batch : kBatches) cuts.push_back({"sequences", batch, in_batches(33, batch), 1});
+  check_cuts(run, of, cuts);
+}
+
 }  // namespace
 
 bool Run::wants(const Case& of) const {
@@ -141,7 +154,7 @@ bool Run::wants(const Case& of) const {
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases = read_goldens().cases;
-  for (auto list : {row_cases(), attention_cases(), decoders()})
+  for (auto list : {row_cases(), attention_cases(), recurrent_cases(), decoders()})
     for (Case& of : list) cases.push_back(std::move(of));
   return cases;
 }
@@ -170,17 +183,8 @@ void check_rows(const Run& run) {
                  {{"chunks", 1, in_chunks(150, 1), 1},
                   {"chunks", 17, in_chunks(150, 17), 1},
                   {"chunks", 150, in_chunks(150, 150), 3}});
-  const std::uint32_t rows = run.backend.is_slow() ? 90 : 530;
-  for (const Case& of : decoders()) {
-    if (!run.wants(of)) continue;
-    check_cuts(run, of,
-               {{"chunks", 1, in_chunks(rows, 1), 1},
-                {"chunks", 17, in_chunks(rows, 17), 1},
-                {"chunks", 512, in_chunks(rows, 512), 3}});
-    std::vector<Cut> cuts = {{"sequences", 1, in_batches(33, 1), 1}};
-    for (const std::uint32_t batch : kBatches) cuts.push_back({"sequences", batch, in_batches(33, batch), 1});
-    check_cuts(run, of, cuts);
-  }
+  for (const Case& of : recurrent_cases()) check_sequences(run, of, 40);
+  for (const Case& of : decoders()) check_sequences(run, of, run.backend.is_slow() ? 90 : 530);
 }
 
 }  // namespace nacelle::conformance

@@ -252,8 +252,9 @@ void Session::write_tables(PlanEntry& plan, const StepInput& step, std::byte* bl
       const Span& span = step.spans[s];
       const std::uint32_t window = graph.cache_groups[group]->window;
       const std::uint32_t first = window && span.start >= window ? (span.start - window + 1) / case_.block_tokens : 0;
-      const std::uint32_t end = (span.start + span.rows + case_.block_tokens - 1) / case_.block_tokens;
+      std::uint32_t end = (span.start + span.rows + case_.block_tokens - 1) / case_.block_tokens;
       std::uint32_t* row = tables + (std::uint64_t{group} * plan.bucket.sequences + s) * plan.step.table_width;
+      if (graph.cache_groups[group]->kind == NACELLE_CACHE_STATE) end = 1;  // a state's id, and nothing behind it
       for (std::uint32_t entry = 0; entry < plan.step.table_width; ++entry)
         row[entry] = entry >= first && entry < end ? block_of(span.sequence, entry) : NACELLE_NO_VALUE;
     }

@@ -83,11 +83,11 @@ TEST_CASE("what the reference cannot do is refused by name") {
   cache.key_type = NACELLE_TYPE_Q6_K;
   CHECK(mentions(failure_of(cache), "cannot hold keys as Q6_K"));
 
-  Case state = tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32);
-  state.steps = in_chunks(1, 1);
-  state.cache_group(64, 0);
-  state.set_group_kind(2, NACELLE_CACHE_STATE);
-  CHECK(mentions(failure_of(state), "state"));
+  Case cross = tiny_decoder(NACELLE_TYPE_F32, NACELLE_TYPE_F32);
+  cross.steps = in_chunks(1, 1);
+  cross.cache_group(64, 0);
+  cross.set_group_kind(2, NACELLE_CACHE_CROSS);
+  CHECK(mentions(failure_of(cross), "cache group 2 is of kind 3; only paged groups (1) and states (2)"));
   CHECK(allocated_bytes() == 0);
 }
 

@@ -91,6 +91,8 @@ struct Small {
   nacelle_attention_attributes attention = make<nacelle_attention_attributes>();
   nacelle_moe_attributes moe = make<nacelle_moe_attributes>();
   nacelle_adapter_attributes adapter = make<nacelle_adapter_attributes>();
+  nacelle_scan_attributes scan = make<nacelle_scan_attributes>();
+  nacelle_convolution_attributes convolution = make<nacelle_convolution_attributes>();
   nacelle_op op = make<nacelle_op>();
   nacelle_weight matrix = make<nacelle_weight>();
   std::vector<std::uint32_t> inputs;
@@ -188,6 +190,68 @@ TEST_CASE("adapters are taken of a matrix, those of experts where the backend sa
   CHECK_FALSE(small.taken(bounds));
   set(NACELLE_OP_MOE_ADAPTER_MATMUL, Small::kMatrix);
   CHECK_FALSE(small.taken(bounds));
+}
+
+TEST_CASE("operations with a state are taken where the backend has both, and the group holds what they keep") {
+  constexpr auto kNone = kBounds;
+  auto bounds = kBounds;
+  bounds.states = true;
+  const auto set_scan = [](Small& s) {
+    s.group.kind = NACELLE_CACHE_STATE;
+    s.group.key_width = 2 * 4 * 4;
+    s.group.value_width = 0;
+    s.scan.rule = NACELLE_SCAN_ADD;
+    s.scan.head_count = 2;
+    s.scan.group_count = 2;
+    s.scan.key_width = s.scan.value_width = 4;
+    s.set(NACELLE_OP_STATE_SCAN,
+          {Small::kX, Small::kK, Small::kV, Small::kX, Small::kVector, Small::kVector, Small::kX, Small::kVector},
+          &s.scan);
+  };
+  const auto set_convolution = [](Small& s) {
+    s.group.kind = NACELLE_CACHE_STATE;
+    s.group.key_width = 3 * 8;
+    s.group.value_width = 0;
+    s.convolution.length = 4;
+    s.set(NACELLE_OP_CONVOLUTION, {Small::kX, Small::kMatrix, Small::kVector}, &s.convolution);
+  };
+  const auto check = [&](const std::function<void(Small&)>& set, const std::vector<Change>& changes) {
+    Small sound;
+    set(sound);
+    CHECK(sound.taken(bounds));
+    CHECK_NOTHROW(check_graph("mine", sound.graph(), bounds));
+    CHECK_FALSE(sound.taken(kNone));
+    CHECK_THROWS_WITH(check_graph("mine", sound.graph(), kNone), Catch::Contains("cache group 0 is of kind 2"));
+    for (const Change& change : changes) {
+      Small small;
+      set(small);
+      change.make(small);
+      INFO(change.what);
+      CHECK_FALSE(small.taken(bounds));
+    }
+  };
+  const std::vector<Change> groups = {{"a paged group", [](Small& s) { s.group.kind = NACELLE_CACHE_PAGED; }},
+                                      {"a group of other states", [](Small& s) { s.group.key_width = 33; }}};
+  check(set_scan, groups);
+  check(set_convolution, groups);
+  check(set_scan, {{"an unknown rule", [](Small& s) { s.scan.rule = 3; }},
+                   {"no groups", [](Small& s) { s.scan.group_count = 0; }},
+                   {"heads in no groups", [](Small& s) { s.scan.head_count = 3; }},
+                   {"no such group", [](Small& s) { s.scan.cache_group = 1; }},
+                   {"a layer that the group has not", [](Small& s) { s.scan.cache_layer = 2; }},
+                   {"keys of integers", [](Small& s) { s.values[Small::kK].type = NACELLE_TYPE_U32; }},
+                   {"no rate", [](Small& s) { s.inputs[4] = NACELLE_NO_VALUE; }},
+                   {"a rate that was computed", [](Small& s) { s.inputs[4] = Small::kX; }},
+                   {"a bias that was computed", [](Small& s) { s.inputs[5] = Small::kX; }},
+                   {"a strength that is a weight", [](Small& s) { s.inputs[6] = Small::kVector; }},
+                   {"a skip that was computed", [](Small& s) { s.inputs[7] = Small::kX; }}});
+  check(set_convolution, {{"a filter of one", [](Small& s) { s.convolution.length = 1; }},
+                          {"an unknown activation", [](Small& s) { s.convolution.activation = 8; }},
+                          {"no such group", [](Small& s) { s.convolution.cache_group = 1; }},
+                          {"a layer that the group has not", [](Small& s) { s.convolution.cache_layer = 2; }},
+                          {"no filters", [](Small& s) { s.inputs[1] = NACELLE_NO_VALUE; }},
+                          {"filters that were computed", [](Small& s) { s.inputs[1] = Small::kK; }},
+                          {"a bias that was computed", [](Small& s) { s.inputs[2] = Small::kK; }}});
 }
 
 TEST_CASE("the first operation or cache group that is not taken is named") {

@@ -52,6 +52,35 @@ void route(Sketch& s, const std::function<void(nacelle_moe_attributes&)>& change
   s.b.moe_route(s.x(8), {}, changed(moe(8, 2), change));
 }
 
+// 4 heads of keys of 3 and values of 5 over 2 groups, in a group of two layers where the sketch has none yet.
+void scan(Sketch& s, const std::function<void(nacelle_scan_attributes&)>& change,
+          const std::function<void(Sketch&, Builder::Scan&)>& change_inputs = {}) {
+  auto a = make<nacelle_scan_attributes>();
+  a.rule = NACELLE_SCAN_DELTA;
+  a.head_count = 4;
+  a.group_count = 2;
+  a.key_width = 3;
+  a.value_width = 5;
+  a.scale = 1;
+  s.b.state_cache(2, 60);
+  Builder::Scan inputs{s.x(6), s.x(6), s.x(20), s.x(4), s.weight({4}), {}, {}, {}};
+  if (change_inputs) change_inputs(s, inputs);
+  s.b.state_scan(inputs, changed(a, change));
+}
+
+nacelle_convolution_attributes convolution_attributes(std::uint32_t length) {
+  auto a = make<nacelle_convolution_attributes>();
+  a.length = length;
+  a.activation = NACELLE_ACT_SILU;
+  return a;
+}
+
+// 8 columns by filters of 4.
+void convolution(Sketch& s, const std::function<void(nacelle_convolution_attributes&)>& change) {
+  s.b.state_cache(1, 24);
+  s.b.convolution(s.x(8), s.weight({8, 4}), s.weight({8}), changed(convolution_attributes(4), change));
+}
+
 // An operation past the author's layer, which cannot write these.
 void raw(Sketch& s, std::uint32_t kind, std::vector<std::uint32_t> inputs, std::uint32_t outputs,
          const void* attributes = nullptr) {
@@ -196,6 +225,34 @@ TEST_CASE("an adapter of experts gives what it is added to, where the experts di
       odd.host.error() ==
       "operation moe_adapter_matmul before the first layer: the experts U32 [rows, 3] do not divide the width of y F32 "
       "[rows, 10]");
+}
+
+TEST_CASE("operations with a state give a row for each row, whatever they are given beside it") {
+  const auto shape_of = [](const std::function<Value(Sketch&)>& make_value) {
+    Sketch sketch;
+    const Value value = make_value(sketch);
+    return sketch.shape(value);
+  };
+  for (const bool by_key : {false, true})
+    for (const bool all : {false, true})
+      CHECK(shape_of([=](Sketch& s) {
+              auto a = make<nacelle_scan_attributes>();
+              a.rule = NACELLE_SCAN_ADD;
+              a.cache_group = s.b.state_cache(1, 60);
+              a.head_count = 4;
+              a.group_count = 2;
+              a.key_width = 3;
+              a.value_width = 5;
+              a.scale = 1;
+              const std::int64_t steps = by_key ? 12 : 4;
+              Builder::Scan of{s.x(6), s.x(6), s.x(20), s.x(steps), s.weight({4}), {}, {}, {}};
+              if (all) of.step_bias = s.weight({steps}), of.strength = s.x(4), of.skip = s.weight({4}, "f16");
+              return s.b.state_scan(of, a);
+            }) == Shape{kRows, 20});
+  CHECK(shape_of([](Sketch& s) {
+          s.b.state_cache(1, 24);
+          return s.b.convolution(s.x(8), s.weight({8, 4}, "f16"), {}, convolution_attributes(4));
+        }) == Shape{kRows, 8});
 }
 
 TEST_CASE("what an operation does not take is refused in words") {
@@ -350,7 +407,86 @@ TEST_CASE("what an operation does not take is refused in words") {
       {[](S& s) { raw(s, NACELLE_OP_SOFTMAX, {s.x(8).id}, 2); }, "softmax: 2 outputs were asked for"},
       {[](S& s) { raw(s, NACELLE_OP_UNARY, {s.x(8).id}, 1); }, "unary: its attributes have 0 bytes, 32 were expected"},
       {[](S& s) { raw(s, NACELLE_OP_LOGITS_SELECT, {s.x(8).id}, 0); }, "logits_select: it is added by the host"},
-      {[](S& s) { raw(s, NACELLE_OP_STATE_SCAN, {s.x(8).id}, 1); }, "state_scan: kind 64 is reserved or not known"},
+      {[](S& s) { scan(s, [](auto& a) { a.rule = 3; }); }, "state_scan: rule is out of range"},
+      {[](S& s) { scan(s, [](auto& a) { a.group_count = 3; }); },
+       "state_scan: head_count is not a multiple of group_count"},
+      {[](S& s) { scan(s, [](auto& a) { a.key_width = 0; }); },
+       "state_scan: key_width and value_width must be above 0"},
+      {[](S& s) { scan(s, [](auto& a) { a.key_width = 1u << 17; }); },
+       "state_scan: head_count, key_width or value_width is above 65536"},
+      {[](S& s) { scan(s, [](auto& a) { a.scale = 0; }); },
+       "state_scan: scale must be above 0 (1 leaves the output as it is)"},
+      {[](S& s) { scan(s, [](auto& a) { a.key_width = 4; }); },
+       "state_scan: q is F32 [rows, 6], [rows, 8] was expected"},
+      {[](S& s) { scan(s, [](auto& a) { a.cache_group = 1; }); }, "state_scan: cache group 1 does not exist"},
+      {[](S& s) { scan(s, [](auto& a) { a.cache_layer = 2; }); },
+       "state_scan: cache_layer 2 is not below the group's 2 layers"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S& of, auto& in) { in.v = of.x(19); });
+       },
+       "state_scan: v is F32 [rows, 19], [rows, 20] was expected"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S& of, auto& in) { in.step = of.x(5); });
+       },
+       "state_scan: step is F32 [rows, 5], [rows, 4] was expected"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S&, auto& in) { in.rate = {}; });
+       },
+       "state_scan: input 4 is absent"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S& of, auto& in) { in.step_bias = of.weight({12}); });
+       },
+       "state_scan: step bias is F32 [12], a float weight [4] was expected"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S& of, auto& in) { in.strength = of.x(2); });
+       },
+       "state_scan: strength is F32 [rows, 2], [rows, 4] was expected"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S& of, auto& in) { in.skip = of.weight({20}); });
+       },
+       "state_scan: skip is F32 [20], a float weight [4] was expected"},
+      {[](S& s) {
+         s.b.paged_cache(1, 60, 60);
+         s.b.state_cache(1, 60);
+         scan(s, [](auto&) {});
+       },
+       "state_scan: its cache group does not hold states"},
+      {[](S& s) {
+         s.b.state_cache(1, 61);
+         scan(s, [](auto&) {});
+       },
+       "state_scan: key_width of the cache group is 61, a state has 60 values"},
+      {[](S& s) { convolution(s, [](auto& a) { a.length = 1; }); }, "convolution: length is not between 2 and 65536"},
+      {[](S& s) { convolution(s, [](auto& a) { a.activation = 8; }); }, "convolution: activation is out of range"},
+      {[](S& s) { convolution(s, [](auto& a) { a.length = 3; }); },
+       "convolution: the filters is F32 [8, 4], a float weight [8, 3] was expected"},
+      {[](S& s) {
+         s.b.state_cache(1, 24);
+         s.b.convolution(s.x(8), s.x(4), {}, convolution_attributes(4));
+       },
+       "convolution: the filters are not a weight"},
+      {[](S& s) {
+         s.b.state_cache(1, 32);
+         convolution(s, [](auto&) {});
+       },
+       "convolution: key_width of the cache group is 32, a state has 24 values"},
+      {[](S& s) {
+         s.b.state_cache(1, 24);
+         for (int i = 0; i < 2; ++i) convolution(s, [](auto&) {});
+       },
+       "convolution: layer 0 of cache group 0 is used twice"},
+      {[](S& s) {
+         s.b.state_cache(1, 16);
+         s.b.attention(s.x(32), s.x(16), s.x(16), attention_attributes(4, 2, 8));
+       },
+       "attention: its cache group holds states, not keys and values"},
+      {[](S& s) { raw(s, NACELLE_OP_ALL_REDUCE, {s.x(8).id}, 1); }, "all_reduce: kind 66 is reserved or not known"},
       {[](S& s) { raw(s, 4711, {s.x(8).id}, 1); }, "unknown: kind 4711 is reserved or not known"},
   };
   for (const Case& c : cases) {

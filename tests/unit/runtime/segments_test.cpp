@@ -1,6 +1,7 @@
 // A graph cut between layers: what crosses, what both sides get, and what cannot be cut.
 #include "sdk/runtime/segments.hpp"
 
+#include "sdk/runtime/cache_use.hpp"
 #include "tests/unit/runtime/graphs.hpp"
 
 using namespace nacelle;
@@ -101,6 +102,77 @@ TEST_CASE("cache groups keep the layers that a segment has, in order") {
   CHECK(whole[0].record.cache_groups[0].layer_count == 2);
   CHECK(whole[0].record.ops.size() == graph->record().ops.size());
   CHECK(whole[0].inputs.empty());
+}
+
+// Layers of a convolution and a recurrence, which share a group where their states are alike, with attention between.
+std::unique_ptr<sdk::Graph> three_layers_with_states() {
+  Sketch s;
+  const std::uint32_t states = s.b.state_cache(4, 16), keys = s.b.paged_cache(1, 8, 8);
+  sdk::Value x = s.b.embedding(s.b.tokens(), s.weight({7, 8}));
+  auto convolution = sdk::make<nacelle_convolution_attributes>();
+  convolution.cache_group = states;
+  convolution.length = 3;
+  auto scan = sdk::make<nacelle_scan_attributes>();
+  scan.cache_group = states;
+  scan.rule = NACELLE_SCAN_ADD;
+  scan.head_count = scan.group_count = 4;
+  scan.key_width = scan.value_width = 2;
+  scan.scale = 1;
+  for (std::uint32_t layer = 0; layer < 3; ++layer) {
+    x = s.b.layer(layer, {x}, [&] {
+      if (layer == 1) {
+        auto attention = sdk::attention_attributes(2, 2, 4);
+        attention.cache_group = keys;
+        return s.b.add(x, s.b.attention(x, x, x, attention));
+      }
+      convolution.cache_layer = layer;
+      scan.cache_layer = layer + 1;
+      const sdk::Value y = s.b.convolution(x, s.weight({8, 3}), {}, convolution);
+      const sdk::Value step = s.b.matmul(x, s.weight({4, 8}));
+      return s.b.add(x, s.b.state_scan({y, y, y, step, s.weight({4}), {}, {}, {}}, scan));
+    });
+  }
+  return s.finish(x);
+}
+
+TEST_CASE("a segment keeps the states of its operations, each in a layer of its own") {
+  const auto graph = three_layers_with_states();
+  const auto segments = sdk::cut_graph(graph->record(), kEach);
+  for (const std::size_t s : {std::size_t{0}, std::size_t{2}}) {
+    REQUIRE(segments[s].record.cache_groups.size() == 1);
+    CHECK(segments[s].cache_groups == std::vector<std::uint32_t>{0});
+    const nacelle_cache_group& group = segments[s].record.cache_groups[0];
+    CHECK((group.kind == NACELLE_CACHE_STATE && group.layer_count == 2 && group.key_width == 16));
+    for (const sdk::OpRecord& op : segments[s].record.ops) {
+      const auto use = sdk::cache_use(op.kind, op.attributes);
+      if (!use) continue;
+      CHECK((use->group == 0 && use->layer == (op.kind == NACELLE_OP_CONVOLUTION ? 0u : 1u)));
+    }
+  }
+  REQUIRE(segments[1].record.cache_groups.size() == 1);
+  CHECK(segments[1].record.cache_groups[0].kind == NACELLE_CACHE_PAGED);
+  CHECK(segments[1].cache_groups == std::vector<std::uint32_t>{1});
+}
+
+TEST_CASE("what keeps something says where, and can be told another place") {
+  const auto graph = three_layers_with_states();
+  std::size_t found = 0;
+  for (sdk::OpRecord op : graph->record().ops) {
+    const auto use = sdk::cache_use(op.kind, op.attributes);
+    if (!use) continue;
+    ++found;
+    sdk::set_cache_use(op, {5, 6});
+    const auto moved = sdk::cache_use(op.kind, op.attributes);
+    REQUIRE(moved);
+    CHECK((moved->group == 5 && moved->layer == 6));
+    if (op.kind == NACELLE_OP_STATE_SCAN) CHECK(op.attributes.as<nacelle_scan_attributes>().head_count == 4);
+    if (op.kind == NACELLE_OP_CONVOLUTION) CHECK(op.attributes.as<nacelle_convolution_attributes>().length == 3);
+  }
+  CHECK(found == 5);
+  auto none = sdk::attention_attributes(2, 2, 4);
+  none.cache_group = NACELLE_NO_CACHE;
+  CHECK_FALSE(sdk::cache_use(NACELLE_OP_ATTENTION, sdk::Attributes(none)));
+  CHECK_FALSE(sdk::cache_use(NACELLE_OP_ADD, sdk::Attributes()));
 }
 
 TEST_CASE("ends that are none are refused") {

@@ -327,6 +327,28 @@ TEST_CASE("16-bit floats are widened where a constant is added") {
   CHECK(values(add("brain", 1)) == std::vector<float>{2, -1, 1, 3});
 }
 
+TEST_CASE("e to each element of a float tensor, and of nothing else") {
+  MemorySource source;
+  source.add("log", {2, 2}, std::vector<float>{0, 1, -2.5f, -100});
+  const WeightNode node = resolve(source, scale(exp("log"), -1));
+  CHECK(node.type == NACELLE_TYPE_F32);
+  WeightReader reader(node, source);
+  const auto rows = floats(reader.read(0, 2), 2);
+  const double expected[] = {-1, -2.718281828459045, -0.0820849986238988, -3.720075976020836e-44};
+  for (std::size_t i = 0; i < 4; ++i) CHECK(rows.at(i) == static_cast<float>(expected[i]));
+  const std::uint16_t halves[] = {0x3c00, 0xbc00};  // 1, -1
+  std::vector<std::byte> bytes(4);
+  std::memcpy(bytes.data(), halves, 4);
+  source.add("half", NACELLE_TYPE_F16, {2}, bytes);
+  const WeightNode widened = resolve(source, exp("half"));
+  WeightReader half(widened, source);
+  CHECK(floats(half.read(0, 1), 1) == std::vector<float>{2.71828183f, 0.36787944f});
+  half.release(0, 1);
+  CHECK(source.released == std::set<std::string>{"half+0:4"});
+  source.add("quants", NACELLE_TYPE_Q8_0, {1, 32}, std::vector<std::byte>(34));
+  CHECK(refused(source, exp("quants")).find("add, scale and exp work on F32, F16 and BF16") != std::string::npos);
+}
+
 TEST_CASE("what a file lacks is made of constants") {
   MemorySource source;
   const WeightNode node = resolve(source, concat(0, {constant(1.5, {2}), constant(-0.25, {1})}));
