@@ -39,7 +39,7 @@ sdk::Attributes convolution_of(std::uint32_t length, std::uint32_t activation, s
   return sdk::Attributes(a);
 }
 
-sdk::Attributes activation_of(std::uint32_t activation) {
+sdk::Attributes activated_by(std::uint32_t activation) {
   auto a = sdk::make<nacelle_activation_attributes>();
   a.activation = activation;
   a.alpha = 1;
@@ -57,7 +57,7 @@ Case scan_case(const ScanShape& shape, const ScanInputs& has) {
   std::vector<std::uint32_t> inputs = {of.rows(keys, 1), of.rows(keys, 2, unit), of.rows(heads * shape.values, 3),
                                        of.rows(steps, 4), of.weight(NACELLE_TYPE_F32, {heads}, 5, 0.25f, -0.5f)};
   inputs.push_back(has.bias ? of.weight(NACELLE_TYPE_F32, {steps}, 6) : NACELLE_NO_VALUE);
-  inputs.push_back(has.strength ? of.op(NACELLE_OP_UNARY, {of.rows(heads, 7)}, activation_of(NACELLE_ACT_SIGMOID))[0]
+  inputs.push_back(has.strength ? of.op(NACELLE_OP_UNARY, {of.rows(heads, 7)}, activated_by(NACELLE_ACT_SIGMOID))[0]
                                 : NACELLE_NO_VALUE);
   inputs.push_back(has.skip ? of.weight(NACELLE_TYPE_F32, {heads}, 8) : NACELLE_NO_VALUE);
   const std::uint32_t group = of.state_group(static_cast<std::uint32_t>(shape.states()));
@@ -101,7 +101,7 @@ std::uint32_t add_mixer(Case& of, std::uint32_t x, std::uint32_t layer) {
   std::uint32_t keys = parts[1];
   if (delta) keys = of.op(NACELLE_OP_RMS_NORM, {keys, vector(kShape.keys, 5, 0)}, sdk::Attributes(norm))[0];
   std::uint32_t strength = NACELLE_NO_VALUE;
-  if (delta) strength = of.op(NACELLE_OP_UNARY, {linear(h, kHeads, kWidth, 6)}, activation_of(NACELLE_ACT_SIGMOID))[0];
+  if (delta) strength = of.op(NACELLE_OP_UNARY, {linear(h, kHeads, kWidth, 6)}, activated_by(NACELLE_ACT_SIGMOID))[0];
   const std::uint32_t skip = delta ? NACELLE_NO_VALUE : vector(kHeads, 7, 1);
   const std::uint32_t state = of.state_group(static_cast<std::uint32_t>(kShape.states()));
   const std::uint32_t y = of.op(NACELLE_OP_STATE_SCAN,
@@ -109,7 +109,7 @@ std::uint32_t add_mixer(Case& of, std::uint32_t x, std::uint32_t layer) {
                                  vector(kHeads, 10, 0), strength, skip},
                                 scan_of(kShape, delta ? NACELLE_SCAN_DELTA : NACELLE_SCAN_ADD, state))[0];
   const std::uint32_t gated =
-      of.op(NACELLE_OP_GATED, {linear(h, kValues, kWidth, 11), y}, activation_of(NACELLE_ACT_SILU))[0];
+      of.op(NACELLE_OP_GATED, {linear(h, kValues, kWidth, 11), y}, activated_by(NACELLE_ACT_SILU))[0];
   return of.op(NACELLE_OP_ADD, {x, linear(gated, kWidth, kValues, 12)})[0];
 }
 

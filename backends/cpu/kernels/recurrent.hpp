@@ -38,7 +38,7 @@ void scan_steps(const float* step, const float* bias, const float* rate, bool on
   });
 }
 
-// ---- One row of a sequence: a stream through the state
+// ---- Few rows of a sequence: a stream through the state for each
 
 constexpr std::uint32_t kStripColumns = 256;
 
@@ -133,6 +133,26 @@ void scan_row(const ScanCall& of) {
   for (std::uint32_t column = 0; column < of.columns; column += kStripColumns) {
     const std::uint32_t left = of.columns - column;
     ScanStrip<kDelta, 0>(of, column, left < kStripColumns ? left : kStripColumns).run();
+  }
+}
+
+// So few rows are faster one by one: after the first the state comes from L2, and tiles would take it from memory in
+// narrow columns.
+constexpr std::uint32_t kStreamedRows = 8;
+
+template <bool kDelta>
+void stream_rows(const ScanCall& of) {
+  for (std::uint32_t r = 0; r < of.rows; ++r) {
+    ScanCall row = of;
+    row.rows = 1;
+    row.q += r * of.q_stride;
+    row.k += r * of.k_stride;
+    row.v += r * of.v_stride;
+    row.decays += r * of.decay_stride;
+    row.strengths += r * of.strength_stride;
+    row.out += r * of.out_stride;
+    row.next = r + 1 == of.rows ? of.next : nullptr;
+    scan_row<kDelta>(row);
   }
 }
 
@@ -267,7 +287,7 @@ std::uint32_t scan_tiles(const ScanCall& of, std::uint32_t column) {
 template <bool kDelta>
 void scan_columns(const ScanCall& of) {
   std::uint32_t column = 0;
-  if (of.rows == 1) return scan_row<kDelta>(of);
+  if (of.rows <= kStreamedRows) return stream_rows<kDelta>(of);
   // Of 16 registers the sums, the changes and what is recalled leave no room for more.
   if constexpr (!kDelta || kRegisters > 16) column = scan_tiles<kDelta, 4>(of, column);
   column = scan_tiles<kDelta, 2>(of, column);

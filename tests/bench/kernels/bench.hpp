@@ -22,6 +22,7 @@ struct Machine {
 void add_matmul_benchmarks(const Machine& machine);
 void add_attention_benchmarks(const Machine& machine);
 void add_vector_benchmarks(const Machine& machine);
+void add_recurrent_benchmarks(const Machine& machine);
 
 // Bytes and operations a second, and the share that the floor has of the time: 1 is a kernel that cannot be faster.
 // `peak`: operations a second of the instruction that it uses, 0 where nobody knows.

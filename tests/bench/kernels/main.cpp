@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   add_matmul_benchmarks(machine);
   add_attention_benchmarks(machine);
   add_vector_benchmarks(machine);
+  add_recurrent_benchmarks(machine);
   benchmark::RunSpecifiedBenchmarks();
   services.stop();
 }
