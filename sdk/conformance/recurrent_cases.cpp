@@ -131,7 +131,7 @@ std::vector<Case> recurrent_cases() {
       cases.push_back(convolution_case(width, length, length % 2 == 0, width == 33 ? 0 : NACELLE_ACT_SILU));
   for (Case& of : cases) {
     of.context = 640;
-    of.block_tokens = 16;
+    of.block_tokens = 1024;  // a block a sequence: there are as many states as blocks
     of.steps = {{{0, 0, 7}}, {{0, 7, 1}, {1, 0, 30}}, {{1, 30, 1}, {2, 0, 5}, {0, 8, 21}}};
   }
   return cases;
