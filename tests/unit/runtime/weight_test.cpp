@@ -270,7 +270,7 @@ TEST_CASE("quantised rows are moved as blocks, whatever the format") {
     CHECK(refused(source, slice("a", 1, 0, width + 8)).find("rows that are not whole blocks") != std::string::npos);
     CHECK(refused(source, reshape("a", {24, half})).find("rows that are not whole blocks") != std::string::npos);
     CHECK(refused(source, add("a", 1)) ==
-          "add and scale work on F32, F16 and BF16, whose elements stand alone, not on " + tensor);
+          "add, scale and exp work on F32, F16 and BF16, whose elements stand alone, not on " + tensor);
   }
 }
 
