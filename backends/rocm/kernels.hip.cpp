@@ -3,6 +3,7 @@
 #include "backends/gpu/kernels/list.hpp"
 #include "backends/gpu/kernels/matmul.hpp"
 #include "backends/gpu/kernels/moe.hpp"
+#include "backends/gpu/kernels/recurrent.hpp"
 #include "backends/gpu/kernels/select.hpp"
 
 using namespace nacelle::gpu;

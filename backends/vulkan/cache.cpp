@@ -29,6 +29,8 @@ void check_width(KvType type, std::uint32_t width, const char* what) {
 }  // namespace
 
 KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& options, std::uint32_t group) {
+  if (graph.cache_groups[group]->kind == NACELLE_CACHE_STATE)
+    return {KvType::kF32, KvType::kF32, 1, 1, graph.cache_groups[group]->key_width, 0};
   KvShape shape{kv_type(options.key_type),
                 kv_type(options.value_type),
                 options.block_tokens,

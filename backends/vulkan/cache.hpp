@@ -1,4 +1,5 @@
-// The paged KV cache on a device: one piece of memory a layer, of all its blocks. shaders/kv.glsl describes a block.
+// The paged KV cache on a device, and states: one piece of memory a layer, of all its blocks. shaders/kv.glsl describes
+// a block of keys and values; one of a group of states is its f32 values.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ struct KvShape {
   }
 };
 
-// Throws sdk::Failure (UNIMPLEMENTED) for a type that cannot be stored, or not in heads of that width.
+// A state is taken for the keys of one token, in f32. Throws sdk::Failure (UNIMPLEMENTED) for a type that cannot be
+// stored, or not in heads of that width.
 KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& options, std::uint32_t group);
 
 class VulkanCache final : public sdk::Cache {

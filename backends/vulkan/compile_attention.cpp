@@ -29,10 +29,8 @@ void Compiler::attention(const nacelle_op& op) {
     shape = kv_shape(graph_, cache_, of.cache_group);
     if (shape.heads != of.kv_head_count || shape.key_width != of.key_width)
       throw sdk::Failure(NACELLE_UNIMPLEMENTED, "vulkan: two attentions of one cache group have different heads");
-    cache = {Ref::Kind::kCache, true};
-    cache.group = of.cache_group;
-    cache.layer = of.cache_layer;
-    table = step(step_.block_tables + 4 * std::uint64_t{of.cache_group} * bucket_.sequences * step_.table_width);
+    cache = cache_of(of.cache_group, of.cache_layer);
+    table = step(table_of(of.cache_group));
     block_bytes = absolute(shape.block_bytes());
     store_keys(shape, k, v, table, cache);
     cache.written = false;

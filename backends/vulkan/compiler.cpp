@@ -84,6 +84,8 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_MOE_COMBINE: return moe_combine(op);
     case NACELLE_OP_ADAPTER_MATMUL:
     case NACELLE_OP_MOE_ADAPTER_MATMUL: return adapter(op);
+    case NACELLE_OP_STATE_SCAN: return state_scan(op);
+    case NACELLE_OP_CONVOLUTION: return convolution(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:
       throw failure(NACELLE_UNIMPLEMENTED,

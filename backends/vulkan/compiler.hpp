@@ -44,6 +44,14 @@ class Compiler : private sdk::GraphView {
   static Ref absolute(std::uint64_t address) { return {Ref::Kind::kAbsolute, false, address}; }
   static Ref step(std::uint64_t offset) { return {Ref::Kind::kStep, false, offset}; }
   static Ref output(std::uint64_t offset) { return {Ref::Kind::kOutput, true, offset}; }
+  // A layer of a cache group, to be written.
+  static Ref cache_of(std::uint32_t group, std::uint32_t layer) {
+    return {Ref::Kind::kCache, true, 0, nullptr, group, layer};
+  }
+  // Where the group's block tables begin, in the step block.
+  std::uint64_t table_of(std::uint32_t group) const {
+    return step_.block_tables + 4 * std::uint64_t{group} * bucket_.sequences * step_.table_width;
+  }
   Ref counts(Lead lead) const { return step(step_.header + 4 * header_word(lead)); }
   Place* place_of(std::uint32_t value) const { return program_.values[value]; }
   Place* make_place(Space space, Lead lead, std::uint32_t width);
@@ -74,6 +82,8 @@ class Compiler : private sdk::GraphView {
   std::pair<Ref, Ref> group_pairs(const Ref& experts, const nacelle_moe_attributes& of);
   void moe_combine(const nacelle_op& op);
   void adapter(const nacelle_op& op);  // also of experts
+  void state_scan(const nacelle_op& op);
+  void convolution(const nacelle_op& op);
   void logits_select(const nacelle_op& op);
   void copy_columns(const Ref& x, std::uint32_t x_stride, std::uint32_t x_first, const Ref& indices, const Ref& y,
                     std::uint32_t y_stride, std::uint32_t y_first, std::uint32_t width, Lead lead);

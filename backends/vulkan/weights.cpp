@@ -45,6 +45,7 @@ VulkanWeights::VulkanWeights(const sdk::Host& host, VulkanDevice& device, const 
   }
   make_rope_tables();
   make_attention_biases();
+  make_scan_vectors();
   make_adapters(options);
 }
 

@@ -60,6 +60,8 @@ class VulkanWeights final : public sdk::Weights {
   // The address of a table of shaders/attention.comp with what is added to scores by distance, and its words a head; 0
   // and 0 where the operation has none.
   std::pair<std::uint64_t, std::uint32_t> attention_bias(const nacelle_op* op) const;
+  // The address of what a STATE_SCAN has of each head, as shaders/state_scan.comp reads it.
+  std::uint64_t scan_vectors(const nacelle_op* op) const { return scan_vectors_.at(op).address(); }
   // The address of a weight's low-rank pairs by slot, and how many slots there are; none where adapters are off.
   std::pair<std::uint64_t, std::uint32_t> adapters(std::uint32_t value) const;
   // Positions that the tables hold, and the most rows and output rows of a step.
@@ -74,6 +76,7 @@ class VulkanWeights final : public sdk::Weights {
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_rope_tables();
   void make_attention_biases();
+  void make_scan_vectors();
   void make_adapters(const nacelle_prepare_options& options);
 
   sdk::Host host_;
@@ -87,7 +90,7 @@ class VulkanWeights final : public sdk::Weights {
   std::vector<Piece> vector_memory_;
   std::map<std::vector<float>, Piece> rope_memory_;         // by content: layers share a table
   std::map<const nacelle_op*, std::uint64_t> rope_tables_;  // addresses
-  std::map<const nacelle_op*, Piece> attention_biases_;
+  std::map<const nacelle_op*, Piece> attention_biases_, scan_vectors_;
   struct Adapters {
     std::vector<AdapterEntry> host;
     Piece entries;

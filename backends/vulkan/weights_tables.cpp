@@ -1,4 +1,5 @@
-// What is made of weights once they are there: rope tables, biases of attention, and the slots of low-rank adapters.
+// What is made of weights once they are there: rope tables, biases of attention, vectors of recurrences, and the slots
+// of low-rank adapters.
 #include <cmath>
 #include <nacelle/rope.hpp>
 
@@ -89,6 +90,34 @@ std::pair<std::uint64_t, std::uint32_t> VulkanWeights::attention_bias(const nace
   const auto heads = sdk::load(static_cast<const nacelle_attention_attributes*>(op->attributes)).head_count;
   const std::size_t entries = has_table ? vectors_[graph_.values[op->inputs[4]]->weight].size() : 0;
   return {found->second.address(), static_cast<std::uint32_t>(1 + entries / heads)};
+}
+
+// Rates, skips and step biases, with zeros for what the operation does not have.
+void VulkanWeights::make_scan_vectors() {
+  for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
+    const nacelle_op& op = *graph_.ops[i];
+    if (op.kind != NACELLE_OP_STATE_SCAN) continue;
+    const auto heads = sdk::load(static_cast<const nacelle_scan_attributes*>(op.attributes)).head_count;
+    const auto steps = static_cast<std::size_t>(graph_.values[op.inputs[3]]->shape[1]);
+    std::vector<float> words;
+    const auto append = [&](std::uint32_t input, std::size_t count) {
+      const bool there = input < op.input_count && op.inputs[input] != NACELLE_NO_VALUE;
+      const std::vector<float> zeros(there ? 0 : count);
+      const std::vector<float>& from = there ? vectors_[graph_.values[op.inputs[input]]->weight] : zeros;
+      if (from.size() != count)
+        throw sdk::Failure(NACELLE_INVALID_ARGUMENT, "vulkan: input " + std::to_string(input) +
+                                                         " of a recurrence has " + std::to_string(from.size()) +
+                                                         " elements; expected " + std::to_string(count));
+      words.insert(words.end(), from.begin(), from.end());
+    };
+    append(4, heads);
+    append(7, heads);
+    append(5, steps);
+    Piece& memory = scan_vectors_[&op];
+    memory = device_.memory().allocate(MemoryKind::kDevice, words.size() * sizeof(float), "vectors of a recurrence");
+    device_.upload(memory, 0, words.data(), words.size() * sizeof(float));
+    bytes_ += memory.size();
+  }
 }
 
 // ---- Adapters

@@ -8,6 +8,7 @@
 #include "backends/gpu/kernels/attention_tensor.hpp"
 #include "backends/gpu/kernels/matmul.hpp"
 #include "backends/gpu/kernels/moe.hpp"
+#include "backends/gpu/kernels/recurrent.hpp"
 #include "backends/gpu/kernels/select.hpp"
 
 namespace nacelle::test {

@@ -152,6 +152,22 @@ std::vector<Trial> trials() {
     }
   for (Case& of : products())
     if (of.name == "products Q4_K") all.push_back({"matmul.hpp", std::move(of), {}, 1});
+  // Keys for three warps, the last of which has less than its share.
+  Case scan("state_scan");
+  auto recurrence = sdk::make<nacelle_scan_attributes>();
+  recurrence.rule = NACELLE_SCAN_DELTA;
+  recurrence.head_count = recurrence.group_count = 1;
+  recurrence.key_width = 20;
+  recurrence.value_width = 3;
+  recurrence.scale = 1;
+  recurrence.cache_group = scan.cache_group(20 * 3, 0);
+  scan.set_group_kind(recurrence.cache_group, NACELLE_CACHE_STATE);
+  const std::uint32_t queries = scan.rows(20, 1, 0.4f), keys_of = scan.rows(20, 2, 0.4f), values_of = scan.rows(3, 3);
+  const std::uint32_t rate = scan.weight(NACELLE_TYPE_F32, {1}, 5, 0.5f, -1);
+  scan.set_result(scan.op(NACELLE_OP_STATE_SCAN, {queries, keys_of, values_of, scan.rows(1, 4), rate},
+                          sdk::Attributes(recurrence))[0]);
+  scan.steps = {{{0, 0, 3}}, {{0, 3, 2}}};
+  all.push_back({"recurrent.hpp", std::move(scan), {}, 1});
   return all;
 }
 

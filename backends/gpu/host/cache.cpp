@@ -28,6 +28,17 @@ std::uint32_t row_bytes_of(const std::string& backend, nacelle_type type, std::u
 
 constexpr std::uint64_t padded(std::uint64_t bytes) { return (bytes + 15) / 16 * 16; }
 
+KvLayout state_layout(const std::string& backend, const nacelle_cache_group& group) {
+  KvLayout layout;
+  layout.layers = group.layer_count;
+  layout.heads = layout.block_tokens = 1;
+  layout.key_width = group.key_width;
+  layout.key_type = NACELLE_TYPE_F32;
+  layout.key_row_bytes = row_bytes_of(backend, NACELLE_TYPE_F32, group.key_width, "states");
+  layout.aliased = true;
+  return layout;
+}
+
 }  // namespace
 
 std::uint64_t KvLayout::head_bytes(std::uint32_t row) const { return padded(std::uint64_t{block_tokens} * row); }
@@ -53,11 +64,14 @@ KvView KvLayout::view(std::uint32_t layer) const {
 std::vector<KvLayout> kv_layouts(const std::string& backend, const nacelle_graph& graph,
                                  const nacelle_cache_options& options) {
   std::vector<KvLayout> layouts(graph.cache_group_count);
-  for (std::uint32_t g = 0; g < graph.cache_group_count; ++g)
-    if (graph.cache_groups[g]->kind != NACELLE_CACHE_PAGED)
+  for (std::uint32_t g = 0; g < graph.cache_group_count; ++g) {
+    const nacelle_cache_group& group = *graph.cache_groups[g];
+    if (group.kind == NACELLE_CACHE_STATE) layouts[g] = state_layout(backend, group);
+    if (group.kind != NACELLE_CACHE_STATE && group.kind != NACELLE_CACHE_PAGED)
       throw sdk::Failure(NACELLE_UNIMPLEMENTED, backend + ": cache group " + std::to_string(g) + " is of kind " +
-                                                    std::to_string(graph.cache_groups[g]->kind) +
-                                                    " (2: state, 3: cross); only paged groups (1) are supported");
+                                                    std::to_string(group.kind) +
+                                                    " (1: paged, 2: state, 3: cross), which it does not have");
+  }
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
     if (graph.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph.ops[i]->attributes));

@@ -1,5 +1,5 @@
-// The paged KV cache on the device. A group's memory is [block][layer][head][keys: token rows | values: token rows], so
-// that a block is one run of bytes.
+// The paged KV cache on the device, and states. A group's memory is [block][layer][head][keys: token rows | values:
+// token rows], so that a block is one run of bytes.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace nacelle::gpu {
 
-// Sizes of one group. Widths are those of one head.
+// Sizes of one group. Widths are those of one head. A state is the keys of one token: one head of f32.
 struct KvLayout {
   std::uint32_t layers = 0, heads = 0, key_width = 0, value_width = 0, block_tokens = 0;
   nacelle_type key_type = 0, value_type = 0;
@@ -28,8 +28,8 @@ struct KvLayout {
   KvView view(std::uint32_t layer) const;
 };
 
-// The layout of each group, read off the attention operations that use it. Throws sdk::Failure, naming the type or
-// kind, for what cannot be stored.
+// The layout of each group; a paged one's is read off the attention operations that use it. Throws sdk::Failure, naming
+// the type or kind, for what cannot be stored.
 std::vector<KvLayout> kv_layouts(const std::string& backend, const nacelle_graph& graph,
                                  const nacelle_cache_options& options);
 

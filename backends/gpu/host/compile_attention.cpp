@@ -21,8 +21,7 @@ void Compiler::attention(const nacelle_op& op) {
   const bool has_values = input(op, 2) != NACELLE_NO_VALUE;
   const nacelle_step_layout& step = step_;
   const std::uint64_t count = count_offset(Lead::kRows), sequences = count_offset(Lead::kSequences);
-  const std::uint64_t tables =
-      step.block_tables + std::uint64_t{4} * of.cache_group * bucket_.sequences * step.table_width;
+  const std::uint64_t tables = table_offset(of.cache_group);
   const auto view_of = [=](const Addresses& at) {
     KvView view = at.cache->layout(of.cache_group).view(of.cache_layer);
     view.base = at.cache->memory(of.cache_group);

@@ -52,6 +52,8 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_MOE_COMBINE: return moe_combine(op);
     case NACELLE_OP_ADAPTER_MATMUL:
     case NACELLE_OP_MOE_ADAPTER_MATMUL: return adapter(op);
+    case NACELLE_OP_STATE_SCAN: return state_scan(op);
+    case NACELLE_OP_CONVOLUTION: return convolution(op);
     case NACELLE_OP_LOGITS_SELECT: return logits_select(op);
     default:
       throw failure(NACELLE_UNIMPLEMENTED,
@@ -78,6 +80,10 @@ std::uint64_t Compiler::count_offset(Lead lead) const {
     case Lead::kOutputRows: return step_.header + offsetof(nacelle_step_header, output_rows);
     default: return step_.header + offsetof(nacelle_step_header, sequences);
   }
+}
+
+std::uint64_t Compiler::table_offset(std::uint32_t group) const {
+  return step_.block_tables + std::uint64_t{4} * group * bucket_.sequences * step_.table_width;
 }
 
 std::uint64_t Compiler::index_offset(std::uint32_t value) const {

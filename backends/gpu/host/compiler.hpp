@@ -70,6 +70,7 @@ class Compiler : private sdk::GraphView {
   Place* temporary(Lead lead, std::uint64_t bytes_a_row);
   const Place* touch(Place* place);                       // used by the step that is pushed next
   std::uint64_t count_offset(Lead lead) const;            // of the true count, in the step block
+  std::uint64_t table_offset(std::uint32_t group) const;  // of a cache group's block tables
   std::uint64_t index_offset(std::uint32_t value) const;  // of a step input's array
   void place_all();
 
@@ -99,6 +100,10 @@ class Compiler : private sdk::GraphView {
   void attention(const nacelle_op& op);
   void logits_select(const nacelle_op& op);
   void embedding_output(std::uint32_t value);
+  // compile_recurrent.cpp
+  std::function<StateView(const Addresses&)> state_of(std::uint32_t group, std::uint32_t layer) const;
+  void state_scan(const nacelle_op& op);
+  void convolution(const nacelle_op& op);
 
   const GpuWeights& weights_;
   nacelle_cache_options cache_;

@@ -90,8 +90,8 @@ nacelle_status GpuPlan::blocks(std::uint32_t slot, void*& step, const void*& out
   return NACELLE_OK;
 }
 
-// What kernels take on trust: counts within the bucket, rows of sequences in order. They look at ids, blocks and
-// positions with bounds of their own.
+// What kernels take on trust: counts within the bucket, rows of sequences in order, blocks of states. They look at ids,
+// other blocks and positions with bounds of their own.
 bool GpuPlan::accepts(const Slot& slot) const {
   const nacelle_step_layout& at = step_layout_;
   const auto& header = *slot.host_step.as<const nacelle_step_header>(at.header);
@@ -107,11 +107,21 @@ bool GpuPlan::accepts(const Slot& slot) const {
     if (starts[s] > starts[s + 1] || (graph_.cache_group_count && lengths[s] > bucket_.context)) return false;
     for (std::uint32_t row = starts[s]; row < starts[s + 1]; ++row)
       if (words(at.row_sequences)[row] != s) return false;
+    if (starts[s] < starts[s + 1] && !has_states(words(at.block_tables), s)) return false;
   }
   const std::uint32_t best = cache_ ? cache_->best_count : 0;
   for (std::uint32_t row = 0; row < header.rows; ++row) {
     const std::uint32_t token = words(at.tokens)[row];
     if ((token & NACELLE_TOKEN_FROM_PREVIOUS) && (token & ~NACELLE_TOKEN_FROM_PREVIOUS) >= best) return false;
+  }
+  return true;
+}
+
+// Whether a sequence has a state in each group of them: the first entry of its table.
+bool GpuPlan::has_states(const std::uint32_t* tables, std::uint32_t sequence) const {
+  for (std::uint32_t g = 0; g < graph_.cache_group_count; ++g) {
+    const std::uint64_t entry = (std::uint64_t{g} * bucket_.sequences + sequence) * step_layout_.table_width;
+    if (graph_.cache_groups[g]->kind == NACELLE_CACHE_STATE && tables[entry] >= cache_->block_count(g)) return false;
   }
   return true;
 }

@@ -49,6 +49,7 @@ class GpuPlan final : public sdk::Plan {
   void capture(Slot& slot, Queue* queue);
   void drop_graphs() noexcept;
   bool accepts(const Slot& slot) const;
+  bool has_states(const std::uint32_t* tables, std::uint32_t sequence) const;
   const Place* kept(std::uint32_t slot, std::uint32_t value, std::uint64_t count) const;
 
   const GpuWeights& weights_;

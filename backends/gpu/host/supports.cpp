@@ -6,8 +6,8 @@
 namespace nacelle::gpu {
 namespace {
 
-// Bounds of kernels/attention.hpp and kernels/moe.hpp.
-constexpr std::uint32_t kWidestOwnHead = 256, kMostExperts = 256;
+// Bounds of kernels/attention.hpp, kernels/moe.hpp and kernels/recurrent.hpp.
+constexpr std::uint32_t kWidestOwnHead = 256, kMostExperts = 256, kMostStateRows = 256, kLongestFilter = 128;
 
 bool packs(nacelle_type type) noexcept { return find_format(type) != nullptr; }
 
@@ -18,7 +18,10 @@ sdk::OpBounds op_bounds() noexcept {
           .widest_head = kWidestHead,
           .widest_own_head = kWidestOwnHead,
           .most_experts = kMostExperts,
-          .expert_adapters = true};
+          .expert_adapters = true,
+          .states = true,
+          .most_state_rows = kMostStateRows,
+          .longest_filter = kLongestFilter};
 }
 
 }  // namespace nacelle::gpu

@@ -190,6 +190,42 @@ struct SelectArguments {
   Count count;
 };
 
+// A layer's part of a group of states: [block][layer][f32 values]. A sequence's rows follow one another; where the
+// first one is at position 0 its state is taken for zeros.
+struct StateView {
+  std::uint8_t* base;  // of the layer in the first block
+  std::uint64_t block_bytes;
+  const std::uint32_t* tables;  // [sequence][table_width], of which the first entry is the state's block
+  std::uint32_t table_width;
+  const std::uint32_t* positions;
+  const std::uint32_t* sequence_starts;
+};
+
+// nacelle_scan_attributes has the formula.
+struct ScanArguments {
+  StateView state;
+  Rows q, k, v, steps, out;
+  Rows strength;           // data is nullptr: the step is
+  const float* rate;       // [heads]
+  const float* step_bias;  // like a row of steps, or nullptr
+  const float* skip;       // [heads], or nullptr
+  std::uint32_t heads, groups, key_width, value_width;
+  std::uint32_t delta;  // NACELLE_SCAN_DELTA, else ADD
+  float scale;
+  Count sequence_count;
+};
+
+struct ConvolutionArguments {
+  StateView state;
+  Rows x, out;
+  const float* filters;  // [width][taps]
+  const float* bias;     // [width], or nullptr
+  std::uint32_t taps;
+  std::uint32_t activation;  // NACELLE_ACT_*; 0: none
+  const std::uint32_t* row_sequences;
+  Count count;
+};
+
 struct BlockCopyArguments {
   std::uint8_t* base;
   std::uint64_t block_bytes;

@@ -74,7 +74,11 @@
   KERNEL(select_merge, SelectArguments, (select_merge))                                          \
   KERNEL(moe_route, MoeRouteArguments, (moe_route))                                              \
   KERNEL(moe_combine, MoeCombineArguments, (moe_combine))                                        \
-  KERNEL(adapter, AdapterArguments, (adapter))
+  KERNEL(adapter, AdapterArguments, (adapter))                                                   \
+  KERNEL(state_scan_64, ScanArguments, (state_scan<64>))                                         \
+  KERNEL(state_scan_128, ScanArguments, (state_scan<128>))                                       \
+  KERNEL(state_scan_256, ScanArguments, (state_scan<256>))                                       \
+  KERNEL(convolution, ConvolutionArguments, (convolution))
 // clang-format on
 
 namespace nacelle::gpu {

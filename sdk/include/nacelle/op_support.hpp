@@ -21,9 +21,11 @@ struct OpBounds {
   std::uint32_t widest_head = UINT32_MAX;      // elements of a key or a value
   std::uint32_t widest_own_head = UINT32_MAX;  // the same where there is no cache
   std::uint32_t most_experts = UINT32_MAX;
-  std::uint32_t widest_window = UINT32_MAX;  // of attention, in tokens
-  bool expert_adapters = false;              // MOE_ADAPTER_MATMUL
-  bool states = false;                       // STATE_SCAN and CONVOLUTION, and the cache groups of states
+  std::uint32_t widest_window = UINT32_MAX;    // of attention, in tokens
+  bool expert_adapters = false;                // MOE_ADAPTER_MATMUL
+  bool states = false;                         // STATE_SCAN and CONVOLUTION, and the cache groups of states
+  std::uint32_t most_state_rows = UINT32_MAX;  // of STATE_SCAN: D
+  std::uint32_t longest_filter = UINT32_MAX;   // of CONVOLUTION: L
 };
 
 // The questions that takes_op asks of inputs; nullptr stands for an input that is absent.
@@ -113,11 +115,11 @@ inline bool fits_state(const nacelle_graph& graph, std::uint32_t group, std::uin
          layer < graph.cache_groups[group]->layer_count && graph.cache_groups[group]->key_width == values;
 }
 
-inline bool takes_scan(const nacelle_graph& graph, const nacelle_op& op) noexcept {
+inline bool takes_scan(const nacelle_graph& graph, const nacelle_op& op, const OpBounds& bounds) noexcept {
   const auto of = load(static_cast<const nacelle_scan_attributes*>(op.attributes));
   const OpInputs inputs(graph, op);
   if ((of.rule != NACELLE_SCAN_ADD && of.rule != NACELLE_SCAN_DELTA) || !of.group_count ||
-      of.head_count % of.group_count)
+      of.head_count % of.group_count || of.key_width > bounds.most_state_rows)
     return false;
   for (std::uint32_t i = 0; i < 4; ++i)
     if (!inputs.is_activation(i)) return false;
@@ -127,10 +129,11 @@ inline bool takes_scan(const nacelle_graph& graph, const nacelle_op& op) noexcep
                     std::uint64_t{of.head_count} * of.key_width * of.value_width);
 }
 
-inline bool takes_convolution(const nacelle_graph& graph, const nacelle_op& op) noexcept {
+inline bool takes_convolution(const nacelle_graph& graph, const nacelle_op& op, const OpBounds& bounds) noexcept {
   const auto of = load(static_cast<const nacelle_convolution_attributes*>(op.attributes));
   const OpInputs inputs(graph, op);
-  if (of.length < 2 || of.activation > NACELLE_ACT_SIGMOID || !inputs.is_activation(0) || inputs.is_absent(1))
+  if (of.length < 2 || of.length > bounds.longest_filter || of.activation > NACELLE_ACT_SIGMOID ||
+      !inputs.is_activation(0) || inputs.is_absent(1))
     return false;
   return inputs.is_optional_vector(1) && inputs.is_optional_vector(2) &&
          fits_state(graph, of.cache_group, of.cache_layer,
@@ -188,8 +191,8 @@ inline bool takes_op(const nacelle_graph& graph, const nacelle_op& op, const OpB
     case NACELLE_OP_MOE_ADAPTER_MATMUL:
       return bounds.expert_adapters && inputs.is_activation(0) && inputs.is_activation(1) && inputs.is_indices(2) &&
              inputs.is_choice(3) && detail::has_target(graph, op, 3);
-    case NACELLE_OP_STATE_SCAN: return bounds.states && detail::takes_scan(graph, op);
-    case NACELLE_OP_CONVOLUTION: return bounds.states && detail::takes_convolution(graph, op);
+    case NACELLE_OP_STATE_SCAN: return bounds.states && detail::takes_scan(graph, op, bounds);
+    case NACELLE_OP_CONVOLUTION: return bounds.states && detail::takes_convolution(graph, op, bounds);
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED:
     case NACELLE_OP_SOFTMAX:
