@@ -228,6 +228,26 @@ inline void check_sizes(const Config& config, const Decoder& model, std::string_
                                       std::to_string(model.head_count) + " heads");
 }
 
+// One number for all layers, or one for each: 0 where the layer keeps a state and not keys and values.
+inline void read_gguf_kv_heads(const Config& config, const std::string& key, Decoder& model) {
+  const auto each = config.optional_numbers(key, model.layer_count);
+  if (!each || each->size() == 1) {
+    model.kv_head_count = config.optional_size(key, 1, kMaxHeads).value_or(model.head_count);
+    return;
+  }
+  if (each->size() != model.layer_count)
+    config.fail_key(key, "has " + std::to_string(each->size()) + " numbers, expected one, or one for each of " +
+                             std::to_string(model.layer_count) + " layers");
+  const double heads = *std::ranges::max_element(*each);
+  for (const double count : *each) {
+    if (count != 0 && count != heads) config.fail_key(key, "has layers with different numbers of heads");
+    model.recurrent_layers.push_back(count == 0);
+  }
+  if (!(heads >= 1 && heads <= kMaxHeads) || heads != std::floor(heads))
+    config.fail_key(key, "has no layer with 1 to " + std::to_string(kMaxHeads) + " heads");
+  model.kv_head_count = static_cast<std::uint32_t>(heads);
+}
+
 // GGUF keys "<prefix>.*"; the vocabulary is the embedding's, the head is tied where there is no output.weight.
 // `rope_style` 0: the family has no rope.
 inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix, std::uint32_t rope_style,
@@ -242,7 +262,7 @@ inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix
   model.feed_forward_width = config.size(key("feed_forward_length"));
   model.experts.width = config.optional_size(key("expert_feed_forward_length")).value_or(model.feed_forward_width);
   model.head_count = config.size(key("attention.head_count"), 1, kMaxHeads);
-  model.kv_head_count = config.optional_size(key("attention.head_count_kv"), 1, kMaxHeads).value_or(model.head_count);
+  read_gguf_kv_heads(config, key("attention.head_count_kv"), model);
   model.head_width =
       config.optional_size(key("attention.key_length"), 1, kMaxHeads).value_or(model.width / model.head_count);
   model.value_width = config.optional_size(key("attention.value_length"), 1, kMaxHeads).value_or(model.head_width);

@@ -15,7 +15,8 @@ class DecoderGraph {
   DecoderGraph(const DecoderGraph&) = delete;
   DecoderGraph& operator=(const DecoderGraph&) = delete;
   DecoderGraph(Builder& builder, const Decoder& model) : b_(builder), model_(model), names_(model.tensors) {
-    for (const std::uint32_t window : model.windows) ++group_of(window).layer_count;
+    for (std::uint32_t layer = 0; layer < model.windows.size(); ++layer)
+      if (!is_recurrent(layer)) ++group_of(model.windows[layer]).layer_count;
     for (Group& group : groups_)
       group.index = b_.paged_cache(group.layer_count, model.kv_head_count * model.head_width,
                                    model.values_in_keys ? 0 : model.kv_head_count * model.value_width, group.window);
@@ -48,6 +49,10 @@ class DecoderGraph {
     for (Group& group : groups_)
       if (group.window == window) return group;
     return groups_.emplace_back(Group{window, 0, 0, 0});
+  }
+
+  bool is_recurrent(std::uint32_t layer) const {
+    return layer < model_.recurrent_layers.size() && model_.recurrent_layers[layer];
   }
 
   // ---- Around the blocks ----
@@ -106,7 +111,8 @@ class DecoderGraph {
 
   Value block(Value x) {
     const Value before = norm(x, names_.attention_norm);
-    Value y = scaled(norm(attention(before), names_.attention_post_norm));
+    const Value mixed = is_recurrent(layer_) ? recurrent(before) : attention(before);
+    Value y = scaled(norm(mixed, names_.attention_post_norm));
     if (model_.residual == Residual::kParallel) {
       const Value own = names_.feed_forward_norm ? norm(x, names_.feed_forward_norm) : before;
       return b_.add(b_.add(x, y), scaled(feed_forward(own)));
@@ -132,6 +138,12 @@ class DecoderGraph {
     const auto attributes = norm_attributes(model_.epsilon, model_.norm_offset, group);
     return model_.norm == NormKind::kRms ? b_.rms_norm(x, weight, attributes)
                                          : b_.layer_norm(x, weight, bias, attributes);
+  }
+
+  // What stands where other layers have attention; the family makes the groups of states that it needs.
+  virtual Value recurrent(Value) {
+    throw Failure(NACELLE_INVALID_ARGUMENT, "layer " + std::to_string(layer_) +
+                                                " has no heads for keys and values, which this family does not know");
   }
 
   // What a family may have otherwise.
@@ -261,7 +273,7 @@ class DecoderGraph {
   // so PEFT changes them.
   Expr module_source(const Names& names) const {
     const Experts& of = model_.experts;
-    const std::string module = block_prefix() + "mlp.experts.";
+    const std::string module = block_prefix() + of.module;
     if (&names == &of.down) return Expr(module + "down_proj");
     const std::int64_t which = &names == &of.up;
     const Expr halves = reshape(Expr(module + "gate_up_proj"), {of.count, 2, of.width, model_.width});

@@ -75,6 +75,7 @@ struct Experts {
   // Where Hugging Face's file has them otherwise: the weights [count, outputs, inputs] or biases [count, outputs] of
   // one of the three.
   std::function<Expr(const Names&, bool is_bias)> huggingface_source;
+  const char* module = "mlp.experts.";  // before gate_up_proj and down_proj, where transformers 5 has all in one
 
   std::uint32_t shared_width = 0;  // of the expert that every row uses beside the chosen ones; 0: there is none
   Names shared_gate = {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"};
@@ -111,6 +112,9 @@ struct Decoder {
   std::vector<nacelle_rope_attributes> layer_ropes;
   std::vector<float> short_factors, long_factors;  // of rope, where config.json has them and not a tensor
   std::vector<std::uint32_t> windows;              // of each layer; 0: all
+  // Layers that keep a state of fixed size and not keys and values: DecoderGraph::recurrent records them, the others
+  // have attention. Beyond its end: none.
+  std::vector<bool> recurrent_layers;
   Bias qkv_bias = Bias::kNever, output_bias = Bias::kNever;
 
   bool gated = true;  // feed-forward: down(act(gate x) * up x), else down(act(up x))
