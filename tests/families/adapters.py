@@ -17,7 +17,8 @@ BLOCKS = ("layers.", ".h.", "h.", ".blocks.")
 
 # Experts in one tensor [experts, inputs, outputs], and one by one.
 MODULE = re.compile(r"(.*\.experts)\.(gate_up_proj|down_proj)$")
-SINGLE = re.compile(r"(model\.layers\.\d+)\.\w+\.experts\.(\d+)\.(\w+)\.weight$")
+SINGLE = re.compile(r"(model\.layers\.\d+)\.(\w+)\.experts\.(\d+)\.(\w+)\.weight$")
+RENAMED = {"block_sparse_moe": "mlp"}  # where transformers 5 has the module, if elsewhere
 PARTS = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
 
 
@@ -49,7 +50,7 @@ class Adapter:
             size = np.std(matrix) * 0.4 / (ALPHA / RANK)
             a = random.standard_normal((RANK, inputs)).astype(np.float32)
             b = (random.standard_normal((outputs, RANK)) * size / np.sqrt(RANK)).astype(np.float32)
-            if (single := SINGLE.match(str(key))) and single[2] == "1":
+            if (single := SINGLE.match(str(key))) and single[3] == "1":
                 b[:] = 0  # as an adapter that leaves some experts alone
             self.pairs[key] = a, b
         self.embedding = next((name for name in HEADS if name in model.weights), None)
@@ -103,11 +104,12 @@ class Adapter:
         layers = {}
         for name in self.pairs:
             if isinstance(name, str) and (single := SINGLE.match(name)):
-                layers.setdefault(single[1], {})[PARTS[single[3]], int(single[2])] = self.pairs[name]
+                module = f"{single[1]}.{RENAMED.get(single[2], single[2])}.experts"
+                layers.setdefault(module, {})[PARTS[single[4]], int(single[3])] = self.pairs[name]
         if not layers:
             return
         tensors = {}
-        for layer, parts in layers.items():
+        for module, parts in layers.items():
             halves = {part: [np.stack([parts[part, e][half] for e in range(len(parts) // 3)]) for half in (0, 1)]
                       for part in ("gate", "up", "down")}
             (gate_a, gate_b), (up_a, up_b) = halves["gate"], halves["up"]
@@ -116,7 +118,7 @@ class Adapter:
             pairs = {".base_layer": (np.concatenate([gate_a, up_a], axis=1), both), "": halves["down"]}
             for inner, (a, b) in pairs.items():
                 a, b = (b.swapaxes(1, 2), a.swapaxes(1, 2)) if old else (a, b)
-                tensors |= module_tensors(f"base_model.model.{layer}.mlp.experts{inner}", a, b)
+                tensors |= module_tensors(f"base_model.model.{module}{inner}", a, b)
         more = {"target_parameters": ["gate_up_proj", "down_proj"], "rank_pattern": {".*\\.gate_up_proj": 2 * RANK},
                 "alpha_pattern": {".*\\.gate_up_proj": 2 * ALPHA}}
         alone = {name: tensor for name, tensor in tensors.items() if ".layers.0.mlp.experts.base_layer." in name}
