@@ -269,6 +269,11 @@ class Fitter {
     if (whole.rank == 0) return std::nullopt;
     const std::uint64_t columns = columns_of(node);
     const bool of_columns = node.axis + 1 == node.shape.size();
+    if (node.axis == 0 && !of_columns && of_one_matrix(parts)) {
+      LowRank together{parts[0]->rank, std::move(parts[0]->a), {}};
+      for (const auto& part : parts) together.b.insert(together.b.end(), part->b.begin(), part->b.end());
+      return together;
+    }
     whole.a.assign(whole.rank * columns, 0.0f);
     whole.b.assign(node.row_count() * whole.rank, 0.0f);
     std::uint64_t first_rank = 0, first = 0;  // of the part, along the rank and along the axis
@@ -279,6 +284,12 @@ class Fitter {
       first += static_cast<std::uint64_t>(input.shape[node.axis]);
     }
     return whole;
+  }
+
+  // Rows of one matrix, in another order: they share its A, and the rank stays.
+  static bool of_one_matrix(const std::vector<std::optional<LowRank>>& parts) {
+    return std::ranges::all_of(
+        parts, [&](const auto& part) { return part && part->rank == parts[0]->rank && part->a == parts[0]->a; });
   }
 
   static void place(const sdk::WeightNode& node, const sdk::WeightNode& input, const LowRank& part, bool of_columns,
@@ -327,9 +338,38 @@ class Fitter {
   }
 
   std::optional<LowRank> reshape(const sdk::WeightNode& node) {
+    if (moves_columns(node)) return with_moved_columns(node);
     auto from = fit(node.inputs[0]);
     if (from && columns_of(node) != columns_of(node.inputs[0])) refuse_form(node);
     return from;
+  }
+
+  // The columns of a matrix cut into axes, these in another order, and put together again.
+  static bool moves_columns(const sdk::WeightNode& node) {
+    const sdk::WeightNode& turned = node.inputs[0];
+    if (turned.kind != NACELLE_EXPR_PERMUTE || turned.order[0] != 0) return false;
+    const sdk::WeightNode& apart = turned.inputs[0];
+    return apart.kind == NACELLE_EXPR_RESHAPE && node.shape.size() == 2 && apart.inputs[0].shape == node.shape &&
+           apart.shape[0] == node.shape[0];
+  }
+
+  std::optional<LowRank> with_moved_columns(const sdk::WeightNode& node) {
+    const sdk::WeightNode &turned = node.inputs[0], &apart = turned.inputs[0];
+    auto from = fit(apart.inputs[0]);
+    if (!from) return from;
+    const std::uint64_t columns = columns_of(node);
+    LowRank moved{from->rank, std::vector<float>(from->a.size()), std::move(from->b)};
+    std::vector<std::uint64_t> place(turned.shape.size(), 0);  // along the axes of `apart`
+    for (std::uint64_t column = 0; column < columns; ++column) {
+      std::uint64_t rest = column, at = 0;
+      for (std::size_t i = turned.shape.size(); i-- > 1;) {
+        place[turned.order[i]] = rest % static_cast<std::uint64_t>(turned.shape[i]);
+        rest /= static_cast<std::uint64_t>(turned.shape[i]);
+      }
+      for (std::size_t i = 1; i < place.size(); ++i) at = at * static_cast<std::uint64_t>(apart.shape[i]) + place[i];
+      for (std::uint32_t r = 0; r < moved.rank; ++r) moved.a[r * columns + column] = from->a[r * columns + at];
+    }
+    return moved;
   }
 
   std::optional<LowRank> permute(const sdk::WeightNode& node) {

@@ -46,8 +46,9 @@ class Reader {
     const auto key = [&](const char* name) { return prefix + "." + name; };
     decoder_ = read_gguf_decoder(config_, prefix, NACELLE_ROPE_HALF);
     if (config_.has_tensor("dense_2.weight"))
-      config_.fail_key("general.architecture", "is '" + prefix + "' with a tensor 'dense_2.weight': models that embed " +
-                                                   "texts are not supported");
+      config_.fail_key(
+          "general.architecture",
+          "is '" + prefix + "' with a tensor 'dense_2.weight': models that embed " + "texts are not supported");
     if (!config_.optional_bool(key("attention.causal")).value_or(true))
       config_.fail_key(key("attention.causal"), "is false: models that embed texts are not supported");
     model_.length = config_.size(key("shortconv.l_cache"), 2, 64);
@@ -158,8 +159,8 @@ class Graph : public DecoderGraph {
     attributes.cache_group = group_;
     attributes.cache_layer = used_++;
     attributes.length = of_.length;
-    const Value mixed = b_.convolution(b_.mul(parts[0], parts[2]), filters, bias_of(filters_name, of_.bias, {width}),
-                                       attributes);
+    const Value mixed =
+        b_.convolution(b_.mul(parts[0], parts[2]), filters, bias_of(filters_name, of_.bias, {width}), attributes);
     return linear(b_.mul(parts[1], mixed), {"shortconv.out_proj", "conv.out_proj"}, width, width, of_.bias);
   }
 

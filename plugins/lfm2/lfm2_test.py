@@ -143,7 +143,8 @@ def mixture_of(random, plain):
         router, bias = random.matrix(COUNT, WIDTH, gain=3.0), random.vector(COUNT)
         weights |= {block + "gate.weight": router, block + "expert_bias": bias}
         stacked |= {f"blk.{layer}.ffn_gate_inp.weight": router, f"blk.{layer}.exp_probs_b.bias": bias}
-        for name, part, shape in (("w1", "gate", (EXPERT, WIDTH)), ("w3", "up", (EXPERT, WIDTH)), ("w2", "down", (WIDTH, EXPERT))):
+        parts = (("w1", "gate", (EXPERT, WIDTH)), ("w3", "up", (EXPERT, WIDTH)), ("w2", "down", (WIDTH, EXPERT)))
+        for name, part, shape in parts:
             each = [random.matrix(*shape, gain=1.5) for _ in range(COUNT)]
             weights |= {f"{block}experts.{e}.{name}.weight": tensor for e, tensor in enumerate(each)}
             stacked[f"blk.{layer}.ffn_{part}_exps.weight"] = np.stack(each)

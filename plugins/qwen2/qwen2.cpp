@@ -20,10 +20,7 @@ void read_experts(const Config& config, Decoder& model) {
     read_huggingface_experts(config, model, "moe_intermediate_size");
     experts.shared_width = config.size("shared_expert_intermediate_size");
   }
-  experts.shared_gate.huggingface = "mlp.shared_expert.gate_proj";
-  experts.shared_up.huggingface = "mlp.shared_expert.up_proj";
-  experts.shared_down.huggingface = "mlp.shared_expert.down_proj";
-  experts.shared_router = {"ffn_gate_inp_shexp", "mlp.shared_expert_gate"};
+  name_gated_expert(experts);
 }
 
 struct Qwen2 : DecoderFamily<Qwen2> {

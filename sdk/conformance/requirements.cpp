@@ -20,7 +20,9 @@ bool has_input(const sdk::OpRecord& op, std::size_t index) {
 
 bool is_emitted_norm(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_norm_attributes>();
-  return has_input(op, 1) && (op.kind == NACELLE_OP_RMS_NORM || (a.weight_offset == 0 && a.group == 0));
+  // Heads of length 1 have no weight.
+  if (op.kind == NACELLE_OP_RMS_NORM) return has_input(op, 1) || a.group != 0;
+  return has_input(op, 1) && a.weight_offset == 0 && a.group == 0;
 }
 
 bool is_emitted_attention(const sdk::OpRecord& op) {
@@ -31,10 +33,11 @@ bool is_emitted_attention(const sdk::OpRecord& op) {
          !has_input(op, 4) && a.key_width % 8 == 0 && a.value_width % 8 == 0;
 }
 
-// Those that config.json may name, and the tanh of a classifier's head.
+// Those that config.json may name, the tanh of a classifier's head, and the sigmoid of gates.
 bool is_emitted_activation(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_activation_attributes>();
   if (op.kind == NACELLE_OP_UNARY && a.activation == NACELLE_ACT_TANH) return true;
+  if (a.activation == NACELLE_ACT_SIGMOID) return true;
   return a.activation >= NACELLE_ACT_SILU && a.activation <= NACELLE_ACT_RELU && a.activation != NACELLE_ACT_GELU_QUICK;
 }
 
@@ -56,8 +59,11 @@ bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op) {
     case NACELLE_OP_POOL:
     case NACELLE_OP_MOE_MATMUL:
     case NACELLE_OP_MOE_COMBINE:
-    case NACELLE_OP_LOGITS_SELECT: return true;
-    case NACELLE_OP_ADD: return graph.values.at(op.inputs[1]).rank == 2;
+    case NACELLE_OP_LOGITS_SELECT:
+    case NACELLE_OP_STATE_SCAN:
+    case NACELLE_OP_CONVOLUTION: return true;
+    case NACELLE_OP_ADD:
+    case NACELLE_OP_MUL: return graph.values.at(op.inputs[1]).rank == 2;
     case NACELLE_OP_RMS_NORM:
     case NACELLE_OP_LAYER_NORM: return is_emitted_norm(op);
     case NACELLE_OP_ATTENTION: return is_emitted_attention(op);

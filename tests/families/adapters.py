@@ -11,7 +11,8 @@ import files
 
 RANK, ALPHA = 3, 6.0
 # Families whose forward pass takes a head of its own, also where the model's is the embedding.
-HEADS = {"model.embed_tokens.weight": "lm_head.weight", "gpt_neox.embed_in.weight": "embed_out.weight"}
+HEADS = {"model.embed_tokens.weight": "lm_head.weight", "gpt_neox.embed_in.weight": "embed_out.weight",
+         "model.language_model.embed_tokens.weight": "lm_head.weight"}
 BLOCKS = ("layers.", ".h.", "h.", ".blocks.")
 
 
@@ -141,20 +142,29 @@ class Adapter:
         files.write_safetensors(folder / "adapter_model.safetensors", tensors)
 
     def write_gguf(self, path):
-        """Rows of B go where the model's GGUF has the rows of the matrix, which are found by what is in them."""
-        places = {np.ascontiguousarray(values).tobytes(): (key, row) for key, matrix in self.matrices()
-                  for row, values in enumerate(matrix)}
+        """Rows of B go where the model's GGUF has the rows of the matrix, which are found by what is in them; so do columns of
+        A where it has the columns in another order."""
+        def places_of(turn):
+            return {np.ascontiguousarray(values).tobytes(): (key, place) for key, matrix in self.matrices()
+                    for place, values in enumerate(turn(matrix))}
+        rows, columns = places_of(lambda matrix: matrix), places_of(np.transpose)
         tensors, found = {}, set()
 
-        def pair_of(name, matrix):
-            rows = [places.get(np.ascontiguousarray(values).tobytes()) for values in matrix]
-            if None in rows:
-                return None
-            sources = {source for source, _ in rows}
+        def source_of(name, places, lines):
+            at = [places.get(np.ascontiguousarray(values).tobytes()) for values in lines]
+            if None in at:
+                return None, None
+            sources = {source for source, _ in at}
             assert len(sources) == 1, f"{name} is made of {sources}"
             found.update(sources)
-            a, b = self.pairs[sources.pop()]
-            return a, b[[row for _, row in rows]]
+            return self.pairs[sources.pop()], [place for _, place in at]
+
+        def pair_of(name, matrix):
+            pair, order = source_of(name, rows, matrix)
+            if pair:
+                return pair[0], pair[1][order]
+            pair, order = source_of(name, columns, matrix.T)
+            return (np.ascontiguousarray(pair[0][:, order]), pair[1]) if pair else None
 
         for name, tensor in (self.model.gguf_values or self.model.gguf).items():
             if not isinstance(tensor, np.ndarray) or tensor.ndim not in (2, 3):

@@ -21,7 +21,7 @@ VOCABULARY, TOKENS = 24, 20  # more tokens than the narrowest window
 # Of models that differ in their context or their GGUF alone, one; 27 layers are too many; packed ones have no shapes of
 # their own.
 LEFT_OUT = {"phi3-short", "mixtral-old", "gpt-oss-mxfp4", "deepseek-v2-lite", "deepseek-v2-lite-split",
-            "deepseek-v3-whole"}
+            "deepseek-v3-whole", "qwen3-next-old"}
 
 
 LAYER = re.compile(r"^((?:model|transformer|gpt_neox)\.(?:layers|h|blocks))\.(\d+)\.")

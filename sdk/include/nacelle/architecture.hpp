@@ -36,6 +36,13 @@ class Config {
  public:
   explicit Config(const nacelle_model_config* table) : table_(table) {}
 
+  // What an object of config.json holds, as a configuration of its own: keys are those inside it.
+  Config inside(const std::string& object) const {
+    Config result(*this);
+    result.prefix_ += object + ".";
+    return result;
+  }
+
   bool is_gguf() const { return table_->format == NACELLE_FORMAT_GGUF; }
   std::string_view architecture() const { return view(table_->architecture); }
 
@@ -59,7 +66,8 @@ class Config {
   std::optional<std::vector<double>> optional_numbers(std::string_view key, std::uint64_t most) const {
     std::vector<double> values(most);
     std::uint64_t count = 0;
-    const auto status = table_->get_numbers(table_->context, view(key), values.data(), most, &count);
+    const std::string full = whole_key(key);
+    const auto status = table_->get_numbers(table_->context, view(full), values.data(), most, &count);
     if (status == NACELLE_NOT_FOUND) return std::nullopt;
     if (status != NACELLE_OK || count > most)
       fail_key(key, "is not a list of at most " + std::to_string(most) + " numbers");
@@ -69,7 +77,8 @@ class Config {
   // Item `index` of an array of strings; nullopt where there is no such array or item.
   std::optional<std::string> optional_item(std::string_view key, std::uint64_t index) const {
     nacelle_string value{};
-    const auto status = table_->get_item_string(table_->context, view(key), index, &value);
+    const std::string full = whole_key(key);
+    const auto status = table_->get_item_string(table_->context, view(full), index, &value);
     if (status == NACELLE_NOT_FOUND) return std::nullopt;
     if (status != NACELLE_OK) fail_key(key, "is not a list of strings");
     return std::string(view(value));
@@ -99,16 +108,19 @@ class Config {
 
   [[noreturn]] void fail_key(std::string_view key, const std::string& what) const {
     throw Failure(NACELLE_INVALID_ARGUMENT,
-                  (is_gguf() ? "metadata key '" : "config.json: '") + std::string(key) + "' " + what);
+                  (is_gguf() ? "metadata key '" : "config.json: '") + whole_key(key) + "' " + what);
   }
 
  private:
   static constexpr std::int64_t kMaxSize = 1 << 26;
 
+  std::string whole_key(std::string_view key) const { return prefix_ + std::string(key); }
+
   template <class T, class Getter>
   std::optional<T> optional(std::string_view key, Getter getter, const char* kind) const {
     T value{};
-    const nacelle_status status = getter(table_->context, view(key), &value);
+    const std::string full = whole_key(key);
+    const nacelle_status status = getter(table_->context, view(full), &value);
     if (status == NACELLE_NOT_FOUND) return std::nullopt;
     if (status != NACELLE_OK) fail_key(key, std::string("is not ") + kind);
     return value;
@@ -126,6 +138,7 @@ class Config {
   }
 
   const nacelle_model_config* table_;
+  std::string prefix_;
 };
 
 // ---- Weight expressions --------------------------------------------------------------------------------------------

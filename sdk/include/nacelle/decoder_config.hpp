@@ -259,8 +259,11 @@ inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix
   model.context_length = config.size(key("context_length"));
   model.experts.count = config.optional_size(key("expert_count"), 0, 4096).value_or(0);
   if (model.experts.count) model.experts.used = config.size(key("expert_used_count"), 1, model.experts.count);
-  model.feed_forward_width = config.size(key("feed_forward_length"));
-  model.experts.width = config.optional_size(key("expert_feed_forward_length")).value_or(model.feed_forward_width);
+  const auto expert_width = config.optional_size(key("expert_feed_forward_length"));
+  const std::string plain_key = key("feed_forward_length");  // may be missing where all layers have experts
+  model.feed_forward_width =
+      model.experts.count && expert_width ? config.optional_size(plain_key, 0).value_or(0) : config.size(plain_key);
+  model.experts.width = expert_width.value_or(model.feed_forward_width);
   model.head_count = config.size(key("attention.head_count"), 1, kMaxHeads);
   read_gguf_kv_heads(config, key("attention.head_count_kv"), model);
   model.head_width =
@@ -342,6 +345,14 @@ inline void read_huggingface_experts(const Config& config, Decoder& model, const
   const auto plain = config.optional_numbers("mlp_only_layers", model.layer_count).value_or(std::vector<double>());
   for (std::uint32_t layer = 0; layer < model.layer_count; ++layer)
     experts.dense_layers.push_back((layer + 1) % step != 0 || std::ranges::find(plain, layer) != plain.end());
+}
+
+// The expert of Qwen's mixtures that every row uses, as far as a gate of its own says.
+inline void name_gated_expert(Experts& experts) {
+  experts.shared_gate.huggingface = "mlp.shared_expert.gate_proj";
+  experts.shared_up.huggingface = "mlp.shared_expert.up_proj";
+  experts.shared_down.huggingface = "mlp.shared_expert.down_proj";
+  experts.shared_router = {"ffn_gate_inp_shexp", "mlp.shared_expert_gate"};
 }
 
 inline nacelle_model_description describe_decoder(const Decoder& model) {

@@ -265,7 +265,7 @@ class DecoderGraph {
     const std::string single = "blk.{layer}." + stacked.substr(0, stacked.rfind("_exps")) + ".{expert}" + suffix;
     const Expr gguf = first_of({gguf_in_block(names, suffix), stack(single, of.count)});
     if (of.huggingface_source) return {gguf, of.huggingface_source(names, is_bias)};
-    const Expr single_source = stack(block_prefix() + of.huggingface + names.huggingface + suffix, of.count);
+    const Expr single_source = stack(huggingface_in_block(of.huggingface, names, suffix), of.count);
     return {gguf, is_bias ? single_source : first_of({single_source, module_source(names)})};
   }
 
@@ -273,10 +273,10 @@ class DecoderGraph {
   // so PEFT changes them.
   Expr module_source(const Names& names) const {
     const Experts& of = model_.experts;
-    const std::string module = block_prefix() + of.module;
-    if (&names == &of.down) return Expr(module + "down_proj");
+    if (&names == &of.down) return huggingface_in_block(of.module, {"", "down_proj"}, "");
     const std::int64_t which = &names == &of.up;
-    const Expr halves = reshape(Expr(module + "gate_up_proj"), {of.count, 2, of.width, model_.width});
+    const Expr both = huggingface_in_block(of.module, {"", "gate_up_proj"}, "");
+    const Expr halves = reshape(both, {of.count, 2, of.width, model_.width});
     return reshape(slice(halves, 1, which, which + 1), {of.count, of.width, model_.width});
   }
 
@@ -346,19 +346,25 @@ class DecoderGraph {
     return source;
   }
   Source inside(const Names& names, const std::string& suffix) const {
-    return {gguf_in_block(names, suffix), block_prefix() + names.huggingface + suffix};
+    return {gguf_in_block(names, suffix), huggingface_in_block("", names, suffix)};
   }
   // Of a tensor whose name in Hugging Face's files has no suffix.
   Source whole_name(const Names& names, const char* suffix) const {
-    return {gguf_in_block(names, suffix), block_prefix() + names.huggingface};
+    return {gguf_in_block(names, suffix), huggingface_in_block("", names, "")};
   }
   Source outside(const Names& names, const char* suffix) const {
-    return {std::string(names.gguf) + suffix, names_.prefix + names.huggingface + suffix};
+    const Expr own = names_.prefix + names.huggingface + suffix;
+    if (names_.other_prefix.empty()) return {std::string(names.gguf) + suffix, own};
+    return {std::string(names.gguf) + suffix, first_of({own, names_.other_prefix + names.huggingface + suffix})};
   }
   static std::string gguf_in_block(const Names& names, const std::string& suffix) {
     return std::string("blk.{layer}.") + names.gguf + suffix;
   }
-  std::string block_prefix() const { return names_.prefix + names_.blocks + ".{layer}."; }
+  Expr huggingface_in_block(const char* before, const Names& names, const std::string& suffix) const {
+    const std::string inside = std::string(names_.blocks) + ".{layer}." + before + names.huggingface + suffix;
+    const Expr own = names_.prefix + inside;
+    return names_.other_prefix.empty() ? own : first_of({own, names_.other_prefix + inside});
+  }
 
   Builder& b_;
   const Decoder& model_;

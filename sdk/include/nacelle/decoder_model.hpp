@@ -28,6 +28,7 @@ struct Names {
 // GGUF they follow "" and "blk.{layer}.".
 struct Tensors {
   std::string prefix = "model.";
+  std::string other_prefix;  // where some files have that instead; empty: none do
   const char* blocks = "layers";
   Names embedding = {"token_embd", "embed_tokens"};
   Names positions = {};  // learned position embeddings
