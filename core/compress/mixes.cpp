@@ -104,8 +104,8 @@ constexpr struct {
 };
 
 // Matrices that stay as they are: small, and what they decide cannot be mended later.
-constexpr const char* kKept[] = {"_norm.weight", "ffn_gate_inp", "position_embd", "token_types.weight",
-                                 "rope_freqs",   "attn_rel_b",   "attn_sinks"};
+constexpr const char* kKept[] = {"_norm.weight", "ffn_gate_inp", "position_embd", "token_types.weight", "rope_freqs",
+                                 "attn_rel_b",   "attn_sinks",   "ssm_conv1d",    "shortconv.conv"};
 
 std::uint32_t layer_of(std::string_view name) {
   std::uint32_t layer = 0;

@@ -109,8 +109,8 @@ class Reader {
 
   // The configuration may have what the width is made of: two thirds of a number, times another, rounded up.
   std::uint32_t feed_forward_width() const {
-    const auto given = config_.optional_size("block_ff_dim");
-    std::uint64_t width = given ? *given : config_.size("intermediate_size");
+    const auto usual = config_.optional_size("intermediate_size"), own = config_.optional_size("block_ff_dim");
+    std::uint64_t width = own ? *own : usual ? *usual : config_.size("intermediate_size");
     if (!config_.optional_bool("block_auto_adjust_ff_dim").value_or(true)) return static_cast<std::uint32_t>(width);
     const double factor = config_.optional_number("block_ffn_dim_multiplier").value_or(1);
     if (!(factor > 0 && factor <= 64)) config_.fail_key("block_ffn_dim_multiplier", "is not above 0 and at most 64");

@@ -79,6 +79,15 @@ TEST_CASE("overrides by part of a name and by pattern", "[compress]") {
   CHECK(choose("q4_k_m", {})[4] == NACELLE_TYPE_Q5_0);
 }
 
+// llama.cpp computes short convolutions with filters of F32 only.
+TEST_CASE("the filters of convolutions stay as they are", "[compress]") {
+  const std::vector<TensorPlan> filters = {{"blk.0.shortconv.conv.weight", {64, 3}, NACELLE_TYPE_F32},
+                                           {"blk.1.ssm_conv1d.weight", {64, 4}, NACELLE_TYPE_F32}};
+  for (const char* recipe : {"f16", "q8_0", "q4_k_m"})
+    CHECK(choose_types(*find_recipe(recipe), {.architecture = "lfm2", .layers = 2}, filters, {}) ==
+          std::vector<nacelle_type>(2, NACELLE_TYPE_F32));
+}
+
 TEST_CASE("overrides that cannot be", "[compress]") {
   CHECK(refusal({{"attn_w", NACELLE_TYPE_Q6_K}}).find("--tensor attn_w=Q6_K: matches no tensor") == 0);
   CHECK(refusal({{"ffn_down", NACELLE_TYPE_Q6_K}}).find("have 96 elements, expected a multiple of 256") !=
