@@ -279,10 +279,10 @@ TEST_CASE("an adapter of experts gives the same bits whatever else is in the bat
   }
 }
 
-// A cache that keeps no values, whose keys are one latent vector a token.
-TEST_CASE("latent vectors are shared, computed anew and cut over devices, and no id changes") {
+// A cache that keeps no values, whose keys are one latent vector a token; and states beside it.
+TEST_CASE("latent vectors and states are shared, computed anew and cut over devices, and no id changes") {
   const auto host = host_of_all();
-  for (const char* name : {"deepseek-v2-lite", "deepseek-v3"}) {
+  for (const char* name : {"deepseek-v2-lite", "deepseek-v3", "lfm2-moe", "qwen3-next", "qwen3.5", "kimi-linear"}) {
     INFO(name);
     const fs::path family = fs::path(NACELLE_FAMILIES) / name;
     REQUIRE(fs::exists(family));
