@@ -230,8 +230,8 @@ inline void check_sizes(const Config& config, const Decoder& model, std::string_
 
 // One number for all layers, or one for each: 0 where the layer keeps a state and not keys and values.
 inline void read_gguf_kv_heads(const Config& config, const std::string& key, Decoder& model) {
-  const auto each = config.optional_numbers(key, model.layer_count);
-  if (!each || each->size() == 1) {
+  const auto each = config.optional_numbers(key, 4096);
+  if (!each || each->size() == 1 || std::ranges::find(*each, 0.0) == each->end()) {
     model.kv_head_count = config.optional_size(key, 1, kMaxHeads).value_or(model.head_count);
     return;
   }
