@@ -23,7 +23,7 @@ const MatmulVariant kMatmul[] = {
 
 }  // namespace
 
-const KernelTable kAvx2Kernels = {Isa::kAvx2, &kVectorKernels, &kAttentionKernels, kMatmul,
-                                  sizeof kMatmul / sizeof *kMatmul, &kRecurrentKernels};
+const KernelTable kAvx2Kernels = {
+    Isa::kAvx2, &kVectorKernels, &kAttentionKernels, kMatmul, sizeof kMatmul / sizeof *kMatmul, &kRecurrentKernels};
 
 }  // namespace nacelle::cpu

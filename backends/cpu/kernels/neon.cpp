@@ -23,7 +23,7 @@ const MatmulVariant kMatmul[] = {
 
 }  // namespace
 
-const KernelTable kNeonKernels = {Isa::kNeon, &kVectorKernels, &kAttentionKernels, kMatmul,
-                                  sizeof kMatmul / sizeof *kMatmul, &kRecurrentKernels};
+const KernelTable kNeonKernels = {
+    Isa::kNeon, &kVectorKernels, &kAttentionKernels, kMatmul, sizeof kMatmul / sizeof *kMatmul, &kRecurrentKernels};
 
 }  // namespace nacelle::cpu

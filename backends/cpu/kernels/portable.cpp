@@ -23,7 +23,7 @@ const MatmulVariant kMatmul[] = {
 
 }  // namespace
 
-const KernelTable kPortableKernels = {Isa::kPortable, &kVectorKernels, &kAttentionKernels, kMatmul,
-                                      sizeof kMatmul / sizeof *kMatmul, &kRecurrentKernels};
+const KernelTable kPortableKernels = {
+    Isa::kPortable, &kVectorKernels, &kAttentionKernels, kMatmul, sizeof kMatmul / sizeof *kMatmul, &kRecurrentKernels};
 
 }  // namespace nacelle::cpu
