@@ -37,6 +37,17 @@ class FakeModel {
       *value = sdk::view(found->get_ref<const std::string&>());
       return NACELLE_OK;
     };
+    table_.get_numbers = [](void* c, nacelle_string key, double* values, std::uint64_t capacity,
+                            std::uint64_t* count) -> nacelle_status {
+      const nlohmann::json* found = self(c).find(key);
+      if (!found) return NACELLE_NOT_FOUND;
+      const nlohmann::json list = found->is_array() ? *found : nlohmann::json::array({*found});
+      if (!std::ranges::all_of(list, [](const nlohmann::json& item) { return item.is_number(); }))
+        return NACELLE_INVALID_ARGUMENT;
+      *count = list.size();
+      for (std::uint64_t i = 0; i < std::min<std::uint64_t>(capacity, list.size()); ++i) values[i] = list[i];
+      return NACELLE_OK;
+    };
     table_.get_item_string = [](void* c, nacelle_string key, std::uint64_t index,
                                 nacelle_string* value) -> nacelle_status {
       const nlohmann::json* found = self(c).find(key);
