@@ -1,6 +1,7 @@
 // What a step's logits become: tokens, text, events, and the end of each answer. The engine's thread only.
 #include <algorithm>
 
+#include "core/base/log.hpp"
 #include "core/base/turn.hpp"
 #include "core/engine/engine_loop.hpp"
 
@@ -122,7 +123,7 @@ void Engine::Loop::end_with_prompt(Sequence& sequence, std::uint32_t row) {
   sequence.times.last_token = now_;
   event.usage = usage(sequence);
   ended_.emplace_back(sequence.id, event.finish);
-  sequence.sink(std::move(event));
+  tell(sequence, std::move(event));
 }
 
 // Text of the token, held back where a stop string may begin; then the event, and the end where this token is the last.
@@ -144,7 +145,7 @@ void Engine::Loop::emit(Sequence& sequence, TokenId token, bool is_stop, Generat
   }
   if (reason != FinishReason::kNone) end_text(sequence, reason, event);
   event.usage = usage(sequence);
-  sequence.sink(std::move(event));
+  tell(sequence, std::move(event));
 }
 
 // Makes the event the answer's last: finish() sends none of its own then.
@@ -167,22 +168,43 @@ void Engine::Loop::finish(std::unique_ptr<Sequence> sequence, FinishReason reaso
     GenerationEvent event;
     event.finish = reason;
     event.usage = usage(*sequence);
-    sequence->sink(std::move(event));
+    tell_end(*sequence, std::move(event));
   }
   if (!cancelled) timing_.request.add(seconds_between(sequence->times.submitted, sequence->times.last_token));
   leave(std::move(sequence), cancelled ? &EngineStats::cancelled : &EngineStats::finished,
         reason == FinishReason::kLength);
 }
 
-// Ends a sequence with an error.
+// Ends a sequence with an error: one whose last event is not out.
 void Engine::Loop::fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error) {
-  GenerationEvent event;
-  event.finish = FinishReason::kError;
-  event.error = error;
-  event.error_kind = kind;
-  event.usage = usage(*sequence);
-  sequence->sink(std::move(event));
+  if (!sequence->told) {
+    GenerationEvent event;
+    event.finish = FinishReason::kError;
+    try {
+      event.error = error;
+    } catch (const std::bad_alloc&) {
+      event.error = "out of memory";
+    }
+    event.error_kind = kind;
+    event.usage = usage(*sequence);
+    tell_end(*sequence, std::move(event));
+  }
   leave(std::move(sequence), &EngineStats::failed);
+}
+
+void Engine::Loop::tell(Sequence& sequence, GenerationEvent&& event) {
+  const bool last = event.finish != FinishReason::kNone;
+  sequence.sink(std::move(event));
+  sequence.told = last;
+}
+
+// Outside a step: one that cannot be told leaves all the same.
+void Engine::Loop::tell_end(Sequence& sequence, GenerationEvent&& event) noexcept {
+  try {
+    tell(sequence, std::move(event));
+  } catch (const std::exception& error) {
+    log::error("engine: request {} was not told its end: {}", sequence.id, error.what());
+  }
 }
 
 // Its blocks are free again when this returns.

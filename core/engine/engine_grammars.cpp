@@ -58,7 +58,7 @@ bool Engine::Loop::get_ready(Sequence& sequence) {
       GenerationEvent event;
       end_text(sequence, FinishReason::kStop, event);
       event.usage = usage(sequence);
-      sequence.sink(std::move(event));
+      tell(sequence, std::move(event));
       return false;
     }
     if (!append_forced(sequence)) return false;

@@ -6,22 +6,30 @@
 #include "core/base/thread_cpu.hpp"
 
 namespace nacelle {
+namespace {
+
+constexpr const char* kNoMemory = "out of memory";  // short: a std::string of it allocates nothing
+
+}  // namespace
 
 void Engine::Loop::main() {
-  while (take_commands()) {
+  for (bool more = true; more;) {
     try {
-      step();
+      more = take_commands();
+      if (more) step();
+    } catch (const std::bad_alloc&) {
+      log::error("engine: {}", kNoMemory);
+      fail_all(kNoMemory);
     } catch (const std::exception& error) {
       log::error("engine: {}", error.what());
       fail_all(error.what());
     }
   }
-  for (auto& sequence : scheduler_.remove_all()) finish(std::move(sequence), FinishReason::kCancelled);
+  cancel_rest();
 }
 
-// Waits for work. False when the engine stops.
+// Waits for work. False when the engine stops. Where it throws, every request is in arrived_ or the scheduler.
 bool Engine::Loop::take_commands() {
-  std::vector<std::unique_ptr<Sequence>> arrived;
   std::unordered_set<RequestId> cancelled;
   bool stop, all;
   {
@@ -32,17 +40,17 @@ bool Engine::Loop::take_commands() {
     note_adapters();
     if (scheduler_.running() + scheduler_.waiting() == 0)
       wake_.wait(lock, [this] { return stopping_ || cancel_all_ || !inbox_.empty() || !cancels_.empty(); });
-    arrived.swap(inbox_);
+    arrived_.swap(inbox_);
     cancelled.swap(cancels_);
     stop = stopping_;
     all = std::exchange(cancel_all_, false);
   }
-  for (auto& sequence : arrived) {
+  for (auto& sequence : arrived_) {
     next_deadline_ = std::min(next_deadline_, sequence->deadline);
     scheduler_.add(std::move(sequence));
   }
-  if (all)
-    for (auto& sequence : scheduler_.remove_all()) finish(std::move(sequence), FinishReason::kCancelled);
+  arrived_.clear();
+  if (all) cancel_rest();
   fail_late();
   for (const RequestId id : cancelled)
     if (auto sequence = scheduler_.remove(id)) finish(std::move(sequence), FinishReason::kCancelled);
@@ -140,16 +148,15 @@ void Engine::Loop::fail_late() {
   if (next_deadline_ == Clock::time_point::max()) return;
   const auto now = Clock::now();
   if (now < next_deadline_) return;
-  std::vector<RequestId> late;
+  std::vector<const Sequence*> late;
   next_deadline_ = Clock::time_point::max();
   scheduler_.each([&](const Sequence& sequence) {
     if (sequence.deadline <= now)
-      late.push_back(sequence.id);
+      late.push_back(&sequence);
     else
       next_deadline_ = std::min(next_deadline_, sequence.deadline);
   });
-  for (const RequestId id : late) {
-    auto sequence = scheduler_.remove(id);
+  for (const Sequence* sequence : late) {
     const std::string where = sequence->answering()
                                   ? std::to_string(sequence->answer_size()) + " tokens of the answer were made"
                               : sequence->counted ? "its prompt was being read"
@@ -159,20 +166,34 @@ void Engine::Loop::fail_late() {
       std::lock_guard lock(mutex_);
       ++stats_.timed_out;
     }
-    fail(std::move(sequence), ErrorKind::kTimeout, "the request's timeout of " + limit + " ms has passed: " + where);
+    const std::string why = "the request's timeout of " + limit + " ms has passed: " + where;
+    fail(scheduler_.remove(sequence->id), ErrorKind::kTimeout, why);
   }
 }
 
+void Engine::Loop::cancel_rest() {
+  while (auto sequence = scheduler_.remove_one()) finish(std::move(sequence), FinishReason::kCancelled);
+}
+
 // A failed step cannot be repeated: its cache rows are unknown. All in flight ends; on a lost device later work too.
-void Engine::Loop::fail_all(std::string error) {
-  if (device_.lost()) {
-    error += ": this request can be retried elsewhere, or here once the device is back";
-    std::lock_guard lock(mutex_);
-    lost_ = error;
+void Engine::Loop::fail_all(const char* why) noexcept {
+  const bool lost = device_.lost();
+  std::string error = kNoMemory;
+  try {
+    error = why;
+    if (lost) {
+      error += ": this request can be retried elsewhere, or here once the device is back";
+      std::lock_guard lock(mutex_);
+      lost_ = error;
+    }
+  } catch (const std::bad_alloc&) {  // it says what it can
   }
-  const ErrorKind kind = device_.lost() ? ErrorKind::kUnavailable : ErrorKind::kInternal;
+  const ErrorKind kind = lost ? ErrorKind::kUnavailable : ErrorKind::kInternal;
   device_.blocks().forget_copies();
-  for (auto& sequence : scheduler_.remove_all()) fail(std::move(sequence), kind, error);
+  while (auto sequence = scheduler_.remove_one()) fail(std::move(sequence), kind, error);
+  for (auto& sequence : arrived_)
+    if (sequence) fail(std::move(sequence), kind, error);
+  arrived_.clear();
   scheduler_.adapters().forget();
 }
 

@@ -56,7 +56,10 @@ class Engine::Loop {
   void emit(Sequence& sequence, TokenId token, bool is_stop, GenerationEvent& event);
   void finish(std::unique_ptr<Sequence> sequence, FinishReason reason);
   void fail(std::unique_ptr<Sequence> sequence, ErrorKind kind, const std::string& error);
-  void fail_all(std::string error);
+  void fail_all(const char* why) noexcept;
+  void cancel_rest();
+  void tell(Sequence& sequence, GenerationEvent&& event);
+  void tell_end(Sequence& sequence, GenerationEvent&& event) noexcept;
   void leave(std::unique_ptr<Sequence> sequence, std::uint64_t EngineStats::*counter, bool by_length = false);
   void remove_ended();
   void count_time(Clock::time_point begin, Clock::time_point guessed, Clock::time_point ready);
@@ -78,6 +81,7 @@ class Engine::Loop {
   StepPace pace_;
   DeviceRow logits_;  // of the step that ran last
   std::vector<bool> host_adjusted_;
+  std::vector<std::unique_ptr<Sequence>> arrived_;         // on their way to the scheduler
   std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
   std::uint64_t grammar_left_ = 0, grammar_used_ = 0;      // of ConstraintWork::kOfStep; together, but for one call
   std::vector<Sequence*> unready_;                         // whose grammar is not, in this step

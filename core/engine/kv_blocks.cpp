@@ -235,8 +235,8 @@ void SequenceBlocks::copy_last() {
   for (std::size_t group = 0; group < tables_.size(); ++group) {
     std::uint32_t& last = tables_[group].blocks.back();
     const std::uint32_t shared = last;
-    last = blocks_->pools[group].take();
-    blocks_->copies[group].push_back({shared, last});
+    blocks_->copies[group].push_back({shared, shared});  // may throw: before anything is taken
+    blocks_->copies[group].back().to = last = blocks_->pools[group].take();
     blocks_->pools[group].give(shared);
   }
 }
@@ -309,7 +309,10 @@ bool SequenceBlocks::reserve(std::uint32_t tokens) {
   if (needs_state()) state_ = blocks_->states->take();
   const std::size_t wanted = blocks_->blocks_for(tokens);
   for (std::size_t group = 0; group < tables_.size(); ++group)
-    while (tables_[group].blocks.size() < wanted) tables_[group].blocks.push_back(blocks_->pools[group].take());
+    for (auto& blocks = tables_[group].blocks; blocks.size() < wanted;) {
+      blocks.push_back(0);  // where there is no memory for it, no block is taken
+      blocks.back() = blocks_->pools[group].take();
+    }
   return true;
 }
 

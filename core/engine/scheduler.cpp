@@ -23,9 +23,15 @@ bool goes_before(const Sequence& a, const Sequence& b) {
 
 }  // namespace
 
-void Scheduler::add(std::unique_ptr<Sequence> sequence) {
-  sequence->account = &clients_.enter(sequence->request.client);
-  waiting_.push_back(std::move(sequence));
+void Scheduler::add(std::unique_ptr<Sequence>&& sequence) {
+  waiting_.push_back(nullptr);
+  try {
+    sequence->account = &clients_.enter(sequence->request.client);
+  } catch (...) {
+    waiting_.pop_back();
+    throw;
+  }
+  waiting_.back() = std::move(sequence);
 }
 
 std::unique_ptr<Sequence> Scheduler::remove(RequestId id) {
@@ -43,13 +49,13 @@ std::unique_ptr<Sequence> Scheduler::remove(RequestId id) {
   return sequence;
 }
 
-std::vector<std::unique_ptr<Sequence>> Scheduler::remove_all() {
-  auto all = std::move(running_);
-  running_.clear();
-  std::move(waiting_.begin(), waiting_.end(), std::back_inserter(all));
-  waiting_.clear();
-  for (const auto& sequence : all) clients_.leave(sequence->request.client);
-  return all;
+std::unique_ptr<Sequence> Scheduler::remove_one() noexcept {
+  auto& list = running_.empty() ? waiting_ : running_;
+  if (list.empty()) return nullptr;
+  auto sequence = std::move(list.back());
+  list.pop_back();
+  clients_.leave(sequence->request.client);
+  return sequence;
 }
 
 const std::vector<Chunk>& Scheduler::plan() {
@@ -75,20 +81,20 @@ void Scheduler::add_chunk(Sequence& sequence, std::uint32_t count, std::uint32_t
 // blocks that are still cached then. Stable numerics and draws that depend on the token's index alone make that
 // invisible in its answer.
 void Scheduler::preempt_last() {
-  auto sequence = std::move(running_.back());
+  waiting_.push_back(std::move(running_.back()));
   running_.pop_back();
-  const auto chunk = std::find_if(chunks_.begin(), chunks_.end(),
-                                  [&](const Chunk& planned) { return planned.sequence == sequence.get(); });
+  Sequence& sequence = *waiting_.back();
+  const auto chunk =
+      std::find_if(chunks_.begin(), chunks_.end(), [&](const Chunk& planned) { return planned.sequence == &sequence; });
   if (chunk != chunks_.end()) {
     budget_ += chunk->rows();
     chunks_.erase(chunk);
   }
-  sequence->blocks.clear();
-  sequence->computed = 0;
-  sequence->adapter = {};
-  sequence->running = false;
-  sequence->round = round_;  // not again in this step
-  waiting_.push_back(std::move(sequence));
+  sequence.blocks.clear();
+  sequence.computed = 0;
+  sequence.adapter = {};
+  sequence.running = false;
+  sequence.round = round_;  // not again in this step
   ++preemptions_;
 }
 

@@ -44,14 +44,17 @@ struct Chunk {
 class Scheduler {
  public:
   Scheduler(SchedulerLimits limits, KvBlocks& blocks)
-      : limits_(limits), blocks_(&blocks), adapters_(limits.max_adapters) {}
+      : limits_(limits), blocks_(&blocks), adapters_(limits.max_adapters) {
+    running_.reserve(limits.max_sequences);  // it never grows: who goes from one list to the other is not lost
+  }
 
-  void add(std::unique_ptr<Sequence> sequence);
+  // Takes it, but where it throws.
+  void add(std::unique_ptr<Sequence>&& sequence);
   // Takes the sequence with this id out, wherever it is; nullptr when there is none. Not between plan() and the step's
   // end.
   std::unique_ptr<Sequence> remove(RequestId id);
-  // All sequences, for shutdown and device loss.
-  std::vector<std::unique_ptr<Sequence>> remove_all();
+  // The same for any one, until nullptr: for shutdown, device loss and the end of memory, so it allocates nothing.
+  std::unique_ptr<Sequence> remove_one() noexcept;
   // Calls body(Sequence&) for each.
   template <class Body>
   void each(Body&& body) const {

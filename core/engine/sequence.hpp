@@ -73,6 +73,7 @@ struct Sequence {
   StopMatcher stops;
   std::optional<StreamDecoder> decoder;
   std::optional<SequenceConstraint> constraint;
+  bool told = false;  // its last event is out
   bool held = false;  // its grammar is not ready for the next step, which goes without it
   // Tokens that may come next, to be verified in the next step (core/engine/guesser.hpp).
   std::vector<TokenId> guess;
