@@ -41,16 +41,17 @@ unsigned long split_count(const std::string& name) {
 
 // What is in a folder of Hugging Face's layout that the loader reads: weights once, and small files of settings.
 std::vector<std::string> folder_files(const std::vector<std::string>& names) {
-  static const std::set<std::string> kOthers = {"tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja"};
+  static const std::set<std::string> kOthers = {"tokenizer.model", "merges.txt", "vocab.txt", "chat_template.jinja",
+                                                "additional_chat_templates/tool_use.jinja"};
   const auto is_sharded = [](const std::string& name) { return name.starts_with("model"); };
   const bool standard = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
     return is_sharded(name) && name.ends_with(".safetensors");
   });
   std::vector<std::string> files;
   for (const std::string& name : names) {
-    if (name.find('/') != std::string::npos) continue;
+    const bool top = name.find('/') == std::string::npos;
     const bool weights = name.ends_with(".safetensors") && (!standard || is_sharded(name));
-    if (weights || name.ends_with(".json") || kOthers.contains(name)) files.push_back(name);
+    if ((top && (weights || name.ends_with(".json"))) || kOthers.contains(name)) files.push_back(name);
   }
   return files;
 }

@@ -77,8 +77,7 @@ Json capabilities(const Model& model) {
   if (model.description().kind == NACELLE_MODEL_RANKER) return Json::array();
   if (model.is_encoder()) return Json::array({"embedding"});
   Json list = Json::array({"completion"});
-  const std::string& source = model.tokenizer().chat_template();
-  if (model.chat_template() && chat::find_dialect(source)) list.push_back("tools");
+  if (chat::find_dialect(model.tokenizer().chat_template(true))) list.push_back("tools");
   if (openai::knows_infill(model)) list.push_back("insert");
   if (openai::reasons(model)) list.push_back("thinking");
   return list;

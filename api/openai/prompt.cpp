@@ -84,9 +84,14 @@ bool knows_channels(const std::string& chat_template) {
   return dialect && dialect->channels;
 }
 
+// The source of the chat template that the prompt is rendered with.
+const std::string& source_of(const Model& model, const ChatPrompt& prompt) {
+  return model.tokenizer().chat_template(!prompt.tools.is_null());
+}
+
 // Only a template can make the model think more or less. To a model that does not reason no effort is too much.
 void set_reasoning_effort(const Model& model, const ChatPrompt& prompt, Json& context) {
-  const std::string& source = model.tokenizer().chat_template();
+  const std::string& source = source_of(model, prompt);
   const std::string& effort = prompt.reasoning_effort;
   if (source.find("reasoning_effort") != std::string::npos) {
     context["reasoning_effort"] = effort;
@@ -190,7 +195,7 @@ bool reasons(const Model& model) {
 }
 
 RenderedChat render_chat(const Model& model, const ChatPrompt& prompt) {
-  const ChatTemplate* chat = model.chat_template();
+  const ChatTemplate* chat = model.chat_template(!prompt.tools.is_null());
   if (!chat) {
     throw Error(ErrorKind::kUnsupported,
                 "the model '" + model.name() + "' has no chat template; use /v1/completions, or run --raw", "messages");
@@ -199,7 +204,7 @@ RenderedChat render_chat(const Model& model, const ChatPrompt& prompt) {
   context.update(prompt.template_variables);
   if (!prompt.reasoning_effort.empty()) set_reasoning_effort(model, prompt, context);
   context["messages"] = prompt.messages;
-  write_calls(model.tokenizer().chat_template(), context["messages"]);
+  write_calls(source_of(model, prompt), context["messages"]);
   if (!prompt.tools.is_null()) context["tools"] = prompt.tools;
   const Quoting quoting(model.tokenizer(), context);
   context["bos_token"] = model.tokenizer().bos_text();
@@ -222,10 +227,11 @@ PreparedChat prepare_chat(const Model& model, const ChatPrompt& prompt, const Co
   RenderedChat chat = further ? render_further(model, prompt) : render_chat(model, prompt);
   PreparedChat result;
   chat::AnswerFormat& format = result.format;
-  format.dialect = chat::find_dialect(tokenizer.chat_template());
+  const std::string& source = source_of(model, prompt);
+  format.dialect = chat::find_dialect(source);
   format.tools = prompt.tools;
   if (!prompt.tools.is_null() && !format.dialect) refuse_tools(model);
-  if (!format.dialect || !format.dialect->channels) format.think = chat::find_think_tags(tokenizer.chat_template());
+  if (!format.dialect || !format.dialect->channels) format.think = chat::find_think_tags(source);
   if (format.think) format.inside_think = ends_with_tag(chat.text, format.think->open);
   if (prompt.tool_choice.forced()) {
     chat.text += begin_forced_call(prompt, result);

@@ -184,7 +184,12 @@ class TokenizerWriter {
     const std::vector<TokenId> around = tokenizer_->encode("");
     to_.set("tokenizer.ggml.add_bos_token", bos && !around.empty() && around.front() == *bos);
     to_.set("tokenizer.ggml.add_eos_token", eos && !around.empty() && around.back() == *eos && eos != bos);
-    if (!tokenizer_->chat_template().empty()) to_.set("tokenizer.chat_template", tokenizer_->chat_template());
+    const std::string &chat = tokenizer_->chat_template(), &tools = tokenizer_->chat_template(true);
+    if (!chat.empty()) to_.set("tokenizer.chat_template", chat);
+    if (tools == chat) return;
+    const std::string name = "tool_use";
+    to_.set("tokenizer.chat_templates", std::span(&name, 1));
+    to_.set("tokenizer.chat_template." + name, tools);
   }
 
   const std::filesystem::path path_;

@@ -102,8 +102,9 @@ void Model::load_tokenizer(const LoadOptions& options) {
     return;
   }
   stop_ids_ = tokenizer_->stop_ids();
-  if (!tokenizer_->chat_template().empty())
-    chat_template_ = std::make_unique<ChatTemplate>(tokenizer_->chat_template());
+  const std::string &chat = tokenizer_->chat_template(), &tools = tokenizer_->chat_template(true);
+  if (!chat.empty()) chat_template_ = std::make_unique<ChatTemplate>(chat);
+  if (tools != chat) tool_template_ = std::make_unique<ChatTemplate>(tools);
 }
 
 std::uint64_t Model::weight_bytes() const { return device_->weight_bytes(); }

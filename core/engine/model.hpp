@@ -82,7 +82,10 @@ class Model {
   // Ids that end an answer; empty without a tokenizer.
   const std::vector<TokenId>& stop_ids() const noexcept { return stop_ids_; }
   // nullptr when the model carries none.
-  const ChatTemplate* chat_template() const noexcept { return chat_template_.get(); }
+  // As Tokenizer::chat_template(): nullptr where that is "".
+  const ChatTemplate* chat_template(bool tools = false) const noexcept {
+    return (tools && tool_template_ ? tool_template_ : chat_template_).get();
+  }
   // [any thread] Compiled constraints. The first call prepares the vocabulary, some 0.1 s. Throws Error(kUnsupported)
   // where the model has no tokenizer.
   constrain::GrammarCache& grammars() const;
@@ -105,7 +108,7 @@ class Model {
   std::unique_ptr<ModelFiles> files_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<TokenId> stop_ids_;
-  std::unique_ptr<ChatTemplate> chat_template_;
+  std::unique_ptr<ChatTemplate> chat_template_, tool_template_;
   mutable std::once_flag grammars_once_;
   mutable std::unique_ptr<constrain::GrammarCache> grammars_;
   nacelle_model_description description_{};

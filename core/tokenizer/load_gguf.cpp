@@ -123,7 +123,9 @@ void Loader::read_special_ids() {
   for (const char* name : {"eot_token_id", "eom_token_id"}) {
     if (const auto id = keys.token(name, size())) parts->stop_ids.push_back(*id);
   }
-  if (const auto source = keys.get<std::string_view>("tokenizer.chat_template")) parts->chat_template = *source;
+  const auto source = [&](const char* key) { return std::string(keys.get<std::string_view>(key).value_or("")); };
+  parts->chat_template = source("tokenizer.chat_template");
+  parts->tool_template = source("tokenizer.chat_template.tool_use");
 }
 
 void Loader::add_bos_eos(bool bos_by_default, bool eos_by_default) {

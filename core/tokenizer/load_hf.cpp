@@ -55,6 +55,7 @@ class HfLoader {
   void read_template(const HfNode& node);
   void read_pair(const HfNode& node);
   void read_config();
+  void read_templates(const HfNode& source);
   void read_stop_ids();
 
   const HfTokenizerFiles& files_;
@@ -309,7 +310,7 @@ void HfLoader::read_post_processor(const HfNode& node) {
   }
 }
 
-// The names of BOS and EOS, and the chat template.
+// The names of BOS and EOS, and the chat templates.
 void HfLoader::read_config() {
   const HfFile config(files_.folder, "tokenizer_config.json", files_.tokenizer_config);
   const HfFile map(files_.folder, "special_tokens_map.json", files_.special_tokens_map);
@@ -325,8 +326,14 @@ void HfLoader::read_config() {
   parts_->eos = named("eos_token");
   parts_->pad = named("pad_token");
   if (!parts_->unk) parts_->unk = named("unk_token");
+  read_templates(config.node()["chat_template"]);
+}
+
+// One template, or a list of named ones, of which "default" and "tool_use" are known; without a default the first is
+// it.
+void HfLoader::read_templates(const HfNode& source) {
   parts_->chat_template = files_.chat_template;
-  const HfNode source = config.node()["chat_template"];
+  parts_->tool_template = files_.tool_template;
   if (!parts_->chat_template.empty() || !source) return;
   if (source.is(HfNode::Kind::kString)) {
     parts_->chat_template = source.text();
@@ -334,9 +341,9 @@ void HfLoader::read_config() {
   }
   source.expect(HfNode::Kind::kArray, "a string or a list of templates");
   for (std::size_t i = 0; i < source.size(); ++i) {
-    const bool is_default = source.at(i)["name"].text_or("") == "default";
-    if (is_default || i == 0) parts_->chat_template = source.at(i)["template"].text();
-    if (is_default) return;
+    const std::string name(source.at(i)["name"].text_or(""));
+    if (name == "default" || i == 0) parts_->chat_template = source.at(i)["template"].text();
+    if (name == "tool_use" && parts_->tool_template.empty()) parts_->tool_template = source.at(i)["template"].text();
   }
 }
 
@@ -405,12 +412,14 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& hf_folder
   if (!std::filesystem::is_regular_file(hf_folder / "tokenizer.json", ignored)) {
     throw Error(ErrorKind::kNotFound, hf_folder.string() + ": no tokenizer.json in this folder");
   }
-  return load_tokenizer(HfTokenizerFiles{.folder = hf_folder,
-                                         .tokenizer = read_file(hf_folder / "tokenizer.json"),
-                                         .tokenizer_config = read_file(hf_folder / "tokenizer_config.json"),
-                                         .special_tokens_map = read_file(hf_folder / "special_tokens_map.json"),
-                                         .generation_config = read_file(hf_folder / "generation_config.json"),
-                                         .chat_template = read_file(hf_folder / "chat_template.jinja")});
+  return load_tokenizer(
+      HfTokenizerFiles{.folder = hf_folder,
+                       .tokenizer = read_file(hf_folder / "tokenizer.json"),
+                       .tokenizer_config = read_file(hf_folder / "tokenizer_config.json"),
+                       .special_tokens_map = read_file(hf_folder / "special_tokens_map.json"),
+                       .generation_config = read_file(hf_folder / "generation_config.json"),
+                       .chat_template = read_file(hf_folder / "chat_template.jinja"),
+                       .tool_template = read_file(hf_folder / "additional_chat_templates/tool_use.jinja")});
 }
 
 }  // namespace nacelle

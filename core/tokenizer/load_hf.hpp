@@ -16,7 +16,8 @@ struct HfTokenizerFiles {
   std::string tokenizer_config = {};    // tokenizer_config.json
   std::string special_tokens_map = {};  // special_tokens_map.json
   std::string generation_config = {};   // generation_config.json
-  std::string chat_template = {};       // chat_template.jinja, which goes before tokenizer_config.json's
+  // These go before tokenizer_config.json's: chat_template.jinja and additional_chat_templates/tool_use.jinja.
+  std::string chat_template = {}, tool_template = {};
 };
 
 // Throws Error: kUnsupported for a step or model that is not known here (by name), kCorrupt for contradictory files.

@@ -36,7 +36,7 @@ struct TokenizerParts {
   bool strips_leading_space = false;
   std::optional<TokenId> bos, eos, pad, unk;
   std::vector<TokenId> stop_ids;
-  std::string chat_template;
+  std::string chat_template, tool_template;  // "": none
 
   // Call when all else is set: makes the text index, adds to stop_ids EOS and the tokens whose text is known to end a
   // turn, sorts them, and marks BOS and stop_ids as special.

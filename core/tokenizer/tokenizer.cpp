@@ -172,7 +172,9 @@ std::string_view Tokenizer::token_text(TokenId id) const noexcept {
 }
 
 bool Tokenizer::strips_leading_space() const noexcept { return parts_->strips_leading_space; }
-const std::string& Tokenizer::chat_template() const noexcept { return parts_->chat_template; }
+const std::string& Tokenizer::chat_template(bool tools) const noexcept {
+  return tools && !parts_->tool_template.empty() ? parts_->tool_template : parts_->chat_template;
+}
 std::string_view Tokenizer::bos_text() const noexcept { return token_text(parts_->bos.value_or(-1)); }
 std::string_view Tokenizer::eos_text() const noexcept { return token_text(parts_->eos.value_or(-1)); }
 

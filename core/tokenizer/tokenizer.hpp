@@ -73,8 +73,9 @@ class Tokenizer {
   std::string decode(std::span<const TokenId> ids, bool skip_special = true) const;
   bool strips_leading_space() const noexcept;
 
-  // The Jinja source of the (default) chat template, "" when the model has none.
-  const std::string& chat_template() const noexcept;
+  // The Jinja source of the (default) chat template, "" when the model has none; with `tools`, of the one for chats
+  // with tools, where the model has such a one beside it ("tool_use").
+  const std::string& chat_template(bool tools = false) const noexcept;
   // BOS and EOS as a chat template writes them, "" when absent.
   std::string_view bos_text() const noexcept;
   std::string_view eos_text() const noexcept;
@@ -91,7 +92,7 @@ class Tokenizer {
 std::unique_ptr<Tokenizer> load_tokenizer(const GgufFile& file);
 
 // From a Hugging Face folder: tokenizer.json, and where present tokenizer_config.json, special_tokens_map.json,
-// generation_config.json, chat_template.jinja. Throws Error as above; kNotFound without tokenizer.json.
+// generation_config.json, the chat templates. Throws Error as above; kNotFound without tokenizer.json.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& hf_folder);
 
 // Turns ids into text as they are generated. What push() and flush() return together equals decode() of all ids; each

@@ -22,6 +22,22 @@ function withTemplate(name, template) {
   return ['--model', `${name}=${file}`];
 }
 
+// The same with a second template, for chats with tools, in a key that is put before the others.
+function withToolTemplate(name, template, toolTemplate) {
+  const [, model] = withTemplate(name, template), file = model.slice(name.length + 1);
+  const bytes = readFileSync(file), key = Buffer.from('tokenizer.chat_template.tool_use');
+  const size = 8 + key.length + 4 + 8 + Buffer.byteLength(toolTemplate), kString = 8, kHeader = 24, kAlignment = 32;
+  const entry = Buffer.alloc(Math.ceil(size / kAlignment) * kAlignment, ' ');
+  entry.writeBigUInt64LE(BigInt(key.length));
+  key.copy(entry, 8);
+  entry.writeUInt32LE(kString, 8 + key.length);
+  entry.writeBigUInt64LE(BigInt(entry.length - key.length - 20), 12 + key.length);
+  entry.write(toolTemplate, 20 + key.length);
+  bytes.writeBigUInt64LE(bytes.readBigUInt64LE(16) + 1n, 16);  // how many keys there are
+  writeFileSync(file, Buffer.concat([bytes.subarray(0, kHeader), entry, bytes.subarray(kHeader)]));
+  return ['--model', model];
+}
+
 const chatml = (begin) => "{%- for m in messages %}{%- if m.role == 'system' and not loop.first %}{{ raise_exception('one system') }}{%- endif %}" +
   "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}{{ '<|im_start|>assistant\\n" + begin + "' }}";
 
@@ -76,6 +92,24 @@ test('Ollama\'s think, in the words of each template', async (context) => {
   const lines = (await stream.text()).trim().split('\n').map(JSON.parse);
   assert.ok(lines.map((line) => line.thinking ?? '').join('').length > 0);
   assert.equal(lines.map((line) => line.response).join(''), '');
+});
+
+test('a model with a template of its own for tools', async (context) => {
+  const end = "{{ '<|im_start|>assistant\\n' }}";
+  const tools = chatml('').replace(end, "{{ 'TOOLS ' + tools[0].function.name + ' <tool_call></tool_call>' }}" + end);
+  const server = await Server.start(...withToolTemplate('two', chatml(''), tools));
+  context.after(() => server.stop());
+  const messages = [{ role: 'user', content: 'hi' }], tool = { type: 'function', function: { name: 'f', parameters: {} } };
+  const prompt = async (more) => {
+    const { tokens } = (await server.post('/tokenize', { model: 'two', messages, ...more })).body;
+    return (await server.post('/detokenize', { model: 'two', tokens })).body.content;
+  };
+  assert.ok(!(await prompt({})).includes('TOOLS'));
+  assert.ok((await prompt({ tools: [tool] })).includes('TOOLS f'));
+  // The dialect is the one that this template writes.
+  const chat = await server.post('/v1/chat/completions', { model: 'two', messages, tools: [tool], tool_choice: 'required', max_tokens: 64 });
+  assert.equal(chat.body.choices[0].message.tool_calls[0].function.name, 'f');
+  assert.deepEqual((await server.post('/api/show', { model: 'two' })).body.capabilities, ['completion', 'tools']);
 });
 
 // DeepSeek's look for calls where there is no content, and add their arguments to a text.

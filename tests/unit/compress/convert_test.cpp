@@ -78,7 +78,9 @@ Opened open(const TempFolder& folder, const std::string& config_text, const std:
             const char* tokenizer = kTokenizer) {
   folder.write("config.json", config_text);
   folder.write("tokenizer.json", tokenizer);
-  folder.write("tokenizer_config.json", R"({"eos_token":"<end>"})");
+  folder.write(
+      "tokenizer_config.json",
+      R"({"eos_token":"<end>","chat_template":[{"name":"default","template":"D"},{"name":"tool_use","template":"T"}]})");
   write_safetensors(folder, tensors);
   Opened opened{ModelFiles::open(folder.path()), std::nullopt};
   opened.model.emplace(open_source(*opened.files));
@@ -158,6 +160,8 @@ TEST_CASE("the tokenizer goes over", "[compress]") {
   CHECK(tokenizer->eos() == TokenId{3});
   CHECK(tokenizer->token_text(5) == "[PAD5]");
   CHECK(std::get<std::string_view>(*file.find("tokenizer.ggml.pre")) == "gpt-2");
+  CHECK(tokenizer->chat_template() == "D");
+  CHECK(tokenizer->chat_template(true) == "T");
   CHECK(std::get<std::int64_t>(*file.find("llama.attention.head_count_kv")) == 1);
 }
 

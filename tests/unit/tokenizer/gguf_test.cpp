@@ -57,6 +57,17 @@ TEST_CASE("SentencePiece: BOS, space before the text, byte fallback, unknown") {
   CHECK(other->stop_ids() == Ids{2, 9, 14});
 }
 
+TEST_CASE("chat templates: the default, and the one for tools") {
+  auto writer = byte_level();
+  CHECK(load_gguf(writer)->chat_template(true).empty());
+  writer.string("tokenizer.chat_template", "D");
+  CHECK(load_gguf(writer)->chat_template(true) == "D");
+  writer.strings("tokenizer.chat_templates", {"rag", "tool_use"});
+  writer.string("tokenizer.chat_template.rag", "R").string("tokenizer.chat_template.tool_use", "T");
+  CHECK(load_gguf(writer)->chat_template() == "D");
+  CHECK(load_gguf(writer)->chat_template(true) == "T");
+}
+
 TEST_CASE("streaming: whole code points only, equal to decode, first space dropped once") {
   const auto tokenizer = load_gguf(sentencepiece());
   StreamDecoder stream(*tokenizer);

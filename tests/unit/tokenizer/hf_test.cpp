@@ -97,8 +97,25 @@ TEST_CASE("tokenizer.json: BOS, EOS, stop ids and template from the files beside
   CHECK_FALSE(tokenizer->pad());
   CHECK(tokenizer->stop_ids() == Ids{28, 29});
   CHECK(tokenizer->chat_template() == "D");
-  files.chat_template.assign(1, 'F');
-  CHECK(load_tokenizer(files)->chat_template() == "F");
+  CHECK(tokenizer->chat_template(true) == "T");
+
+  // Of a list without a default the first; a text is for all; files go before both.
+  const auto templates = [&](const char* given, const char* jinja = "", const char* tool_jinja = "") {
+    files.tokenizer_config = std::string(R"({"chat_template": )") + given + "}";
+    files.chat_template = jinja;
+    files.tool_template = tool_jinja;
+    const auto loaded = load_tokenizer(files);
+    return loaded->chat_template() + loaded->chat_template(true);
+  };
+  const char* list =
+      R"([{"name": "default", "template": "D"}, {"name": "rag", "template": "R"}, {"name": "tool_use", "template": "T"}])";
+  CHECK(templates(list) == "DT");
+  CHECK(templates(R"([{"name": "rag", "template": "R"}])") == "RR");
+  CHECK(templates(R"([{"name": "tool_use", "template": "T"}])") == "TT");
+  CHECK(templates("\"S\"") == "SS");
+  CHECK(templates(list, "F") == "FF");
+  CHECK(templates(list, "", "U") == "DU");
+  CHECK(templates("null", "F", "U") == "FU");
 }
 
 TEST_CASE("tokenizer.json: what is not known is refused by name") {
