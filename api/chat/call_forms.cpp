@@ -1,11 +1,13 @@
 #include "api/chat/call_forms.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "api/chat/deepseek_calls.hpp"
+#include "api/chat/block_calls.hpp"
+#include "api/chat/python_calls.hpp"
 #include "api/chat/xml_calls.hpp"
 #include "core/base/error.hpp"
 
@@ -76,6 +78,8 @@ Json object_call(const Json& tools, const char* key, Held which, const Json& tai
   return list({"{", head, '"' + std::string(name) + "\":", space(), one_of(std::move(calls))});
 }
 
+Json object_list(const Json& object) { return list({"[", object, repeat(list({",", space(), object})), "]"}); }
+
 // Calls that stand in a text between marks.
 Json answer_with(const Json& call, const Json& free, const Json& content) {
   if (content.is_null()) return list({free, repeat(list({call, free}))});
@@ -98,13 +102,19 @@ Json hermes_answer(const Json& tools, const Json& content, std::string_view) {
 Json mistral_answer(const Json& tools, const Json& content, std::string_view) {
   const Json id = one_of(list({"", list({",", space(), "\"id\":", space(), regex("\"[a-zA-Z0-9]{9}\"")})}));
   const Json object = object_call(tools, "arguments", Held::kStrict, id);
-  Json forms = list({list({"[", object, repeat(list({",", space(), object})), "]"})});
+  Json forms = list({object_list(object)});
   for (const Json& tool : tools) {
     forms.push_back(list({name_of(tool), one_of(list({"", list({mark("[CALL_ID]"), regex("[a-zA-Z0-9]{9}")})})),
                           one_of(list({"", mark("[ARGS]")})), arguments(tool, Held::kStrict)}));
   }
   const Json call = list({mark("[TOOL_CALLS]"), space(), one_of(std::move(forms))});
   return answer_with(call, any_tokens_until({"[TOOL_CALLS]"}), content);
+}
+
+Json nemotron_answer(const Json& tools, const Json& content, std::string_view) {
+  const Json object = object_call(tools, "arguments", Held::kStrict, "");
+  return answer_with(list({mark("<TOOLCALL>"), object_list(object), mark("</TOOLCALL>")}),
+                     any_tokens_until({"<TOOLCALL>"}), content);
 }
 
 // A list of objects that are numbered, or are not.
@@ -140,7 +150,7 @@ Json llama3_answer(const Json& tools, const Json& content, std::string_view thin
   return one_of(list({first, list({blank, call, more}), list({first, tagged, more})}));
 }
 
-// ---- Bare values: Qwen's XML, Seed's and GLM's
+// ---- Bare values: Qwen's XML, Seed's, MiniMax's and GLM's
 
 namespace {
 
@@ -189,15 +199,20 @@ struct ParameterForm {
   std::string_view end;
 };
 
+// One that asks of an object more than its properties do.
+std::optional<std::string> keyword_beside_properties(const Json& root) {
+  static constexpr std::string_view kKnown[] = {"type",   "properties",  "required",    "additionalProperties",
+                                                "$defs",  "definitions", "description", "title",
+                                                "$schema"};
+  for (const auto& [key, value] : root.items())
+    if (std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown)) return key;
+  return std::nullopt;
+}
+
 // The parameters of a strict tool, in the schema's order.
 Json bare_parameters(const Json& tool, const ParameterForm& form) {
   const Json root = parameters_of(tool);
-  for (const auto& [key, value] : root.items()) {
-    static constexpr std::string_view kKnown[] = {"type",   "properties",  "required",    "additionalProperties",
-                                                  "$defs",  "definitions", "description", "title",
-                                                  "$schema"};
-    if (std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown)) refuse_xml(tool, '\'' + key + '\'');
-  }
+  if (const auto key = keyword_beside_properties(root)) refuse_xml(tool, '\'' + *key + '\'');
   const Json properties = root.value("properties", Json::object()), required = root.value("required", Json::array());
   Json parts = Json::array();
   for (const auto& [key, schema] : properties.items()) {
@@ -218,12 +233,15 @@ namespace {
 Json functions_answer(const Json& tools, const Json& content, const XmlMarks& marks, const ParameterForm& form) {
   Json functions = Json::array();
   for (const Json& tool : tools) {
-    Json parameters = is_strict(tool) ? list({"\n", bare_parameters(tool, form)}) : Json{{"until", {"</function>"}}};
-    functions.push_back(list({"<function=" + name_of(tool) + ">", std::move(parameters), "</function>"}));
+    Json parameters =
+        is_strict(tool) ? list({"\n", bare_parameters(tool, form)}) : Json{{"until", {marks.function_end}}};
+    functions.push_back(list({std::string(marks.function) + name_of(tool) + std::string(marks.name_end),
+                              std::move(parameters), marks.function_end}));
   }
-  const Json function = one_of(std::move(functions));
-  const Json call = one_of(list({list({mark(marks.open), line(), function, line(), mark(marks.close)}), function}));
-  return answer_with(call, any_tokens_until({marks.open, "<function="}), content);
+  const Json function = one_of(std::move(functions)), more = repeat(list({line(), function}));
+  const Json call =
+      one_of(list({list({mark(marks.open), line(), function, more, line(), mark(marks.close)}), function}));
+  return answer_with(call, any_tokens_until({marks.open, marks.function}), content);
 }
 
 }  // namespace
@@ -234,6 +252,11 @@ Json xml_answer(const Json& tools, const Json& content, std::string_view) {
 
 Json seed_answer(const Json& tools, const Json& content, std::string_view) {
   return functions_answer(tools, content, kSeedMarks, {"<parameter=", ">", "</parameter>\n", "</parameter>"});
+}
+
+Json minimax_answer(const Json& tools, const Json& content, std::string_view) {
+  return functions_answer(tools, content, kMiniMaxMarks,
+                          {"<parameter name=\"", "\">", "</parameter>\n", "</parameter>"});
 }
 
 Json glm_answer(const Json& tools, const Json& content, std::string_view) {
@@ -250,7 +273,7 @@ Json glm_answer(const Json& tools, const Json& content, std::string_view) {
   return answer_with(call, any_tokens_until({"<tool_call>"}), content);
 }
 
-// ---- DeepSeek: a block of calls
+// ---- DeepSeek and Kimi: a block of calls
 
 namespace {
 
@@ -260,29 +283,124 @@ Json deepseek_calls(const Json& tools, Held which, bool fenced) {
   for (const Json& tool : tools) {
     Json given = arguments(tool, which);
     calls.push_back(fenced ? list({name_of(tool), "\n```json\n", std::move(given), "\n```"})
-                           : list({name_of(tool), mark(kDeepSeekSeparator), std::move(given)}));
+                           : list({name_of(tool), mark(kDeepSeekMarks.separator), std::move(given)}));
   }
   return one_of(std::move(calls));
 }
 
-Json deepseek_answer_of(const Json& tools, const Json& content, bool fenced) {
-  Json call = list({mark(kDeepSeekCall)});
-  if (fenced) call.insert(call.end(), {Json("function"), mark(kDeepSeekSeparator)});
-  call.insert(call.end(), {deepseek_calls(tools, Held::kStrict, fenced), mark(kDeepSeekCallEnd)});
-  const Json block = list({mark(kDeepSeekCalls), call, repeat(list({line(), call})), line(), mark(kDeepSeekCallsEnd)});
-  return answer_with(block, any_tokens_until(Json::array({kDeepSeekCalls})), content);
+// Behind "functions.".
+Json kimi_calls(const Json& tools, Held which) {
+  Json calls = Json::array();
+  for (const Json& tool : tools)
+    calls.push_back(
+        list({name_of(tool), ":", regex("[0-9]{1,4}"), mark(kKimiMarks.separator), arguments(tool, which)}));
+  return one_of(std::move(calls));
+}
+
+// `call` stands between the marks of one.
+Json block_answer(const BlockMarks& marks, const Json& call, const Json& content) {
+  const Json marked = list({mark(marks.call), call, mark(marks.call_end)});
+  const Json block = list({mark(marks.calls), marked, repeat(list({line(), marked})), line(), mark(marks.calls_end)});
+  return answer_with(block, any_tokens_until(Json::array({marks.calls})), content);
 }
 
 }  // namespace
 
 Json deepseek_call(const Json& tools) { return deepseek_calls(tools, Held::kAll, true); }
 Json deepseek_v31_call(const Json& tools) { return deepseek_calls(tools, Held::kAll, false); }
+Json kimi_call(const Json& tools) { return kimi_calls(tools, Held::kAll); }
 
 Json deepseek_answer(const Json& tools, const Json& content, std::string_view) {
-  return deepseek_answer_of(tools, content, true);
+  const Json call = list({"function", mark(kDeepSeekMarks.separator), deepseek_calls(tools, Held::kStrict, true)});
+  return block_answer(kDeepSeekMarks, call, content);
 }
 Json deepseek_v31_answer(const Json& tools, const Json& content, std::string_view) {
-  return deepseek_answer_of(tools, content, false);
+  return block_answer(kDeepSeekMarks, deepseek_calls(tools, Held::kStrict, false), content);
+}
+Json kimi_answer(const Json& tools, const Json& content, std::string_view) {
+  return block_answer(kKimiMarks, list({"functions.", kimi_calls(tools, Held::kStrict)}), content);
+}
+
+// ---- LFM2: a list of Python's calls, or of objects
+
+namespace {
+
+bool is_identifier(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  });
+}
+
+// A literal that the schema allows: JSON is one but for three words, which Python writes with a capital.
+Json python_value(const Json& tool, const Json& root, const Json& schema) {
+  Json document = resolved(root, schema);
+  if (document.is_object())
+    for (const char* key : {"$defs", "definitions"})
+      if (root.contains(key)) document[key] = root[key];
+  const Json type = document.is_object() ? document.value("type", Json()) : Json();
+  const auto is = [&](const char* name) {
+    return type == name || (type.is_array() && std::find(type.begin(), type.end(), Json(name)) != type.end());
+  };
+  Json forms = Json::array({held(tool, document)});
+  if (type == "boolean" && !document.contains("enum") && !document.contains("const"))
+    forms.insert(forms.end(), {"True", "False"});
+  if (is("null")) forms.push_back("None");
+  return one_of(std::move(forms));
+}
+
+// NAME=VALUE, ...: those that are required, and behind them the others, each in the schema's order. nullopt where the
+// schema asks for what this form cannot hold to: an object can.
+std::optional<Json> python_parameters(const Json& tool) {
+  const Json root = parameters_of(tool);
+  const Json properties = root.value("properties", Json::object()), required = root.value("required", Json::array());
+  const auto is_required = [&](const std::string& name) {
+    return std::find(required.begin(), required.end(), Json(name)) != required.end();
+  };
+  if (keyword_beside_properties(root)) return std::nullopt;
+  for (const Json& name : required)
+    if (!name.is_string() || !properties.contains(name.get<std::string>())) return std::nullopt;
+  Json musts = Json::array(), mays = Json::array();
+  for (const auto& [name, schema] : properties.items()) {
+    if (!is_identifier(name)) return std::nullopt;
+    (is_required(name) ? musts : mays).push_back(list({name + "=", python_value(tool, root, schema)}));
+  }
+  const auto behind = [](const Json& parameter) { return list({", ", parameter}); };
+  const auto maybe_from = [&](std::size_t first) {
+    Json parts = Json::array();
+    for (std::size_t i = first; i < mays.size(); ++i) parts.push_back(one_of(list({"", behind(mays[i])})));
+    return parts;
+  };
+  if (!musts.empty()) {
+    Json parts = Json::array({musts[0]});
+    for (std::size_t i = 1; i < musts.size(); ++i) parts.push_back(behind(musts[i]));
+    parts.push_back(maybe_from(0));
+    return parts;
+  }
+  Json firsts = Json::array({""});
+  for (std::size_t i = 0; i < mays.size(); ++i) firsts.push_back(list({mays[i], maybe_from(i + 1)}));
+  return one_of(std::move(firsts));
+}
+
+// One call in either form.
+Json lfm2_calls(const Json& tools, Held which) {
+  const Json any = regex(R"(([^()'"]|'([^'\\]|\\.)*'|"([^"\\]|\\.)*")*)");
+  Json forms = Json::array({object_call(tools, "arguments", which, "")});
+  for (const Json& tool : tools) {
+    const bool is_held = which == Held::kAll || is_strict(tool);
+    if (auto given = is_held ? python_parameters(tool) : any)
+      forms.push_back(list({name_of(tool) + "(", std::move(*given), ")"}));
+  }
+  return one_of(std::move(forms));
+}
+
+}  // namespace
+
+Json lfm2_call(const Json& tools) { return lfm2_calls(tools, Held::kAll); }
+
+Json lfm2_answer(const Json& tools, const Json& content, std::string_view) {
+  const Json call =
+      list({mark(kPythonMarks.open), object_list(lfm2_calls(tools, Held::kStrict)), mark(kPythonMarks.close)});
+  return answer_with(call, any_tokens_until(Json::array({kPythonMarks.open})), content);
 }
 
 // ---- Harmony: an answer is messages, each with a header that may name who it is for

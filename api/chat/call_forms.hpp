@@ -19,6 +19,10 @@ Json llama3_answer(const Json& tools, const Json& content, std::string_view thin
 Json xml_answer(const Json& tools, const Json& content, std::string_view think);
 Json deepseek_answer(const Json& tools, const Json& content, std::string_view think);
 Json deepseek_v31_answer(const Json& tools, const Json& content, std::string_view think);
+Json kimi_answer(const Json& tools, const Json& content, std::string_view think);
+Json lfm2_answer(const Json& tools, const Json& content, std::string_view think);
+Json minimax_answer(const Json& tools, const Json& content, std::string_view think);
+Json nemotron_answer(const Json& tools, const Json& content, std::string_view think);
 Json seed_answer(const Json& tools, const Json& content, std::string_view think);
 Json glm_answer(const Json& tools, const Json& content, std::string_view think);
 Json harmony_answer(const Json& tools, const Json& content,
@@ -30,6 +34,8 @@ Json object_call(const Json& tools, const char* key, std::string_view name);
 Json harmony_call(const Json& tools);
 Json deepseek_call(const Json& tools);
 Json deepseek_v31_call(const Json& tools);
+Json kimi_call(const Json& tools);
+Json lfm2_call(const Json& tools);
 
 bool is_strict(const Json& tool) noexcept;
 // An object where the tool says nothing.

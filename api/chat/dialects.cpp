@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "api/chat/block_calls.hpp"
 #include "api/chat/call_forms.hpp"
-#include "api/chat/deepseek_calls.hpp"
 #include "api/chat/glm_calls.hpp"
 #include "api/chat/harmony.hpp"
 #include "api/chat/json_calls.hpp"
+#include "api/chat/python_calls.hpp"
 #include "api/chat/xml_calls.hpp"
 #include "core/base/error.hpp"
 #include "core/constrain/composition.hpp"
@@ -28,10 +29,16 @@ AnswerParserPtr llama3(const Json& tools) {
 AnswerParserPtr command(const Json& tools) {
   return make_json_call_parser({.open = "<|START_ACTION|>", .close = "<|END_ACTION|>", .list = true}, tools);
 }
+AnswerParserPtr nemotron(const Json& tools) {
+  return make_json_call_parser({.open = "<TOOLCALL>", .close = "</TOOLCALL>", .list = true}, tools);
+}
 AnswerParserPtr harmony(const Json&) { return make_harmony_parser(); }
 
 AnswerParserPtr qwen_xml(const Json& tools) { return make_xml_call_parser(tools, kQwenMarks); }
 AnswerParserPtr seed_xml(const Json& tools) { return make_xml_call_parser(tools, kSeedMarks); }
+AnswerParserPtr minimax_xml(const Json& tools) { return make_xml_call_parser(tools, kMiniMaxMarks); }
+AnswerParserPtr deepseek(const Json&) { return make_block_call_parser(kDeepSeekMarks); }
+AnswerParserPtr kimi(const Json&) { return make_block_call_parser(kKimiMarks); }
 
 constexpr std::string_view kHermes = "hermes";
 
@@ -47,21 +54,54 @@ constexpr Dialect kDialects[] = {
      .parameters_key = false,
      .forced = harmony_call},
     {.name = "deepseek",
-     .signs = {kDeepSeekCalls, "```json"},
-     .shown = {kDeepSeekCalls, kDeepSeekCall, kDeepSeekSeparator, kDeepSeekCallEnd, kDeepSeekCallsEnd},
-     .parser = make_deepseek_call_parser,
+     .signs = {kDeepSeekMarks.calls, "```json"},
+     .shown = {kDeepSeekMarks.calls, kDeepSeekMarks.call, kDeepSeekMarks.separator, kDeepSeekMarks.call_end,
+               kDeepSeekMarks.calls_end},
+     .parser = deepseek,
      .answer = deepseek_answer,
      .forced_prefix = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>",
      .calls_without_content = true,
      .forced = deepseek_call},
     {.name = "deepseek_v31",
-     .signs = {kDeepSeekCalls, kDeepSeekSeparator},
-     .shown = {kDeepSeekCalls, kDeepSeekCall, kDeepSeekSeparator, kDeepSeekCallEnd, kDeepSeekCallsEnd},
-     .parser = make_deepseek_call_parser,
+     .signs = {kDeepSeekMarks.calls, kDeepSeekMarks.separator},
+     .shown = {kDeepSeekMarks.calls, kDeepSeekMarks.call, kDeepSeekMarks.separator, kDeepSeekMarks.call_end,
+               kDeepSeekMarks.calls_end},
+     .parser = deepseek,
      .answer = deepseek_v31_answer,
      .forced_prefix = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>",
      .calls_without_content = true,
      .forced = deepseek_v31_call},
+    {.name = "kimi",
+     .signs = {kKimiMarks.calls},
+     .sign = "<|im_system|>tool_declare<|im_middle|>",
+     .shown = {kKimiMarks.calls, kKimiMarks.call, kKimiMarks.separator, kKimiMarks.call_end, kKimiMarks.calls_end},
+     .parser = kimi,
+     .answer = kimi_answer,
+     .forced_prefix = "<|tool_calls_section_begin|><|tool_call_begin|>functions.",
+     .forced = kimi_call},
+    {.name = "lfm2",
+     .signs = {kPythonMarks.open},
+     .sign = "<|tool_list_start|>",
+     .shown = {kPythonMarks.open, kPythonMarks.close},
+     .parser = make_python_call_parser,
+     .answer = lfm2_answer,
+     .forced_prefix = "<|tool_call_start|>[",
+     .forced = lfm2_call},
+    {.name = "minimax_xml",
+     .signs = {"<minimax:tool_call>", "<invoke name="},
+     .shown = {"<minimax:tool_call>", "</minimax:tool_call>"},
+     .parser = minimax_xml,
+     .answer = minimax_answer,
+     .bare_values = true,
+     .forced_prefix = "",
+     .parameters_key = false},
+    {.name = "nemotron",
+     .signs = {"<TOOLCALL>", "</TOOLCALL>"},
+     .shown = {"<TOOLCALL>", "</TOOLCALL>"},
+     .parser = nemotron,
+     .answer = nemotron_answer,
+     .forced_prefix = "<TOOLCALL>[",
+     .parameters_key = false},
     {.name = "seed_xml",
      .signs = {"<seed:tool_call>", "<function="},
      .shown = {"<seed:tool_call>", "</seed:tool_call>"},
@@ -158,10 +198,12 @@ class UnmarkingParser final : public HoldingParser {
 std::span<const Dialect> dialects() noexcept { return kDialects; }
 
 const Dialect* find_dialect(std::string_view chat_template) noexcept {
-  const auto writes = [chat_template](const Dialect& dialect) {
-    return std::all_of(std::begin(dialect.signs), std::end(dialect.signs), [chat_template](std::string_view sign) {
-      return chat_template.find(sign) != std::string_view::npos;
-    });
+  const auto has = [chat_template](std::string_view sign) {
+    return chat_template.find(sign) != std::string_view::npos;
+  };
+  const auto writes = [has](const Dialect& dialect) {
+    return (!dialect.sign.empty() && has(dialect.sign)) ||
+           std::all_of(std::begin(dialect.signs), std::end(dialect.signs), has);
   };
   const auto found = std::find_if(std::begin(kDialects), std::end(kDialects), writes);
   return found == std::end(kDialects) ? nullptr : found;

@@ -14,11 +14,12 @@
 namespace nacelle::chat {
 
 struct Dialect {
-  std::string_view name;      // "hermes"
-  std::string_view signs[2];  // a template that holds all of these writes this dialect
-  std::string_view shown[6];  // special tokens that the parser must see in the text
-  bool short_ids = false;     // ids of calls have 9 letters and digits
-  bool channels = false;      // the parser is needed without tools too, and reasoning is in it
+  std::string_view name;       // "hermes"
+  std::string_view signs[2];   // a template that holds all of these writes this dialect,
+  std::string_view sign = {};  // and one that holds this; "": none
+  std::string_view shown[6];   // special tokens that the parser must see in the text
+  bool short_ids = false;      // ids of calls have 9 letters and digits
+  bool channels = false;       // the parser is needed without tools too, and reasoning is in it
   AnswerParserPtr (*parser)(const Json& tools);
   Json (*answer)(const Json& tools, const Json& content, std::string_view think);  // see call_forms.hpp
   bool bare_values = false;        // a call's values are not JSON: where one must come, it comes as Hermes's

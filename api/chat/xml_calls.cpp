@@ -10,8 +10,6 @@
 namespace nacelle::chat {
 namespace {
 
-constexpr std::string_view kFunctionTag = "<function=", kFunctionEnd = "</function>";
-constexpr std::string_view kParameterTag = "<parameter=", kParameterEnd = "</parameter>";
 constexpr std::size_t kMaxName = 256;  // of a function or parameter: more is no call
 
 bool may_begin(std::string_view text, std::string_view mark) { return mark.starts_with(text.substr(0, mark.size())); }
@@ -68,11 +66,11 @@ class XmlCallParser final : public HoldingParser {
     kFunction,    // after the opening mark
     kParameters,  // inside a function, between parameters
     kValue,
-    kAfter  // behind </function>
+    kAfter  // behind a function
   };
 
   std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t open = std::min(text.find(marks_.open), text.find(kFunctionTag));
+    const std::size_t open = std::min(text.find(marks_.open), text.find(marks_.function));
     if (open != std::string_view::npos) {
       const std::size_t shown = trimmed(text.substr(0, open)).size();
       add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
@@ -86,30 +84,32 @@ class XmlCallParser final : public HoldingParser {
       if (!called_ || leading_space(text) < text.size()) add(out, AnswerEvent::Kind::kContent, text);
       return text.size();
     }
-    const std::size_t held = std::max(partial_mark(text, marks_.open), partial_mark(text, kFunctionTag));
+    const std::size_t held = std::max(partial_mark(text, marks_.open), partial_mark(text, marks_.function));
     const std::size_t shown = trimmed(text.substr(0, text.size() - held)).size();
     add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
     return shown > 0 ? shown : kMore;
   }
 
-  // The name in <function=NAME> or <parameter=NAME>: kNo at once where it cannot be one.
+  // The name in <function=NAME> or <parameter=NAME>: none at once where it cannot be one.
   struct Tag {
     std::size_t end = 0;  // behind the '>'; 0: none
     std::string_view name;
     bool more = false;
   };
-  static Tag tag(std::string_view text, std::string_view open) {
+  Tag tag(std::string_view text, std::string_view open) const {
     if (!text.starts_with(open)) return {0, {}, may_begin(text, open) && text.size() < open.size()};
     const std::string_view rest = text.substr(open.size(), kMaxName);
-    const std::size_t stop = rest.find_first_of("<>\n");
+    const std::size_t stop = std::min(rest.find_first_of("<>\n"), rest.find(marks_.name_end.front()));
     if (stop == std::string_view::npos) return {0, {}, rest.size() < kMaxName};
-    if (stop == 0 || rest[stop] != '>') return {};
-    return {open.size() + stop + 1, rest.substr(0, stop), false};
+    const std::string_view behind = rest.substr(stop);
+    if (stop == 0 || !may_begin(behind, marks_.name_end)) return {};
+    if (behind.size() < marks_.name_end.size()) return {0, {}, rest.size() < kMaxName};
+    return {open.size() + stop + marks_.name_end.size(), rest.substr(0, stop), false};
   }
 
   std::size_t function(std::string_view text, bool last, AnswerEvents& out) {
     const std::size_t space = leading_space(text);
-    const Tag found = tag(text.substr(space), kFunctionTag);
+    const Tag found = tag(text.substr(space), marks_.function);
     if (found.end == 0) {
       if (found.more && !last) return kMore;
       add(out, AnswerEvent::Kind::kContent, std::exchange(lead_, {}));
@@ -131,14 +131,14 @@ class XmlCallParser final : public HoldingParser {
   std::size_t parameters(std::string_view text, bool last, AnswerEvents& out) {
     const std::size_t space = leading_space(text);
     const std::string_view rest = text.substr(space);
-    if (rest.starts_with(kFunctionEnd)) return close(State::kAfter, space + kFunctionEnd.size(), out);
-    const Tag found = tag(rest, kParameterTag);
+    if (rest.starts_with(marks_.function_end)) return close(State::kAfter, space + marks_.function_end.size(), out);
+    const Tag found = tag(rest, marks_.parameter);
     if (found.end > 0) {
       key_ = found.name;
       state_ = State::kValue;
       return space + found.end;
     }
-    if (!last && (found.more || may_begin(rest, kFunctionEnd))) return kMore;
+    if (!last && (found.more || may_begin(rest, marks_.function_end))) return kMore;
     return last && rest.empty() ? text.size() : close(State::kText, 0, out);
   }
 
@@ -149,7 +149,7 @@ class XmlCallParser final : public HoldingParser {
   }
 
   std::size_t value(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t end = text.find(kParameterEnd);
+    const std::size_t end = text.find(marks_.parameter_end);
     if (end == std::string_view::npos && !last) return kMore;
     std::string_view inner = text.substr(0, end);
     if (inner.starts_with('\n')) inner.remove_prefix(1);
@@ -157,7 +157,7 @@ class XmlCallParser final : public HoldingParser {
     const std::string member = bare_member(tools_, name_, key_, inner, end != std::string_view::npos);
     add(out, AnswerEvent::Kind::kArguments, (std::exchange(first_, false) ? "" : ", ") + member);
     state_ = State::kParameters;
-    return end == std::string_view::npos ? text.size() : end + kParameterEnd.size();
+    return end == std::string_view::npos ? text.size() : end + marks_.parameter_end.size();
   }
 
   std::size_t after(std::string_view text, bool last) {

@@ -1,5 +1,5 @@
-// Calls written as <function=NAME> <parameter=KEY> value </parameter> </function>: Qwen3-Coder, and Seed-OSS with marks
-// of its own around them.
+// Calls written as <function=NAME> <parameter=KEY> value </parameter> </function>: Qwen3-Coder, Seed-OSS with marks of
+// its own around them, and MiniMax-M2 with tags of its own as well.
 #pragma once
 
 #include <string>
@@ -23,10 +23,20 @@ std::string bare_member(const Json& tools, std::string_view function, std::strin
                         bool whole);
 
 struct XmlMarks {
-  std::string_view open, close;  // around a function
+  std::string_view open, close;  // around functions
+  std::string_view function = "<function=", function_end = "</function>";
+  std::string_view parameter = "<parameter=", parameter_end = "</parameter>";
+  std::string_view name_end = ">";  // behind the name of either
 };
 inline constexpr XmlMarks kQwenMarks{"<tool_call>", "</tool_call>"},
-    kSeedMarks{"<seed:tool_call>", "</seed:tool_call>"};
+    kSeedMarks{"<seed:tool_call>", "</seed:tool_call>"},
+    kMiniMaxMarks{"<minimax:tool_call>",
+                  "</minimax:tool_call>",
+                  "<invoke name=\"",
+                  "</invoke>",
+                  "<parameter name=\"",
+                  "</parameter>",
+                  "\">"};
 
 // `tools` tell which values are text and which are JSON. The arguments come out a parameter at a time.
 AnswerParserPtr make_xml_call_parser(const Json& tools, const XmlMarks& marks);

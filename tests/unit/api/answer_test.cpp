@@ -217,6 +217,78 @@ TEST_CASE("Seed's XML calls have marks of their own") {
     check_content("seed_xml", text);
 }
 
+TEST_CASE("Kimi-K2's calls have the name in their ids") {
+  const std::string begin = "<|tool_calls_section_begin|>", end = "<|tool_calls_section_end|>",
+                    call = "<|tool_call_begin|>", close = "<|tool_call_end|>",
+                    separator = "<|tool_call_argument_begin|>";
+  const std::string first = call + "functions.f:0" + separator + "{\"s\": \"}{\"}" + close;
+  check("kimi", "I look.\n" + begin + first + call + "functions.g-2:11" + separator + "{\"a\": [1]}" + close + end,
+        "I look.f[functions.f:0]<{\"s\": \"}{\"}>g-2[functions.g-2:11]<{\"a\": [1]}>");
+  check("kimi", begin + "\n" + call + "\nfunctions.f:0" + separator + "\n{}\n" + close + "\n" + end + " Done",
+        "f[functions.f:0]<{}> Done");
+  check("kimi", begin + call + "f" + separator + "{}", "f[f]<{}>");
+  check("kimi", begin + call + "functions.f:0" + separator + "{\"a\": \"x", "f[functions.f:0]<{\"a\": \"x>");
+  for (const std::string& text : {begin, "a " + begin + " b", begin + end, begin + call + "functions.f:0" + close + end,
+                                  begin + call + separator + "{}" + close, std::string("<|tool_calls")})
+    check_content("kimi", text);
+}
+
+TEST_CASE("LFM2's calls are Python's, or objects") {
+  const std::string begin = "<|tool_call_start|>", end = "<|tool_call_end|>";
+  check("lfm2", "Hello [f(x=1)].\n", "Hello [f(x=1)].\n");
+  check("lfm2", "I look.\n" + begin + "[f(s=\"Oslo\", n=3), g()]" + end + "Now I wait.",
+        "I look.f<{\"s\": \"Oslo\", \"n\": 3}>g<{}>Now I wait.");
+  check("lfm2",
+        begin + "[f(s='it\\'s \\\"so\\\"\\n', on=True, list=[1, -2.5, 'a', None, (False,)], x={'a': {1: .5}})]" + end,
+        "f<{\"s\": \"it's \\\"so\\\"\\n\", \"on\": true, \"list\": [1, -2.5, \"a\", null, [false]], \"x\": {\"a\": "
+        "{\"1\": 0.5}}}>");
+  check("lfm2", begin + "[ f( s = \"\"\"a\n\"b\" \"\"\" , n = 1_000, )\n]" + end,
+        "f<{\"s\": \"a\\n\\\"b\\\" \", \"n\": 1000}>");
+  check("lfm2", begin + R"([f(s="\u00e9\ud83d\ude42\x41\/" 'b', t='', u=celsius, v=true)])" + end,
+        "f<{\"s\": \"é🙂A/b\", \"t\": \"\", \"u\": \"celsius\", \"v\": true}>");
+  check("lfm2", begin + "[f(s=\")]<|tool_call_end|>\")]" + end, "f<{\"s\": \")]<|tool_call_end|>\"}>");
+  check("lfm2",
+        begin + "[{\"name\": \"f\", \"arguments\": {\"n\": 1}, \"id\": \"c\"}, {\"name\": \"g\", \"arguments\": {}}]" +
+            end,
+        "f<{\"n\": 1}>g<{}>");
+  check("lfm2", begin + "{\"name\": \"f\", \"arguments\": {\"n\": 1}}" + end + " Wait.", "f<{\"n\": 1}> Wait.");
+  // Cut off, and broken.
+  check("lfm2", begin + "[f(s=\"ab", "f<{\"s\": \"ab>");
+  check("lfm2", begin + "[f(n=1, list=[1, 'a", "f<{\"n\": 1, \"list\": [1, \"a>");
+  check("lfm2", begin + "[f(n=12", "f<{\"n\": 12>");
+  check("lfm2", begin + "[f(n=1)", "f<{\"n\": 1}>");
+  check("lfm2", begin + "[f(n=1) and", "f<{\"n\": 1}> and");
+  check("lfm2", begin + "[f(n=1, 5)]" + end, "f<{\"n\": 1}>, 5)]" + end);
+  for (const std::string& text :
+       {begin, begin + "[", begin + "[]" + end, begin + "no" + end, begin + "[f]" + end, begin + "[f x(n=1)]" + end,
+        "a " + begin + " [ f", std::string("<|tool_call"), begin + "[{\"name\": 5}]" + end})
+    check_content("lfm2", text);
+}
+
+TEST_CASE("MiniMax-M2's XML calls") {
+  check(
+      "minimax_xml",
+      "I look.\n<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"n\">5</parameter>\n"
+      "<parameter name=\"s\">a \"b\"\n<c></parameter>\n</invoke>\n<invoke name=\"g\">\n</invoke>\n</minimax:tool_call>",
+      "I look.f<{\"n\": 5, \"s\": \"a \\\"b\\\"\\n<c>\"}>g<{}>");
+  check("minimax_xml", "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"s\">ab", "f<{\"s\": \"ab>");
+  for (const char* text : {"<minimax:tool_call>", "<minimax:tool", "<invoke name=", "<invoke name=\"f\"",
+                           "<invoke name=\"f>", "<minimax:tool_call>\n<invoke name=\"\">", "<function=f>\n</function>"})
+    check_content("minimax_xml", text);
+}
+
+TEST_CASE("Nemotron's calls are a list") {
+  check("nemotron",
+        "I look.\n\n<TOOLCALL>[{\"name\": \"f\", \"arguments\": {\"n\": 1}}, {\"name\": \"g\", \"arguments\": "
+        "{}}]</TOOLCALL>\n",
+        "I look.f<{\"n\": 1}>g<{}>");
+  check("nemotron", "<TOOLCALL>[{\"name\": \"f\", \"arguments\": \"{\\\"n\\\": 1}\"}]</TOOLCALL> Done",
+        "f<{\"n\": 1}> Done");
+  for (const char* text :
+       {"<TOOLCALL>", "<TOOL", "<TOOLCALL>[1]</TOOLCALL>", "<TOOLCALL>no</TOOLCALL>", "<AVAILABLE_TOOLS>[]"})
+    check_content("nemotron", text);
+}
+
 TEST_CASE("GLM's calls") {
   check("glm",
         "I look.\n<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>5</arg_value>\n<arg_key>s</arg_key>\n"

@@ -46,6 +46,13 @@ TEST_CASE("a template's dialect is told by its text") {
   CHECK(find_dialect("<seed:tool_call>\n<function=a>\n<parameter=b>c</parameter>")->name == "seed_xml");
   CHECK(find_dialect("<tool_call>{name}\n<arg_key>k</arg_key>\n<arg_value>v</arg_value>\n</tool_call>")->name == "glm");
   CHECK(find_dialect("<|START_ACTION|>[]<|END_ACTION|>")->name == "command");
+  CHECK(find_dialect("<|tool_calls_section_begin|><|tool_call_begin|>")->name == "kimi");
+  CHECK(find_dialect("{{ '<|im_system|>tool_declare<|im_middle|>' -}}")->name == "kimi");  // K2's first has no calls
+  CHECK(find_dialect("List of tools: <|tool_list_start|>[")->name == "lfm2");
+  CHECK(find_dialect("{{- '<|tool_call_start|>[' + calls + ']<|tool_call_end|>' -}}")->name == "lfm2");
+  CHECK(find_dialect("set begin = '<minimax:tool_call>'\n<invoke name=\"a\">\n<parameter name=\"b\">")->name ==
+        "minimax_xml");
+  CHECK(find_dialect("<AVAILABLE_TOOLS>[]</AVAILABLE_TOOLS> <TOOLCALL>[]</TOOLCALL>")->name == "nemotron");
   CHECK(find_think_tags("<think>") == nullptr);
   CHECK(find_think_tags("<seed:think> </seed:think>")->open == "<seed:think>");
 }
@@ -97,6 +104,16 @@ bool may_be(const AnswerFormat& format, const std::optional<constrain::Constrain
                                                    "</arg_key>",
                                                    "<arg_value>",
                                                    "</arg_value>",
+                                                   "<|tool_calls_section_begin|>",
+                                                   "<|tool_call_begin|>",
+                                                   "<|tool_call_argument_begin|>",
+                                                   "<|tool_call_end|>",
+                                                   "<|tool_calls_section_end|>",
+                                                   "<|tool_call_start|>",
+                                                   "<TOOLCALL>",
+                                                   "</TOOLCALL>",
+                                                   "<minimax:tool_call>",
+                                                   "</minimax:tool_call>",
                                                    "<seed:tool_call>",
                                                    "</seed:tool_call>",
                                                    "<|START_ACTION|>",
@@ -169,6 +186,52 @@ const Answers kAnswers[] = {
      {"<｜tool▁calls▁begin｜>",
       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"s\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
       "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>h<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"}},
+    {"kimi",
+     {"Hello <|tool_calls",
+      "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"s\": \"a\", \"n\": "
+      "1}<|tool_call_end|><|tool_calls_section_end|>",
+      "Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.g:0<|tool_call_argument_begin|>{\"x\":[1]}"
+      "<|tool_call_end|><|tool_call_begin|>functions.f:12<|tool_call_argument_begin|>{\"s\": \"\", \"n\": 0, \"u\": "
+      "null}"
+      "<|tool_call_end|>\n<|tool_calls_section_end|> Done."},
+     {"<|tool_calls_section_begin|>",
+      "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}<|tool_call_end|>"
+      "<|tool_calls_section_end|>",
+      "<|tool_calls_section_begin|><|tool_call_begin|>functions.h:0<|tool_call_argument_begin|>{}<|tool_call_end|>"
+      "<|tool_calls_section_end|>",
+      "<|tool_calls_section_begin|><|tool_call_begin|>functions.g<|tool_call_argument_begin|>{}<|tool_call_end|>"
+      "<|tool_calls_section_end|>",
+      "<|tool_calls_section_begin|>x<|tool_calls_section_end|>"}},
+    {"lfm2",
+     {"Hello [f()]", "<|tool_call_start|>[f(s=\"a\", n=1)]<|tool_call_end|>",
+      "Ok.<|tool_call_start|>[f(s=\")]\", n=0, u=None), g(x=[1], y='it\\'s)')]<|tool_call_end|> Done.",
+      "<|tool_call_start|>[f(s=\"\", n=2, u=\"c\")]<|tool_call_end|>",
+      "<|tool_call_start|>[{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 1}}, {\"name\": \"g\", "
+      "\"arguments\": "
+      "{}}]<|tool_call_end|>"},
+     {"<|tool_call_start|>", "<|tool_call_start|>[f()]<|tool_call_end|>", "<|tool_call_start|>[h()]<|tool_call_end|>",
+      "<|tool_call_start|>[f(s=\"a\", n=10)]<|tool_call_end|>", "<|tool_call_start|>[f(n=1, s=\"a\")]<|tool_call_end|>",
+      "<|tool_call_start|>[f(s=\"a\", n=1, u=\"d\")]<|tool_call_end|>", "<|tool_call_start|>[g(x=[1]]<|tool_call_end|>",
+      "<|tool_call_start|>[f(s=\"a\"n=1)]<|tool_call_end|>",
+      "<|tool_call_start|>[{\"name\": \"f\", \"arguments\": {}}]<|tool_call_end|>",
+      "<|tool_call_start|>[f(s=\"a\", n=1)"}},
+    {"minimax_xml",
+     {"Hello <invoke>",
+      "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"s\">a\n</b></parameter>\n<parameter name=\"n\">7"
+      "</parameter>\n</invoke>\n</minimax:tool_call>",
+      "<minimax:tool_call>\n<invoke name=\"g\">\n<parameter name=\"x\">what</parameter></invoke>\n<invoke name=\"g\">"
+      "</invoke>\n</minimax:tool_call>"},
+     {"<minimax:tool_call>\n<invoke name=\"h\">\n</invoke>\n</minimax:tool_call>",
+      "<minimax:tool_call>\n<invoke name=\"f\">\n</invoke>\n</minimax:tool_call>",
+      "<invoke name=\"f\">\n<parameter name=\"s\">a</parameter>\n<parameter name=\"n\">seven</parameter>\n</invoke>"}},
+    {"nemotron",
+     {"Hello <TOOL>",
+      "<TOOLCALL>[{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 1}}, {\"name\": \"g\", \"arguments\": "
+      "{}}]</TOOLCALL>",
+      "Ok.\n\n<TOOLCALL>[{\"name\": \"g\", \"arguments\": {\"x\": 1}}]</TOOLCALL> Done."},
+     {"<TOOLCALL>", "<TOOLCALL>[{\"name\": \"f\", \"arguments\": {}}]</TOOLCALL>",
+      "<TOOLCALL>[{\"name\": \"h\", \"arguments\": {}}]</TOOLCALL>", "<TOOLCALL>hello</TOOLCALL>",
+      "<TOOLCALL>[{\"name\": \"g\", \"arguments\": {}}"}},
     {"seed_xml",
      {"Hello <function>",
       "<seed:tool_call>\n<function=f>\n<parameter=s>a\n</b></parameter>\n<parameter=n>7</parameter>\n</function>\n"
@@ -296,6 +359,31 @@ TEST_CASE("a grammar for answers is made only where something asks for it") {
   format.dialect = &dialect_called("qwen_xml");
   CHECK_THROWS_WITH(answer_grammar(format, {}), Catch::Contains("'f'") && Catch::Contains("'pattern'"));
 
+  // Python's arguments: those that must come first, then any of the others; what only an object can be held to is one.
+  format.dialect = &dialect_called("lfm2");
+  const auto calls = [&](const char* parameters, std::string_view text) {
+    format.tools =
+        Json::parse(std::string(R"([{"type": "function", "function": {"name": "f", "strict": true, "parameters": )") +
+                    parameters + "}}]");
+    return may_be(format, {}, "<|tool_call_start|>[" + std::string(text) + "]<|tool_call_end|>", false);
+  };
+  const char* mixed =
+      R"({"properties": {"a": {"type": "boolean"}, "b": {"type": "string", "pattern": "^x+$"}, "c": {"type": "array",
+      "items": {"type": "integer"}}}, "required": ["b"], "additionalProperties": false})";
+  for (const char* text : {"f(b=\"x\")", "f(b=\"xx\", a=True)", "f(b=\"x\", c=[1, 2])", "f(b=\"x\", a=false, c=[])"})
+    CHECK(calls(mixed, text));
+  for (const char* text : {"f()", "f(a=True, b=\"x\")", "f(b=\"y\")", "f(b=\"x\", c=[True])", "f(b=\"x\", d=1)"})
+    CHECK_FALSE(calls(mixed, text));
+  const char* free = R"({"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}, "c": {"type": "null"}}})";
+  for (const char* text : {"f()", "f(a=1)", "f(b=1)", "f(a=1, c=None)", "f(a=1, b=2, c=null)", "f(c=None)"})
+    CHECK(calls(free, text));
+  for (const char* text : {"f(, a=1)", "f(b=1, a=1)", "f(a=1, )", "f(a=1 b=2)"}) CHECK_FALSE(calls(free, text));
+  for (const char* only_object :
+       {R"({"properties": {"a b": {}}})", R"({"minProperties": 1})", R"({"required": ["z"]})"})
+    CHECK_FALSE(calls(only_object, "f()"));
+  CHECK(calls(R"({"minProperties": 1})", R"({"name": "f", "arguments": {"a": 1}})"));
+  format.dialect = &dialect_called("qwen_xml");
+
   // Values of XML are told apart as the parser does it.
   format.tools =
       Json::parse(R"([{"type": "function", "function": {"name": "f", "strict": true, "parameters": {"properties": {
@@ -325,7 +413,7 @@ TEST_CASE("a forced call is a prefix and a grammar") {
   CHECK_FALSE(allows(hermes, R"({"name": "f", "arguments": {"s": "", "n": 1}})"));
   CHECK(allows(forced_call(dialect_called("llama3"), kStrictTools, any),
                R"({"name": "f", "parameters": {"s": "", "n": 1}})"));
-  for (const char* bare : {"qwen_xml", "seed_xml", "glm"})
+  for (const char* bare : {"qwen_xml", "seed_xml", "glm", "minimax_xml"})
     CHECK(forced_call(dialect_called(bare), kStrictTools, any).dialect->name == "hermes");
   CHECK(allows(forced_call(dialect_called("command"), kStrictTools, any),
                R"({"tool_name": "f", "parameters": {"s": "", "n": 1}})"));
@@ -338,6 +426,20 @@ TEST_CASE("a forced call is a prefix and a grammar") {
   CHECK(allows(deepseek, "g\n```json\n{\"never\": 1}\n```"));
   CHECK_FALSE(allows(deepseek, "g\n```json\n{}\n```"));
   CHECK(allows(forced_call(dialect_called("deepseek_v31"), kStrictTools, named), "g<｜tool▁sep｜>{\"never\": 1}"));
+
+  const ForcedCall kimi = forced_call(dialect_called("kimi"), kStrictTools, named);
+  CHECK(kimi.prefix == "<|tool_calls_section_begin|><|tool_call_begin|>functions.");
+  CHECK(allows(kimi, "g:0<|tool_call_argument_begin|>{\"never\": 1}"));
+  CHECK_FALSE(allows(kimi, "g:0<|tool_call_argument_begin|>{}"));
+  const ForcedCall lfm2 = forced_call(dialect_called("lfm2"), kStrictTools, any);
+  CHECK(lfm2.prefix == "<|tool_call_start|>[");
+  CHECK(allows(lfm2, "f(s=\"\", n=1)"));
+  CHECK(allows(lfm2, R"({"name": "g", "arguments": {"never": 1}})"));
+  CHECK_FALSE(allows(lfm2, R"({"name": "g", "arguments": {}})"));
+  CHECK_FALSE(allows(lfm2, "f(s=\"\")"));
+  CHECK_FALSE(allows(lfm2, "g()"));
+  CHECK(allows(forced_call(dialect_called("nemotron"), kStrictTools, named),
+               R"({"name": "g", "arguments": {"never": 1}})"));
 
   // What the model then writes is read as the call.
   const AnswerParserPtr parser = make_parser({hermes.dialect, nullptr, false, kStrictTools, ""});

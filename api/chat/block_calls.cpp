@@ -1,4 +1,4 @@
-#include "api/chat/deepseek_calls.hpp"
+#include "api/chat/block_calls.hpp"
 
 #include <string>
 #include <utility>
@@ -8,8 +8,24 @@
 namespace nacelle::chat {
 namespace {
 
-class DeepSeekCallParser final : public HoldingParser {
+// Without white space around it.
+std::string_view stripped(std::string_view text) { return trimmed(text.substr(leading_space(text))); }
+
+// The name in "functions.NAME:0".
+std::string_view name_in(std::string_view id) {
+  constexpr std::string_view kPrefix = "functions.";
+  if (id.starts_with(kPrefix)) id.remove_prefix(kPrefix.size());
+  const std::size_t colon = id.rfind(':');
+  const bool numbered =
+      colon != std::string_view::npos && id.find_first_not_of("0123456789", colon + 1) == std::string_view::npos;
+  return numbered ? id.substr(0, colon) : id;
+}
+
+class BlockCallParser final : public HoldingParser {
   using Kind = AnswerEvent::Kind;
+
+ public:
+  explicit BlockCallParser(const BlockMarks& marks) : marks_(marks) {}
 
  protected:
   std::size_t step(std::string_view text, bool last, AnswerEvents& out) override {
@@ -50,18 +66,18 @@ class DeepSeekCallParser final : public HoldingParser {
   }
 
   std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t open = text.find(kDeepSeekCalls);
+    const std::size_t open = text.find(marks_.calls);
     if (open != std::string_view::npos) {
       const std::size_t shown = trimmed(text.substr(0, open)).size();
       add(out, Kind::kContent, text.substr(0, shown));
-      lead_ = text.substr(shown, open + kDeepSeekCalls.size() - shown);
-      return go(State::kBetween, open + kDeepSeekCalls.size());
+      lead_ = text.substr(shown, open + marks_.calls.size() - shown);
+      return go(State::kBetween, open + marks_.calls.size());
     }
     if (last) {
       if (!called_ || leading_space(text) < text.size()) add(out, Kind::kContent, text);
       return text.size();
     }
-    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, kDeepSeekCalls))).size();
+    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, marks_.calls))).size();
     add(out, Kind::kContent, text.substr(0, shown));
     return shown > 0 ? shown : kMore;
   }
@@ -69,35 +85,32 @@ class DeepSeekCallParser final : public HoldingParser {
   std::size_t between(std::string_view text, bool last, AnswerEvents& out) {
     const std::size_t space = leading_space(text);
     const std::string_view rest = text.substr(space);
-    if (rest.starts_with(kDeepSeekCall)) return lead(text, space + kDeepSeekCall.size(), State::kHead);
-    if (called_ && rest.starts_with(kDeepSeekCallsEnd)) {
+    if (rest.starts_with(marks_.call)) return lead(text, space + marks_.call.size(), State::kHead);
+    if (called_ && rest.starts_with(marks_.calls_end)) {
       lead_.clear();
-      return go(State::kText, space + kDeepSeekCallsEnd.size());
+      return go(State::kText, space + marks_.calls_end.size());
     }
-    if (!last && (kDeepSeekCall.starts_with(rest) || kDeepSeekCallsEnd.starts_with(rest))) return kMore;
+    if (!last && (marks_.call.starts_with(rest) || marks_.calls_end.starts_with(rest))) return kMore;
     if (called_ && rest.empty()) return text.size();
     return no_call(text, 0, out);
   }
 
   // "name<sep>{" or "function<sep>name\n```json\n{", up to the brace.
   std::size_t head(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t separator = text.find(kDeepSeekSeparator), brace = text.find('{');
-    const std::size_t end = text.find(kDeepSeekCallEnd);
+    const std::size_t separator = text.find(marks_.separator), brace = text.find('{');
+    const std::size_t end = text.find(marks_.call_end);
     const bool begun = brace != std::string_view::npos && brace < end;
     if (begun ? separator > brace : end != std::string_view::npos) return no_call(text, 0, out);
     if (!begun) return last ? no_call(text, text.size(), out) : kMore;
-    const std::string_view behind =
-        text.substr(separator + kDeepSeekSeparator.size(), brace - separator - kDeepSeekSeparator.size());
-    std::string_view name = trimmed(behind.substr(leading_space(behind)));
-    if (name.empty())
-      name = trimmed(text.substr(leading_space(text), separator - leading_space(text)));
-    else
-      name = trimmed(name.substr(0, name.find_first_of("\n`")));
+    const std::size_t behind = separator + marks_.separator.size();
+    std::string_view name = stripped(text.substr(behind, brace - behind)), id;
+    name = name.empty() ? stripped(text.substr(0, separator)) : trimmed(name.substr(0, name.find_first_of("\n`")));
+    if (marks_.id) name = name_in(id = name);
     if (name.empty()) return no_call(text, 0, out);
     lead_.clear();
     scanner_ = {};
     called_ = true;
-    out.push_back({Kind::kCall, std::string(name), {}});
+    out.push_back({Kind::kCall, std::string(name), std::string(id)});
     return go(State::kArguments, brace);
   }
 
@@ -110,14 +123,15 @@ class DeepSeekCallParser final : public HoldingParser {
   std::size_t tail(std::string_view text, bool last) {
     const std::size_t space = leading_space(text);
     const std::string_view rest = text.substr(space);
-    for (const std::string_view mark : {std::string_view("```"), kDeepSeekCallEnd}) {
+    for (const std::string_view mark : {std::string_view("```"), marks_.call_end}) {
       if (rest.starts_with(mark))
-        return go(mark == kDeepSeekCallEnd ? State::kBetween : State::kTail, space + mark.size());
+        return go(mark == marks_.call_end ? State::kBetween : State::kTail, space + mark.size());
       if (!last && mark.starts_with(rest)) return kMore;
     }
     return go(State::kText, rest.empty() ? text.size() : 0);
   }
 
+  const BlockMarks marks_;
   State state_ = State::kText;
   ObjectScanner scanner_;
   std::string lead_;     // bytes taken before it is sure that a call follows
@@ -126,6 +140,6 @@ class DeepSeekCallParser final : public HoldingParser {
 
 }  // namespace
 
-AnswerParserPtr make_deepseek_call_parser(const Json&) { return std::make_unique<DeepSeekCallParser>(); }
+AnswerParserPtr make_block_call_parser(const BlockMarks& marks) { return std::make_unique<BlockCallParser>(marks); }
 
 }  // namespace nacelle::chat

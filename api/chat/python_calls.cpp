@@ -1,0 +1,163 @@
+#include "api/chat/python_calls.hpp"
+
+#include <string>
+#include <utility>
+
+#include "api/chat/json_calls.hpp"
+#include "api/chat/python_literal.hpp"
+
+namespace nacelle::chat {
+namespace {
+
+class PythonCallParser final : public HoldingParser {
+  using Kind = AnswerEvent::Kind;
+
+ public:
+  explicit PythonCallParser(const Json& tools) : tools_(tools) {}
+
+ protected:
+  std::size_t step(std::string_view text, bool last, AnswerEvents& out) override {
+    switch (state_) {
+      case State::kText: return plain(text, last, out);
+      case State::kOpened: return opened(text, last, out);
+      case State::kName: return name(text, last, out);
+      case State::kParameters: return parameters(text, last, out);
+      case State::kBehind: return behind(text, last);
+      case State::kClosed: return closed(text, last);
+      case State::kObjects: objects_->push(text, out); return text.size();
+    }
+    return text.size();
+  }
+
+  void end(AnswerEvents& out) override {
+    if (objects_) objects_->finish(out);
+    add(out, Kind::kContent, std::exchange(lead_, {}));
+  }
+
+ private:
+  enum class State {
+    kText,        // of the user
+    kOpened,      // behind the opening mark
+    kName,        // before a call
+    kParameters,  // inside one
+    kBehind,      // behind one, inside the list
+    kClosed,      // behind the list
+    kObjects      // the model writes JSON: another parser's from here on
+  };
+
+  std::size_t go(State state, std::size_t taken) {
+    state_ = state;
+    return taken;
+  }
+  std::size_t no_call(AnswerEvents& out) {
+    add(out, Kind::kContent, std::exchange(lead_, {}));
+    return go(State::kText, 0);
+  }
+
+  std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
+    const std::string_view mark = kPythonMarks.open;
+    const std::size_t open = text.find(mark);
+    if (open != std::string_view::npos) {
+      const std::size_t shown = trimmed(text.substr(0, open)).size();
+      add(out, Kind::kContent, text.substr(0, shown));
+      lead_ = text.substr(shown, open + mark.size() - shown);
+      return go(State::kOpened, open + mark.size());
+    }
+    if (last) {
+      if (!called_ || leading_space(text) < text.size()) add(out, Kind::kContent, text);
+      return text.size();
+    }
+    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, mark))).size();
+    add(out, Kind::kContent, text.substr(0, shown));
+    return shown > 0 ? shown : kMore;
+  }
+
+  // A list, of calls or of objects, or one object.
+  std::size_t opened(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t space = leading_space(text);
+    const bool is_list = text.substr(space).starts_with('[');
+    const std::size_t begin = space + is_list, first = begin + leading_space(text.substr(begin));
+    if (first == text.size()) return last ? no_call(out) : kMore;
+    if (text[first] != '{') {
+      if (!is_list) return no_call(out);
+      lead_ += text.substr(0, first);
+      return go(State::kName, first);
+    }
+    objects_ = make_json_call_parser({.open = kPythonMarks.open, .close = kPythonMarks.close, .list = is_list}, tools_);
+    objects_->push(std::exchange(lead_, {}), out);
+    return go(State::kObjects, 0);
+  }
+
+  std::size_t name(std::string_view text, bool last, AnswerEvents& out) {
+    const std::size_t space = leading_space(text), size = word_size(text.substr(space));
+    const std::size_t end = space + size + leading_space(text.substr(space + size));
+    if (end == text.size() && !last) return kMore;
+    if (size == 0 || end == text.size() || text[end] != '(') return no_call(out);
+    lead_.clear();
+    called_ = first_ = true;
+    out.push_back({Kind::kCall, std::string(text.substr(space, size))});
+    add(out, Kind::kArguments, "{");
+    return go(State::kParameters, end + 1);
+  }
+
+  std::size_t parameters(std::string_view text, bool last, AnswerEvents& out) {
+    std::size_t at = leading_space(text);
+    if (text.substr(at).starts_with(')')) return done(State::kBehind, at + 1, out);
+    if (!first_ && text.substr(at).starts_with(',')) at += 1 + leading_space(text.substr(at + 1));
+    if (text.substr(at).starts_with(')')) return done(State::kBehind, at + 1, out);  // a comma may be the last
+    const std::string_view key = text.substr(at, word_size(text.substr(at)));
+    at += key.size();
+    at += leading_space(text.substr(at));
+    if (at == text.size()) return last ? text.size() : kMore;
+    if (key.empty() || text[at] != '=') return done(State::kText, 0, out);
+    std::size_t taken = 0;
+    std::string value;
+    const LiteralEnd end = read_python_literal(text.substr(at + 1), taken, value);
+    if (end == LiteralEnd::kCut && !last) return kMore;
+    if (end == LiteralEnd::kBroken) return done(State::kText, 0, out);
+    add(out, Kind::kArguments, (std::exchange(first_, false) ? "" : ", ") + openai::to_text(Json(key)) + ": " + value);
+    return end == LiteralEnd::kCut ? text.size() : at + 1 + taken;
+  }
+
+  std::size_t done(State next, std::size_t taken, AnswerEvents& out) {
+    add(out, Kind::kArguments, "}");
+    return go(next, taken);
+  }
+
+  std::size_t behind(std::string_view text, bool last) {
+    const std::size_t space = leading_space(text);
+    if (space == text.size()) return last ? text.size() : kMore;
+    if (text[space] == ',') return go(State::kName, space + 1);
+    return text[space] == ']' ? go(State::kClosed, space + 1) : go(State::kText, 0);
+  }
+
+  std::size_t closed(std::string_view text, bool last) {
+    const std::size_t space = leading_space(text);
+    const std::string_view rest = text.substr(space), mark = kPythonMarks.close;
+    if (rest.starts_with(mark)) return go(State::kText, space + mark.size());
+    if (!last && mark.starts_with(rest)) return kMore;
+    return go(State::kText, 0);
+  }
+
+  static std::size_t word_size(std::string_view text) {
+    std::size_t size = 0;
+    while (size < text.size() && (is_letter(text[size]) || (text[size] >= '0' && text[size] <= '9'))) ++size;
+    return size;
+  }
+  static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-' || c == '.';
+  }
+
+  const Json tools_;
+  State state_ = State::kText;
+  AnswerParserPtr objects_;
+  std::string lead_;     // bytes taken before it is sure that a call follows
+  bool first_ = true;    // no parameter was written yet
+  bool called_ = false;  // there was a call: white space alone is no content any more
+};
+
+}  // namespace
+
+AnswerParserPtr make_python_call_parser(const Json& tools) { return std::make_unique<PythonCallParser>(tools); }
+
+}  // namespace nacelle::chat
