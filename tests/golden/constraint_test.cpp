@@ -2,6 +2,8 @@
 #include "core/constrain/constraint.hpp"
 
 #include <catch2/catch.hpp>
+#include <future>
+#include <utility>
 
 #include "core/engine/constraint.hpp"
 #include "tests/shared_data.hpp"
@@ -40,6 +42,13 @@ const Spec kCapital{Spec::Kind::kJsonSchema,
                         "required":["capital_of_the_country","population"],"additionalProperties":false})",
                     {},
                     "response_format"};
+
+// Many steps of work for each token; a grammar whose first mask costs so much is refused before it comes to an engine.
+Spec ambiguous() {
+  std::string text = "[a-z]{1,9}";
+  for (int i = 0; i < 9; ++i) text = "(" + text + "){1,9}";
+  return {Spec::Kind::kRegex, "Q: " + text, {}, "regex"};
+}
 
 bool fits(const std::string& text, const Spec& spec, const Model& model) {
   constrain::Matcher matcher(model.grammars().get(spec));
@@ -138,12 +147,9 @@ TEST_CASE("constrained answers survive preemption, and end at max_tokens") {
 
 TEST_CASE("a costly grammar slows its own answer and no other") {
   ConstrainedDemo demo;
-  std::string ambiguous = "[a-z]{1,9}";
-  for (int i = 0; i < 9; ++i) ambiguous = "(" + ambiguous + "){1,9}";
-  ambiguous = "Q: " + ambiguous;  // a grammar whose first mask costs so much is refused before it comes here
   std::vector<Pending> costly;
   for (std::uint64_t seed = 0; seed < 8; ++seed) {
-    GenerationRequest request = demo.ask({Spec::Kind::kRegex, ambiguous, {}, "regex"}, 12);
+    GenerationRequest request = demo.ask(ambiguous(), 12);
     request.sampling.temperature = 1.5f;
     request.sampling.seed = seed;
     costly.emplace_back(demo.engine, std::move(request));
@@ -162,4 +168,34 @@ TEST_CASE("a costly grammar slows its own answer and no other") {
   // Without shares a single step does nearly all there is to do.
   CHECK(stats.grammar_work > 20 * ConstraintWork::kOfStep);
   CHECK(stats.grammar_work > 8 * stats.most_grammar_work);
+}
+
+TEST_CASE("a step behind one that gave grammars a whole share gives them none") {
+  ConstrainedDemo demo;
+  GenerationRequest costly = demo.ask(ambiguous(), 12), plain = demo.ask(kCapital, 100);
+  costly.sampling.temperature = 1.5f;
+  plain.grammar = nullptr;
+  plain.ignore_eos = true;
+  std::vector<std::uint64_t> work;  // so far, at each of the plain answer's steps
+  std::uint64_t steps = 0;
+  std::promise<void> ended;
+  Pending other(demo.engine, std::move(costly));
+  demo.engine.submit(std::move(plain), [&](GenerationEvent&& event) {
+    const EngineStats stats = demo.engine.stats();
+    if (std::exchange(steps, stats.steps) != stats.steps) work.push_back(stats.grammar_work);
+    if (event.finish != FinishReason::kNone) ended.set_value();
+  });
+  ended.get_future().wait();
+  demo.engine.cancel_all();
+  other.wait();
+  int costly_steps = 0, in_a_row = 0;
+  bool before = false;
+  for (std::size_t i = 1; i < work.size(); ++i) {
+    const bool now = work[i] - work[i - 1] > ConstraintWork::kOfStep / 2;
+    costly_steps += now;
+    in_a_row += now && before;
+    before = now;
+  }
+  CHECK(costly_steps > 5);
+  CHECK(4 * in_a_row < costly_steps);  // work is timed: a thread that must wait for a core may seem to do some
 }
