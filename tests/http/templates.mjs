@@ -112,6 +112,26 @@ test('a model with a template of its own for tools', async (context) => {
   assert.deepEqual((await server.post('/api/show', { model: 'two' })).body.capabilities, ['completion', 'tools']);
 });
 
+test('a call that must come, in the forms that templates tell, whole and streamed', async (context) => {
+  const signs = { kimi: '<|tool_calls_section_begin|>', lfm2: '<|tool_call_start|>', minimax: '<minimax:tool_call><invoke name=', nemotron: '<TOOLCALL></TOOLCALL>' };
+  const server = await Server.start(...Object.entries(signs).flatMap(([name, sign]) => withTemplate(name, chatml('') + `{# ${sign} #}`)));
+  context.after(() => server.stop());
+  const parameters = { type: 'object', properties: { n: { type: 'integer', minimum: 0, maximum: 9 }, on: { type: 'boolean' } }, required: ['n', 'on'], additionalProperties: false };
+  const tools = ['f', 'g'].map((name) => ({ type: 'function', function: { name, strict: true, parameters } }));
+  for (const model of Object.keys(signs)) {
+    const body = { model, messages: [{ role: 'user', content: 'Hello!' }], tools, tool_choice: { type: 'function', function: { name: 'g' } }, max_tokens: 64, temperature: 0 };
+    const [call] = (await server.post('/v1/chat/completions', body)).body.choices[0].message.tool_calls;
+    assert.equal(call.function.name, 'g', model);
+    const given = JSON.parse(call.function.arguments);
+    assert.ok(Number.isInteger(given.n) && typeof given.on === 'boolean', call.function.arguments);
+    if (model === 'kimi') assert.match(call.id, /^functions\.g:[0-9]+$/);
+    const stream = await fetch(`${server.url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify({ ...body, stream: true }) });
+    const deltas = (await stream.text()).split('\n\n').filter((event) => event.startsWith('data: {')).flatMap((event) => JSON.parse(event.slice(6)).choices[0]?.delta.tool_calls ?? []);
+    assert.equal(deltas[0].function.name, 'g', model);
+    assert.deepEqual(JSON.parse(deltas.map((delta) => delta.function.arguments ?? '').join('')), given, model);
+  }
+});
+
 // DeepSeek's look for calls where there is no content, and add their arguments to a text.
 test('templates that want calls without content and arguments as text', async (context) => {
   const template = "{%- for m in messages %}{%- if m['role'] == 'assistant' and m['content'] is none %}{%- for c in m['tool_calls'] %}" +
