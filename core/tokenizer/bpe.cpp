@@ -72,7 +72,7 @@ class Borders {
 };
 
 // Splits a piece at its borders, asks the word cache, and leaves the rest to merge().
-class MergeModel : public Model {
+class MergeModel : public PieceModel {
  public:
   MergeModel(StringTable spellings, const Fallback& fallback, bool by_character)
       : spellings_(std::move(spellings)), index_(&spellings_, spellings_.size()), fallback_(fallback) {
@@ -251,12 +251,13 @@ class SentencePiece final : public MergeModel {
 
 }  // namespace
 
-std::unique_ptr<Model> make_bpe(StringTable spellings, const std::vector<BpeMerge>& merges, const BpeOptions& options) {
+std::unique_ptr<PieceModel> make_bpe(StringTable spellings, const std::vector<BpeMerge>& merges,
+                                     const BpeOptions& options) {
   return std::make_unique<Bpe>(std::move(spellings), merges, options);
 }
 
-std::unique_ptr<Model> make_sentencepiece(StringTable spellings, const std::vector<float>& scores,
-                                          const std::vector<bool>& mergeable, const Fallback& fallback) {
+std::unique_ptr<PieceModel> make_sentencepiece(StringTable spellings, const std::vector<float>& scores,
+                                               const std::vector<bool>& mergeable, const Fallback& fallback) {
   return std::make_unique<SentencePiece>(std::move(spellings), scores, mergeable, fallback);
 }
 

@@ -15,10 +15,11 @@ namespace nacelle {
 
 struct EncodeScratch;
 
-// Immutable once built; any thread may encode, each with its own scratch.
-class Model {
+// Immutable once built; any thread may encode, each with its own scratch. Not the engine's Model, which shares the
+// namespace.
+class PieceModel {
  public:
-  virtual ~Model() = default;
+  virtual ~PieceModel() = default;
   // Appends the ids of `piece` (valid UTF-8, not empty).
   virtual void encode(std::string_view piece, EncodeScratch& scratch, std::vector<TokenId>& out) const = 0;
 };
@@ -44,12 +45,13 @@ struct BpeOptions {
 
 // `spellings` are the tokens as they stand in the text (raw bytes for byte-level), `merges` go from best to worst. An
 // empty spelling is never produced.
-std::unique_ptr<Model> make_bpe(StringTable spellings, const std::vector<BpeMerge>& merges, const BpeOptions& options);
+std::unique_ptr<PieceModel> make_bpe(StringTable spellings, const std::vector<BpeMerge>& merges,
+                                     const BpeOptions& options);
 
 // SentencePiece's BPE: neighbours merge when their text is a token; the token of the highest score goes first.
 // `mergeable[i]` false keeps token i out (control tokens, bytes).
-std::unique_ptr<Model> make_sentencepiece(StringTable spellings, const std::vector<float>& scores,
-                                          const std::vector<bool>& mergeable, const Fallback& fallback);
+std::unique_ptr<PieceModel> make_sentencepiece(StringTable spellings, const std::vector<float>& scores,
+                                               const std::vector<bool>& mergeable, const Fallback& fallback);
 
 struct WordPieceOptions {
   std::string first_prefix;         // put before the start of a word to look it up
@@ -57,10 +59,11 @@ struct WordPieceOptions {
   TokenId unk = 0;
   std::size_t longest_word = 100;  // characters; a longer word is unknown
 };
-std::unique_ptr<Model> make_wordpiece(StringTable spellings, const std::vector<bool>& usable,
-                                      const WordPieceOptions& options);
+std::unique_ptr<PieceModel> make_wordpiece(StringTable spellings, const std::vector<bool>& usable,
+                                           const WordPieceOptions& options);
 
 // `scores` are log probabilities; the best path through the piece wins. `unk` may be absent where every byte is there.
-std::unique_ptr<Model> make_unigram(StringTable spellings, const std::vector<double>& scores, const Fallback& fallback);
+std::unique_ptr<PieceModel> make_unigram(StringTable spellings, const std::vector<double>& scores,
+                                         const Fallback& fallback);
 
 }  // namespace nacelle

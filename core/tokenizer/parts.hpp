@@ -29,7 +29,7 @@ struct TokenizerParts {
   AddedTokens added;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  std::unique_ptr<Model> model;
+  std::unique_ptr<PieceModel> model;
   std::vector<TokenId> prefix, suffix;  // put around a text with EncodeOptions::add_special
   std::vector<TokenId> between;         // of two texts; empty: as the suffix
 

@@ -13,7 +13,7 @@
 namespace nacelle {
 namespace {
 
-class Unigram final : public Model {
+class Unigram final : public PieceModel {
  public:
   Unigram(StringTable spellings, std::vector<double> scores, const Fallback& fallback)
       : spellings_(std::move(spellings)), scores_(std::move(scores)), fallback_(fallback) {
@@ -101,8 +101,8 @@ class Unigram final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_unigram(StringTable spellings, const std::vector<double>& scores,
-                                    const Fallback& fallback) {
+std::unique_ptr<PieceModel> make_unigram(StringTable spellings, const std::vector<double>& scores,
+                                         const Fallback& fallback) {
   return std::make_unique<Unigram>(std::move(spellings), scores, fallback);
 }
 

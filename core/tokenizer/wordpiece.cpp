@@ -8,7 +8,7 @@
 namespace nacelle {
 namespace {
 
-class WordPiece final : public Model {
+class WordPiece final : public PieceModel {
  public:
   WordPiece(StringTable spellings, const std::vector<bool>& usable, const WordPieceOptions& options)
       : spellings_(std::move(spellings)), index_(&spellings_, spellings_.size()), options_(options) {
@@ -70,8 +70,8 @@ class WordPiece final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_wordpiece(StringTable spellings, const std::vector<bool>& usable,
-                                      const WordPieceOptions& options) {
+std::unique_ptr<PieceModel> make_wordpiece(StringTable spellings, const std::vector<bool>& usable,
+                                           const WordPieceOptions& options) {
   return std::make_unique<WordPiece>(std::move(spellings), usable, options);
 }
 
