@@ -189,12 +189,13 @@ std::uint32_t SequenceBlocks::kept_state(std::uint32_t most) const {
 void SequenceBlocks::adopt_state(std::uint32_t count) {
   BlockPool& states = *blocks_->states;
   const std::uint32_t kept = *states.find(keys_[count - 1]);
+  blocks_->state_copies.push_back({kept, kept});  // may throw: before anything is taken
   states.share(kept);
   if (states.free() > 0) {
-    state_ = states.take();
-    blocks_->state_copies.push_back({kept, state_});
+    blocks_->state_copies.back().to = state_ = states.take();
     states.give(kept);
   } else {
+    blocks_->state_copies.pop_back();
     states.give(kept);
     states.forget(keys_[count - 1]);
     state_ = states.take();
@@ -266,9 +267,14 @@ void SequenceBlocks::publish_state(std::uint32_t whole) {
   if (state_ == kNone || !is_due || states.find(key)) return;
   if (in_answer && latest_) states.forget(*latest_);
   if (states.free() == 0) return;
-  const std::uint32_t kept = states.take();
-  blocks_->state_copies.push_back({state_, kept});
-  states.publish(kept, key);
+  blocks_->state_copies.push_back({state_, state_});
+  const std::uint32_t kept = blocks_->state_copies.back().to = states.take();
+  try {
+    states.publish(kept, key);
+  } catch (...) {
+    states.give(kept);
+    throw;
+  }
   states.give(kept);
   if (in_answer) latest_ = key;
 }
@@ -276,8 +282,8 @@ void SequenceBlocks::publish_state(std::uint32_t whole) {
 bool SequenceBlocks::keep_for_guess() {
   if (!blocks_->states) return true;
   if (blocks_->states->free() == 0) return false;
-  before_ = blocks_->states->take();
-  blocks_->state_copies.push_back({state_, before_});
+  blocks_->state_copies.push_back({state_, state_});
+  blocks_->state_copies.back().to = before_ = blocks_->states->take();
   return true;
 }
 

@@ -405,6 +405,7 @@ OpAnswer state_scan(const OpRequest& request, const Inputs& in) {
   in.optional_weight(4, "rate", {heads});
   in.optional_weight(5, "step bias", {steps});
   if (in.has(6)) in.activation(6, "strength", q, heads);
+  require(in.has(6) || steps == heads, "a step for each row of the state says no strength");
   in.optional_weight(7, "skip", {heads});
   check_state(a, std::uint64_t{a.head_count} * a.key_width * a.value_width, request.cache_groups);
   return {{intermediate(NACELLE_TYPE_F32, {q.shape[0], heads * values})}, Attributes(a)};

@@ -40,7 +40,7 @@ constexpr Scan kScans[] = {
     {"gated delta rule", NACELLE_SCAN_DELTA, 4, 2, 40, 33, false, true, true, false},
     {"delta rule, a decay a key", NACELLE_SCAN_DELTA, 3, 1, 130, 5, true, true, true, false},
     {"nothing that may be left out", NACELLE_SCAN_ADD, 2, 2, 1, 1, false, false, false, false},
-    {"delta rule, the step for its strength", NACELLE_SCAN_DELTA, 1, 1, 256, 65, true, false, false, true},
+    {"delta rule, the step for its strength", NACELLE_SCAN_DELTA, 1, 1, 256, 65, false, false, false, true},
     {"a decay a key, two tiles", NACELLE_SCAN_ADD, 2, 1, 70, 34, true, false, true, true},
 };
 

@@ -313,8 +313,9 @@ enum {
 
 /* STATE_SCAN. For each head h with its state S[D, E], f32, row by row of a sequence:
  *   d = softplus(step + step bias); S *= exp(rate[h] d), each of S's D rows by its own d where step is [rows, H*D];
- *   S += b k (v - [DELTA] S^T k)^T, where b is the row's strength, or d where there is none; y = scale S^T q + skip[h]
- * v q and k are those of head h / (H / G). Sources: Mamba-2, arXiv 2405.21060; Gated DeltaNet, arXiv 2412.06464. */
+ *   S += b k (v - [DELTA] S^T k)^T, where b is the row's strength, or d where there is none (and a step a head);
+ *   y = scale S^T q + skip[h] v.
+ * q and k are those of head h / (H / G). Sources: Mamba-2, arXiv 2405.21060; Gated DeltaNet, arXiv 2412.06464. */
 typedef struct nacelle_scan_attributes {
   NACELLE_STRUCT_HEADER;
   uint32_t cache_group; /* a STATE group of H*D*E values: S of each head, row by row of D */

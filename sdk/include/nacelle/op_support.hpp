@@ -124,7 +124,8 @@ inline bool takes_scan(const nacelle_graph& graph, const nacelle_op& op, const O
   for (std::uint32_t i = 0; i < 4; ++i)
     if (!inputs.is_activation(i)) return false;
   return !inputs.is_absent(4) && inputs.is_optional_vector(4) && inputs.is_optional_vector(5) &&
-         (inputs.is_absent(6) || inputs.is_activation(6)) && inputs.is_optional_vector(7) &&
+         (inputs.is_absent(6) ? inputs.at(3)->shape[1] == of.head_count : inputs.is_activation(6)) &&
+         inputs.is_optional_vector(7) &&
          fits_state(graph, of.cache_group, of.cache_layer,
                     std::uint64_t{of.head_count} * of.key_width * of.value_width);
 }

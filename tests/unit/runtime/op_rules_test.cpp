@@ -246,7 +246,8 @@ TEST_CASE("operations with a state give a row for each row, whatever they are gi
               a.scale = 1;
               const std::int64_t steps = by_key ? 12 : 4;
               Builder::Scan of{s.x(6), s.x(6), s.x(20), s.x(steps), s.weight({4}), {}, {}, {}};
-              if (all) of.step_bias = s.weight({steps}), of.strength = s.x(4), of.skip = s.weight({4}, "f16");
+              if (all) of.step_bias = s.weight({steps}), of.skip = s.weight({4}, "f16");
+              if (all || by_key) of.strength = s.x(4);
               return s.b.state_scan(of, a);
             }) == Shape{kRows, 20});
   CHECK(shape_of([](Sketch& s) {
@@ -446,6 +447,11 @@ TEST_CASE("what an operation does not take is refused in words") {
              s, [](auto&) {}, [](S& of, auto& in) { in.strength = of.x(2); });
        },
        "state_scan: strength is F32 [rows, 2], [rows, 4] was expected"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S& of, auto& in) { in.step = of.x(12), in.strength = {}; });
+       },
+       "state_scan: a step for each row of the state says no strength"},
       {[](S& s) {
          scan(
              s, [](auto&) {}, [](S& of, auto& in) { in.skip = of.weight({20}); });
