@@ -2,6 +2,7 @@
 #include "core/formats/config_map.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "core/formats/file_error.hpp"
@@ -11,12 +12,22 @@ namespace nacelle {
 namespace {
 
 // Real ones stay under a megabyte, label tables included.
-constexpr JsonLimits kLimits{.bytes = 16 << 20, .nodes = 1 << 18};
+constexpr JsonLimits kLimits{.bytes = 16 << 20, .nodes = 1 << 18, .infinity = true};
 
 // A long name above many values would be repeated in each of their paths.
 constexpr std::size_t kMaxPathBytes = 1024;
 
 using Kind = JsonNode::Kind;
+
+// transformers 5 writes numbers that JSON does not know as {"__float__": "Infinity"}.
+void read_tagged_numbers(JsonNode& node) {
+  for (JsonNode& item : node.items) read_tagged_numbers(item);
+  if (node.kind != Kind::kObject || node.items.size() != 1 || node.items[0].key != "__float__") return;
+  const std::string& text = node.items[0].text;
+  if (text != "Infinity" && text != "-Infinity") return;
+  node.kind = Kind::kFloat;
+  node.number = text[0] == '-' ? -INFINITY : INFINITY;
+}
 
 class Flattener {
  public:
@@ -76,8 +87,9 @@ class Flattener {
 
 void add_json_config(const std::filesystem::path& path, std::span<const std::byte> file, const std::string& prefix,
                      ConfigMap& config) {
-  const JsonNode root = parse_json(path, {reinterpret_cast<const char*>(file.data()), file.size()}, 0, kLimits);
+  JsonNode root = parse_json(path, {reinterpret_cast<const char*>(file.data()), file.size()}, 0, kLimits);
   if (root.kind != Kind::kObject) fail_at(path, "JSON", 0, "expected an object");
+  read_tagged_numbers(root);
   Flattener(path, config).add(prefix, root);
 }
 

@@ -35,6 +35,23 @@ struct CountingIterator {
   bool operator==(const CountingIterator& other) const { return at == other.at; }
 };
 
+// What the parser is given for Infinity: a number of as many bytes, so that places stay, which nothing else writes so.
+constexpr std::string_view kInfinity = "Infinity", kStandIn = "1.79e308";
+
+std::string with_stand_ins(std::string_view text) {
+  std::string copy(text);
+  bool quoted = false;
+  for (std::size_t i = 0; i < copy.size(); ++i) {
+    if (quoted && copy[i] == '\\')
+      ++i;
+    else if (copy[i] == '"')
+      quoted = !quoted;
+    else if (!quoted && text.substr(i).starts_with(kInfinity))
+      copy.replace(i, kInfinity.size(), kStandIn);
+  }
+  return copy;
+}
+
 class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
  public:
   TreeBuilder(const std::filesystem::path& path, std::string_view text, std::uint64_t base, const JsonLimits& limits)
@@ -53,7 +70,8 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     if (value > std::numeric_limits<std::int64_t>::max()) return number_float(static_cast<double>(value), {});
     return number_integer(static_cast<std::int64_t>(value));
   }
-  bool number_float(number_float_t value, const string_t&) override {
+  bool number_float(number_float_t value, const string_t& digits) override {
+    if (limits_.infinity && std::string_view(digits).ends_with(kStandIn)) value *= 2;  // of both signs
     return add(JsonNode::Kind::kFloat).number = value, true;
   }
   bool string(string_t& value) override { return add(JsonNode::Kind::kString).text = std::move(value), true; }
@@ -123,7 +141,9 @@ JsonNode parse_json(const std::filesystem::path& path, std::string_view text, st
     fail_at(path, "JSON", base,
             "has " + std::to_string(text.size()) + " bytes, expected at most " + std::to_string(limits.bytes));
   }
-  return TreeBuilder(path, text, base, limits).build();
+  if (!limits.infinity || text.find(kInfinity) == text.npos) return TreeBuilder(path, text, base, limits).build();
+  const std::string numbers = with_stand_ins(text);
+  return TreeBuilder(path, numbers, base, limits).build();
 }
 
 }  // namespace nacelle

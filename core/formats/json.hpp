@@ -30,6 +30,7 @@ struct JsonLimits {
   std::uint64_t bytes;
   std::uint64_t nodes;  // a node takes about 130 bytes of memory
   std::uint32_t depth = 64;
+  bool infinity = false;  // Python's Infinity and -Infinity are numbers, which JSON itself does not know
 };
 
 // Parses `text`, which stands at byte `base` of the file `path`. Throws Error(kCorrupt) with file, byte, line and

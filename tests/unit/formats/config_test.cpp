@@ -1,5 +1,6 @@
 // config.json flattened, and its bounds.
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "core/formats/config_map.hpp"
 #include "core/formats/json.hpp"
@@ -45,6 +46,23 @@ TEST_CASE("values of every kind are found by their dotted path") {
   CHECK(std::get<double>(config.values.at("big")) == 18446744073709551615.0);
   CHECK(std::get<std::int64_t>(config.values.at("twice")) == 2);
   CHECK(flatten(R"({"x": 1})", "generation_config").values.contains("generation_config.x"));
+}
+
+TEST_CASE("numbers without end are read as Python writes them") {
+  const ConfigMap config = flatten(R"({"limit": [0.0, Infinity], "least": -Infinity, "text": "\" Infinity",
+    "tagged": [0, {"__float__": "Infinity"}], "one": {"__float__": "-Infinity"}, "other": {"__float__": "x"}})");
+  CHECK(list<double>(config, "limit") == std::vector<double>{0, INFINITY});
+  CHECK(std::get<double>(config.values.at("least")) == -INFINITY);
+  CHECK(std::get<std::string_view>(config.values.at("text")) == "\" Infinity");
+  CHECK(list<double>(config, "tagged") == std::vector<double>{0, INFINITY});
+  CHECK(std::get<double>(config.values.at("one")) == -INFINITY);
+  CHECK(std::get<std::string_view>(config.values.at("other.__float__")) == "x");
+  for (const char* bad : {"{\"a\": Infinit}", "{\"a\": 1Infinity}", "{\"a\": xInfinity}", "{\"a\": NaN}"}) {
+    CAPTURE(bad);
+    CHECK_THAT(error_of([&] { flatten(bad); }), Catch::Contains("is no valid JSON"));
+  }
+  const JsonLimits strict{.bytes = 100, .nodes = 10};
+  CHECK_THAT(error_of([&] { parse_json("f", "[Infinity]", 0, strict); }), Catch::Contains("is no valid JSON"));
 }
 
 TEST_CASE("a bad config.json gives one line with the byte") {
