@@ -10,7 +10,8 @@ namespace nacelle::conformance {
 
 // The operation as an in-tree architecture may emit it. `graph` holds it; its weights may be of any type.
 bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op);
-// All operations of the case are emitted, and its weights and cache have types that must be read.
+// All operations of the case are emitted, none of them came after ABI 1.0, and its weights and cache have types that
+// must be read.
 bool is_required(const Case& of);
 
 }  // namespace nacelle::conformance
