@@ -522,7 +522,7 @@ void check_family(const AdapterFile& file, const ModelFiles& model, const std::v
     if (std::ranges::any_of(targets, [](const AdapterTarget& target) { return target.source->other != nullptr; }))
       return;
     refuse(std::string("is ") + (file.format == ModelFormat::kGguf ? "a GGUF adapter" : "a folder as PEFT writes it") +
-           ", and the model's architecture plugin, built with an older SDK, does not say how its " +
+           ", and the model's architecture plugin does not say how its " +
            (model.format() == ModelFormat::kGguf ? "GGUF tensors" : "tensors in Hugging Face layout") +
            " correspond: expected an adapter in the model's own format, or a newer plugin");
   }

@@ -1,7 +1,7 @@
 // Llama 1 to 3 and what differs from it in settings: Mistral (with its sliding window), Yi, TinyLlama, SmolLM and many
-// others under Llama's own name; SmolLM3, whose every fourth layer turns nothing; Granite, with its four scales, and
-// its mixtures of experts; Seed-OSS and ERNIE 4.5, of which only names and rope differ. GGUF stores Q and K permuted,
-// so that its rope turns neighbouring columns; Hugging Face turns the two halves.
+// others under Llama's own name; SmolLM3, whose every fourth layer turns nothing; Seed-OSS and ERNIE 4.5, of which only
+// names and rope differ. GGUF stores Q and K permuted, so that its rope turns neighbouring columns; Hugging Face turns
+// the two halves.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -22,45 +22,8 @@ void smollm3(const Config& config, Decoder& model) {
     read_layer_types(config, model, config.size("sliding_window"));
 }
 
-void granite(const Config& config, Decoder& model) {
-  const auto number = [&](const char* gguf, const char* huggingface) {
-    const std::string key = config.is_gguf() ? std::string(config.architecture()) + gguf : huggingface;
-    const double value = config.number(key);
-    if (value <= 0) config.fail_key(key, "is not above 0");
-    return value;
-  };
-  model.embedding_scale = number(".embedding_scale", "embedding_multiplier");
-  model.residual_scale = number(".residual_scale", "residual_multiplier");
-  model.attention_scale = number(".attention.scale", "attention_multiplier");
-  model.logit_scale = 1 / number(".logit_scale", "logits_scaling");
-}
-
 void mistral(const Config& config, Decoder& model) {
   if (const auto window = config.optional_size("sliding_window")) set_window(model, 0, *window);
-}
-
-// Hugging Face has gate and up of all experts in one tensor.
-void granite_moe(const Config& config, Decoder& model) {
-  Experts& experts = model.experts;
-  granite(config, model);
-  if (config.is_gguf()) {
-    if (config.optional_size("granitemoe.expert_shared_feed_forward_length", 0).value_or(0))
-      config.fail_key("granitemoe.expert_shared_feed_forward_length", "is not 0: shared experts are not supported");
-  } else {
-    experts.count = config.size("num_local_experts", 1, 4096);
-    experts.used = config.size("num_experts_per_tok", 1, experts.count);
-    experts.width = model.feed_forward_width;
-  }
-  experts.routing = NACELLE_ROUTE_TOP_THEN_SOFTMAX;
-  experts.renormalise = false;
-  experts.router.huggingface = "block_sparse_moe.router.layer";
-  const std::int64_t inner = experts.width;
-  experts.huggingface_source = [inner](const Names& part, bool) -> Expr {
-    const std::string block = "model.layers.{layer}.block_sparse_moe.";
-    if (std::string_view(part.huggingface) == "down_proj") return block + "output_linear.weight";
-    const std::int64_t first = std::string_view(part.huggingface) == "up_proj" ? inner : 0;
-    return slice(block + "input_linear.weight", 1, first, first + inner);
-  };
 }
 
 void seed_oss(const Config& config, Decoder& model) {
@@ -92,8 +55,6 @@ constexpr Variant kVariants[] = {
     {"llama", "LlamaForCausalLM", nullptr},
     {"", "MistralForCausalLM", mistral},
     {"smollm3", "SmolLM3ForCausalLM", smollm3},
-    {"granite", "GraniteForCausalLM", granite},
-    {"granitemoe", "GraniteMoeForCausalLM", granite_moe},
     {"seed_oss", "SeedOssForCausalLM", seed_oss, NACELLE_ROPE_HALF},
     {"hunyuan-dense", "HunYuanDenseV1ForCausalLM", hunyuan, NACELLE_ROPE_HALF},
     {"ernie4_5", "Ernie4_5ForCausalLM", ernie, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED}};

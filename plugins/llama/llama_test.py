@@ -1,5 +1,5 @@
 """Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope,
-Granite's four scales and its experts (a softmax over the logits of the best), Seed-OSS's biases, ERNIE 4.5's rope of
+Seed-OSS's biases, ERNIE 4.5's rope of
 neighbours, Hunyuan's norms behind rope and its stretched base."""
 from files import Packed
 from lab import *
@@ -24,7 +24,7 @@ def forward(config, w, tokens):
     heads, kv_heads, head_width, epsilon = sizes(config)
     turn = frequencies(config)
     rope = layers.rope_pairs if config["architectures"] == ["Ernie4_5ForCausalLM"] else layers.rope_half
-    x = w["model.embed_tokens.weight"][tokens] * config.get("embedding_multiplier", 1)
+    x = w["model.embed_tokens.weight"][tokens]
     for layer in range(config["num_hidden_layers"]):
         b = Block(w, f"model.layers.{layer}.")
         y = layers.rms_norm(x, b["input_layernorm.weight"], epsilon)
@@ -34,45 +34,10 @@ def forward(config, w, tokens):
         if config.get("use_qk_norm"):
             q, k = (layers.rms_norm(t.reshape(-1, head_width), b[f"self_attn.{name}_layernorm.weight"], epsilon)
                     .reshape(t.shape) for t, name in ((q, "query"), (k, "key")))
-        y = layers.attention(q, k, v, heads, kv_heads, config.get("attention_multiplier"), config.get("sliding_window"))
-        x = x + b.linear(y, "self_attn.o_proj") * config.get("residual_multiplier", 1)
-        y = layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon)
-        y = experts(config, b, y) if "num_local_experts" in config else gated(b, y)
-        x = x + y * config.get("residual_multiplier", 1)
-    return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon)) / config.get("logits_scaling", 1)
-
-
-def experts(config, b, x):
-    used, scores = config["num_experts_per_tok"], b.linear(x, "block_sparse_moe.router.layer")
-
-    def choose(row):
-        chosen = layers.best(scores[row], used)
-        return chosen, layers.softmax(scores[row][chosen])
-
-    def expert(index, row):
-        gate, up = np.split(b["block_sparse_moe.input_linear.weight"][index] @ row, 2)
-        return b["block_sparse_moe.output_linear.weight"][index] @ (layers.silu(gate) * up)
-    return layers.experts(x, choose, used, expert)
-
-
-def granite_moe(scales, in_gguf):
-    random, count, hidden = Random(20), 6, 32
-    config = llama_config("GraniteMoeForCausalLM", num_local_experts=count, num_experts_per_tok=2, intermediate_size=hidden,
-                          tie_word_embeddings=True, **scales)
-    weights = llama_weights(config, random, feed_forward=False)
-    weights["model.embed_tokens.weight"] /= 4  # it is the head too
-    gguf = to_gguf(weights, change=interleaved((4, 2)))
-    for layer in range(3):
-        block, to = f"model.layers.{layer}.block_sparse_moe.", f"blk.{layer}.ffn_"
-        both, down = random.matrix(count, 2 * hidden, 64, gain=1.5), random.matrix(count, 64, hidden, gain=1.5)
-        router = random.matrix(count, 64, gain=3.0)
-        weights |= {block + "router.layer.weight": router, block + "input_linear.weight": both,
-                    block + "output_linear.weight": down}
-        gguf |= {to + "gate_inp.weight": router, to + "gate_exps.weight": both[:, :hidden],
-                 to + "up_exps.weight": both[:, hidden:], to + "down_exps.weight": down}
-    keys = gguf_keys("granitemoe", config, expert_count=count, expert_used_count=2, **in_gguf)
-    return Model("granite-moe", config, weights, forward, keys, gguf, refused=[
-        ("gguf", {"granitemoe.residual_scale": 0.0}, "metadata key 'granitemoe.residual_scale' is not above 0")])
+        y = layers.attention(q, k, v, heads, kv_heads, window=config.get("sliding_window"))
+        x = x + b.linear(y, "self_attn.o_proj")
+        x = x + gated(b, layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon))
+    return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon))
 
 
 def hunyuan():
@@ -213,9 +178,6 @@ def quantized_models():
 def models():
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
               "original_max_position_embeddings": 64}
-    granite = {"embedding_multiplier": 2.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2,
-               "logits_scaling": 0.5}
-    in_gguf = {"embedding_scale": 2.0, "residual_scale": 0.5, "attention.scale": 0.2, "logit_scale": 0.5}
     refused = [("gguf", {"llama.rope.scaling.type": "su"},
                 "llama: metadata key 'llama.rope.scaling.type' is 'su', which this plugin does not know (none, linear, "
                 "yarn)"),
@@ -227,7 +189,6 @@ def models():
             variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
                     attention_bias=True, tie_word_embeddings=True),
             variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),
-            variant("granite", "GraniteForCausalLM", "granite", 15, in_gguf, **granite), granite_moe(granite, in_gguf),
             hunyuan(),
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
                     names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,

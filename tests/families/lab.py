@@ -27,6 +27,7 @@ class Model:
     tolerance: dict = dataclasses.field(default_factory=dict)  # by device, where quantised weights need more than 1e-4
     encoder: str = None  # "embed" or "rank": forward(config, weights, tokens, second) gives one vector
     gguf_adapter: bool = True  # False: the GGUF has no matrix for some pairs
+    refused_adapter: str = ""  # the line with which the GGUF refuses adapters that were made for the safetensors
     between: int = 1  # special tokens between the two texts of a pair
     texts: dict = dataclasses.field(default_factory=dict)  # more files of the Hugging Face folder, by name
     # (format "gguf" or "hf", {key or tensor: value, None to take it away}, the line that it is refused with)

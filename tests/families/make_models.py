@@ -66,7 +66,8 @@ def numbers(rows):
 def mean_golden(model, wide, prompts):
     """Means of the hidden rows that the head multiplies: with the identity for a head, they are the logits."""
     embedding = next((name for name in adapters.HEADS if name in wide), None)
-    if not embedding or any(model.config.get(key) for key in ("logits_scaling", "logit_scale", "final_logit_softcapping")):
+    if not embedding or any(model.config.get(key) for key in ("logits_scaling", "logit_scale", "lm_head_multiplier",
+                                                                   "final_logit_softcapping")):
         return {}
     bare = wide | {adapters.HEADS[embedding]: np.eye(wide[embedding].shape[1])}
     bare.pop("lm_head.bias", None)
@@ -82,6 +83,7 @@ def golden(model, adapter):
     rows = [model.forward(model.config, wide, prompt) for prompt in prompts]
     logprobs = rows[-1][:-1] - np.logaddexp.reduce(rows[-1][:-1], axis=1, keepdims=True)
     return {"context": model.context, "tolerance": model.tolerance, "prompts": prompts,
+            "refused_adapter": model.refused_adapter,
             "logits": numbers(row[-1] for row in rows),
             "lora_logits": numbers(model.forward(model.config, adapter.merged(), prompt)[-1] for prompt in prompts),
             **mean_golden(model, wide, prompts),

@@ -18,13 +18,14 @@ import lab  # noqa: E402
 import nacelle_golden as golden  # noqa: E402
 
 VOCABULARY, TOKENS = 24, 20  # more tokens than the narrowest window
+ENDLESS = [0.0, float("inf")]  # what JSON cannot say, and what is so where the key is missing
 # Of models that differ in their context or their GGUF alone, one; 27 layers are too many; packed ones have no shapes of
 # their own.
 LEFT_OUT = {"phi3-short", "mixtral-old", "gpt-oss-mxfp4", "deepseek-v2-lite", "deepseek-v2-lite-split",
             "deepseek-v3-whole", "qwen3-next-old"}
 
 
-LAYER = re.compile(r"^((?:model|transformer|gpt_neox)\.(?:layers|h|blocks))\.(\d+)\.")
+LAYER = re.compile(r"^((?:model|transformer|gpt_neox|backbone)\.(?:layers|h|blocks))\.(\d+)\.")
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
@@ -44,7 +45,8 @@ def patterns(tensors):
 
 
 def convert(model):
-    config = {key: value for key, value in model.config.items() if value is not None} | {"vocab_size": VOCABULARY}
+    config = {key: value for key, value in model.config.items() if value is not None and value != ENDLESS}
+    config["vocab_size"] = VOCABULARY
     tensors = {name: [VOCABULARY if n == lab.VOCABULARY else n for n in tensor.shape]
                for name, tensor in model.weights.items()}
     weights = {name: golden.weight(name, shape) for name, shape in tensors.items()}

@@ -313,6 +313,10 @@ class Builder {
  public:
   Builder(const nacelle_graph_builder* table, std::uint32_t format) : table_(table), format_(format) {}
 
+  // Adapters of the other file format fit no weight from here on: its matrices are not these, and by how much they
+  // differ the file does not say.
+  void keep_to_own_format() { knows_other_ = false; }
+
   Value tokens() { return input(NACELLE_INPUT_TOKENS); }
   Value positions() { return input(NACELLE_INPUT_POSITIONS); }
   Value output_rows() { return input(NACELLE_INPUT_OUTPUT_ROWS); }
@@ -463,7 +467,8 @@ class Builder {
     auto description = make<nacelle_weight_description>();
     description.name = view(name);
     description.source = (format_ == NACELLE_FORMAT_GGUF ? source.gguf : source.huggingface).get();
-    description.other_source = (format_ == NACELLE_FORMAT_GGUF ? source.huggingface : source.gguf).get();
+    if (knows_other_)
+      description.other_source = (format_ == NACELLE_FORMAT_GGUF ? source.huggingface : source.gguf).get();
     description.rank = static_cast<std::uint32_t>(shape.size());
     description.optional = optional;
     std::copy_n(shape.begin(), std::min<std::size_t>(shape.size(), NACELLE_MAX_RANK), description.shape);
@@ -493,6 +498,7 @@ class Builder {
 
   const nacelle_graph_builder* table_;
   std::uint32_t format_;
+  bool knows_other_ = true;
 };
 
 // ---- Thunks --------------------------------------------------------------------------------------------------------

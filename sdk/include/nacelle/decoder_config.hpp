@@ -248,6 +248,19 @@ inline void read_gguf_kv_heads(const Config& config, const std::string& key, Dec
   model.kv_head_count = static_cast<std::uint32_t>(heads);
 }
 
+// One width for all layers, or one for each: 0 where the layer has no feed-forward part.
+inline std::uint32_t read_gguf_feed_forward(const Config& config, const std::string& key, std::uint32_t layer_count,
+                                            bool may_lack) {
+  const auto each = config.optional_numbers(key, layer_count);
+  if (!each || each->size() <= 1) return may_lack ? config.optional_size(key, 0).value_or(0) : config.size(key);
+  const double width = *std::ranges::max_element(*each);
+  for (const double own : *each)
+    if (own != 0 && own != width) config.fail_key(key, "has layers of different widths");
+  if (!(width >= 1 && width <= 1 << 26) || width != std::floor(width))
+    config.fail_key(key, "has no layer with a width of 1 to 67108864");
+  return static_cast<std::uint32_t>(width);
+}
+
 // GGUF keys "<prefix>.*"; the vocabulary is the embedding's, the head is tied where there is no output.weight.
 // `rope_style` 0: the family has no rope.
 inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix, std::uint32_t rope_style,
@@ -260,9 +273,8 @@ inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix
   model.experts.count = config.optional_size(key("expert_count"), 0, 4096).value_or(0);
   if (model.experts.count) model.experts.used = config.size(key("expert_used_count"), 1, model.experts.count);
   const auto expert_width = config.optional_size(key("expert_feed_forward_length"));
-  const std::string plain_key = key("feed_forward_length");  // may be missing where all layers have experts
-  model.feed_forward_width =
-      model.experts.count && expert_width ? config.optional_size(plain_key, 0).value_or(0) : config.size(plain_key);
+  const bool may_lack = model.experts.count && expert_width;  // where all layers have experts
+  model.feed_forward_width = read_gguf_feed_forward(config, key("feed_forward_length"), model.layer_count, may_lack);
   model.experts.width = expert_width.value_or(model.feed_forward_width);
   model.head_count = config.size(key("attention.head_count"), 1, kMaxHeads);
   read_gguf_kv_heads(config, key("attention.head_count_kv"), model);

@@ -109,7 +109,7 @@ class DecoderGraph {
 
   // ---- A block ----
 
-  Value block(Value x) {
+  virtual Value block(Value x) {
     const Value before = norm(x, names_.attention_norm);
     const Value mixed = is_recurrent(layer_) ? recurrent(before) : attention(before);
     Value y = scaled(norm(mixed, names_.attention_post_norm));
@@ -205,8 +205,14 @@ class DecoderGraph {
     const Bias bias = model_.feed_forward_bias;
     Value y = fused(x, names_.up, names_.gate_up, {width, 2 * width}, bias);
     y = model_.gated ? b_.gated(fused(x, names_.gate, names_.gate_up, {0, width}, bias), y, gate_attributes())
-                     : b_.unary(y, model_.activation);
+                     : activated(y);
     return linear(y, names_.down, model_.width, width, bias);
+  }
+
+  // Without a gate.
+  Value activated(Value x) {
+    const Value y = b_.unary(x, model_.activation);
+    return model_.squared ? b_.mul(y, y) : y;
   }
 
   // ---- Experts ----
@@ -234,8 +240,9 @@ class DecoderGraph {
             block_weight(names, ".bias", {of.count, outputs}, expert_source(names, true), of.bias == Bias::kOptional);
       return b_.moe_matmul(input, w, route.experts, bias, moe);
     };
-    const Value gate = each(x, of.gate, of.width, model_.width), up = each(x, of.up, of.width, model_.width);
-    const Value y = b_.gated(gate, up, gate_attributes());
+    const Value gate = model_.gated ? each(x, of.gate, of.width, model_.width) : Value{};
+    const Value up = each(x, of.up, of.width, model_.width);
+    const Value y = gate ? b_.gated(gate, up, gate_attributes()) : activated(up);
     moe.x_per_expert = 1;
     const Value chosen = b_.moe_combine(each(y, of.down, model_.width, of.width), route.weights, moe);
     return of.shared_width ? b_.add(chosen, shared_expert(x)) : chosen;
@@ -243,10 +250,11 @@ class DecoderGraph {
 
   Value shared_expert(Value x) {
     const Experts& of = model_.experts;
-    const Value gate = linear(x, of.shared_gate, of.shared_width, model_.width, Bias::kNever);
-    const Value up = linear(x, of.shared_up, of.shared_width, model_.width, Bias::kNever);
-    const Value y =
-        linear(b_.gated(gate, up, gate_attributes()), of.shared_down, model_.width, of.shared_width, Bias::kNever);
+    const std::int64_t width = of.shared_width;
+    const Value gate = model_.gated ? fused(x, of.shared_gate, of.shared_gate_up, {0, width}, Bias::kNever) : Value{};
+    const Value up = fused(x, of.shared_up, of.shared_gate_up, {width, 2 * width}, Bias::kNever);
+    const Value inner = gate ? b_.gated(gate, up, gate_attributes()) : activated(up);
+    const Value y = linear(inner, of.shared_down, model_.width, width, Bias::kNever);
     if (!of.shared_router) return y;
     // A mixture of this one expert, which a row takes as far as the sigmoid of its score says.
     auto moe = make<nacelle_moe_attributes>();
@@ -274,6 +282,7 @@ class DecoderGraph {
   Expr module_source(const Names& names) const {
     const Experts& of = model_.experts;
     if (&names == &of.down) return huggingface_in_block(of.module, {"", "down_proj"}, "");
+    if (!model_.gated) return huggingface_in_block(of.module, {"", "up_proj"}, "");
     const std::int64_t which = &names == &of.up;
     const Expr both = huggingface_in_block(of.module, {"", "gate_up_proj"}, "");
     const Expr halves = reshape(both, {of.count, 2, of.width, model_.width});

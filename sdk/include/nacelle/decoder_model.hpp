@@ -82,7 +82,8 @@ struct Experts {
   Names shared_gate = {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"};
   Names shared_up = {"ffn_up_shexp", "mlp.shared_experts.up_proj"};
   Names shared_down = {"ffn_down_shexp", "mlp.shared_experts.down_proj"};
-  Names shared_router = {};  // one row, whose sigmoid multiplies what the shared expert gives; a vector in GGUF
+  Names shared_gate_up = {};  // where set, one tensor holds the rows of gate, then up
+  Names shared_router = {};   // one row, whose sigmoid multiplies what the shared expert gives; a vector in GGUF
 };
 
 struct Decoder {
@@ -120,6 +121,7 @@ struct Decoder {
 
   bool gated = true;  // feed-forward: down(act(gate x) * up x), else down(act(up x))
   std::uint32_t activation = NACELLE_ACT_SILU;
+  bool squared = false;                                 // not gated: what act gives, times itself
   float gate_clamp = 0, gate_alpha = 1, up_offset = 0;  // see nacelle_activation_attributes
   Bias feed_forward_bias = Bias::kNever;
   Experts experts;
