@@ -20,6 +20,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/base/thread_cpu.hpp"
 #include "core/constrain/interner.hpp"
 #include "core/constrain/network.hpp"
 #include "core/constrain/vocabulary.hpp"
@@ -73,13 +74,13 @@ class Machine {
   // What makes the next write_mask() there a copy.
   void learn_mask(Config config, unsigned depth = 0);
 
-  // Begins the count of a call's work, which may come to `limit` steps; `timed`: of 20 ns at least, for a step in a
-  // machine that has grown large takes several times that. A call that would take more gives up, and exhausted() says
-  // so until the next one begins: what it answered does not count, but what it has found on the way stays, so that the
-  // same call, made again, gets further.
+  // Begins the count of a call's work, which may come to `limit` steps; `timed`: of 20 ns of the thread's
+  // CPU time at least, for a step in a machine that has grown large takes several times that. A call that would take
+  // more gives up, and exhausted() says so until the next one begins: what it answered does not count, but what it has
+  // found on the way stays, so that the same call, made again, gets further.
   void begin_work(std::uint64_t limit, bool timed = false) noexcept {
     work_ = 0, limit_ = limit, exhausted_ = false, timed_ = timed;
-    if (timed) begin_ = Clock::now();
+    if (timed) begin_ = thread_cpu();
   }
   std::uint64_t work() const noexcept { return timed_ ? std::max(work_, timed_steps()) : work_; }
   bool exhausted() const noexcept { return exhausted_; }
@@ -95,7 +96,6 @@ class Machine {
   void note_imported() noexcept { imported_bytes_ = bytes(); }
 
  private:
-  using Clock = std::chrono::steady_clock;
   using StackId = std::uint32_t;
   using FrameId = std::uint32_t;
   static constexpr std::uint32_t kUnknown = 0xFFFFFFFFu;
@@ -148,7 +148,7 @@ class Machine {
   Config close();
   Config resume(StackId stack);
   StackId import_stack(const Machine& other, StackId stack, Imported& done);
-  std::uint64_t timed_steps() const noexcept { return static_cast<std::uint64_t>((Clock::now() - begin_) / kStep); }
+  std::uint64_t timed_steps() const noexcept { return static_cast<std::uint64_t>((thread_cpu() - begin_) / kStep); }
   void count_work(std::uint64_t items = 1) {
     work_ += items, closure_work_ += items;
     if (timed_ && (unseen_ += items) > 1024) {
@@ -194,7 +194,7 @@ class Machine {
   bool exhausted_ = false;
   bool timed_ = false;
   std::uint64_t unseen_ = 0;  // work since the clock was looked at
-  Clock::time_point begin_{};
+  std::chrono::nanoseconds begin_{};
   std::size_t imported_bytes_ = 0;
 
   // Of one closure.
