@@ -339,7 +339,12 @@ void SequenceBlocks::clear() {
     table = {};
   }
   settle_guess(true);
-  if (state_ != kNone) blocks_->states->give(std::exchange(state_, kNone));
+  if (state_ != kNone) {
+    // One that was adopted and not let in: its copy need not be made.
+    auto& copies = blocks_->state_copies;
+    if (!copies.empty() && copies.back().to == state_) copies.pop_back();
+    blocks_->states->give(std::exchange(state_, kNone));
+  }
   published_ = 0;
 }
 

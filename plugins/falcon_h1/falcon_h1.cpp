@@ -68,15 +68,9 @@ void read_multipliers(const Config& config, Model& model) {
 
 void read_huggingface(const Config& config, Model& model) {
   Decoder& decoder = model.decoder = read_huggingface_decoder(config);
-  Mamba2& mamba = model.mamba = read_huggingface_mamba(config,
-                                                       {.heads = "mamba_n_heads",
-                                                        .head_width = "mamba_d_head",
-                                                        .groups = "mamba_n_groups",
-                                                        .state = "mamba_d_state",
-                                                        .filter = "mamba_d_conv",
-                                                        .convolution_bias = "mamba_conv_bias",
-                                                        .projection_bias = ""},
-                                                       decoder);
+  HuggingFaceMambaKeys keys = kPrefixedMambaKeys;
+  keys.projection_bias = "";  // refused below, with the other biases
+  Mamba2& mamba = model.mamba = read_huggingface_mamba(config, keys, decoder);
   const std::uint32_t inner = config.optional_size("mamba_d_ssm").value_or(mamba.inner_width());
   if (inner != mamba.inner_width())
     config.fail_key("mamba_d_ssm", "is " + std::to_string(inner) + ", expected mamba_n_heads times mamba_d_head, " +

@@ -95,15 +95,7 @@ void read_hybrid(const Config& config, Model& model) {
     config.fail_key("position_embedding_type", "is '" + positions + "', expected rope or nope");
   decoder.uses_rope = positions == "rope";
   if (std::ranges::find(decoder.recurrent_layers, true) == decoder.recurrent_layers.end()) return;
-  model.mamba = read_huggingface_mamba(config,
-                                       {.heads = "mamba_n_heads",
-                                        .head_width = "mamba_d_head",
-                                        .groups = "mamba_n_groups",
-                                        .state = "mamba_d_state",
-                                        .filter = "mamba_d_conv",
-                                        .convolution_bias = "mamba_conv_bias",
-                                        .projection_bias = "mamba_proj_bias"},
-                                       decoder);
+  model.mamba = read_huggingface_mamba(config, kPrefixedMambaKeys, decoder);
 }
 
 void read_huggingface(const Config& config, const Variant& variant, Model& model) {

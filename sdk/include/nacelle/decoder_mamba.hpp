@@ -100,6 +100,15 @@ struct HuggingFaceMambaKeys {
   const char* activation = "hidden_act";
 };
 
+// As hybrids have them, whose other layers have sizes too.
+inline constexpr HuggingFaceMambaKeys kPrefixedMambaKeys = {.heads = "mamba_n_heads",
+                                                            .head_width = "mamba_d_head",
+                                                            .groups = "mamba_n_groups",
+                                                            .state = "mamba_d_state",
+                                                            .filter = "mamba_d_conv",
+                                                            .convolution_bias = "mamba_conv_bias",
+                                                            .projection_bias = "mamba_proj_bias"};
+
 // Steps that are kept within bounds would need an operation of their own; no checkpoint is known to ask for it.
 inline void check_step_limit(const Config& config, const char* key = "time_step_limit") {
   const auto limit = config.optional_numbers(key, 2);

@@ -149,6 +149,22 @@ TEST_CASE("without a state to spare nothing is kept, and a kept one is taken whe
   CHECK(third.reserve(4));
 }
 
+TEST_CASE("a sequence that adopts and is not let in copies nothing, however often it tries") {
+  KvBlocks blocks = blocks_with_states(4);
+  const Tokens prompt = counting(18);
+  pass_through(blocks, prompt);
+  REQUIRE(blocks.state_copies.size() == 1);  // that of the kept one
+  for (int i = 0; i < 3; ++i) {
+    SequenceBlocks next(blocks);
+    next.name("", prompt);
+    CHECK(next.adopt(prompt) == 8);
+    CHECK(blocks.state_copies.size() == 2);
+    next.clear();
+    CHECK(blocks.state_copies.size() == 1);
+  }
+  CHECK(blocks.states->free() == 4);
+}
+
 TEST_CASE("two prompts have their first blocks in common") {
   KvBlocks blocks = blocks_with_states(4);
   SequenceBlocks a(blocks), b(blocks);
