@@ -167,6 +167,8 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
   const VectorKernels& kernels = vectors_;
   const Lead lead = x->lead;
 
+  constexpr std::uint32_t kRowsAhead = 4;
+
   // The columns [group, group + groups) of one part for some rows.
   const auto run_units = [x, &kernels](const MatmulPart& part, const Frame& frame, std::uint32_t row,
                                        std::uint32_t rows, std::uint32_t group, std::uint32_t groups,
@@ -194,8 +196,13 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
         add_bias(up + std::uint64_t{r} * columns, part.up_bias);
         kernels.gated(part.gated, y, up + std::uint64_t{r} * columns, columns, to);
       }
-      if (part.residual)
-        kernels.add(y, frame.at(*part.residual, row + r) + std::uint64_t{group} * kGroupRows, columns, y);
+      if (part.residual) {
+        const float* residual = frame.at(*part.residual, row + r) + std::uint64_t{group} * kGroupRows;
+        // A few rows ahead: a piece of a row is too short for the processor to fetch the next one's by itself.
+        const float* ahead = residual + kRowsAhead * (part.residual->stride / sizeof(float));
+        for (std::uint32_t i = 0; r + kRowsAhead < rows && i < columns; i += kGroupRows) __builtin_prefetch(ahead + i);
+        kernels.add(y, residual, columns, y);
+      }
       for (const Encoding& encoding : part.encodings)
         encoding.encode(to, part.out->width, group / 2, (group + groups) / 2,
                         frame.at<std::uint8_t>(*encoding.to, row + r));

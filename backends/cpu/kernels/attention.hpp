@@ -81,12 +81,14 @@ inline std::uint32_t score_some(const AttentionCall& call, std::uint32_t query, 
   return token;
 }
 
-// Several tiles at once for few queries: enough sums in flight to hide the latency of an addition.
+// Several tiles at once: enough sums in flight to hide the latency of an addition, and with many queries as many as
+// there are registers, so that what is loaded serves more products.
 template <class Key, int kQueries>
 inline void score_queries(const AttentionCall& call, std::uint32_t query, const TokenRange& range, float* scores) {
-  constexpr int kTiles = kLanes == 16 ? (kQueries == 8 ? 2 : 4) : kQueries == 1 ? 2 : 1;
+  constexpr int kTiles = kLanes == 16 ? (kQueries == 8 ? 3 : 4) : kQueries == 1 ? 2 : 1;
   std::uint32_t token = range.begin / tile_tokens(call.kv) * tile_tokens(call.kv);
   if constexpr (kTiles > 1) token = score_some<Key, kQueries, kTiles>(call, query, range, token, scores);
+  if constexpr (kTiles == 3) token = score_some<Key, kQueries, 2>(call, query, range, token, scores);
   score_some<Key, kQueries, 1>(call, query, range, token, scores);
 }
 
@@ -186,11 +188,14 @@ inline void blend_columns(const AttentionCall& call, std::uint32_t query, const 
 template <class Value, int kQueries>
 inline void blend_queries(const AttentionCall& call, std::uint32_t query, const TokenRange& range, const float* weights,
                           float* sums) {
-  constexpr int kVectors = kLanes == 16 ? (kQueries == 8 ? 2 : 4) : kQueries <= 2 ? 4 : 2;
+  constexpr int kVectors = kLanes == 16 ? (kQueries == 8 ? 3 : 4) : kQueries <= 2 ? 4 : 2;
   const auto width = static_cast<std::uint32_t>(padded(call.kv.value_width));
   std::uint32_t column = 0;
   for (; column + kVectors * kLanes <= width; column += kVectors * kLanes)
     blend_columns<Value, kQueries, kVectors>(call, query, range, weights, column, sums, width);
+  if constexpr (kVectors == 3)
+    for (; column + 2 * kLanes <= width; column += 2 * kLanes)
+      blend_columns<Value, kQueries, 2>(call, query, range, weights, column, sums, width);
   for (; column < width; column += kLanes)
     blend_columns<Value, kQueries, 1>(call, query, range, weights, column, sums, width);
 }
@@ -293,7 +298,10 @@ struct Gathered {
 inline void merge(Gathered& to, float* to_sums, const LogitSummary& from, const float* from_sums, std::uint32_t width) {
   if (from.highest == -__builtin_inff()) return;
   const float top = from.highest > to.highest ? from.highest : to.highest;
-  const float keep = exp1(to.highest - top), take = exp1(from.highest - top);
+  const auto share = [&](float highest) {  // exp(highest - top), whose commonest values need no work
+    return highest == top ? 1.0f : highest == -__builtin_inff() ? 0.0f : exp1(highest - top);
+  };
+  const float keep = share(to.highest), take = share(from.highest);
   to.highest = top;
   to.total = to.total * keep + from.sum * take;
   for (std::uint32_t i = 0; i < width; i += kLanes) {
