@@ -91,41 +91,41 @@ struct Tile {
   std::uint32_t expert, first, count;  // positions [first, first + count)
 };
 
+// What all threads read to know how much there is to do.
+struct Tally {
+  std::uint32_t tiles, most_rows;  // most_rows: of a tile
+};
+
 // The pairs of a row and one of its experts, in the order of the experts: a view of a place. Pair = row * k + slot.
 struct Order {
-  struct Header {
-    std::uint32_t tiles, most_rows;  // most_rows: of a tile
-  };
-  Header* header;
   std::uint32_t* pairs;      // of each position
   std::uint32_t* positions;  // of each pair
   Tile* tiles;
 
   Order(std::byte* at, std::uint64_t most_pairs)
-      : header(reinterpret_cast<Header*>(at)),
-        pairs(reinterpret_cast<std::uint32_t*>(header + 1)),
+      : pairs(reinterpret_cast<std::uint32_t*>(at)),
         positions(pairs + most_pairs),
         tiles(reinterpret_cast<Tile*>(positions + most_pairs)) {}
 
   static std::uint64_t bytes(std::uint64_t most_pairs, std::uint64_t experts) {
     const std::uint64_t most_tiles = most_pairs / kRowBlock + std::min(most_pairs, experts);
-    return sizeof(Header) + most_pairs * 2 * sizeof(std::uint32_t) + most_tiles * sizeof(Tile);
+    return most_pairs * 2 * sizeof(std::uint32_t) + most_tiles * sizeof(Tile);
   }
 };
 
 // `ends`: of each expert. `expert_of(pair)` is below their number.
 template <class ExpertOf>
-void sort(Order& order, std::uint32_t pair_count, std::span<std::uint32_t> ends, ExpertOf expert_of) {
+Tally sort(Order& order, std::uint32_t pair_count, std::span<std::uint32_t> ends, ExpertOf expert_of) {
   std::fill(ends.begin(), ends.end(), 0u);
   for (std::uint32_t pair = 0; pair < pair_count; ++pair) ++ends[expert_of(pair)];
-  *order.header = {0, 0};
+  Tally tally{0, 0};
   std::uint32_t begin = 0;
   for (std::uint32_t expert = 0; expert < ends.size(); ++expert) {
     const std::uint32_t end = begin + std::exchange(ends[expert], begin);
     for (; begin < end; begin += std::min(kRowBlock, end - begin)) {
       const std::uint32_t count = std::min(kRowBlock, end - begin);
-      order.tiles[order.header->tiles++] = {expert, begin, count};
-      order.header->most_rows = std::max(order.header->most_rows, count);
+      order.tiles[tally.tiles++] = {expert, begin, count};
+      tally.most_rows = std::max(tally.most_rows, count);
     }
   }
   for (std::uint32_t pair = 0; pair < pair_count; ++pair) {
@@ -133,10 +133,11 @@ void sort(Order& order, std::uint32_t pair_count, std::span<std::uint32_t> ends,
     order.pairs[position] = pair;
     order.positions[pair] = position;
   }
+  return tally;
 }
 
-std::uint32_t unit_groups(const Order::Header& order, std::uint64_t groups, const MatmulVariant& variant) {
-  const std::uint64_t wanted = order.most_rows <= kFewRows ? order.tiles * groups / 64 : variant.tile_groups;
+std::uint32_t unit_groups(const Tally& tally, std::uint64_t groups, const MatmulVariant& variant) {
+  const std::uint64_t wanted = tally.most_rows <= kFewRows ? tally.tiles * groups / 64 : variant.tile_groups;
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(wanted, kFewGroups, kMostGroups));
 }
 
@@ -170,14 +171,17 @@ void Compiler::moe_combine(const nacelle_op& op) {
 }
 
 // The pairs of this value's experts in order: sorted once for all that is multiplied by them. One thread does it, while
-// the others wait at the barrier that they would pass anyway.
-Place* Compiler::sort_experts(std::uint32_t value, std::uint32_t expert_count) {
+// the others wait at the barrier that they would pass anyway. A thread that comes late to a product still reads the
+// tally when the others are steps ahead and write over what they need no more: it lies where nothing else does in the
+// whole run.
+Compiler::Sorted Compiler::sort_experts(std::uint32_t value, std::uint32_t expert_count) {
   if (const auto found = sorted_.find(value); found != sorted_.end()) return found->second;
   const Lead lead = lead_of(value);
   begin_step();
   const Place* experts = read(value);
   const std::uint64_t most_pairs = std::uint64_t{most_rows(lead)} * experts->width;
   Place* place = make_place(Space::kArena, lead, Order::bytes(most_pairs, expert_count), 1);
+  const Place* tally = make_place(Space::kSlot, lead, sizeof(Tally), 1);
   need_scratch(expert_count * sizeof(std::uint32_t));
   push_step(
       "sort experts",
@@ -190,10 +194,10 @@ Place* Compiler::sort_experts(std::uint32_t value, std::uint32_t expert_count) {
           const std::uint32_t expert = frame.at<std::uint32_t>(*experts, pair / experts->width)[pair % experts->width];
           return std::min(expert, expert_count - 1);
         };
-        sort(order, frame.count(lead) * experts->width, {reinterpret_cast<std::uint32_t*>(scratch), expert_count},
-             expert_of);
+        *frame.at<Tally>(*tally, 0) = sort(order, frame.count(lead) * experts->width,
+                                           {reinterpret_cast<std::uint32_t*>(scratch), expert_count}, expert_of);
       });
-  return sorted_[value] = place;
+  return sorted_[value] = {place, tally};
 }
 
 // Each pair's columns of x in the form that the variant wants, by position.
@@ -243,10 +247,10 @@ void Compiler::moe_matmul(std::uint32_t index) {
     done_[consumer] = true;
     ops.push_back(&op);
   }
-  Place* sorted = sort_experts(first.inputs[2], of.expert_count);
-  Place* x = gather_experts(first, sorted, variant);
+  const Sorted sorted = sort_experts(first.inputs[2], of.expert_count);
+  Place* x = gather_experts(first, sorted.order, variant);
   begin_step();
-  keep_alive(sorted);
+  keep_alive(sorted.order);
   keep_alive(x);
   std::vector<MatmulPart> parts;
   for (const nacelle_op* op : ops) {
@@ -259,7 +263,8 @@ void Compiler::moe_matmul(std::uint32_t index) {
   push_moe_matmul(std::move(parts), x, sorted, of.used_count);
 }
 
-void Compiler::push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, const Place* sorted, std::uint32_t used) {
+void Compiler::push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, const Sorted& sorted,
+                               std::uint32_t used) {
   const MatmulVariant& variant = *parts[0].weights->variant;
   const VectorKernels& kernels = vectors_;
   const std::uint64_t most_pairs = x->row_count;
@@ -292,18 +297,16 @@ void Compiler::push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, co
       "moe matmul",
       [=, &variant](const Frame& frame, std::uint32_t threads) -> Work {
         if (frame.count(lead) == 0) return {0, 1};
-        const Order order(frame.at<std::byte>(*sorted, 0), most_pairs);
-        const std::uint32_t size = unit_groups(*order.header, groups, variant);
+        const Tally& tally = *frame.at<Tally>(*sorted.tally, 0);
+        const std::uint32_t size = unit_groups(tally, groups, variant);
         std::uint64_t units = 0;
-        for (const MatmulPart& part : parts) units += (part.weights->groups() + size - 1) / size;
-        // A thread that comes late finds what later steps have put here. It has nothing to claim, but it must not skip
-        // the step, which would put it out of step with the others: there is always a tile.
-        units *= std::max(1u, order.header->tiles);
+        for (const MatmulPart& part : parts) units += (part.weights->groups() + size - 1) / size * tally.tiles;
         return {units, std::max<std::uint64_t>(1, units / (threads * 16))};
       },
       [=, &variant](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
-        const Order order(frame.at<std::byte>(*sorted, 0), most_pairs);
-        const std::uint32_t size = unit_groups(*order.header, groups, variant), tiles = order.header->tiles;
+        const Order order(frame.at<std::byte>(*sorted.order, 0), most_pairs);
+        const Tally& tally = *frame.at<Tally>(*sorted.tally, 0);
+        const std::uint32_t size = unit_groups(tally, groups, variant), tiles = tally.tiles;
         std::uint64_t first = 0;  // unit of the part at hand
         for (const MatmulPart& part : parts) {
           const std::uint32_t own = part.weights->groups();

@@ -55,6 +55,10 @@ class Compiler : private sdk::GraphView {
     bool only_encoded = false;        // nobody reads `out` itself, and it is not written
   };
   struct MatmulOps;  // the operations behind a part; compile_matmul.cpp
+  struct Sorted {    // rows by expert; compile_moe.cpp
+    Place* order;
+    const Place* tally;
+  };
 
   // ---- Steps and places (compiler.cpp)
   // Opens a step; what is read and written from here on belongs to it.
@@ -117,9 +121,9 @@ class Compiler : private sdk::GraphView {
   void push_matmul(std::vector<MatmulPart> parts, const Place* x);
 
   // compile_moe.cpp
-  Place* sort_experts(std::uint32_t value, std::uint32_t expert_count);
+  Sorted sort_experts(std::uint32_t value, std::uint32_t expert_count);
   Place* gather_experts(const nacelle_op& op, Place* sorted, const MatmulVariant& variant);
-  void push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, const Place* sorted, std::uint32_t used);
+  void push_moe_matmul(std::vector<MatmulPart> parts, const Place* x, const Sorted& sorted, std::uint32_t used);
 
   const CpuWeights& weights_;
   const VectorKernels& vectors_;
@@ -132,7 +136,7 @@ class Compiler : private sdk::GraphView {
   Lead chain_lead_ = Lead::kRows;
   std::vector<RowFunction> chain_;
   std::map<std::pair<std::uint32_t, decltype(MatmulVariant::encode)>, Place*> encoded_;  // by value and encoding
-  std::map<std::uint32_t, Place*> sorted_;  // by the value that holds the experts
+  std::map<std::uint32_t, Sorted> sorted_;  // by the value that holds the experts
   std::vector<std::pair<const RopeTable*, Place*>> rope_rows_;
 };
 
