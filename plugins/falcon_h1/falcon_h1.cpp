@@ -20,7 +20,7 @@ class Multipliers {
 
   double one(const char* key) const { return checked(key, config_.optional_number(key).value_or(1)); }
   std::vector<double> list(const char* key, std::size_t count) const {
-    const auto numbers = config_.optional_numbers(key, count).value_or(std::vector<double>(count, 1));
+    auto numbers = config_.optional_numbers(key, count).value_or(std::vector<double>(count, 1));
     if (numbers.size() != count)
       config_.fail_key(key, "has " + std::to_string(numbers.size()) + " numbers, expected " + std::to_string(count));
     for (const double number : numbers) checked(key, number);

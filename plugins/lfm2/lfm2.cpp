@@ -115,7 +115,8 @@ class Reader {
     const double factor = config_.optional_number("block_ffn_dim_multiplier").value_or(1);
     if (!(factor > 0 && factor <= 64)) config_.fail_key("block_ffn_dim_multiplier", "is not above 0 and at most 64");
     const std::uint64_t multiple = config_.optional_size("block_multiple_of").value_or(256);
-    width = static_cast<std::uint64_t>(factor * static_cast<double>(2 * width / 3));
+    const std::uint64_t two_thirds = 2 * width / 3;  // of whole numbers, as the model's own code has it
+    width = static_cast<std::uint64_t>(factor * static_cast<double>(two_thirds));
     return static_cast<std::uint32_t>(std::min<std::uint64_t>((width + multiple - 1) / multiple * multiple, 1u << 26));
   }
 
