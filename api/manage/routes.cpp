@@ -152,7 +152,6 @@ void move(const ServedModels& models, ModelManager& manager, const ExchangePtr& 
 }
 
 // ---- Adapters: vLLM's routes and fields
-// ---------------------------------------------------------------------------------------------------------------------
 
 Json describe_adapter(const ServedModel& served) {
   return {{"lora_name", served.name()},

@@ -18,7 +18,6 @@ constexpr std::size_t kHeadTokens = 8;
 }  // namespace
 
 // ---- One group
-// -------------------------------------------------------------------------------------------------------
 
 BlockPool::BlockPool(std::uint32_t count) : blocks_(count) {
   free_.reserve(count);
@@ -90,7 +89,6 @@ void BlockPool::publish(std::uint32_t block, const BlockKey& key) {
 }
 
 // ---- All groups
-// ------------------------------------------------------------------------------------------------------
 
 std::uint32_t KvBlocks::free() const noexcept {
   std::uint32_t fewest = std::numeric_limits<std::uint32_t>::max();
@@ -105,7 +103,6 @@ std::uint32_t KvBlocks::first_seen(std::size_t group, std::uint32_t position) co
 }
 
 // ---- One sequence
-// ----------------------------------------------------------------------------------------------------
 
 void SequenceBlocks::name(std::string_view name, std::span<const std::int32_t> tokens) {
   if (!blocks_->sharing) return;

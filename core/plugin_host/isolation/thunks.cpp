@@ -122,7 +122,6 @@ nacelle_status ceilings(nacelle_device* handle, nacelle_ceilings* ceilings, nace
 }
 
 // ---- Streams and events: run() returns when the step is done, so there is never anything to wait for.
-// -----------------
 
 nacelle_status alive(const Remote& remote) {
   return remote.process->dead() ? nacelle_status{NACELLE_DEVICE_LOST} : nacelle_status{NACELLE_OK};
@@ -158,7 +157,6 @@ nacelle_status event_query(nacelle_event* event, std::uint32_t* done) {
 }
 
 // ---- Weights
-// ----------------------------------------------------------------------------------------------------------
 
 nacelle_status prepare(nacelle_device* handle, const nacelle_graph* graph, const nacelle_bucket* const* buckets,
                        std::uint32_t bucket_count, const nacelle_weight_source* source,
@@ -268,7 +266,6 @@ nacelle_status tune(nacelle_weights* handle, const nacelle_tune_options* options
 }
 
 // ---- Caches
-// -----------------------------------------------------------------------------------------------------------
 
 void put_cache_options(Writer& out, const nacelle_cache_options* options) {
   const nacelle_cache_options whole = sdk::load(options);
@@ -320,7 +317,6 @@ nacelle_status copy_blocks(nacelle_cache* handle, nacelle_stream* stream, std::u
 }
 
 // ---- Plans
-// ------------------------------------------------------------------------------------------------------------
 
 nacelle_status compile(nacelle_weights* handle, const nacelle_cache_options* options, const nacelle_bucket* bucket,
                        nacelle_plan** plan, nacelle_step_layout* step, nacelle_output_layout* output,
@@ -443,7 +439,7 @@ nacelle_status plan_statistics(nacelle_plan* handle, nacelle_plan_statistics* st
 
 }  // namespace
 
-// ---- Devices, by slot -----------------------------------------------------------------------------------------------
+// ---- Devices, by slot
 
 std::uint32_t hardware_present(IsolatedBackend& backend) {
   std::uint32_t present = 0;

@@ -95,7 +95,6 @@ class Backend {
 };
 
 // ---- Step and output blocks in plain host memory, for backends without a layout of their own
-// ---------------------------
 
 namespace detail {
 // Hands out offsets of consecutive arrays, each aligned to a cache line.
@@ -152,7 +151,6 @@ inline nacelle_output_layout make_output_layout(const nacelle_bucket& bucket, st
 }
 
 // ---- Thunks
-// ------------------------------------------------------------------------------------------------------------
 
 namespace detail {
 
