@@ -75,6 +75,8 @@ def new_plugins(prefix, work):
     nacelle = prefix / "bin/nacelle"
     for kind, name in (("backend", "mine"), ("architecture", "my-family")):
         run(nacelle, "plugin", "new", kind, name, cwd=work)
+        for path in re.findall(r"PREFIX/([\w./-]*\w)", (work / name / "README.md").read_text()):
+            expect((prefix / path).exists(), f"the new {kind}'s README names {path}, which is not installed")
         build(work / name, prefix)
         libraries = list((work / name / "build").rglob(f"{name}.so"))
         expect(len(libraries) == 1, f"plugin new {kind}: build/**/{name}.so: {libraries}")

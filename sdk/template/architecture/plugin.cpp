@@ -102,6 +102,7 @@ struct Family {
   static bool match(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "@NAME@" : "@NAME@ForCausalLM");
   }
+  // FILL IN: what the engine and `nacelle inspect` must know beside the graph.
   static nacelle_model_description describe(const Config& config) {
     const Sizes s = read(config);
     auto description = make<nacelle_model_description>();
