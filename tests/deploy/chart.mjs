@@ -259,6 +259,24 @@ for (const [backend, kind] of [['pools', 'Service'], ['picker', 'InferencePool']
   for (const one of route.spec.rules[0].backendRefs) assert.ok(one.kind === kind && exists(manifests, kind, one.name));
 });
 
+const twoPools = (first, second, ...flags) =>
+  render('laptop', '--set-json', `pools=[{"name":"${first}","vendor":"cpu"},{"name":"${second}","vendor":"cpu"}]`, ...flags);
+
+test('a pool scales by its own pods, not by those of one whose name begins alike', () => {
+  const scaled = twoPools('cpu', 'cpu-big', '--set', 'defaults.autoscaling.type=keda').filter(({ kind }) => kind === 'ScaledObject');
+  const fits = (name, pod) => {
+    const { query } = scaled.find(({ metadata }) => metadata.name.endsWith(name)).spec.triggers[0].metadata;
+    return new RegExp(`^(${query.match(/pod=~"([^"]+)"/)[1]})$`).test(pod);
+  };
+  const { name: release } = scaled[0].metadata;
+  assert.ok(fits('-cpu', `${release}-7d9c6b5f48-x2x7k`) && fits('-cpu-big', `${release}-big-7d9c6b5f48-x2x7k`));
+  assert.ok(!fits('-cpu', `${release}-big-7d9c6b5f48-x2x7k`) && !fits('-cpu-big', `${release}-7d9c6b5f48-x2x7k`));
+});
+
+test('a pool whose name is taken', () => {
+  for (const name of ['manage', 'dashboard']) assert.throws(() => twoPools('cpu', name), new RegExp(`pool '${name}': the chart has an object of that name`));
+});
+
 test('adapters', { skip: noProgram }, () => {
   const [settings] = taken(render('laptop', '--set-json', 'lora=[{"name":"sql","path":"/models/sql.gguf"}]'));
   assert.deepEqual(settings.lora, ['sql=/models/sql.gguf']);
