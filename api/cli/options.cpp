@@ -19,6 +19,10 @@ namespace {
 
 using CLI::App;
 
+// What is added from here on stands below this line of --help.
+void heading(App& app, const char* title) { app.option_defaults()->group(title); }
+constexpr const char* kFirst = "Options";  // CLI11's own, above all others
+
 // At least 1, without a word of it in --help.
 CLI::Validator at_least_one() {
   return {[](std::string& text) { return text == "0" ? std::string("expected 1 or more, not 0") : std::string(); }, ""};
@@ -28,6 +32,7 @@ constexpr const char* kCacheTypeHelp =
     "of keys and values: f32, f16, bf16, q8_0 or q4_0; or k=TYPE,v=TYPE (default: f32 for an F32 model, else f16)";
 
 void add_log_flags(App& app, std::string& level, std::string& format) {
+  heading(app, "Log");
   app.add_option("--log-level", level, "trace, debug, info, warning, error or off")->capture_default_str();
   app.add_option("--log-format", format, "text or json")->capture_default_str();
 }
@@ -53,7 +58,9 @@ std::uint64_t parse_size(const std::string& text) {
 }
 
 void add_host_flags(App& app, HostFlags& flags, bool json) {
+  heading(app, kFirst);
   if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
+  heading(app, "Threads and memory");
   app.add_option("--threads", flags.threads, "compute threads (default: the CPU budget of this process)");
   app.add_option_function<std::string>(
          "--max-memory", [&flags](const std::string& text) { flags.max_memory = parse_size(text); },
@@ -62,6 +69,7 @@ void add_host_flags(App& app, HostFlags& flags, bool json) {
       ->default_str("0");
   app.add_flag("--pin-threads", flags.pin_threads,
                "bind each thread to a core of its own; only where no other process computes");
+  heading(app, "Plugins");
   app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
   app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
   app.add_option("--plugin-config", flags.plugin_settings, "KEY=VALUE, a setting that plugins can read");
@@ -94,12 +102,14 @@ void add_duration(App& app, const char* name, std::chrono::nanoseconds& value, c
 }
 
 void add_placement(App& app, ModelFlags& flags) {
+  heading(app, "Device and sizes");
   auto* device = app.add_option("--device", flags.device, "BACKEND or BACKEND:INDEX (default: the fastest usable one)");
   app.add_option("--split", flags.split, "layers by device, in order: cpu:0=4,vulkan:0=8")->excludes(device);
 }
 
 // What decides how much memory a model takes.
 void add_sizes(App& app, ModelFlags& flags) {
+  heading(app, "Device and sizes");
   app.add_option("--context", flags.context, "tokens of the longest sequence (default: the model's, as memory allows)");
   app.add_option("--cache-tokens", flags.cache_tokens, "KV tokens of all sequences together (default: from memory)");
   app.add_option("--cache-type", flags.cache_type, kCacheTypeHelp);
@@ -112,6 +122,7 @@ void add_sizes(App& app, ModelFlags& flags) {
 }
 
 void add_kernels(App& app, ModelFlags& flags) {
+  heading(app, "Kernels and caches");
   app.add_option("--numerics", flags.numerics,
                  "stable: a row has the same bits in every batch; fastest: a GPU may use its vendor's library, which "
                  "does not promise that")
@@ -163,6 +174,7 @@ CLI::Validator origin() {
 }
 
 void set_up(App& app, ServeOptions& o) {
+  heading(app, "Models");
   app.add_option(
       "--model", o.models,
       "[NAME=]PATH[,device=DEVICE] or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated; several of one name "
@@ -174,27 +186,31 @@ void set_up(App& app, ServeOptions& o) {
       "may be repeated");
   app.add_option("--max-loras", o.model.max_loras,
                  "adapters that run at once (default: 4 with --lora, else none can be loaded)");
-  app.add_option("--max-lora-rank", o.model.max_lora_rank, "of an adapter; each slot takes memory for it")
+  app.add_option("--max-lora-rank", o.model.max_lora_rank, "the largest of an adapter; each slot takes memory for it")
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
   app.add_flag("--lora-embeddings", o.model.lora_embeddings,
                "adapters may change the embedding of tokens too: each step then takes its changes from the host");
   app.add_flag("--lora-experts", o.model.lora_experts,
                "adapters may change a mixture's experts too: each slot then takes memory for every expert's pairs");
+  heading(app, "Listening");
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
-  app.add_option("--port", o.port, "0 picks a free one and prints it")
+  app.add_option("--port", o.port, "port to listen on; 0 picks a free one and prints it")
       ->check(CLI::Range(0, 65535).description(""))
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--manage-port", [&o](const std::string& port) { o.manage_port = port, o.manage_port_set = true; },
          "models, devices, plugins, metrics for operators; 0 or off: none; the default gives way where it is taken")
       ->default_str(o.manage_port);
-  app.add_option("--manage-host", o.manage_address, "its address; another than the loopback needs --api-keys")
+  app.add_option("--manage-host", o.manage_address,
+                 "the management port's address; another than the loopback needs --api-keys")
       ->capture_default_str();
   app.add_option("--api-keys", o.key_file, "file of hashed keys, see `nacelle key new`; read again when it changes");
   app.add_option("--tls-cert", o.http.tls_certificate, "certificate chain in PEM; read again when it changes");
-  app.add_option("--tls-key", o.http.tls_key, "its private key in PEM");
-  app.add_option("--drain-seconds", o.drain_seconds, "after SIGTERM, for answers under way")->capture_default_str();
+  app.add_option("--tls-key", o.http.tls_key, "the certificate's private key in PEM");
+  app.add_option("--drain-seconds", o.drain_seconds, "seconds that answers under way may take after SIGTERM")
+      ->capture_default_str();
+  heading(app, "Requests");
   app.add_option("--max-queue", o.max_queue, "requests that wait for their turn; one more gets 429")
       ->capture_default_str();
   app.add_option("--max-queue-per-client", o.max_queue_per_client, "requests under way of one API key; 0: no limit");
@@ -203,10 +219,11 @@ void set_up(App& app, ServeOptions& o) {
   auto* draft = app.add_option("--draft-model", o.draft_model,
                                "a smaller model with the same tokens, to guess ahead for every --model")
                     ->excludes(off);
-  app.add_option("--draft-tokens", o.draft_tokens, "the most that it guesses at once")
+  app.add_option("--draft-tokens", o.draft_tokens, "the most that the draft model guesses at once")
       ->check(CLI::Range(1, 16))
       ->needs(draft)
       ->capture_default_str();
+  heading(app, "Connections");
   app.add_option("--max-body-bytes", o.http.max_body_bytes, "of a request; 413 beyond")->capture_default_str();
   app.add_option("--max-header-bytes", o.http.max_header_bytes, "of a request; 431 beyond")->capture_default_str();
   app.add_option("--max-connections", o.http.max_connections, "open at once; one more gets 503")
@@ -227,6 +244,7 @@ void set_up(App& app, ServeOptions& o) {
 }
 
 void set_up(App& app, RunOptions& o) {
+  o.host.log_level = "warning";  // what loads how is not what the user of a terminal asked for
   add_path(app, o.path);
   app.add_option("--prompt", o.prompt, "the question; without it a chat in the terminal");
   app.add_option("--system", o.system, "the system message");
@@ -249,9 +267,10 @@ void set_up(App& app, BenchOptions& o) {
   add_path(app, o.path);
   app.add_option("--prompt", o.prompt, "tokens of the prompt")->capture_default_str();
   app.add_option("--gen", o.gen, "tokens to generate")->capture_default_str();
-  app.add_option("--repeat", o.repeat,
-                 "runs of each figure, of which the median counts; OF LIMIT holds each run against the better probe of "
-                 "the machine just before or after it")
+  app.add_option(
+         "--repeat", o.repeat,
+         "runs of each figure, of which the median counts; OF LIMIT is a share of what the machine could do just "
+         "before or after each")
       ->capture_default_str();
   app.add_option("--depth", o.depth, "tokens in the context before generation is timed")->capture_default_str();
   app.add_option("--batch", o.batch, "N,N: also generate with N sequences at once")->delimiter(',');
@@ -362,6 +381,9 @@ void set_up(App& app, HealthOptions& o) {
   auto* ask = app.add_option("--ask", o.ask, "a question that its model must answer; NACELLE_API_KEY may hold a key");
   app.add_option("--expect", o.expect, "what the answer must have in it")->needs(ask);
   set_up(app, o.serve);
+  for (CLI::Option* option : app.get_options())
+    if (option->get_group() != kFirst && option->get_group() != "Listening") option->group("");  // not in --help
+  app.footer("\nIt takes every setting of `nacelle serve`, so that the server's own file or environment leads to it.");
 }
 
 void set_up(App& app, PluginOptions& o) {
@@ -373,6 +395,7 @@ void set_up(App& app, PluginOptions& o) {
 
 void set_up(App& app, ConfigOptions& o) {
   set_up(app, o.serve);
+  heading(app, kFirst);
   app.add_option("--format", o.format, "yaml, json or markdown (the table of docs/settings.md)")->capture_default_str();
 }
 
@@ -388,6 +411,7 @@ std::unique_ptr<Command> add_command(App& root, const char* name, const char* he
   command->options = std::make_unique<Options>(T());
   command->app = root.add_subcommand(name, help);
   set_up(*command->app, std::get<T>(*command->options));
+  heading(*command->app, kFirst);
   command->app->add_option("--config", command->config, "a YAML file of settings, with the flags' names as keys");
   bind_environment(*command->app);
   return command;
