@@ -1,8 +1,10 @@
 // serve: listen first, so that probes get an answer, then load, then serve until a signal.
+#include <fmt/core.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -188,16 +190,26 @@ std::uint16_t listen_manage(const ServeOptions& options, http::Server& server, c
   }
 }
 
-void print_ready(const std::string& address, std::uint16_t port, bool tls, bool keyed) {
+std::string url_of(const std::string& address, std::uint16_t port, bool tls) {
   const bool v6 = address.find(':') != std::string::npos;
-  const std::string url =
-      (tls ? "https://" : "http://") + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(port);
+  return fmt::format("{}://{}:{}", tls ? "https" : "http", v6 ? "[" + address + "]" : address, port);
+}
+
+// `manage_port` 0: there is no such listener.
+void print_ready(const ServeOptions& options, std::uint16_t port, std::uint16_t manage_port) {
+  const bool tls = !options.http.tls_certificate.empty();
+  const std::string url = url_of(options.address, port, tls);
   std::printf("ready on %s\n", url.c_str());
+  if (manage_port != 0) std::printf("for operators: %s\n", url_of(options.manage_address, manage_port, tls).c_str());
   std::printf(
       "try: curl %s/v1/chat/completions%s -H 'Content-Type: application/json' -d '{\"messages\": [{\"role\": \"user\", "
       "\"content\": \"What is the capital of France?\"}]}'\n",
-      url.c_str(), keyed ? " -H 'Authorization: Bearer KEY'" : "");
+      url.c_str(), options.key_file.empty() ? "" : " -H 'Authorization: Bearer KEY'");
   std::fflush(stdout);
+}
+
+const char* name_of_signal(int signal) {
+  return signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGHUP";  // ShutdownSignal takes no other
 }
 
 // What still runs at the deadline ends with a failure that says why: streams and background responses in their last
@@ -272,13 +284,16 @@ int run_command(const ServeOptions& options) {
   models.set_state(ServedModels::State::kReady);
   std::optional<manage::Recovery> recovery;
   if (!options.host.isolated.empty()) recovery.emplace(models, manager);
-  print_ready(options.address, port, !options.http.tls_certificate.empty(), keys != nullptr);
+  print_ready(options, port, listeners.manage.port);
 
-  log::info("signal {}: finishing what runs, {} s at most", signal.wait(), options.drain_seconds);
+  log::info("{}: finishing what runs, {} s at most", name_of_signal(signal.wait()), options.drain_seconds);
   recovery.reset();
   const bool drained = drain(models, server, std::chrono::seconds(options.drain_seconds));
   signal.on_hangup({});
-  if (!drained) log::warning("answers still ran after {} s and were cut", options.drain_seconds);
+  if (drained)
+    log::info("stopped: all answers were sent");
+  else
+    log::warning("stopped: answers still ran after {} s and were cut", options.drain_seconds);
   if (!drained || !manager.idle()) {
     std::fflush(nullptr);
     std::_Exit(0);  // nothing is left to save, and unwinding would wait for what did not end
