@@ -118,9 +118,10 @@ void bind_environment(CLI::App& command) {
     const auto& names = option->get_lnames();
     if (names.empty() || names[0] == "help") continue;
     const std::string variable = environment_name(names[0]);
-    // Kubernetes gives a pod beside a service called "nacelle" a NACELLE_PORT of its own: "tcp://10.0.0.1:80".
+    // Kubernetes gives a pod beside the services "nacelle" and "nacelle-manage" a NACELLE_PORT and a
+    // NACELLE_MANAGE_PORT of its own: "tcp://10.0.0.1:80".
     const char* value = std::getenv(variable.c_str());
-    if (!value || std::string_view(value).find("://") == std::string_view::npos || names[0] != "port")
+    if (!value || std::string_view(value).find("://") == std::string_view::npos || !names[0].ends_with("port"))
       option->envname(variable);
   }
 }

@@ -24,6 +24,14 @@ std::string join(const std::vector<std::string>& texts) {
   return all;
 }
 
+// "Value 9 not in range 1 to 5", CLI11's words: they do not say what would do.
+std::string range_refusal(const std::string& what) {
+  constexpr std::string_view kRange = " not in range ";
+  const auto at = what.find(kRange);
+  if (!what.starts_with("Value ") || at == std::string::npos) return what;
+  return "expected " + what.substr(at + kRange.size()) + ", not '" + what.substr(6, at - 6) + "'";
+}
+
 // A number that is one, but does not fit.
 bool is_digits(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
@@ -89,7 +97,7 @@ std::string value_refusal(const CLI::Error& error, const CLI::Option& option, co
   if (what.starts_with(prefix)) what.erase(0, prefix.size());
   if (error.get_name() == "ArgumentMismatch")
     what = what.starts_with("At Most") ? "may be given only once" : "a value is missing";
-  return shown + ": " + what;
+  return shown + ": " + range_refusal(what);
 }
 
 std::string command_line_refusal(const CLI::Error& error, const CLI::App& root) {

@@ -250,6 +250,7 @@ test('settings: file, environment, flags, and where each comes from', async () =
   assert.deepEqual(found['pin-threads'], ['true', `${config}:6`]);
   assert.deepEqual(found['header-timeout'], ['10', 'default']);
   assert.deepEqual((await settings([], { NACELLE_PORT: 'tcp://10.0.0.1:80' })).port, ['1', `${config}:1`], 'Kubernetes\' own variable');
+  assert.deepEqual((await settings([], { NACELLE_MANAGE_PORT: 'tcp://10.0.0.1:81' }))['manage-port'], ['8081', 'default'], 'another one');
 
   // What it prints is a file again, with the same settings.
   const printed = (await run(nacelle, ['config', '--config', config])).stdout;
