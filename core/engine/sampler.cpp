@@ -1,6 +1,7 @@
 // The sampler's stages. Probabilities are taken in double from logits relative to the row's logsumexp.
 #include "core/engine/sampler.hpp"
 
+#include <fmt/core.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -68,9 +69,7 @@ std::size_t largest(std::span<const float> logits, std::size_t count, std::vecto
 void check_range(const char* name, double value, double low, double high) {
   if (!(value >= low && value <= high))
     throw Error(ErrorKind::kInvalidArgument,
-                std::string(name) + " is " + std::to_string(value) + "; it must lie between " + std::to_string(low) +
-                    " and " + std::to_string(high),
-                name);
+                fmt::format("{} is {:g}; it must lie between {:g} and {:g}", name, value, low, high), name);
 }
 
 }  // namespace
@@ -103,7 +102,6 @@ std::uint64_t random_seed() noexcept {
 }
 
 // ---- Adjustments
-// -------------------------------------------------------------------------------------------------------
 
 Adjustments::Adjustments(const SamplingParams& params)
     : repetition_(params.repetition_penalty),
@@ -189,7 +187,6 @@ void apply_mask(std::span<float> logits, std::span<const std::uint32_t> mask) {
 }
 
 // ---- Stages
-// ------------------------------------------------------------------------------------------------------------
 
 TokenId Sampler::choose(LogitsRow& row, std::uint64_t index) {
   const auto ids = row.ids();
