@@ -1,6 +1,8 @@
 // C++ layer for backend authors: derive from the classes below, then write NACELLE_BACKEND_PLUGIN(MyBackend, "name",
 // "1.0") once. The thunks check sizes, turn exceptions into statuses, and hold the objects behind the opaque C handles.
-// Member functions marked noexcept are on the per-token path and answer with a status; the others throw sdk::Failure.
+// Each member is the function of that name in nacelle/backend.h, which says when it is called, by which thread, and
+// what is whose. Those marked noexcept are on the per-token path and answer with a status; the others throw
+// sdk::Failure.
 #pragma once
 
 #include <nacelle/backend.h>
@@ -39,15 +41,18 @@ class Cache {
 class Plan {
  public:
   virtual ~Plan() = default;
-  virtual void bind(Cache* cache) = 0;
+  virtual void bind(Cache* cache) = 0;  // null: the graph has none
   virtual nacelle_status blocks(std::uint32_t slot, void*& step, const void*& output) noexcept = 0;
   virtual nacelle_status run(Stream&, std::uint32_t slot) noexcept = 0;
   virtual nacelle_status read_logits(Stream&, std::uint32_t slot, std::uint32_t row, bool adjusted,
                                      float* logits) noexcept = 0;
-  virtual nacelle_status read_value(Stream&, std::uint32_t, std::uint32_t, std::span<float>) noexcept {
+  // Of a split model, whose parts lie on several devices; UNIMPLEMENTED: this device takes whole models alone.
+  virtual nacelle_status read_value(Stream&, std::uint32_t /*slot*/, std::uint32_t /*value*/,
+                                    std::span<float>) noexcept {
     return NACELLE_UNIMPLEMENTED;
   }
-  virtual nacelle_status write_value(Stream&, std::uint32_t, std::uint32_t, std::span<const float>) noexcept {
+  virtual nacelle_status write_value(Stream&, std::uint32_t /*slot*/, std::uint32_t /*value*/,
+                                     std::span<const float>) noexcept {
     return NACELLE_UNIMPLEMENTED;
   }
   virtual nacelle_plan_statistics statistics() const noexcept = 0;
@@ -56,7 +61,7 @@ class Plan {
 class Weights {
  public:
   virtual ~Weights() = default;
-  virtual std::uint64_t bytes() const noexcept = 0;
+  virtual std::uint64_t bytes() const noexcept = 0;  // weights_bytes()
   virtual std::uint64_t cache_block_bytes(const nacelle_cache_options&, std::uint32_t group) const = 0;
   virtual std::unique_ptr<Cache> create_cache(const nacelle_cache_options&) = 0;
   virtual std::unique_ptr<Plan> compile(const nacelle_cache_options&, const nacelle_bucket&, nacelle_step_layout& step,
@@ -167,6 +172,7 @@ inline BackendPlugin& plugin() {
 // Opaque C handles are pointers to the classes above.
 template <class Handle, class Object>
 Handle* to_handle(std::unique_ptr<Object> object) {
+  if (!object) throw Failure(NACELLE_INTERNAL, "the backend gave a null pointer where it makes an object");
   return reinterpret_cast<Handle*>(object.release());
 }
 inline Device& of(nacelle_device* handle) { return *reinterpret_cast<Device*>(handle); }
@@ -186,8 +192,7 @@ inline void require(bool condition, const char* message) {
   if (!condition) throw Failure(NACELLE_INVALID_ARGUMENT, message);
 }
 
-inline nacelle_backend_api make_backend_api() {
-  auto api = make<nacelle_backend_api>();
+inline void set_device_calls(nacelle_backend_api& api) {
   api.hardware_present = []() -> std::uint32_t { return plugin().backend->hardware_present(); };
   api.device_count = [](std::uint32_t* count, nacelle_string* reason, nacelle_error** error) {
     return guarded(error, [&] {
@@ -207,6 +212,12 @@ inline nacelle_backend_api make_backend_api() {
     if (op >= graph->op_count) return NACELLE_INVALID_ARGUMENT;
     return of(device).supports(*graph, *graph->ops[op]) ? NACELLE_OK : NACELLE_UNIMPLEMENTED;
   };
+  api.ceilings = [](nacelle_device* device, nacelle_ceilings* ceilings, nacelle_error** error) {
+    return guarded(error, [&] { store(ceilings, of(device).ceilings()); });
+  };
+}
+
+inline void set_weight_calls(nacelle_backend_api& api) {
   api.prepare = [](nacelle_device* device, const nacelle_graph* graph, const nacelle_bucket* const* buckets,
                    std::uint32_t bucket_count, const nacelle_weight_source* source,
                    const nacelle_prepare_options* options, nacelle_weights** weights, nacelle_error** error) {
@@ -218,6 +229,21 @@ inline nacelle_backend_api make_backend_api() {
   };
   api.weights_destroy = [](nacelle_weights* weights) { delete &of(weights); };
   api.weights_bytes = [](const nacelle_weights* weights) { return of(weights).bytes(); };
+  api.adapter_write = [](nacelle_weights* weights, nacelle_stream* stream, const nacelle_adapter_update* update,
+                         nacelle_error** error) {
+    return guarded(error, [&] { of(weights).write_adapter(of(stream), load(update)); });
+  };
+  api.kernels = [](const nacelle_weights* weights, nacelle_kernel_visitor visitor, void* context) {
+    return guarded(
+        nullptr, [&] { of(weights).visit_kernels([&](const nacelle_kernel_info& info) { visitor(context, &info); }); });
+  };
+  api.tune = [](nacelle_weights* weights, const nacelle_tune_options* options, nacelle_tune_report* report,
+                nacelle_error** error) {
+    return guarded(error, [&] { store(report, of(weights).tune(load(options))); });
+  };
+}
+
+inline void set_cache_calls(nacelle_backend_api& api) {
   api.cache_block_bytes = [](const nacelle_weights* weights, const nacelle_cache_options* options, std::uint32_t group,
                              std::uint64_t* bytes, nacelle_error** error) {
     return guarded(error, [&] { *bytes = of(weights).cache_block_bytes(load(options), group); });
@@ -235,6 +261,9 @@ inline nacelle_backend_api make_backend_api() {
                        const nacelle_block_copy* pairs, std::uint32_t count) {
     return of(cache).copy_blocks(of(stream), group, {pairs, count});
   };
+}
+
+inline void set_plan_calls(nacelle_backend_api& api) {
   api.compile = [](nacelle_weights* weights, const nacelle_cache_options* cache_options, const nacelle_bucket* bucket,
                    nacelle_plan** plan, nacelle_step_layout* step, nacelle_output_layout* output,
                    nacelle_error** error) {
@@ -275,6 +304,9 @@ inline nacelle_backend_api make_backend_api() {
     store(statistics, of(plan).statistics());
     return NACELLE_OK;
   };
+}
+
+inline void set_stream_calls(nacelle_backend_api& api) {
   api.stream_create = [](nacelle_device* device, nacelle_stream** stream, nacelle_error** error) {
     return guarded(error, [&] { *stream = to_handle<nacelle_stream>(of(device).create_stream()); });
   };
@@ -293,21 +325,15 @@ inline nacelle_backend_api make_backend_api() {
     return status;
   };
   api.event_synchronize = [](nacelle_event* event) { return of(event).synchronize(); };
-  api.adapter_write = [](nacelle_weights* weights, nacelle_stream* stream, const nacelle_adapter_update* update,
-                         nacelle_error** error) {
-    return guarded(error, [&] { of(weights).write_adapter(of(stream), load(update)); });
-  };
-  api.kernels = [](const nacelle_weights* weights, nacelle_kernel_visitor visitor, void* context) {
-    return guarded(
-        nullptr, [&] { of(weights).visit_kernels([&](const nacelle_kernel_info& info) { visitor(context, &info); }); });
-  };
-  api.tune = [](nacelle_weights* weights, const nacelle_tune_options* options, nacelle_tune_report* report,
-                nacelle_error** error) {
-    return guarded(error, [&] { store(report, of(weights).tune(load(options))); });
-  };
-  api.ceilings = [](nacelle_device* device, nacelle_ceilings* ceilings, nacelle_error** error) {
-    return guarded(error, [&] { store(ceilings, of(device).ceilings()); });
-  };
+}
+
+inline nacelle_backend_api make_backend_api() {
+  auto api = make<nacelle_backend_api>();
+  set_device_calls(api);
+  set_weight_calls(api);
+  set_cache_calls(api);
+  set_plan_calls(api);
+  set_stream_calls(api);
   return api;
 }
 

@@ -2,6 +2,7 @@
 // of a table changes one thing of an operation that is taken, and must be refused.
 #include <catch2/catch.hpp>
 #include <functional>
+#include <nacelle/backend.hpp>
 #include <nacelle/graph_view.hpp>
 #include <nacelle/op_support.hpp>
 #include <nacelle/weight_rows.hpp>
@@ -327,6 +328,19 @@ TEST_CASE("a weight's extent and use follow from the graph") {
 }
 
 // ---- Asking a graph
+
+TEST_CASE("an object that a backend does not make is an error") {
+  struct Empty final : sdk::Backend {
+    std::uint32_t device_count(std::string_view&) override { return 1; }
+    nacelle_device_info device_info(std::uint32_t) override { return sdk::make<nacelle_device_info>(); }
+    std::unique_ptr<sdk::Device> open(std::uint32_t) override { return nullptr; }
+  };
+  sdk::detail::plugin().backend = std::make_unique<Empty>();
+  nacelle_device* device = nullptr;
+  CHECK(sdk::detail::make_backend_api().device_open(0, &device, nullptr) == NACELLE_INTERNAL);
+  CHECK(device == nullptr);
+  sdk::detail::plugin().backend.reset();
+}
 
 TEST_CASE("a value's rows, width and readers are told") {
   Small small;
