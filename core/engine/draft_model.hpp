@@ -22,7 +22,6 @@ class DraftModel {
   void guess(std::span<Sequence* const> sequences, std::uint32_t count);
   // The sequence has ended.
   void forget(RequestId id) { shadows_.erase(id); }
-  void forget_all() { shadows_.clear(); }
 
  private:
   // The draft model's own sequence, and how much of its text is known to be the target's.

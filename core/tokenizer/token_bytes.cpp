@@ -12,23 +12,17 @@ namespace nacelle {
 namespace {
 
 // Printable bytes of Latin-1 stand for themselves; the others, in order, are U+0100, U+0101, ...
-struct ByteAlphabet {
-  std::array<char32_t, 256> character{};
+// -1: no character of the alphabet.
+constexpr auto kByteOfCharacter = [] {
   std::array<std::int16_t, 0x200> byte{};
-  ByteAlphabet() {
-    byte.fill(-1);
-    char32_t next = 0x100;
-    for (unsigned b = 0; b < 256; ++b) {
-      const bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b != 0xAD);
-      character[b] = printable ? static_cast<char32_t>(b) : next++;
-      byte[character[b]] = static_cast<std::int16_t>(b);
-    }
+  byte.fill(-1);
+  std::size_t next = 0x100;
+  for (std::int16_t b = 0; b < 256; ++b) {
+    const bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b != 0xAD);
+    byte[printable ? static_cast<std::size_t>(b) : next++] = b;
   }
-};
-const ByteAlphabet& alphabet() {
-  static const ByteAlphabet instance;
-  return instance;
-}
+  return byte;
+}();
 
 }  // namespace
 
@@ -36,15 +30,9 @@ std::optional<std::string> from_byte_level(std::string_view text) {
   std::string out;
   for (std::size_t pos = 0; pos < text.size();) {
     const char32_t c = unicode::next_code_point(text, pos);
-    if (c >= 0x200 || alphabet().byte[c] < 0) return std::nullopt;
-    out += static_cast<char>(alphabet().byte[c]);
+    if (c >= kByteOfCharacter.size() || kByteOfCharacter[c] < 0) return std::nullopt;
+    out += static_cast<char>(kByteOfCharacter[c]);
   }
-  return out;
-}
-
-std::string to_byte_level(std::string_view bytes) {
-  std::string out;
-  for (const char b : bytes) unicode::append(out, alphabet().character[static_cast<unsigned char>(b)]);
   return out;
 }
 

@@ -9,7 +9,6 @@ namespace nacelle {
 
 // GPT-2's alphabet writes each byte as a printable character: 'Ġ' is a space. nullopt where a character is not of it.
 std::optional<std::string> from_byte_level(std::string_view text);
-std::string to_byte_level(std::string_view bytes);
 
 // "<0x0A>" is byte 10; -1 for any other text.
 int parse_byte_token(std::string_view text);
