@@ -1,5 +1,6 @@
 #include "api/cli/configuration.hpp"
 
+#include <fmt/core.h>
 #include <yaml-cpp/yaml.h>
 
 #include <CLI/CLI.hpp>
@@ -143,7 +144,9 @@ void apply_file(CLI::App& command, const std::string& file) {
       option->add_result(values_of(item.second, where));
       option->run_callback();
     } catch (const CLI::Error& error) {
-      refuse(where, value_refusal(error, *option, name));
+      const bool many = item.second.size() > 1 && error.get_name() == "ArgumentMismatch";
+      refuse(where, many ? fmt::format("{}: expected one value, not {}", name, item.second.size())
+                         : value_refusal(error, *option, name));
     }
     applied.push_back(option);
   }

@@ -258,6 +258,7 @@ test('settings: file, environment, flags, and where each comes from', async () =
   assert.equal((await settings([])).model[0], 'a=/x b=/y');
 
   for (const [text, fault] of [['prot: 1', /:1: there is no setting 'prot' of 'config'; did you mean 'port'\?/], ['\nport: many', /:2: .*port/i],
+                               ['port: [1, 2]', /:1: port: expected one value, not 2/],
                                ['port: [', /not YAML/], ['- a', /expected lines/], ['device: cpu\nsplit: cpu=1', /exclude each other/],
                                ['port: 1\n---\nport: 2', /:3: a second document/],
                                ['idle-timeout: -1', /:1: .*expected more than 0 and at most 86400 seconds, not -1/]]) {
