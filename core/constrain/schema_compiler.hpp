@@ -107,11 +107,16 @@ class SchemaCompiler {
   // schema_objects.cpp
   struct Property;
   struct ObjectPlan;
+  struct NamePattern;
   PositionId write_object(PositionId from, const Flat& flat);
   void plan_properties(const Flat& flat, ObjectPlan& plan);
   Places property_places(const Flat& flat, const std::string& name, bool& allowed);
   bool name_allowed(const Flat& flat, const std::string& name);
   void plan_other_names(const Flat& flat, ObjectPlan& plan);
+  std::vector<NamePattern> name_patterns(const Flat& flat);
+  bool other_names(const Flat& flat, const ObjectPlan& plan, Automaton& names);
+  void write_other(PositionId start, const Flat& flat, const std::vector<NamePattern>& patterns, const Automaton* names,
+                   std::uint32_t matched);
   PositionId write_members(PositionId open, const ObjectPlan& plan);
 
   Network& network_;

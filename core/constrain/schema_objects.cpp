@@ -46,6 +46,13 @@ struct SchemaCompiler::ObjectPlan {
   std::vector<std::pair<std::uint32_t, std::uint32_t>> dependent;  // where the first bit is set, the others must be
 };
 
+// A member of patternProperties.
+struct SchemaCompiler::NamePattern {
+  std::size_t owner;  // index of its schema in Flat::places
+  const Automaton* automaton;
+  Place value;
+};
+
 bool SchemaCompiler::name_allowed(const Flat& flat, const std::string& name) {
   const Json value = name;
   for (const Place& place : flat.places) {
@@ -147,22 +154,12 @@ void SchemaCompiler::plan_properties(const Flat& flat, ObjectPlan& plan) {
   }
 }
 
-// Members that the schema does not name: one rule, with an alternative for each set of patternProperties that a name
-// may match.
-void SchemaCompiler::plan_other_names(const Flat& flat, ObjectPlan& plan) {
-  struct Pattern {
-    std::size_t owner;  // index of the schema
-    const Automaton* automaton;
-    Place value;
-  };
-  std::vector<Pattern> patterns;
-  bool names_restricted = false, closed = false;
+// All patternProperties of the schemas that hold together.
+std::vector<SchemaCompiler::NamePattern> SchemaCompiler::name_patterns(const Flat& flat) {
+  std::vector<NamePattern> patterns;
   for (std::size_t i = 0; i < flat.places.size(); ++i) {
     const Place& place = flat.places[i];
-    names_restricted = names_restricted || member(place, "propertyNames");
     const Json* own = object_member(place, "patternProperties");
-    const Json* additional = member(place, "additionalProperties");
-    closed = closed || (additional && *additional == Json(false) && (!own || own->empty()));
     if (!own) continue;
     for (const auto& [text, schema] : own->items()) {
       const Place at{&schema, below(below(place.pointer, "patternProperties"), text)};
@@ -171,39 +168,18 @@ void SchemaCompiler::plan_other_names(const Flat& flat, ObjectPlan& plan) {
     if (patterns.size() > kMaxPatterns)
       refuse_keyword(place, "patternProperties", "more than " + std::to_string(kMaxPatterns) + " hold at once here");
   }
-  if (closed) return;
-  const RuleId rule = network_.add_rule("other member");
-  const PositionId start = network_.start(rule);
-  const auto write = [&](const Automaton* names, std::uint32_t matched) {
-    Places places;
-    for (std::size_t i = 0; i < flat.places.size(); ++i) {
-      bool known = false;
-      for (std::size_t p = 0; p < patterns.size(); ++p)
-        if (patterns[p].owner == i && matched >> p & 1) known = true, places.push_back(patterns[p].value);
-      const Json* additional = member(flat.places[i], "additionalProperties");
-      if (!known && additional) places.push_back({additional, below(flat.places[i].pointer, "additionalProperties")});
-    }
-    if (is_never(places)) return;
-    PositionId name;
-    if (names)
-      name = network_.text(read_automaton_escaped(network_, network_.text(start, "\""), *names), "\"");
-    else
-      name = network_.call(start, json_.string());
-    network_.accept(network_.call(json_.colon(name), rule_for(places)));
-  };
-  plan.other = rule;
-  if (patterns.empty() && !names_restricted && plan.properties.empty()) return write(nullptr, 0);
+  return patterns;
+}
 
+// The texts that a member's name may be and that the schema does not list; false where there is none.
+bool SchemaCompiler::other_names(const Flat& flat, const ObjectPlan& plan, Automaton& names) {
   const GrammarLimits& limits = network_.limits();
-  Automaton names = search_automaton("", limits);  // all texts
+  names = search_automaton("", limits);  // all texts
   if (!plan.properties.empty()) {
     Network listed(limits);
     const RuleId list = listed.add_rule("names");
-    const std::vector<std::string> declared = [&] {
-      std::vector<std::string> all;
-      for (const Property& property : plan.properties) all.push_back(property.name);
-      return all;
-    }();
+    std::vector<std::string> declared;
+    for (const Property& property : plan.properties) declared.push_back(property.name);
     const PositionId end = read_any_of(listed, listed.start(list), {declared.begin(), declared.end()});
     names = difference(names, determinise(listed, listed.start(list), end), limits);
   }
@@ -213,17 +189,59 @@ void SchemaCompiler::plan_other_names(const Flat& flat, ObjectPlan& plan) {
     std::vector<Flat> alternatives;
     expand({{{asked, below(place.pointer, "propertyNames")}}, {}, {}}, alternatives);
     if (alternatives.size() > 1) refuse_keyword(place, "propertyNames", "alternatives are not supported for names");
-    if (alternatives.empty() || !(alternatives[0].types & kString)) return;  // no name at all
+    if (alternatives.empty() || !(alternatives[0].types & kString)) return false;
     for (const Place& p : alternatives[0].places)
-      if (member(p, "enum") || member(p, "const")) return;  // plan_properties() has those names
+      if (member(p, "enum") || member(p, "const")) return false;  // plan_properties() has those names
     Automaton conditions;
     if (string_conditions(alternatives[0], conditions)) names = intersection(names, conditions, limits);
     limit_length(alternatives[0], names);
   }
+  return true;
+}
+
+// An alternative: one of `names` (null: any text), which matches the patterns whose bits are set in `matched`.
+void SchemaCompiler::write_other(PositionId start, const Flat& flat, const std::vector<NamePattern>& patterns,
+                                 const Automaton* names, std::uint32_t matched) {
+  Places places;
+  for (std::size_t i = 0; i < flat.places.size(); ++i) {
+    bool known = false;
+    for (std::size_t p = 0; p < patterns.size(); ++p)
+      if (patterns[p].owner == i && matched >> p & 1) known = true, places.push_back(patterns[p].value);
+    const Json* additional = member(flat.places[i], "additionalProperties");
+    if (!known && additional) places.push_back({additional, below(flat.places[i].pointer, "additionalProperties")});
+  }
+  if (is_never(places)) return;
+  PositionId name;
+  if (names)
+    name = network_.text(read_automaton_escaped(network_, network_.text(start, "\""), *names), "\"");
+  else
+    name = network_.call(start, json_.string());
+  network_.accept(network_.call(json_.colon(name), rule_for(places)));
+}
+
+// Members that the schema does not name: one rule, with an alternative for each set of patternProperties that a name
+// may match.
+void SchemaCompiler::plan_other_names(const Flat& flat, ObjectPlan& plan) {
+  const std::vector<NamePattern> patterns = name_patterns(flat);
+  const auto closed = [](const Place& place) {
+    const Json* own = object_member(place, "patternProperties");
+    const Json* additional = member(place, "additionalProperties");
+    return additional && *additional == Json(false) && (!own || own->empty());
+  };
+  if (std::any_of(flat.places.begin(), flat.places.end(), closed)) return;
+  const RuleId rule = network_.add_rule("other member");
+  const PositionId start = network_.start(rule);
+  plan.other = rule;
+  const bool restricted = std::any_of(flat.places.begin(), flat.places.end(),
+                                      [](const Place& place) { return member(place, "propertyNames") != nullptr; });
+  if (patterns.empty() && !restricted && plan.properties.empty()) return write_other(start, flat, patterns, nullptr, 0);
+  Automaton names;
+  if (!other_names(flat, plan, names)) return;
+  const GrammarLimits& limits = network_.limits();
   // Splits the names by each pattern in turn.
   const auto split = [&](auto&& self, const Automaton& left, std::size_t index, std::uint32_t matched) -> void {
     if (left.empty()) return;
-    if (index == patterns.size()) return write(&left, matched);
+    if (index == patterns.size()) return write_other(start, flat, patterns, &left, matched);
     const Automaton& automaton = *patterns[index].automaton;
     self(self, intersection(left, automaton, limits), index + 1, matched | 1u << index);
     self(self, difference(left, automaton, limits), index + 1, matched);
