@@ -65,18 +65,18 @@ struct KvBlocks {
   std::vector<std::uint32_t> windows;  // tokens a row can see, a paged group; 0: all
   std::vector<BlockPool> pools;        // of paged groups
   std::optional<BlockPool> states;     // of sequences, and copies that are kept; nothing: no group of states
-  // What a group of the model is: the index of its pool, or kStates. Empty: all groups are paged.
+  // Indices into `pools`, or kStates. Empty: all groups are paged, and each has the pool of its own index.
   static constexpr std::uint32_t kStates = 0xffffffffu;
-  std::vector<std::uint32_t> places;
+  std::vector<std::uint32_t> pool_of_group;
   bool can_share = false;                               // every group is paged or of states
   bool sharing = false;                                 // the prefix cache is on
   BlockKeys keys;                                       // const after construction: any thread
   std::vector<std::vector<nacelle_block_copy>> copies;  // a pool: to be made in this order before the next step
   std::vector<nacelle_block_copy> state_copies;         // the same, in every group of states
 
-  std::size_t group_count() const noexcept { return places.empty() ? pools.size() : places.size(); }
-  std::uint32_t place(std::size_t group) const noexcept {
-    return places.empty() ? static_cast<std::uint32_t>(group) : places[group];
+  std::size_t group_count() const noexcept { return pool_of_group.empty() ? pools.size() : pool_of_group.size(); }
+  std::uint32_t pool_of(std::size_t group) const noexcept {
+    return pool_of_group.empty() ? static_cast<std::uint32_t>(group) : pool_of_group[group];
   }
   std::uint32_t blocks_for(std::uint32_t tokens) const noexcept { return (tokens + block_tokens - 1) / block_tokens; }
   // The fewest that any pool can hand out.
@@ -134,9 +134,9 @@ class SequenceBlocks {
   std::uint32_t room() const noexcept;
   // Of the model's cache group: its blocks, or the one state.
   std::span<const std::uint32_t> table(std::size_t group) const noexcept {
-    const std::uint32_t place = blocks_->place(group);
-    if (place == KvBlocks::kStates) return {&state_, state_ == kNone ? 0u : 1u};
-    return tables_[place].blocks;
+    const std::uint32_t pool = blocks_->pool_of(group);
+    if (pool == KvBlocks::kStates) return {&state_, state_ == kNone ? 0u : 1u};
+    return tables_[pool].blocks;
   }
 
  private:

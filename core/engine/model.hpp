@@ -81,8 +81,7 @@ class Model {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   // Ids that end an answer; empty without a tokenizer.
   const std::vector<TokenId>& stop_ids() const noexcept { return stop_ids_; }
-  // nullptr when the model carries none.
-  // As Tokenizer::chat_template(): nullptr where that is "".
+  // With `tools` the one for requests with tools, where the model has one of its own. Null: it has no template.
   const ChatTemplate* chat_template(bool tools = false) const noexcept {
     return (tools && tool_template_ ? tool_template_ : chat_template_).get();
   }

@@ -133,10 +133,10 @@ void PlacedModel::make_blocks(std::uint32_t block_tokens, Counts counts) {
     blocks_.can_share &= group->kind != NACELLE_CACHE_CROSS;
     if (group->kind == NACELLE_CACHE_STATE) {
       if (!blocks_.states) blocks_.states.emplace(counts.states);
-      blocks_.places.push_back(KvBlocks::kStates);
+      blocks_.pool_of_group.push_back(KvBlocks::kStates);
       continue;
     }
-    blocks_.places.push_back(static_cast<std::uint32_t>(blocks_.pools.size()));
+    blocks_.pool_of_group.push_back(static_cast<std::uint32_t>(blocks_.pools.size()));
     blocks_.windows.push_back(group->window);
     blocks_.pools.emplace_back(counts.blocks);
   }
@@ -146,10 +146,10 @@ void PlacedModel::copy_blocks() {
   if (blocks_.copies.empty() && blocks_.state_copies.empty()) return;
   for (Loaded& segment : segments_)
     for (std::uint32_t group = 0; group < segment.cache_groups.size(); ++group) {
-      const std::uint32_t place = blocks_.place(segment.cache_groups[group]);
-      const bool is_state = place == KvBlocks::kStates;
+      const std::uint32_t pool = blocks_.pool_of(segment.cache_groups[group]);
+      const bool is_state = pool == KvBlocks::kStates;
       if (!is_state && blocks_.copies.empty()) continue;
-      const auto& pairs = is_state ? blocks_.state_copies : blocks_.copies[place];
+      const auto& pairs = is_state ? blocks_.state_copies : blocks_.copies[pool];
       if (!pairs.empty()) segment.model->copy_blocks(group, pairs);
     }
   blocks_.forget_copies();

@@ -50,7 +50,7 @@ struct World {
     }
     if (!has_states) return;
     blocks.states.emplace(1 + below(2 * limits.max_sequences));  // fewer than may run, or more
-    blocks.places = {0, 1, KvBlocks::kStates};
+    blocks.pool_of_group = {0, 1, KvBlocks::kStates};
     states.resize(blocks.states->total(), 1);
   }
 

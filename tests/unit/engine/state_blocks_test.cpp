@@ -19,9 +19,9 @@ KvBlocks blocks_with_states(std::uint32_t states, bool paged = true) {
   if (paged) {
     blocks.windows = {0};
     blocks.pools.emplace_back(100);
-    blocks.places = {0};
+    blocks.pool_of_group = {0};
   }
-  blocks.places.push_back(KvBlocks::kStates);
+  blocks.pool_of_group.push_back(KvBlocks::kStates);
   blocks.states.emplace(states);
   blocks.sharing = true;
   return blocks;
