@@ -64,10 +64,11 @@ test('NOTES.txt says what there is and what comes next', () => {
   };
   const laptop = notes('laptop');
   for (const part of ['1 pool behind one address', 'cpu: cpu, 1 pod, the demo model', 'helm test -n llm nacelle --logs', 'curl http://127.0.0.1:8080/v1/chat/completions']) assert.ok(laptop.includes(part), part + laptop);
-  assert.ok(!laptop.includes('KEY'));
+  assert.ok(!laptop.includes('KEY') && !laptop.includes('Pending'));
   const airgapped = notes('airgapped');
   for (const part of ['3 pools', 'gpu: nvidia, 1 pod, /model/chat-q8_0.gguf', 'curl -k https://', '"Authorization: Bearer $KEY"', 'with the text of a key']) assert.ok(airgapped.includes(part), part + airgapped);
   assert.match(notes('amd'), /amd: amd, 0 to 3 pods, hf:/);
+  assert.match(notes('amd'), /Pods that stay Pending .*\n  amd: feature\.node\.kubernetes\.io\/amd-gpu, /);
 });
 
 for (const [flags, message] of [
