@@ -28,6 +28,8 @@ struct Stretch {
   std::uint32_t begin, end;
 };
 
+constexpr std::uint32_t kPairsAhead = 16;
+
 template <int kRows, int kGroups>
 inline void bf16_tile(const MatmulCall& call, const Stretch& pairs, std::uint32_t row, std::uint32_t group) {
   const std::uint8_t* w = call.weights + group * call.group_bytes;
@@ -43,6 +45,8 @@ inline void bf16_tile(const MatmulCall& call, const Stretch& pairs, std::uint32_
     __m512i weights[kGroups];
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
+      // Of many rows the weights come from L2, row after row of tiles: a twentieth of the time was waiting for them.
+      if constexpr (kRows > 1) prefetch<Cache::kL1>(w + g * call.group_bytes + (std::uint64_t{k} + kPairsAhead) * 64);
       weights[g] = _mm512_loadu_si512(w + g * call.group_bytes + std::uint64_t{k} * 64);
     }
 #pragma GCC unroll 8
