@@ -13,11 +13,11 @@ namespace nacelle::cpu {
 namespace {
 
 const MatmulVariant kMatmul[] = {
-    {"f32a_f32_gemm_6x32_avx512", 1, NACELLE_TYPE_F32, Isa::kAvx512, 16, "f32-fma", Activation::kFloat, kFloatRows,
+    {"f32a_f32_gemm_8x48_avx512", 1, NACELLE_TYPE_F32, Isa::kAvx512, 16, "f32-fma", Activation::kFloat, kFloatRows,
      kFloatGroups, nullptr, multiply_float<F32Weights>},
-    {"f32a_f16_gemm_6x32_avx512", 1, NACELLE_TYPE_F16, Isa::kAvx512, 17, "f32-fma", Activation::kFloat, kFloatRows,
+    {"f32a_f16_gemm_8x48_avx512", 1, NACELLE_TYPE_F16, Isa::kAvx512, 17, "f32-fma", Activation::kFloat, kFloatRows,
      kFloatGroups, nullptr, multiply_float<F16Weights>},
-    {"f32a_bf16_gemm_6x32c2_avx512", 1, NACELLE_TYPE_BF16, Isa::kAvx512, 17, "f32-fma", Activation::kFloat, kFloatRows,
+    {"f32a_bf16_gemm_8x48c2_avx512", 1, NACELLE_TYPE_BF16, Isa::kAvx512, 17, "f32-fma", Activation::kFloat, kFloatRows,
      kFloatGroups, nullptr, multiply_float<Bf16Weights>},
 };
 

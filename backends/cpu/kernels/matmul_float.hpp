@@ -84,8 +84,8 @@ inline void float_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t 
 }
 
 // As many accumulators as the register file holds beside the weights and one activation.
-constexpr int kFloatGroups = kLanes == 16 ? 2 : 1;
-constexpr int kFloatRows = kLanes == 4 && kRegisters == 16 ? 2 : 6;
+constexpr int kFloatGroups = kLanes == 16 ? 3 : 1;
+constexpr int kFloatRows = kLanes == 16 ? 8 : kLanes == 4 && kRegisters == 16 ? 2 : 6;
 // A lone row has too few accumulators to hide the latency of an addition: it takes more groups at once.
 constexpr int kLoneGroups = kLanes == 16 ? 8 : kLanes == 8 ? 4 : kRegisters / 8;
 
@@ -104,6 +104,8 @@ void multiply_float(const MatmulCall& call, std::uint32_t groups) {
     for (; group + kLoneGroups <= groups; group += kLoneGroups) float_tile<Weights, 1, kLoneGroups>(call, 0, group);
   for (; group + kFloatGroups <= groups; group += kFloatGroups)
     float_rows<Weights, kFloatRows, kFloatGroups>(call, 0, group);
+  if constexpr (kFloatGroups == 3)
+    for (; group + 2 <= groups; group += 2) float_rows<Weights, kFloatRows, 2>(call, 0, group);
   for (; group < groups; ++group) float_rows<Weights, kFloatRows, 1>(call, 0, group);
 }
 
