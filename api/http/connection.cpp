@@ -98,6 +98,7 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
 
   net::awaitable<void> run();
   void flush() override;
+  bool may_wait() const override;
 
  private:
   struct Failure {
@@ -383,7 +384,7 @@ net::awaitable<bool> Connection::send_answer(Exchange& exchange, bool keep_alive
   if (exchange.streaming()) {
     options.framing = version >= 11 ? Framing::kChunked : Framing::kClose;
     options.keep_alive = options.keep_alive && version >= 11;
-    if (!co_await send(header_text(head, options))) co_return false;
+    unsent_ = header_text(head, options);  // goes out with the first piece
     co_return co_await send_stream(exchange, options.framing) && options.keep_alive;
   }
   std::string text = header_text(head, options);
@@ -409,6 +410,7 @@ net::awaitable<bool> Connection::send_stream(Exchange& exchange, Framing framing
     }
     straight_ = true;
     co_await wait_for_output();
+    straight_ = false;
   }
   co_return false;
 }
@@ -436,6 +438,9 @@ void Connection::flush() {
     if (const auto alive = self.lock()) alive->wake_.cancel();
   });
 }
+
+// A stream's first piece finds the coroutine at work, and its last one ends what waits.
+bool Connection::may_wait() const { return straight_ && !current_->finished() && !current_->cancelled(); }
 
 // Most pieces of a stream find the coroutine waiting and the socket ready: they go out from here, without a turn of the
 // loop, and often from an engine's thread. False where the coroutine must see to it.
@@ -549,6 +554,16 @@ bool Connection::read_ahead() {
 }
 
 }  // namespace
+
+void ServerContext::set_alarm(MailClock::time_point when) {
+  if (std::exchange(alarm_set, true)) return;
+  alarm.expires_at(when);
+  alarm.async_wait([this](const ErrorCode& error) {
+    if (error) return;
+    alarm_set = false;
+    mailbox.flush_late();
+  });
+}
 
 void serve_connection(net::ip::tcp::socket socket, ServerContext& context, std::shared_ptr<const Site> site) {
   auto connection = std::make_shared<Connection>(std::move(socket), context, std::move(site));

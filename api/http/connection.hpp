@@ -7,6 +7,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +34,14 @@ struct ServerContext {
   std::uint64_t buffered_bytes = 0;    // of request bodies
   boost::asio::thread_pool workers;
   SlowLane slow_lane;
-  Mailbox mailbox{[this] { boost::asio::post(io, [this] { mailbox.deliver(); }); }};
-  boost::asio::io_context io{1};  // the last member: what its pending work holds refers to the others
+  Mailbox mailbox{[this] { boost::asio::post(io, [this] { mailbox.deliver(); }); },
+                  {options.stream_gather, [this](MailClock::time_point when) { set_alarm(when); }}};
+  boost::asio::io_context io{1};  // its pending work refers to the members before it
+  boost::asio::steady_timer alarm{io};
+  bool alarm_set = false;
+
+  // Of the mailbox, for gathered pieces. One that is set already comes earlier, and is set anew then if need be.
+  void set_alarm(MailClock::time_point when);
 };
 
 // What an address serves.

@@ -1,10 +1,22 @@
 #include "api/http/mailbox.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/base/turn.hpp"
 
 namespace nacelle::http {
+namespace {
+
+template <class Items, class Which>
+void move_if(Items& from, Items& to, Which which) {
+  const auto left = std::partition(from.begin(), from.end(), [&](const auto& one) { return !which(one); });
+  std::move(left, from.end(), std::back_inserter(to));
+  from.erase(left, from.end());
+}
+
+}  // namespace
 
 void Mailbox::post(Task task, bool short_) {
   bool first = false;
@@ -23,13 +35,19 @@ void Mailbox::post(Task task, bool short_) {
 }
 
 void Mailbox::end_turn() {
-  const std::unique_lock work(work_, std::try_to_lock);
-  if (work) {
-    const std::lock_guard lock(mutex_);
-    if (all_short_ && tasks_.size() <= kFew) running_.swap(tasks_);
-  }
-  if (!work || running_.empty()) return wake_();
-  run();
+  {
+    const std::unique_lock work(work_, std::try_to_lock);
+    if (work && take_few()) return run(false);
+  }  // who is woken wants it
+  wake_();
+}
+
+// Under work_: what waits, where this thread may do it.
+bool Mailbox::take_few() {
+  const std::lock_guard lock(mutex_);
+  if (!all_short_ || tasks_.size() > kFew) return false;
+  running_.swap(tasks_);
+  return true;
 }
 
 void Mailbox::deliver() {
@@ -38,14 +56,44 @@ void Mailbox::deliver() {
     const std::lock_guard lock(mutex_);
     running_.swap(tasks_);
   }
-  run();
+  run(gathering_.longest > MailClock::duration::zero() && running_.size() > kFew);
 }
 
-void Mailbox::run() {
+void Mailbox::run(bool many) {
   for (Task& task : running_) std::exchange(task, nullptr)();
   running_.clear();
-  for (auto& outbox : outboxes_) std::exchange(outbox, nullptr)->flush();
-  outboxes_.clear();
+  move_if(waiting_, outboxes_, [](const auto& one) { return !one->may_wait(); });  // since these tasks
+  if (many) gather();
+  flush(outboxes_);
+}
+
+// Puts those aside that may wait and whose stream is fast, all until the first one's time is up. They go out with the
+// last turn before that, if turns come as the latest two did; else flush_late() sees to it.
+void Mailbox::gather() {
+  const auto now = gathering_.clock();
+  const auto next = now + (now - std::exchange(delivered_, now));
+  const bool none = waiting_.empty();
+  move_if(outboxes_, waiting_,
+          [&](const auto& one) { return one->may_wait() && now - one->flushed_ <= gathering_.longest; });
+  if (waiting_.empty()) return;
+  if (none) due_ = now + gathering_.longest;
+  if (next > due_) return flush(waiting_);
+  if (none) gathering_.alarm(due_);
+}
+
+void Mailbox::flush_late() {
+  const std::lock_guard work(work_);
+  if (waiting_.empty()) return;
+  if (gathering_.clock() < due_) return gathering_.alarm(due_);
+  flush(waiting_);
+}
+
+void Mailbox::flush(Outboxes& outboxes) {
+  for (auto& outbox : outboxes) {
+    outbox->flushed_ = delivered_;
+    std::exchange(outbox, nullptr)->flush();
+  }
+  outboxes.clear();
 }
 
 void Mailbox::flush_later(std::shared_ptr<Outbox> outbox) {

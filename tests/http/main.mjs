@@ -17,6 +17,7 @@ import './embeddings.mjs';
 import './errors.mjs';
 import './connections.mjs';
 import './devices.mjs';
+import './gather.mjs';
 import './isolation.mjs';
 import './keep_alive.mjs';
 import './metrics.mjs';
