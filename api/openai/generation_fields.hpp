@@ -36,6 +36,8 @@ template <class T>
 Fields<T> sampling_fields() {
   return {
       boolean<T>("ignore_eos", [](T& b, bool v) { b.request.ignore_eos = v; }),
+      integer<T>("min_tokens", 0, kMaxCount,  // vLLM's
+                 [](T& b, std::int64_t v) { b.request.min_tokens = static_cast<std::uint32_t>(v); }),
       integer<T>("seed", INT64_MIN, INT64_MAX,
                  [](T& b, std::int64_t v) { b.request.sampling.seed = static_cast<std::uint64_t>(v); }),
       number<T>("temperature", 0, 2, [](T& b, double v) { b.request.sampling.temperature = static_cast<float>(v); }),

@@ -54,7 +54,8 @@ Fields<G> generate_fields() {
                 [](G& b, double v) { b.request.sampling.repetition_penalty = static_cast<float>(v); }),
       integer<G>("max_new_tokens", 1, INT32_MAX,
                  [](G& b, std::int64_t v) { b.request.max_tokens = static_cast<std::uint32_t>(v); }),
-      only<G>("min_new_tokens", {1, 0}),  // an answer has one token at least, if only its end
+      integer<G>("min_new_tokens", 0, INT32_MAX,
+                 [](G& b, std::int64_t v) { b.request.min_tokens = static_cast<std::uint32_t>(v); }),
       only<G>("no_repeat_ngram_size", {0}),
       custom<G>("regex_string",
                 [](G& b, const std::string& name, const Json& v) {
@@ -91,6 +92,10 @@ GenerateBody parse_generate(std::string_view body) {
   parsed.request.sampling.top_k = kDefaultTopK;
   openai::read_fields<G>(parsed, openai::to_object("body", json), fields);
   if (parsed.texts.empty()) openai::refuse_missing("text");
+  if (parsed.request.min_tokens > parsed.request.max_tokens) {
+    openai::refuse_value("min_new_tokens", "at most 'max_new_tokens', " + std::to_string(parsed.request.max_tokens),
+                         parsed.request.min_tokens);
+  }
   return parsed;
 }
 

@@ -28,7 +28,7 @@ struct EmbedBody {
 
 // Throws RequestError(400) that names the field.
 EmbedBody parse_embed(std::string_view body);
-// Throws RequestError(400) that names the field. Not supported yet: min_new_tokens above 1, no_repeat_ngram_size and
+// Throws RequestError(400) that names the field. Not supported yet: no_repeat_ngram_size and
 // prompt_max_tokens.
 GenerateBody parse_generate(std::string_view body);
 

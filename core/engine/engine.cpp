@@ -45,8 +45,10 @@ std::unique_ptr<Sequence> Engine::Loop::make_sequence(RequestId id, GenerationRe
                                                          : std::min(room, request.max_tokens);
   const auto limit = static_cast<std::uint32_t>(request.prompt.size()) + answer;
   const std::uint64_t seed = request.sampling.seed.value_or(random_seed());
-  return std::make_unique<Sequence>(id, std::move(request), std::move(sink), device_.blocks(),
-                                    model_.has_tokenizer() ? &model_.tokenizer() : nullptr, seed, limit);
+  auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(sink), device_.blocks(),
+                                             model_.has_tokenizer() ? &model_.tokenizer() : nullptr, seed, limit);
+  if (!sequence->request.ignore_eos) sequence->adjustments.hold_back(model_.stop_ids(), sequence->request.min_tokens);
+  return sequence;
 }
 
 // Throws where no more may come; under mutex_.

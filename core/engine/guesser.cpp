@@ -9,9 +9,12 @@
 namespace nacelle {
 namespace {
 
-// Penalties depend on the tokens before, guessed ones too: such a row would need changes of its own.
-bool has_penalties(const SamplingParams& sampling) {
-  return sampling.repetition_penalty != 1.0f || sampling.frequency_penalty != 0.0f || sampling.presence_penalty != 0.0f;
+// Penalties depend on the tokens before, guessed ones too, and so does whether the end may come yet: such a row would
+// need changes of its own.
+bool needs_every_token(const Sequence& sequence) {
+  const SamplingParams& sampling = sequence.request.sampling;
+  return sampling.repetition_penalty != 1.0f || sampling.frequency_penalty != 0.0f ||
+         sampling.presence_penalty != 0.0f || sequence.answer_size() < sequence.request.min_tokens;
 }
 
 }  // namespace
@@ -29,8 +32,7 @@ void Guesser::propose(const Scheduler& scheduler) {
   candidates_.clear();
   for (Sequence* sequence : decoding_) {
     sequence->guess.clear();
-    if (sequence->size() + 1 < sequence->limit && !has_penalties(sequence->request.sampling))
-      guessable_.push_back(sequence);
+    if (sequence->size() + 1 < sequence->limit && !needs_every_token(*sequence)) guessable_.push_back(sequence);
   }
   if (guessable_.empty()) return;
   if (draft_)

@@ -43,6 +43,7 @@ struct GenerationRequest {
   std::vector<TokenId> prompt;  // at least one token
   SamplingParams sampling;
   std::uint32_t max_tokens = 0;        // 0: as many as the context holds
+  std::uint32_t min_tokens = 0;        // before which the model's own end does not come
   std::vector<std::string> stop;       // text that ends the answer and is left out of it
   bool continues_text = false;         // the answer goes on inside the prompt's text: its first space is kept
   std::vector<TokenId> shown_special;  // special tokens that the text shows, as a call's marks; others are left out

@@ -34,6 +34,11 @@ void check_request(const GenerationRequest& request, Model& model) {
                   "prompt");
   for (const std::string& stop : request.stop)
     if (stop.empty()) throw Error(ErrorKind::kInvalidArgument, "a stop string is empty", "stop");
+  if (request.max_tokens != 0 && request.min_tokens > request.max_tokens)
+    throw Error(ErrorKind::kInvalidArgument,
+                "min_tokens is " + std::to_string(request.min_tokens) + ", more than max_tokens, " +
+                    std::to_string(request.max_tokens),
+                "min_tokens");
   if (request.logprobs && *request.logprobs > 20)
     throw Error(ErrorKind::kInvalidArgument, "at most 20 alternatives can be listed beside a token", "top_logprobs");
   if (request.prompt_logprobs && *request.prompt_logprobs > 20)

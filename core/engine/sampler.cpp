@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "core/base/error.hpp"
 
@@ -39,6 +40,9 @@ double uniform_draw(std::uint64_t seed, std::uint64_t index) {
 // A nucleus wider than the candidates: as many times more of them the next time. A pass over the row costs more than
 // sorting what it brings.
 constexpr std::size_t kGrowth = 16;
+
+// The bias of a token that must not come: below every logit, and above what a mask forbids, which is -infinity.
+constexpr float kHeldBack = -1e30f;
 
 // Sorts as the logit does, the largest first, and equal ones by id.
 std::uint64_t sort_key(float logit, std::size_t id) {
@@ -129,7 +133,34 @@ void Adjustments::add_prompt(std::span<const TokenId> tokens) {
   for (const TokenId token : tokens) entry(token).repetition = repetition_;
 }
 
+void Adjustments::hold_back(std::span<const TokenId> ends, std::uint32_t answer_tokens) {
+  held_for_ = answer_tokens;
+  if (answer_tokens == 0) return;
+  for (const TokenId end : ends) {
+    float& bias = entry(end).bias;
+    if (bias == kHeldBack) continue;  // named twice
+    held_.emplace_back(end, std::exchange(bias, kHeldBack));
+    if (window_ != 0) bias_[end] = kHeldBack;
+  }
+}
+
+void Adjustments::let_go() {
+  for (const auto& [end, bias] : held_) {
+    if (window_ != 0) {
+      bias_[end] = bias;
+      if (bias == 0.0f) bias_.erase(end);
+      renew(end);
+    } else if (nacelle_adjustment& change = entry(end); bias != 0.0f || change.repetition != 1.0f) {
+      change.bias = bias;
+    } else {
+      drop(end);
+    }
+  }
+  held_.clear();
+}
+
 void Adjustments::add_answer(TokenId token) {
+  if (held_for_ > 0 && --held_for_ == 0) let_go();
   if (window_ != 0) return remember({token, true});
   if (repetition_ != 1.0f) entry(token).repetition = repetition_;
   if (frequency_ == 0.0f && presence_ == 0.0f) return;
@@ -163,6 +194,10 @@ void Adjustments::renew(TokenId token) {
     entry(token) = {static_cast<std::uint32_t>(token), repeated ? repetition_ : 1.0f, bias - penalty};
     return;
   }
+  drop(token);
+}
+
+void Adjustments::drop(TokenId token) {
   const auto found = places_.find(token);
   if (found == places_.end()) return;
   const std::uint32_t place = found->second;

@@ -12,6 +12,7 @@
 #include <deque>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/engine/request.hpp"
@@ -39,6 +40,8 @@ class LogitsRow {
 class Adjustments {
  public:
   explicit Adjustments(const SamplingParams& params);
+  // The model's own `ends` do not come before the answer has so many tokens, unless a grammar allows nothing else.
+  void hold_back(std::span<const TokenId> ends, std::uint32_t answer_tokens);
   // Tokens of the prompt count for the repetition penalty only.
   void add_prompt(std::span<const TokenId> tokens);
   void add_answer(TokenId token);
@@ -52,12 +55,16 @@ class Adjustments {
   nacelle_adjustment& entry(TokenId token);
   void remember(Past past);
   void renew(TokenId token);
+  void drop(TokenId token);
+  void let_go();
 
   float repetition_, frequency_, presence_;
   std::uint32_t window_;
   std::vector<nacelle_adjustment> entries_;
   std::unordered_map<TokenId, std::uint32_t> places_;    // token -> index of entries_
   std::unordered_map<TokenId, std::uint32_t> answered_;  // token -> times in the answer, or in the window's part of it
+  std::uint32_t held_for_ = 0;                           // tokens that the answer lacks
+  std::vector<std::pair<TokenId, float>> held_;          // with the bias that each has otherwise
   // Of a window alone:
   std::deque<Past> past_;
   std::unordered_map<TokenId, std::uint32_t> seen_;  // token -> times in past_

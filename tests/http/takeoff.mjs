@@ -29,6 +29,20 @@ test('a text or a list of texts is continued, greedily unless asked', async () =
   assert.deepEqual(short.body, { text: 'The' });
 });
 
+test('an answer has min_new_tokens, though the model would end before', async () => {
+  const ask = { text: golden.prompt, max_new_tokens: 60 };
+  const { text } = (await server.post('/generate', ask)).body;
+  const longer = (await server.post('/generate', { ...ask, min_new_tokens: 40 })).body.text;
+  assert.ok(longer.startsWith(text) && longer.length > text.length, longer);
+  const { choices, usage } = await server.client.completions.create(
+    { model, prompt: golden.prompt, temperature: 0, max_tokens: 60, min_tokens: 40 });
+  assert.ok(usage.completion_tokens >= 40);
+  assert.equal(choices[0].text, longer);
+  // What the schema says is over is over.
+  const closed = await server.post('/generate', { ...ask, min_new_tokens: 40, regex_string: 'Paris|Rome' });
+  assert.match(closed.body.text, /^(Paris|Rome)$/);
+});
+
 test('streams', async () => {
   assert.deepEqual(await stream({ text: golden.prompt }), { '': golden.text });
   assert.deepEqual(await stream({ text: [golden.prompt, goldens[12].prompt] }),
@@ -40,7 +54,7 @@ test('wrong fields are named', async () => {
     [{}, 400, 'text'], [{ text: 5 }, 400, 'text'], [{ text: [] }, 400, 'text'], [{ text: ['a', 1] }, 400, 'text[1]'],
     [{ text: 'a', temperature: 1 }, 400, 'temperature'], [{ text: 'a', sampling_topp: 2 }, 400, 'sampling_topp'],
     [{ text: 'a', consumer_group: 'none' }, 404, 'consumer_group'], [{ text: 'a', regex_string: '(?=a)' }, 400, 'regex_string'],
-    [{ text: 'a', json_schema: { type: 'strnig' } }, 400, 'json_schema'], [{ text: 'a', min_new_tokens: 5 }, 400, 'min_new_tokens'],
+    [{ text: 'a', json_schema: { type: 'strnig' } }, 400, 'json_schema'], [{ text: 'a', max_new_tokens: 4, min_new_tokens: 5 }, 400, 'min_new_tokens'],
   ]) {
     const answer = await server.post('/generate', body);
     assert.equal(answer.status, status, JSON.stringify(body));

@@ -264,15 +264,16 @@ TEST_CASE("Takeoff's fields and defaults") {
   CHECK(body.request.max_tokens == 128);
   CHECK(body.request.sampling.top_k == 1);
   const auto all = takeoff::parse_generate(R"({"text": ["a", "b"], "sampling_temperature": 0.5, "sampling_topp": 0.25,
-      "sampling_topk": 9, "repetition_penalty": 1.5, "max_new_tokens": 3, "consumer_group": "g", "regex_string": ""})");
+      "sampling_topk": 9, "repetition_penalty": 1.5, "max_new_tokens": 3, "min_new_tokens": 3, "consumer_group": "g", "regex_string": ""})");
   CHECK(all.list);
   CHECK(all.request.sampling.temperature == 0.5f);
   CHECK(all.request.sampling.top_p == 0.25f);
   CHECK(all.request.sampling.top_k == 9);
   CHECK(all.request.sampling.repetition_penalty == 1.5f);
   CHECK(all.request.max_tokens == 3);
+  CHECK(all.request.min_tokens == 3);
   for (const char* field : {"json_schema", "regex_string", "no_repeat_ngram_size", "min_new_tokens"}) {
-    const std::string text = std::string(R"({"text": "a", ")") + field + R"(": 7})";
+    const std::string text = std::string(R"({"text": "a", "max_new_tokens": 6, ")") + field + R"(": 7})";
     CHECK(failure_of([&] { takeoff::parse_generate(text); }).param == field);
   }
 }

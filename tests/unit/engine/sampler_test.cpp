@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "core/base/error.hpp"
@@ -156,6 +157,44 @@ TEST_CASE("penalties that look back so far and no further") {
   for (int i = 0; i < 3; ++i) adjustments.add_answer(1);
   CHECK(adjusted() == std::vector<float>{4 + 5, -8 - 1.75f, 6, 1, 9});
   CHECK(adjustments.entries().size() == 2);
+}
+
+TEST_CASE("the model's own ends are held back until the answer has so many tokens") {
+  SamplingParams params;
+  params.logit_bias = {{1, 2.0f}};
+  const std::vector<TokenId> ends = {1, 2, 2, 3};
+  const std::vector<float> raw = {4, 9, 8, 7, 3};
+  std::size_t entries = 1;  // in the end: of the biased token, and of what a penalty changes
+  std::vector<float> free = {4, 11, 8, 7, 3};
+  SECTION("alone") {}
+  SECTION("with penalties that look back for ever") {
+    params.repetition_penalty = 2;
+    free = {2, 9.0f / 2 + 2, 8, 7, 3.0f / 2};
+    entries = 3;
+  }
+  SECTION("with penalties that look back a little") {
+    params.repetition_penalty = 2;
+    params.penalty_window = 2;
+    free = {2, 11, 8, 7, 3.0f / 2};
+    entries = 3;
+  }
+  Adjustments adjustments(params);
+  adjustments.add_prompt(std::vector<TokenId>{1});
+  adjustments.hold_back(ends, 2);
+  const auto best = [&](std::vector<float> logits) {
+    apply_adjustments(logits, adjustments.entries(), 0.5f);
+    return std::max_element(logits.begin(), logits.end()) - logits.begin();
+  };
+  const float never = -std::numeric_limits<float>::infinity();
+  CHECK(best(raw) == 0);
+  CHECK(best({never, never, 8, never, never}) == 2);  // all that a grammar allows
+  adjustments.add_answer(0);
+  CHECK(best(raw) == (params.repetition_penalty == 1.0f ? 0 : 4));
+  adjustments.add_answer(4);
+  std::vector<float> logits = raw;
+  apply_adjustments(logits, adjustments.entries(), 1.0f);
+  CHECK(logits == free);
+  CHECK(adjustments.entries().size() == entries);
 }
 
 TEST_CASE("logprobs are of the model's own distribution, whatever was adjusted") {
