@@ -1,6 +1,7 @@
 #include "api/cli/configuration.hpp"
 
 #include <fmt/core.h>
+#include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
 #include <CLI/CLI.hpp>
@@ -125,6 +126,23 @@ void bind_environment(CLI::App& command) {
     if (!value || std::string_view(value).find("://") == std::string_view::npos || !names[0].ends_with("port"))
       option->envname(variable);
   }
+}
+
+std::vector<std::string> misspelled_variables(const CLI::App& command) {
+  constexpr std::string_view kPrefix = "NACELLE_";
+  constexpr std::size_t kSlips = 2;
+  std::vector<std::string> known, found;
+  for (const CLI::Option* option : command.get_options())
+    if (!option->get_lnames().empty()) known.push_back(environment_name(option->get_lnames()[0]));
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('='));
+    if (!name.starts_with(kPrefix) || name.size() < kPrefix.size() + 2 * kSlips) continue;
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const std::string near = nearest(name, known);
+    if (!near.empty() && edit_distance(name, near) <= kSlips)
+      found.push_back(std::string(name) + " is no setting; did you mean " + near + "?");
+  }
+  return found;
 }
 
 void apply_file(CLI::App& command, const std::string& file) {

@@ -27,6 +27,10 @@ std::string environment_name(const std::string& flag);
 // Gives each flag of the command its variable. Before parsing.
 void bind_environment(CLI::App& command);
 
+// A line for each variable that is nearly a setting's. Others that begin alike are nobody's business: Kubernetes gives
+// a pod beside a service called "nacelle" a NACELLE_SERVICE_HOST and more.
+std::vector<std::string> misspelled_variables(const CLI::App& command);
+
 // After parsing: applies the file to what neither flag nor variable has set. Throws Error(kInvalidArgument) with the
 // file's name and line: an unknown key (and the nearest known one), a value that the flag would refuse.
 void apply_file(CLI::App& command, const std::string& file);

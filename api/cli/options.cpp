@@ -451,6 +451,10 @@ Options parse_options(int argc, char** argv) {
     for (const auto& command : commands) {
       if (!command->app->parsed()) continue;
       if (!command->config.empty()) apply_file(*command->app, command->config);
+      const bool serves = std::holds_alternative<ServeOptions>(*command->options) ||
+                          std::holds_alternative<ConfigOptions>(*command->options);
+      for (const std::string& line : serves ? misspelled_variables(*command->app) : std::vector<std::string>())
+        std::fprintf(stderr, "nacelle: warning: the variable %s\n", line.c_str());
       if (auto* config = std::get_if<ConfigOptions>(command->options.get()))
         config->settings = effective_settings(*command->app, command->config);
       return std::move(*command->options);

@@ -77,7 +77,7 @@ Field<T> only(std::string name, std::vector<Json> values) {
             for (const Json& value : values) {
               if (v == value) return;
             }
-            refuse_unsupported(n, values.empty() ? "this field" : "any value but " + describe(values.front()));
+            refuse_unsupported(n, values.empty() ? "this field" : "any value but " + to_text(values.front()));
           }};
 }
 

@@ -252,6 +252,11 @@ test('settings: file, environment, flags, and where each comes from', async () =
   assert.deepEqual((await settings([], { NACELLE_PORT: 'tcp://10.0.0.1:80' })).port, ['1', `${config}:1`], 'Kubernetes\' own variable');
   assert.deepEqual((await settings([], { NACELLE_MANAGE_PORT: 'tcp://10.0.0.1:81' }))['manage-port'], ['8081', 'default'], 'another one');
 
+  // Kubernetes' variables of a service are others' business; a slip is told, and the rest counts.
+  const slip = { NACELLE_MAX_QUEU: '9', NACELLE_SERVICE_HOST: '10.0.0.1', NACELLE_PORT_8080_TCP: 'tcp://10.0.0.1:8080' };
+  const { stderr } = await run(nacelle, ['config', '--config', config], { env: { ...process.env, ...slip } });
+  assert.equal(stderr, 'nacelle: warning: the variable NACELLE_MAX_QUEU is no setting; did you mean NACELLE_MAX_QUEUE?\n');
+
   // What it prints is a file again, with the same settings.
   const printed = (await run(nacelle, ['config', '--config', config])).stdout;
   writeFileSync(config, printed);
