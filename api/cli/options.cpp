@@ -238,7 +238,7 @@ void set_up(App& app, ServeOptions& o) {
   add_seconds(app, "--sse-keep-alive", o.http.keep_alive,
               "seconds without a byte after which a stream says that it is alive; 0: never", true);
   add_seconds(app, "--stream-gather", o.http.stream_gather,
-              "seconds that a token may wait to go out with the next ones of its stream, where more than four streams "
+              "seconds that a token may wait to go out with the next ones of its stream, where more than 16 streams "
               "get theirs in steps as short as this; 0: none waits",
               true);
   app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)")

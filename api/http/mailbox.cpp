@@ -56,7 +56,7 @@ void Mailbox::deliver() {
     const std::lock_guard lock(mutex_);
     running_.swap(tasks_);
   }
-  run(gathering_.longest > MailClock::duration::zero() && running_.size() > kFew);
+  run(gathering_.longest > MailClock::duration::zero() && running_.size() > kMany);
 }
 
 void Mailbox::run(bool many) {

@@ -57,6 +57,8 @@ class Mailbox {
   std::mutex& work() noexcept { return work_; }
 
   static constexpr std::size_t kFew = 4;
+  // More than these may wait for the next ones. Fewer have steps so short that a reader would notice.
+  static constexpr std::size_t kMany = 16;
 
  private:
   using Outboxes = std::vector<std::shared_ptr<Outbox>>;

@@ -41,7 +41,7 @@ struct ServerOptions {
   // A client that waits for a stream, or for more of it, gets a byte at least this often, where the stream's handler
   // has one to give (Exchange::on_idle()). 0: never.
   std::chrono::milliseconds keep_alive{15'000};
-  // Where more than a few streams get their tokens together and the next ones follow within this time, one send may
+  // Where more than 16 streams get their tokens together and the next ones follow within this time, one send may
   // take several; none waits longer. 0: each goes out at once.
   std::chrono::milliseconds stream_gather{10};
   std::uint32_t workers = 2;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Server, model } from './harness.mjs';
 
-const streams = 8, tokens = 120;
+const streams = 24, tokens = 120;
 
 // The chunks of each stream's body; all streams run at once.
 async function chunks(...flags) {
