@@ -11,28 +11,26 @@
 
 namespace nacelle::cli {
 
-int run_command(const PluginsOptions& options) {
-  const auto host = make_host(options.host);
-  const std::vector<PluginRecord> plugins = host->probe_plugins();
-  if (options.host.json) {
-    print_json(manage::to_json(plugins));
-    return 0;
-  }
-  std::vector<std::vector<std::string>> table = {
-      {"KIND", "NAME", "VERSION", "ABI", "STATUS", "CONFORMANCE", "PATH", "REASON"}};
-  for (const PluginRecord& plugin : plugins) {
-    table.push_back({plugin.kind, plugin.name, plugin.version, plugin.abi, to_string(plugin.status), plugin.verdict,
-                     plugin.path.string(), plugin.reason});
-  }
-  print_table(table);
-  return 0;
-}
-
 namespace {
 
 using manage::kind_name;
 
-// What can be used as a table; what cannot, and why, below it: reasons are long.
+// A table, and below it why some are not used: reasons are long.
+void print_plugins(const std::vector<PluginRecord>& plugins) {
+  std::vector<std::vector<std::string>> table = {{"KIND", "NAME", "VERSION", "ABI", "STATUS", "CONFORMANCE", "PATH"}};
+  for (const PluginRecord& plugin : plugins)
+    table.push_back({plugin.kind, plugin.name, plugin.version, plugin.abi, to_string(plugin.status), plugin.verdict,
+                     plugin.path.string()});
+  print_table(table);
+  const char* title = "\nnot used:";
+  for (const PluginRecord& plugin : plugins) {
+    if (plugin.reason.empty()) continue;
+    if (title) std::puts(std::exchange(title, nullptr));
+    std::printf("  %s: %s\n", plugin.name.c_str(), plugin.reason.c_str());
+  }
+}
+
+// The same of devices.
 void print_devices(const std::vector<DeviceRecord>& devices) {
   std::vector<std::vector<std::string>> table = {{"DEVICE", "KIND", "FREE", "MEMORY", "NAME", "CAN DO"}};
   for (const DeviceRecord& device : devices)
@@ -54,6 +52,13 @@ void print_devices(const std::vector<DeviceRecord>& devices) {
 }
 
 }  // namespace
+
+int run_command(const PluginsOptions& options) {
+  const auto host = make_host(options.host);
+  const std::vector<PluginRecord> plugins = host->probe_plugins();
+  options.host.json ? print_json(manage::to_json(plugins)) : print_plugins(plugins);
+  return 0;
+}
 
 int run_command(const DevicesOptions& options) {
   const auto host = make_host(options.host);
