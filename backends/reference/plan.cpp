@@ -179,6 +179,9 @@ nacelle_status ReferencePlan::run(sdk::Stream&, std::uint32_t slot) noexcept {
     return failure.status();
   } catch (const std::bad_alloc&) {
     return NACELLE_OUT_OF_MEMORY;
+  } catch (const std::exception& error) {  // an author's kernel, in its first hour
+    host_.log(NACELLE_LOG_ERROR, error.what());
+    return NACELLE_INTERNAL;
   } catch (...) {
     return NACELLE_INTERNAL;
   }
