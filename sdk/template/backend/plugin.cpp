@@ -10,7 +10,7 @@ using nacelle::reference::Matrix;
 namespace sdk = nacelle::sdk;
 
 // FILL IN: your kernel. y[r][n] = sum over k of x[r][k] w[n][k], plus bias[n]; a row must come out the same to the bit
-// whatever other rows are in the step and however many threads run.
+// whatever other rows are in the step and however many threads run. It may throw; what runs on the pool may not.
 void matmul(Call& call) {
   const Matrix x = call.in(0), w = call.in(1), y = call.out();
   const float* bias = call.has(2) ? call.in(2).data : nullptr;
