@@ -252,6 +252,7 @@ inline Expr constant(double value, std::initializer_list<std::int64_t> shape) {
 // A vector whose elements the configuration gives, not a tensor.
 inline Expr constants(const std::vector<float>& values) {
   std::vector<Expr> parts;
+  parts.reserve(values.size());
   for (const float value : values) parts.push_back(constant(value, {1}));
   return concat(0, std::move(parts));
 }
@@ -489,6 +490,7 @@ class Builder {
     record.attributes = attributes;
     check(table_->op(table_->context, &record, split_widths, outputs.data()));
     std::vector<Value> values;
+    values.reserve(outputs.size());
     for (const std::uint32_t id : outputs) values.push_back({id});
     return values;
   }
