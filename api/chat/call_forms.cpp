@@ -171,7 +171,7 @@ Json value_form(const Json& tool, const Json& root, const Json& schema, std::str
       if (root.contains(key)) document[key] = root[key];
     return held(tool, std::move(document));
   }
-  const Json any_text = {{"until", {end}}};
+  Json any_text = {{"until", {end}}};
   if (!found.is_object()) return any_text;
   for (const char* key : {"pattern", "format", "minLength", "maxLength", "allOf", "not", "if"})
     if (found.contains(key)) refuse_xml(tool, '\'' + std::string(key) + "' of a text");
