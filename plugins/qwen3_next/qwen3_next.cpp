@@ -43,7 +43,7 @@ class Reader {
  public:
   // Of a model that sees images, the part that is about text.
   explicit Reader(const Config& config)
-      : config_(config.optional_integer("text_config.hidden_size") ? config.inside("text_config") : config),
+      : config_(text_part(config)),
         whole_(config),
         decoder_(model_.decoder) {}
 

@@ -12,7 +12,9 @@ import files
 RANK, ALPHA = 3, 6.0
 # Families whose forward pass takes a head of its own, also where the model's is the embedding.
 HEADS = {"model.embed_tokens.weight": "lm_head.weight", "gpt_neox.embed_in.weight": "embed_out.weight",
-         "model.language_model.embed_tokens.weight": "lm_head.weight", "backbone.embeddings.weight": "lm_head.weight"}
+         "model.language_model.embed_tokens.weight": "lm_head.weight", "model.word_embeddings.weight": "lm_head.weight",
+         "language_model.model.embed_tokens.weight": "language_model.lm_head.weight",
+         "backbone.embeddings.weight": "lm_head.weight"}
 BLOCKS = ("layers.", ".h.", "h.", ".blocks.")
 
 

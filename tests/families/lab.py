@@ -177,3 +177,22 @@ def mixture(block, x, p, used, divide, bias=0, scale=1):
 
 def head(weights, x):
     return x @ weights.get("lm_head.weight", weights["model.embed_tokens.weight"]).T
+
+
+IMAGES = "language_model."  # before the names of the part about text
+
+
+def text_part(config, w):
+    """The configuration and the weights of the part about text of a model that sees images."""
+    return config.get("text_config", config) | {"architectures": config["architectures"]}, {
+        name.removeprefix(IMAGES): tensor for name, tensor in w.items()}
+
+
+def seeing(model, architecture, name):
+    """The same model as checkpoints that see images have it: its settings and tensors apart, beside a tower for images."""
+    text = {key: value for key, value in model.config.items() if key not in ("architectures", "tie_word_embeddings")}
+    config = {"architectures": [architecture], "text_config": text, "vision_config": {"hidden_size": 32},
+              "tie_word_embeddings": model.config["tie_word_embeddings"]}
+    weights = {IMAGES + name: tensor for name, tensor in model.weights.items()}
+    tower = {"vision_tower.patch_conv.weight": Random(1).matrix(32, 3, 2, 2), "multi_modal_projector.linear_1.weight": Random(2).matrix(64, 32)}
+    return dataclasses.replace(model, name=name, config=config, weights=weights, stored=weights | tower, refused=[])

@@ -321,6 +321,8 @@ struct HuggingFaceKeys {
   const char* epsilon = "rms_norm_eps";
   const char* activation = "hidden_act";
   bool tied = false;  // where tie_word_embeddings is absent
+  // Where the configuration leaves them out, as some do; 0: it must not.
+  std::uint32_t head_count = 0, kv_head_count = 0, head_width = 0, vocabulary = 0, context_length = 2048;
 };
 
 // config.json as LlamaConfig and its kin write it. Windows and biases differ from family to family and stay unset;
@@ -329,20 +331,47 @@ inline Decoder read_huggingface_decoder(const Config& config, const HuggingFaceK
   Decoder model;
   model.layer_count = config.size(keys.layers, 1, 4096);
   model.width = config.size(keys.width);
-  model.context_length = config.optional_size(keys.context).value_or(2048);
+  model.context_length = config.optional_size(keys.context).value_or(keys.context_length);
   if (*keys.feed_forward) model.feed_forward_width = config.size(keys.feed_forward);
-  model.head_count = config.size(keys.heads, 1, kMaxHeads);
-  model.kv_head_count = config.optional_size(keys.kv_heads, 1, kMaxHeads).value_or(model.head_count);
-  model.head_width = config.optional_size("head_dim", 1, kMaxHeads).value_or(model.width / model.head_count);
+  const auto or_usual = [](std::uint32_t usual, std::uint32_t otherwise) { return usual ? usual : otherwise; };
+  model.head_count = keys.head_count ? config.optional_size(keys.heads, 1, kMaxHeads).value_or(keys.head_count)
+                                     : config.size(keys.heads, 1, kMaxHeads);
+  model.kv_head_count =
+      config.optional_size(keys.kv_heads, 1, kMaxHeads).value_or(or_usual(keys.kv_head_count, model.head_count));
+  model.head_width = config.optional_size("head_dim", 1, kMaxHeads)
+                         .value_or(or_usual(keys.head_width, model.width / model.head_count));
   model.value_width = model.head_width;
   check_sizes(config, model, keys.heads, keys.kv_heads);
   model.epsilon = config.optional_number(keys.epsilon).value_or(1e-6);
   if (*keys.activation) model.activation = read_huggingface_activation(config, keys.activation);
   HuggingFaceRope(config, model).read();
-  model.vocabulary = config.size("vocab_size", 1, 0x7fffffff);
+  model.vocabulary = keys.vocabulary ? config.optional_size("vocab_size", 1, 0x7fffffff).value_or(keys.vocabulary)
+                                     : config.size("vocab_size", 1, 0x7fffffff);
   model.tied = config.optional_bool("tie_word_embeddings").value_or(keys.tied);
   model.windows.assign(model.layer_count, 0);
   return model;
+}
+
+// ---- Models that see images, of which the part about text is loaded ------------------------------------------------
+
+// Its configuration, which is the model's own where it sees nothing.
+inline Config text_part(const Config& config) {
+  return config.optional_integer("text_config.hidden_size") ? config.inside("text_config") : config;
+}
+
+// Where its tensors are; adapters of a GGUF file may have been made of either.
+inline void name_text_part(const Config& config, Decoder& model) {
+  constexpr const char *kFirst = "language_model.", *kSecond = "model.language_model.";
+  Tensors& names = model.tensors;
+  if (config.is_gguf()) {
+    names.other_prefix = std::string(kFirst) + "model.";
+    names.other_head = "language_model.lm_head";
+  } else if (config.has_tensor(std::string(kFirst) + "model.embed_tokens.weight")) {
+    names.prefix = std::string(kFirst) + "model.";
+    names.head.huggingface = "language_model.lm_head";
+  } else if (config.has_tensor(std::string(kSecond) + "embed_tokens.weight")) {
+    names.prefix = kSecond;
+  }
 }
 
 // config.json's experts as Qwen's families and OLMoE write them: layers that mlp_only_layers names, and those that

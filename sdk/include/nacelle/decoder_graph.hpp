@@ -80,9 +80,11 @@ class DecoderGraph {
       bias = b_.optional_weight("output_norm.bias", {model_.width}, outside(names_.output_norm, ".bias"));
     x = normed(x, weight, bias, 0);
     Value head = table_;
-    if (!model_.tied)
-      head = b_.weight("output.weight", {model_.vocabulary, model_.width},
-                       {"output.weight", std::string(names_.head.huggingface) + ".weight"});
+    if (!model_.tied) {
+      Expr own = std::string(names_.head.huggingface) + ".weight";
+      if (*names_.other_head) own = first_of({own, std::string(names_.other_head) + ".weight"});
+      head = b_.weight("output.weight", {model_.vocabulary, model_.width}, {"output.weight", own});
+    }
     x = b_.matmul(x, head, head_bias());
     if (model_.logit_scale != 1 || model_.logit_soft_cap != 0)
       x = b_.scale(x, static_cast<float>(model_.logit_scale), 0, static_cast<float>(model_.logit_soft_cap));
@@ -228,9 +230,11 @@ class DecoderGraph {
     moe.group_count = of.group_count;
     moe.group_used = of.group_used;
     Value selection;
-    if (of.selection_bias != Bias::kNever)
-      selection = block_weight(of.selection, ".bias", {of.count}, whole_name(of.selection, ".bias"),
-                               of.selection_bias == Bias::kOptional);
+    if (of.selection_bias != Bias::kNever) {
+      Source source = whole_name(of.selection, ".bias");
+      source.huggingface = reshape(source.huggingface, {of.count});  // some have it as a row
+      selection = block_weight(of.selection, ".bias", {of.count}, source, of.selection_bias == Bias::kOptional);
+    }
     const auto route = b_.moe_route(linear(x, of.router, of.count, model_.width, of.router_bias), selection, moe);
     const auto each = [&](Value input, const Names& names, std::int64_t outputs, std::int64_t inputs) {
       const Value w = block_weight(names, ".weight", {of.count, outputs, inputs}, expert_source(names, false));
@@ -297,7 +301,7 @@ class DecoderGraph {
     if (!all && (&own == &names_.q || &own == &names_.k))
       return b_.matmul(
           x, block_weight(own, ".weight", {rows, model_.width}, rows_of_heads(matrix(own), rows / model_.head_width)),
-          bias_of(own, bias, {rows}));
+          bias_of_heads(own, bias, rows));
     if (!all) return linear(x, own, rows, model_.width, bias);
     const Value w = block_weight(own, ".weight", {rows, model_.width}, part_of(own, all, ".weight", part));
     Value b;
@@ -331,6 +335,21 @@ class DecoderGraph {
     else
       source.gguf = turned(source.gguf, half, 2);
     return source;
+  }
+
+  // The same of their biases.
+  Value bias_of_heads(const Names& names, Bias bias, std::int64_t rows) {
+    Source source = inside(names, ".bias");
+    const std::int64_t half = model_.head_width / 2, heads = rows / model_.head_width;
+    const auto turned = [&](const Expr& from, std::int64_t outer, std::int64_t inner) {
+      return reshape(permute(reshape(from, {heads, outer, inner}), {0, 2, 1}), {rows});
+    };
+    if (names_.gguf_pairs && model_.rope.style == NACELLE_ROPE_INTERLEAVED)
+      source.huggingface = turned(source.huggingface, 2, half);
+    else if (names_.gguf_pairs)
+      source.gguf = turned(source.gguf, half, 2);
+    if (bias == Bias::kNever) return {};
+    return block_weight(names, ".bias", {rows}, source, bias == Bias::kOptional);
   }
 
   Value linear(Value x, const Names& names, std::int64_t outputs, std::int64_t inputs, Bias bias) {

@@ -34,6 +34,7 @@ struct Tensors {
   Names positions = {};  // learned position embeddings
   Names output_norm = {"output_norm", "norm"};
   Names head = {"output", "lm_head"};  // the one without a prefix
+  const char* other_head = "";         // as other_prefix
 
   // Norms before and after the two halves of a block. Without a feed_forward_norm a parallel block has one for both.
   Names attention_norm = {"attn_norm", "input_layernorm"};
