@@ -1,11 +1,25 @@
 """OLMo 2 (arXiv 2501.00656, section 3.2): the norms stand behind attention and feed-forward, q and k are normed as wholes.
+OLMo 3 (arXiv 2512.13961, section 3.2): the same with a window on three of four layers; YaRN (arXiv 2309.00071, section 3.2) is on the
+others alone.
 OLMoE (arXiv 2409.02060, section 2): they stand before the two, and experts are the best of a softmax over all."""
 from lab import *
 
 
+def yarn(config):
+    """(frequencies, magnitude) of the stretched context."""
+    scaling, width, base = config["rope_scaling"], config["head_dim"], config["rope_theta"]
+
+    def border(turns):
+        return width * np.log(scaling["original_max_position_embeddings"] / (turns * 2 * np.pi)) / (2 * np.log(base))
+    low, high = max(np.floor(border(scaling["beta_fast"])), 0), min(np.ceil(border(scaling["beta_slow"])), width - 1)
+    stretch = np.clip((np.arange(width // 2) - low) / max(high - low, 0.001), 0, 1)
+    plain = layers.frequencies(width, base)
+    return stretch * plain / scaling["factor"] + (1 - stretch) * plain, scaling["attention_factor"]
+
+
 def forward(config, w, tokens):
     heads, kv_heads, head_width, epsilon = sizes(config)
-    turn = layers.frequencies(head_width, config["rope_theta"])
+    plain = layers.frequencies(head_width, config["rope_theta"]), 1.0
     is_moe = "num_experts" in config
     x = w["model.embed_tokens.weight"][tokens]
     for layer in range(config["num_hidden_layers"]):
@@ -16,7 +30,9 @@ def forward(config, w, tokens):
         y = norm(x, "input_layernorm") if is_moe else x
         q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
         q, k = norm(q, "self_attn.q_norm"), norm(k, "self_attn.k_norm")
-        y = layers.attention(layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn), v, heads, kv_heads)
+        window = config["sliding_window"] if config.get("layer_types", ["full_attention"] * 99)[layer] == "sliding_attention" else None
+        turn = yarn(config) if config.get("rope_scaling") and not window else plain
+        y = layers.attention(layers.rope_half(q, heads, *turn), layers.rope_half(k, kv_heads, *turn), v, heads, kv_heads, window=window)
         y = b.linear(y, "self_attn.o_proj")
         if is_moe:
             x = x + y
@@ -40,8 +56,24 @@ def moe():
         ("hf", {"clip_qkv": 8.0}, "config.json: 'clip_qkv' is not supported")])
 
 
+def third(name, scaling, seed):
+    kinds = ["sliding_attention"] * 3 + ["full_attention", "sliding_attention"]
+    config = llama_config("Olmo3ForCausalLM", num_hidden_layers=5, rope_theta=500000.0, rms_norm_eps=1e-6, sliding_window=16,
+                          layer_types=kinds, rope_scaling=scaling)
+    weights = llama_weights(config, Random(seed), tuple(NORMS), head_norm=(64, 32))
+    stretched = {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 32} if scaling else {}
+    keys = gguf_keys("olmo2", config, **{"attention.sliding_window": 16}, **stretched)
+    return Model(name, config, weights, forward, keys, to_gguf(weights, NORMS), refused=[
+        ("hf", {"layer_types": ["full_attention", "chunked_attention"]}, "config.json: 'layer_types' has 'chunked_attention' for layer 1")])
+
+
+NORMS = {"post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+YARN = {"rope_type": "yarn", "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "original_max_position_embeddings": 32,
+        "attention_factor": 0.1 * float(np.log(8.0)) + 1}
+
+
 def models():
     config = llama_config("Olmo2ForCausalLM", rope_theta=500000.0, rms_norm_eps=1e-6)
-    norms = {"post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm"}
-    weights = llama_weights(config, Random(61), tuple(norms), head_norm=(64, 32))
-    return [Model("olmo2", config, weights, forward, gguf_keys("olmo2", config), to_gguf(weights, norms)), moe()]
+    weights = llama_weights(config, Random(61), tuple(NORMS), head_norm=(64, 32))
+    return [Model("olmo2", config, weights, forward, gguf_keys("olmo2", config), to_gguf(weights, NORMS)),
+            third("olmo3", YARN, 63), third("olmo3-short", None, 64), moe()]
