@@ -1,4 +1,4 @@
-// DeepSeek-V2, V3 and R1, and Kimi-K2, which has V3's graph: multi-head latent attention (arXiv 2405.04434,
+// DeepSeek-V2, V3 and R1, and Kimi-K2 and GLM-4.7-Flash, which have V3's graph: multi-head latent attention (arXiv 2405.04434,
 // section 2.1) and experts of which some serve every token (arXiv 2401.06066), the first layers without (arXiv
 // 2412.19437).
 #include <nacelle/decoder_latent.hpp>
@@ -11,6 +11,10 @@ struct Model {
   Decoder decoder;
   Latent latent;
 };
+
+bool is_third(const Config& config) {
+  return config.architecture() == "DeepseekV3ForCausalLM" || config.architecture() == "Glm4MoeLiteForCausalLM";
+}
 
 // YaRN as DeepSeek has it: scores grow by the square of what it calls mscale (modeling_deepseek.py).
 double growth(double factor, double mscale) { return factor > 1 ? 0.1 * mscale * std::log(factor) + 1 : 1; }
@@ -95,7 +99,7 @@ class Reader {
 
   void read_huggingface_experts() {
     Experts& experts = model_.decoder.experts;
-    const bool is_v3 = config_.architecture() == "DeepseekV3ForCausalLM";
+    const bool is_v3 = is_third(config_);
     experts.used = config_.size("num_experts_per_tok", 1, experts.count);
     experts.width = config_.size("moe_intermediate_size");
     experts.dense_layers.assign(
@@ -141,7 +145,7 @@ struct DeepSeek {
   static bool match(const Config& config) {
     const auto name = config.architecture();
     if (config.is_gguf()) return name == "deepseek2";
-    return name == "DeepseekV2ForCausalLM" || name == "DeepseekV3ForCausalLM";
+    return name == "DeepseekV2ForCausalLM" || is_third(config);
   }
   static nacelle_model_description describe(const Config& config) {
     return describe_decoder(Reader(config).read().decoder);

@@ -63,7 +63,7 @@ def attention(config, b, x):
 
 def mixture(config, b, x):
     used, scores, count = config["num_experts_per_tok"], b.linear(x, "mlp.gate"), config["n_routed_experts"]
-    groups, is_v3 = config["n_group"], config["architectures"] == ["DeepseekV3ForCausalLM"]
+    groups, is_v3 = config["n_group"], config["architectures"] != ["DeepseekV2ForCausalLM"]
     p = 1 / (1 + np.exp(-scores)) if is_v3 else layers.softmax(scores)
     choice = p + b["mlp.gate.e_score_correction_bias"] if is_v3 else p
 
@@ -229,6 +229,7 @@ def models():
                      rope_scaling=YARN | {"mscale": 1.0, "mscale_all_dim": 1.0})
     kimi = make_config("DeepseekV3ForCausalLM", **latest, routed_scaling_factor=2.827, n_shared_experts=1,
                        rope_theta=50000.0)
+    flash = make_config("Glm4MoeLiteForCausalLM", **latest, routed_scaling_factor=1.8, n_shared_experts=1, rope_theta=1000000.0)
     # Unequal mscales make cosines and sines longer, which GGUF cannot say.
     halves = make_config("DeepseekV3ForCausalLM", **latest, rope_interleave=False,
                          rope_scaling=YARN | {"mscale": 1.3, "mscale_all_dim": 0.5})
@@ -236,4 +237,4 @@ def models():
     return [make("deepseek-v2-lite", v2_lite, False, 94), make("deepseek-v2-lite-split", v2_lite, True, 94),
             make("deepseek-v2", v2, True, 82, reads_like_llama_cpp=False),  # it ranks groups as V3 does
             make("deepseek-v3", v3, True, 94, refused=REFUSED), make("deepseek-v3-whole", v3, False, 94), halves,
-            make("kimi-k2", kimi, True, 99)]
+            make("kimi-k2", kimi, True, 99), make("glm-4.7-flash", flash, True, 100)]
