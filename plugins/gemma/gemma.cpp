@@ -1,4 +1,4 @@
-// Gemma 1 to 3 (text): embeddings scaled by the square root of the width, GELU gates, norms whose stored weights lack 1
+// Gemma 1 to 3, of models that see images the part about text: embeddings scaled by the square root of the width, GELU gates, norms whose stored weights lack 1
 // (GGUF adds it on conversion). Gemma 2 adds norms behind both halves of a block, soft caps, and a window on every
 // second layer; Gemma 3 has norms of queries and keys instead of caps, and a rope of its own on windowed layers.
 #include <nacelle/decoder.hpp>
@@ -16,7 +16,7 @@ struct Generation {
 };
 const Generation kGenerations[] = {{"gemma", {"GemmaForCausalLM"}, 1, 0, 0},
                                    {"gemma2", {"Gemma2ForCausalLM"}, 2, 2, 46},
-                                   {"gemma3", {"Gemma3ForCausalLM"}, 3, 6, 62}};
+                                   {"gemma3", {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"}, 3, 6, 62}};
 
 const Generation* generation_of(const Config& config) {
   for (const Generation& generation : kGenerations) {
@@ -82,11 +82,22 @@ void read_huggingface(const Config& config, const Generation& generation, Decode
 
 struct Gemma : DecoderFamily<Gemma> {
   static bool match(const Config& config) { return generation_of(config) != nullptr; }
-  static Decoder read(const Config& config) {
-    const Generation& generation = *generation_of(config);
+  static Decoder read(const Config& whole) {
+    const Generation& generation = *generation_of(whole);
+    const Config config = text_part(whole);
     HuggingFaceKeys keys{.activation = "", .tied = true};
+    const bool sees = !whole.is_gguf() && whole.architecture() == "Gemma3ForConditionalGeneration";
+    if (sees) {  // whose files leave out what transformers has as its defaults
+      keys.head_count = 8;
+      keys.kv_head_count = 4;
+      keys.head_width = 256;
+      keys.vocabulary = 262208;
+      keys.context_length = 131072;
+    }
     Decoder model = config.is_gguf() ? read_gguf_decoder(config, generation.gguf, NACELLE_ROPE_HALF)
                                      : read_huggingface_decoder(config, keys);
+    if (sees && !config.optional_number("rope_theta")) model.rope.base = 1e6;
+    if (generation.number == 3) name_text_part(whole, model);
     model.embedding_scale = std::sqrt(static_cast<double>(model.width));
     model.activation = NACELLE_ACT_GELU_TANH;
     if (generation.number == 3) model.head_norm = HeadNorm::kEachHead;

@@ -5,8 +5,10 @@ from lab import *
 
 
 def forward(config, w, tokens):
+    config, w = text_part(config, w)
     heads, kv_heads, head_width, epsilon = sizes(config)
-    number = {"GemmaForCausalLM": 1, "Gemma2ForCausalLM": 2, "Gemma3ForCausalLM": 3}[config["architectures"][0]]
+    number = {"GemmaForCausalLM": 1, "Gemma2ForCausalLM": 2, "Gemma3ForCausalLM": 3,
+              "Gemma3ForConditionalGeneration": 3}[config["architectures"][0]]
     scale = config["query_pre_attn_scalar"] ** -0.5 if number > 1 else head_width**-0.5
 
     def norm(x, weight):
@@ -63,4 +65,12 @@ def models():
                         query_pre_attn_scalar=16, rope_theta=1000000.0, rope_local_base_freq=10000.0,
                         rope_scaling={"rope_type": "linear", "factor": 8.0}, attn_logit_softcapping=None,
                         final_logit_softcapping=None)
-    return [generation(1, 41, {}), gemma2, gemma3]
+    both = seeing(gemma3, "Gemma3ForConditionalGeneration", "gemma3-seeing")
+    text = both.config["text_config"]
+    both.refused = [  # published files leave out what is usual: 8 heads of 256, 4 for keys
+        ("hf", {"text_config": {key: value for key, value in text.items() if key != left_out}},
+         f"weight blk.0.attn_{part}.weight: tensor 'language_model.model.layers.0.self_attn.{part}_proj.weight' has shape [{rows}, 64], "
+         f"[{expected}, 64] was expected")
+        for left_out, part, rows, expected in (("num_attention_heads", "q", 64, 128), ("num_key_value_heads", "k", 32, 64),
+                                               ("head_dim", "q", 64, 1024))]
+    return [generation(1, 41, {}), gemma2, gemma3, both]
