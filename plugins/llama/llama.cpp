@@ -1,6 +1,8 @@
-// Llama 1 to 3 and what differs from it in settings: Mistral (with its sliding window), Yi, TinyLlama, SmolLM and many
+// Llama 1 to 3 and what differs from it in settings: Mistral (with its sliding window; of those that see images, as
+// Mistral Small 3.1, the part about text), Yi, TinyLlama, SmolLM and many
 // others under Llama's own name; SmolLM3, whose every fourth layer turns nothing; Seed-OSS and ERNIE 4.5, of which only
-// names and rope differ. GGUF stores Q and K permuted, so that its rope turns neighbouring columns; Hugging Face turns
+// names and rope differ; Arcee, whose feed-forward part is relu squared; Hunyuan, with norms behind rope; and the mixtures
+// of experts of ERNIE 4.5 and Hunyuan, with a shared expert. GGUF stores Q and K permuted, so that its rope turns neighbouring columns; Hugging Face turns
 // the two halves.
 #include <nacelle/decoder.hpp>
 
@@ -26,6 +28,14 @@ void mistral(const Config& config, Decoder& model) {
   if (const auto window = config.optional_size("sliding_window")) set_window(model, 0, *window);
 }
 
+// Ministral 3 also lets queries grow with their position.
+void mistral3(const Config& config, Decoder& model) {
+  mistral(config, model);
+  for (const char* key : {"rope_parameters.llama_4_scaling_beta", "rope_scaling.llama_4_scaling_beta"})
+    if (config.optional_number(key).value_or(0) != 0)
+      config.fail_key(key, "is not 0: queries that grow with their position are not supported");
+}
+
 void seed_oss(const Config& config, Decoder& model) {
   model.tensors.feed_forward_norm = {"post_attention_norm", "post_attention_layernorm"};
   if (config.is_gguf()) return;
@@ -46,6 +56,83 @@ void hunyuan(const Config& config, Decoder& model) {
   model.tensors.k_norm.huggingface = "self_attn.key_layernorm";
 }
 
+// ---- Mixtures ------------------------------------------------------------------------------------------------------
+
+// Layers before `first`, and those that a step of `interval` leaves out, have none.
+void set_mixture_layers(Decoder& model, std::uint32_t first, std::uint32_t end, std::uint32_t interval) {
+  for (std::uint32_t layer = 0; layer < model.layer_count; ++layer)
+    model.experts.dense_layers.push_back(layer < first || layer >= end || (layer + 1) % interval != 0);
+}
+
+// Experts are chosen by their share and a bias, and weighed without it.
+void ernie_moe(const Config& config, Decoder& model) {
+  ernie(config, model);
+  Experts& experts = model.experts;
+  if (config.is_gguf()) {
+    const auto key = [](const char* name) { return std::string("ernie4_5-moe.") + name; };
+    set_mixture_layers(model, config.optional_size(key("leading_dense_block_count"), 0).value_or(0), model.layer_count,
+                       config.optional_size(key("interleave_moe_layer_step")).value_or(1));
+    experts.shared_width = config.optional_size(key("expert_shared_feed_forward_length"), 0).value_or(0);
+    experts.selection_bias = Bias::kOptional;
+  } else {
+    experts.count = config.size("moe_num_experts", 1, 4096);
+    experts.used = config.size("moe_k", 1, experts.count);
+    experts.width = config.size("moe_intermediate_size");
+    experts.shared_width = experts.width * config.optional_size("moe_num_shared_experts", 0, 64).value_or(0);
+    const auto last = config.optional_integer("moe_layer_end_index").value_or(-1);  // itself among them; -1: all
+    set_mixture_layers(model, config.optional_size("moe_layer_start_index", 0).value_or(0),
+                       last < 0 ? model.layer_count : static_cast<std::uint32_t>(std::min<std::int64_t>(last, 4096) + 1),
+                       config.optional_size("moe_layer_interval").value_or(1));
+    experts.selection_bias = config.optional_bool("moe_use_aux_free").value_or(true) ? Bias::kAlways : Bias::kNever;
+  }
+  experts.selection.huggingface = "mlp.moe_statics.e_score_correction_bias";
+}
+
+// A number, or a list of the same one for each layer.
+std::uint32_t one_of_layers(const Config& config, const char* key, const Decoder& model, std::uint32_t otherwise) {
+  const auto each = config.optional_numbers(key, model.layer_count);
+  if (!each || each->empty()) return otherwise;
+  for (const double one : *each)
+    if (one != each->front() || !(one >= 0 && one <= 1 << 26) || one != std::floor(one))
+      config.fail_key(key, "is no whole number, or not the same for each layer");
+  return static_cast<std::uint32_t>(each->front());
+}
+
+void hunyuan_moe(const Config& config, Decoder& model) {
+  hunyuan(config, model);
+  Experts& experts = model.experts;
+  if (config.is_gguf()) {
+    experts.shared_width =
+        config.optional_size("hunyuan-moe.expert_shared_feed_forward_length").value_or(model.feed_forward_width);
+  } else {
+    experts.count = config.size("num_experts", 2, 4096);
+    experts.used = one_of_layers(config, "moe_topk", model, 1);
+    if (experts.used == 0 || experts.used > experts.count)
+      config.fail_key("moe_topk", "is not between 1 and num_experts");
+    experts.width = one_of_layers(config, "moe_intermediate_size", model, model.feed_forward_width);
+    if (config.optional_bool("use_mixed_mlp_moe").value_or(true))
+      experts.shared_width = model.feed_forward_width * one_of_layers(config, "num_shared_expert", model, 1);
+    experts.renormalise = config.optional_bool("norm_topk_prob").value_or(true);
+    if (config.optional_bool("use_cla").value_or(false)) config.fail_key("use_cla", "is true, which is not supported");
+    if (config.optional_size("moe_layer_num_skipped", 0).value_or(0))
+      config.fail_key("moe_layer_num_skipped", "is not 0, which is not supported");
+  }
+  experts.router.huggingface = "mlp.gate.wg";
+  experts.shared_gate.huggingface = "mlp.shared_mlp.gate_proj";
+  experts.shared_up.huggingface = "mlp.shared_mlp.up_proj";
+  experts.shared_down.huggingface = "mlp.shared_mlp.down_proj";
+}
+
+// ---- All of them ---------------------------------------------------------------------------------------------------
+
+void arcee(const Config& config, Decoder& model) {
+  model.gated = false;
+  model.activation = NACELLE_ACT_RELU;
+  model.squared = true;
+  const auto name = config.is_gguf() ? std::nullopt : config.optional_string("hidden_act");
+  if (name.value_or("relu2") != "relu2") config.fail_key("hidden_act", "is '" + *name + "', expected relu2");
+}
+
 struct Variant {
   const char *gguf, *huggingface;  // "": not a name of its own there
   void (*adjust)(const Config&, Decoder&);
@@ -54,10 +141,14 @@ struct Variant {
 constexpr Variant kVariants[] = {
     {"llama", "LlamaForCausalLM", nullptr},
     {"", "MistralForCausalLM", mistral},
+    {"", "Mistral3ForConditionalGeneration", mistral3},
     {"smollm3", "SmolLM3ForCausalLM", smollm3},
     {"seed_oss", "SeedOssForCausalLM", seed_oss, NACELLE_ROPE_HALF},
     {"hunyuan-dense", "HunYuanDenseV1ForCausalLM", hunyuan, NACELLE_ROPE_HALF},
-    {"ernie4_5", "Ernie4_5ForCausalLM", ernie, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED}};
+    {"hunyuan-moe", "HunYuanMoEV1ForCausalLM", hunyuan_moe, NACELLE_ROPE_HALF},
+    {"ernie4_5", "Ernie4_5ForCausalLM", ernie, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED},
+    {"ernie4_5-moe", "Ernie4_5_MoeForCausalLM", ernie_moe, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED},
+    {"arcee", "ArceeForCausalLM", arcee}};
 
 const Variant* variant_of(const Config& config) {
   for (const Variant& variant : kVariants)
@@ -70,19 +161,21 @@ struct Llama : DecoderFamily<Llama> {
     const bool is_mixtral = config.is_gguf() && config.optional_integer("llama.expert_count").value_or(0) != 0;
     return !is_mixtral && variant_of(config);
   }
-  static Decoder read(const Config& config) {
-    const Variant& variant = *variant_of(config);
+  static Decoder read(const Config& whole) {
+    const Variant& variant = *variant_of(whole);
+    const Config config = text_part(whole);
     Decoder model;
     if (config.is_gguf()) {
       model = read_gguf_decoder(config, variant.gguf, variant.gguf_rope);
       model.qkv_bias = model.output_bias = model.feed_forward_bias = Bias::kOptional;
     } else {
-      model = read_huggingface_decoder(config);
+      model = read_huggingface_decoder(config, {.activation = variant.adjust == arcee ? "" : "hidden_act"});
       model.rope.style = variant.huggingface_rope;
       if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = model.output_bias = Bias::kAlways;
       if (config.optional_bool("mlp_bias").value_or(false)) model.feed_forward_bias = Bias::kAlways;
     }
     model.tensors.gguf_pairs = variant.gguf_rope != variant.huggingface_rope;
+    if (variant.adjust == mistral3 || variant.gguf == std::string_view("llama")) name_text_part(whole, model);
     if (variant.adjust) variant.adjust(config, model);
     return model;
   }

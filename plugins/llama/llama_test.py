@@ -1,6 +1,7 @@
 """Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope,
-Seed-OSS's biases, ERNIE 4.5's rope of
-neighbours, Hunyuan's norms behind rope and its stretched base."""
+Seed-OSS's biases, ERNIE 4.5's rope of neighbours, Hunyuan's norms behind rope and its stretched base, Arcee's squared relu; and the
+mixtures of ERNIE 4.5 (its technical report, section 2: experts are chosen by a softmax and a bias, and weighed without) and
+Hunyuan-A13B (its report, section 2.1), with a shared expert each."""
 from files import Packed
 from lab import *
 
@@ -21,9 +22,10 @@ def frequencies(config):
 
 
 def forward(config, w, tokens):
+    config, w = text_part(config, w)
     heads, kv_heads, head_width, epsilon = sizes(config)
     turn = frequencies(config)
-    rope = layers.rope_pairs if config["architectures"] == ["Ernie4_5ForCausalLM"] else layers.rope_half
+    rope = layers.rope_pairs if config["architectures"][0].startswith("Ernie4_5") else layers.rope_half
     x = w["model.embed_tokens.weight"][tokens]
     for layer in range(config["num_hidden_layers"]):
         b = Block(w, f"model.layers.{layer}.")
@@ -36,8 +38,82 @@ def forward(config, w, tokens):
                     .reshape(t.shape) for t, name in ((q, "query"), (k, "key")))
         y = layers.attention(q, k, v, heads, kv_heads, window=config.get("sliding_window"))
         x = x + b.linear(y, "self_attn.o_proj")
-        x = x + gated(b, layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon))
+        x = x + feed_forward(config, b, layer, layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon))
     return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon))
+
+
+def feed_forward(config, b, layer, x):
+    family = config["architectures"][0]
+    if family == "ArceeForCausalLM":
+        return b.linear(np.maximum(b.linear(x, "mlp.up_proj"), 0) ** 2, "mlp.down_proj")
+    if family == "HunYuanMoEV1ForCausalLM":
+        p = layers.softmax(b.linear(x, "mlp.gate.wg"))
+        return gated(b, x, prefix="mlp.shared_mlp.") + mixture(b, x, p, config["moe_topk"][0], True)
+    if family != "Ernie4_5_MoeForCausalLM" or layer < config["moe_layer_start_index"]:
+        return gated(b, x)
+    p = layers.softmax(b.linear(x, "mlp.gate"))
+    return gated(b, x, prefix="mlp.shared_experts.") + mixture(b, x, p, config["moe_k"], True,
+                                                               b["mlp.moe_statics.e_score_correction_bias"][0])
+
+
+def with_experts(name, config, gguf_name, seed, mixed_layers, shared, hugging_names, keys, biased=False, refused=()):
+    """`hugging_names`: of what scores the experts and of the shared one."""
+    random, width, expert = Random(seed), config["hidden_size"], 32
+    plain = llama_weights(config, random, head_norm=(32, 32) if config.get("use_qk_norm") else None)
+    chosen, stacked = mixture_weights(random, mixed_layers, 6, expert)
+    for layer in mixed_layers:
+        block = f"model.layers.{layer}.mlp."
+        for part, shape in {"gate": (shared, width), "up": (shared, width), "down": (width, shared)}.items():
+            del plain[f"{block}{part}_proj.weight"]
+            chosen[f"{block}shared_experts.{part}_proj.weight"] = tensor = random.matrix(*shape, gain=1.5)
+            stacked[f"blk.{layer}.ffn_{part}_shexp.weight"] = tensor
+        if biased:  # smaller than the distance between shares, and not by much
+            bias = (random.vector(6) / 4).reshape(1, 6)
+            chosen[block + "moe_statics.e_score_correction_bias"], stacked[f"blk.{layer}.exp_probs_b.bias"] = bias, bias[0]
+    weights = {}
+    for full, tensor in (plain | chosen).items():
+        for own, theirs in hugging_names.items():
+            full = full.replace(own, theirs)
+        weights[full] = tensor
+    keys = gguf_keys(gguf_name, config, expert_count=6, expert_used_count=2, expert_feed_forward_length=expert, **keys)
+    return Model(name, config, weights, forward, keys, to_gguf(plain) | stacked, refused=list(refused))
+
+
+def mixtures():
+    ernie = llama_config("Ernie4_5_MoeForCausalLM", use_bias=False, moe_num_experts=6, moe_k=2, moe_intermediate_size=32,
+                         moe_num_shared_experts=2, moe_layer_start_index=1, moe_layer_end_index=2, moe_layer_interval=1)
+    hunyuan_moe = llama_config("HunYuanMoEV1ForCausalLM", head_dim=32, use_qk_norm=True, attention_bias=False, intermediate_size=32,
+                               num_experts=6, moe_topk=[2, 2, 2], moe_intermediate_size=[32] * 3, num_shared_expert=[1] * 3,
+                               use_mixed_mlp_moe=True, norm_topk_prob=True,
+                               rope_scaling={"type": "dynamic", "alpha": 50.0, "factor": 1.0, "beta_fast": 32, "beta_slow": 1})
+    return [with_experts("ernie4_5-moe", ernie, "ernie4_5-moe", 27, (1, 2), 64, {}, {
+                "interleave_moe_layer_step": 1, "leading_dense_block_count": 1, "expert_shared_count": 2,
+                "expert_shared_feed_forward_length": 64}, biased=True, refused=[
+                    ("hf", {"moe_k": 7}, "config.json: 'moe_k' is 7, expected 1 to 6")]),
+            with_experts("hunyuan-moe", hunyuan_moe, "hunyuan-moe", 28, (0, 1, 2), 32, {
+                "mlp.gate.": "mlp.gate.wg.", "mlp.shared_experts.": "mlp.shared_mlp.", "self_attn.q_norm": "self_attn.query_layernorm",
+                "self_attn.k_norm": "self_attn.key_layernorm"}, {
+                "rope.freq_base": 10000.0 * 50.0 ** (32 / 30), "rope.scaling.type": "none", "expert_shared_count": 1,
+                "expert_shared_feed_forward_length": 32}, refused=[
+                    ("hf", {"moe_topk": [2, 3, 2]}, "config.json: 'moe_topk' is no whole number, or not the same for each layer"),
+                    ("hf", {"moe_topk": [2, 2, 2], "num_experts": 1}, "config.json: 'num_experts' is 1, expected 2 to 4096")])]
+
+
+def mistral3():
+    """Mistral Small 3.1 and 3.2."""
+    plain = variant("mistral3", "MistralForCausalLM", "llama", 30, sliding_window=None)
+    model = seeing(plain, "Mistral3ForConditionalGeneration", "mistral3")
+    grown = {"rope_type": "default", "rope_theta": 10000.0, "llama_4_scaling_beta": 0.1}
+    model.refused = [("hf", {"text_config": model.config["text_config"] | {"rope_parameters": grown}},
+                      "config.json: 'text_config.rope_parameters.llama_4_scaling_beta' is not 0: queries that grow with their position")]
+    return model
+
+
+def arcee():
+    config = llama_config("ArceeForCausalLM", hidden_act="relu2", mlp_bias=False)
+    weights = {name: tensor for name, tensor in llama_weights(config, Random(29)).items() if "gate_proj" not in name}
+    return Model("arcee", config, weights, forward, gguf_keys("arcee", config), to_gguf(weights, None, interleaved((4, 2))), refused=[
+        ("hf", {"hidden_act": "silu"}, "config.json: 'hidden_act' is 'silu', expected relu2")])
 
 
 def hunyuan():
@@ -189,7 +265,7 @@ def models():
             variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
                     attention_bias=True, tie_word_embeddings=True),
             variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),
-            hunyuan(),
+            hunyuan(), *mixtures(), arcee(), mistral3(),
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
                     names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,
                     attention_out_bias=False),
