@@ -25,8 +25,8 @@ struct Stream : Outbox {
 };
 
 // Streams that all get something in each turn, as those of an engine's step, and what the mailbox does with it.
-struct Fixture {
-  Fixture() {
+struct ManyStreams {
+  ManyStreams() {
     now = MailClock::time_point(1h);
     for (std::size_t i = 0; i < Mailbox::kMany + 2; ++i) streams.push_back(std::make_shared<Stream>());
   }
@@ -59,7 +59,7 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE_METHOD(Fixture, "streams whose pieces come quickly get several at once, none later than allowed") {
+TEST_CASE_METHOD(ManyStreams, "streams whose pieces come quickly get several at once, none later than allowed") {
   turn(4ms);
   CHECK(flushes() == 1);  // nothing is known yet of their pace
   turn(4ms);
@@ -74,7 +74,7 @@ TEST_CASE_METHOD(Fixture, "streams whose pieces come quickly get several at once
   CHECK(alarms.size() == 2);
 }
 
-TEST_CASE_METHOD(Fixture, "what waits goes out in time where the next turn does not come") {
+TEST_CASE_METHOD(ManyStreams, "what waits goes out in time where the next turn does not come") {
   turn(1ms);
   turn(4ms);
   CHECK(flushes() == 1);
@@ -90,7 +90,7 @@ TEST_CASE_METHOD(Fixture, "what waits goes out in time where the next turn does 
   CHECK(flushes() == 3);  // they are not fast any more
 }
 
-TEST_CASE_METHOD(Fixture, "steps that take long make nobody wait") {
+TEST_CASE_METHOD(ManyStreams, "steps that take long make nobody wait") {
   for (int i = 1; i < 5; ++i) {
     turn(11ms);
     CHECK(flushes() == i);
@@ -98,7 +98,7 @@ TEST_CASE_METHOD(Fixture, "steps that take long make nobody wait") {
   CHECK(alarms.empty());
 }
 
-TEST_CASE_METHOD(Fixture, "a stream that ends, and a slow one beside fast ones, get theirs at once") {
+TEST_CASE_METHOD(ManyStreams, "a stream that ends, and a slow one beside fast ones, get theirs at once") {
   const auto slow = std::make_shared<Stream>();
   turn(4ms);
   streams[0]->open = false;
@@ -113,7 +113,7 @@ TEST_CASE_METHOD(Fixture, "a stream that ends, and a slow one beside fast ones, 
   CHECK(streams[2]->flushes == 1);
 }
 
-TEST_CASE_METHOD(Fixture, "as many streams as that or fewer get each piece at once") {
+TEST_CASE_METHOD(ManyStreams, "as many streams as that or fewer get each piece at once") {
   for (int i = 1; i < 5; ++i) {
     turn(1ms, Mailbox::kMany);
     CHECK(streams[0]->flushes == i);
