@@ -173,7 +173,7 @@ void check_backend(const Plugin& plugin, const Options& options, Report& report,
 
 std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::string text{std::istreambuf_iterator<char>(file), {}};
   if (!file) throw std::runtime_error("--models " + path.string() + ": cannot be read");
   return text;
 }
