@@ -247,8 +247,9 @@ class Converter {
   }
 
   void add_computed(const char* name, std::vector<float> values) {
+    const std::uint64_t count = values.size();
     model_.tensors.push_back(
-        {.name = name, .shape = {values.size()}, .type = NACELLE_TYPE_F32, .computed = std::move(values)});
+        {.name = name, .shape = {count}, .type = NACELLE_TYPE_F32, .computed = std::move(values)});
   }
 
   // As what each frequency is divided by.

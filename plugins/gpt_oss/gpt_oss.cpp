@@ -11,7 +11,7 @@ Expr expert_tensor(const Experts& of, std::int64_t width, const Names& part, boo
   const bool is_down = std::string_view(part.huggingface) == "down_proj";
   const std::string name = std::string("model.layers.{layer}.mlp.experts.") + (is_down ? "down_proj" : "gate_up_proj");
   const std::int64_t count = of.count, outputs = is_down ? width : of.width, inputs = is_down ? of.width : width;
-  const Expr all =
+  Expr all =
       is_bias ? Expr(name + "_bias") : first_of({permute(name, {0, 2, 1}), mxfp4(name + "_blocks", name + "_scales")});
   if (is_down) return all;
   const std::int64_t which = std::string_view(part.huggingface) == "up_proj";

@@ -28,7 +28,7 @@ Sizes read(const Config& config) {
 }
 
 // Both formats in one: this family has no GGUF files.
-Source only(Expr expression) { return {expression, expression}; }
+Source only(const Expr& expression) { return {expression, expression}; }
 
 class TwinGraph {
  public:
