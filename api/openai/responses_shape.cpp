@@ -138,7 +138,7 @@ class Responses final : public ResponsesShape {
       shown_.insert(shown_.end(), fresh_.begin(), fresh_.end());
       delta["logprobs"] = std::exchange(fresh_, Json::array());
     }
-    return out + event(name("delta"), std::move(delta));
+    return out + event(name("delta"), delta);
   }
 
   // The type of an event about the open item: of its text, its reasoning or its arguments.
@@ -205,7 +205,7 @@ class Responses final : public ResponsesShape {
     if (is_call()) return out;
     Json added = place();
     added["part"] = part();
-    return out + event("response.content_part.added", std::move(added));
+    return out + event("response.content_part.added", added);
   }
 
   std::string close_item() {
@@ -220,11 +220,11 @@ class Responses final : public ResponsesShape {
       done["text"] = text_;
       if (kind_ == AnswerEvent::Kind::kContent) done["logprobs"] = shown_;
     }
-    std::string out = event(name("done"), std::move(done));
+    std::string out = event(name("done"), done);
     if (!is_call()) {
       Json ended = place();
       ended["part"] = part();
-      out += event("response.content_part.done", std::move(ended));
+      out += event("response.content_part.done", ended);
     }
     current_["status"] = cut_ || finish_ == FinishReason::kLength ? "incomplete" : "completed";
     out += event("response.output_item.done", {{"output_index", output_.size()}, {"item", current_}});

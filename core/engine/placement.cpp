@@ -182,7 +182,7 @@ void tell_spill(PluginHost& host, const DeviceRecord& device, const DeviceRecord
 // All of the model on `device`, but for what a GPU has no room for.
 std::vector<PlacedLayers> place_on(PluginHost& host, const DeviceRecord& device, const sdk::GraphRecord& graph,
                                    const ModelFiles& files, const DeviceModelOptions& options) {
-  const std::vector<PlacedLayers> whole = {{device, graph.layer_count}};
+  std::vector<PlacedLayers> whole = {{device, graph.layer_count}};
   if (device.kind != NACELLE_DEVICE_GPU || graph.layer_count < 2) return whole;
   const std::uint32_t context = options.context ? options.context : kUsualContext;
   const std::uint32_t fits = layers_that_fit(device, graph, files, options, context);
@@ -277,6 +277,7 @@ std::vector<PlacedLayers> place_model(PluginHost& host, const sdk::GraphRecord& 
 std::vector<PlacedSegment> cut_model(PluginHost& host, const std::vector<PlacedLayers>& placement,
                                      const sdk::GraphRecord& graph, const ModelFiles& files) {
   std::vector<std::uint32_t> ends;
+  ends.reserve(placement.size());
   for (const PlacedLayers& part : placement) ends.push_back((ends.empty() ? 0 : ends.back()) + part.layers);
   std::vector<PlacedSegment> placed;
   for (sdk::Segment& segment : cut(graph, ends, files)) {
