@@ -248,8 +248,7 @@ class Converter {
 
   void add_computed(const char* name, std::vector<float> values) {
     const std::uint64_t count = values.size();
-    model_.tensors.push_back(
-        {.name = name, .shape = {count}, .type = NACELLE_TYPE_F32, .computed = std::move(values)});
+    model_.tensors.push_back({.name = name, .shape = {count}, .type = NACELLE_TYPE_F32, .computed = std::move(values)});
   }
 
   // As what each frequency is divided by.
