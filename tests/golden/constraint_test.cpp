@@ -142,7 +142,7 @@ TEST_CASE("constrained answers survive preemption, and end at max_tokens") {
   CHECK(cut.ids.size() == 3);
   GenerationRequest both = roomy.ask(spec);
   both.ignore_eos = true;
-  CHECK_THROWS_WITH(roomy.engine.submit(both, [](GenerationEvent&&) {}), Catch::Matchers::Contains("ignore_eos"));
+  CHECK_THROWS_WITH(roomy.engine.submit(both, [](GenerationEvent&&) {}), Catch::Contains("ignore_eos"));
 }
 
 TEST_CASE("a costly grammar slows its own answer and no other") {

@@ -1,6 +1,7 @@
 // The rules of nacelle/tuning.hpp on samples that are written down, and its cache over a store that is a map.
 #include <catch2/catch.hpp>
 #include <map>
+#include <memory>
 #include <nacelle/build_id.hpp>
 #include <nacelle/tuning.hpp>
 #include <set>

@@ -1,4 +1,5 @@
 // A Hugging Face folder as GGUF: order of rows, sums, names, metadata and tokenizer; and what has no place there.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
 
