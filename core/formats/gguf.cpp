@@ -36,7 +36,7 @@ void expect(const std::filesystem::path& path, const GgufPart& part, const char*
 
 std::string split_suffix(std::int64_t index, std::int64_t count) {
   char suffix[64];
-  std::snprintf(suffix, sizeof(suffix), "-%05lld-of-%05lld.gguf", static_cast<long long>(index + 1),
+  std::snprintf(suffix, sizeof(suffix), "-%05lld-of-%05lld.gguf", static_cast<long long>(index) + 1,
                 static_cast<long long>(count));
   return suffix;
 }

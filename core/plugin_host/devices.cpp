@@ -188,6 +188,7 @@ DeviceRecord PluginHost::find_device(std::string_view name) const {
   const auto found = devices_of(*plugin);
   if (index >= found.size()) {
     std::vector<std::string> names;
+    names.reserve(found.size());
     for (const DeviceRecord& device : found) names.push_back(device.name);
     throw Error(ErrorKind::kNotFound,
                 fmt::format("device '{}': there is no such device; {} has: {}", name, backend, join(names)), "device");
