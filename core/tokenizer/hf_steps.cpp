@@ -200,7 +200,7 @@ constexpr DecoderRow kDecoders[] = {
        const std::string mark = n["replacement"].text_or(unicode::kMetaspace);
        if (mark.empty()) n["replacement"].fail("expected a character");
        r.out.strips_leading_space = read_scheme(n) != PrependScheme::kNever;
-       r.out.steps.push_back([=](std::string token) { return unescape_spaces(token, mark); });
+       r.out.steps.push_back([=](const std::string& token) { return unescape_spaces(token, mark); });
      }},
     {"Replace",
      [](const HfNode& n, DecoderReader& r) {
@@ -215,7 +215,7 @@ constexpr DecoderRow kDecoders[] = {
      [](const HfNode& n, DecoderReader& r) {
        r.out.strips_leading_space = true;
        r.out.steps.push_back(
-           [prefix = n["prefix"].text_or("##"), cleanup = n["cleanup"].flag_or(true)](std::string token) {
+           [prefix = n["prefix"].text_or("##"), cleanup = n["cleanup"].flag_or(true)](const std::string& token) {
              const bool continuation = !prefix.empty() && token.starts_with(prefix);
              return wordpiece_bytes(continuation ? token.substr(prefix.size()) : token, continuation, cleanup);
            });
@@ -245,7 +245,7 @@ HfDecoder read_decoder(const HfNode& node) {
   DecoderReader reader;
   if (!node) {  // without a decoder, a text is its tokens with spaces between
     reader.out.strips_leading_space = true;
-    reader.out.steps.push_back([](std::string token) { return " " + token; });
+    reader.out.steps.push_back([](const std::string& token) { return " " + token; });
   }
   for_each_step(node, "decoders", [&](const HfNode& step) { find_row(kDecoders, step, "decoder").add(step, reader); });
   return std::move(reader.out);

@@ -282,6 +282,7 @@ nacelle_status Server::prepare(Request& request) {
   const auto buckets = in.get_array<nacelle_bucket>();
   const std::vector<nacelle_bucket> own(buckets.begin(), buckets.end());
   std::vector<const nacelle_bucket*> pointers;
+  pointers.reserve(own.size());
   for (const nacelle_bucket& bucket : own) pointers.push_back(&bucket);
   auto options = in.get<nacelle_prepare_options>();
   const std::string pins(in.get_text());
@@ -303,7 +304,7 @@ nacelle_status Server::weights(Function function, Request& request) {
     return NACELLE_OK;
   }
   request.out.put(api_->weights_bytes(weights->handle));
-  weights.release();
+  static_cast<void>(weights.release());
   return NACELLE_OK;
 }
 
