@@ -39,7 +39,8 @@ float largest_of(const BlockFormat& format, const BlockParts& parts) {
   float largest = 1;
   for (std::uint32_t i = 0; i < format.elements; ++i) {
     const int code = parts.codes[i], value = format.codebook ? format.codebook[code] : code - format.offset;
-    largest = std::max(largest, std::fabs(static_cast<float>(value) * parts.scales[i / format.sub_elements]));
+    const std::uint32_t scale = i / format.sub_elements;
+    largest = std::max(largest, std::fabs(static_cast<float>(value) * parts.scales[scale]));
   }
   return largest;
 }

@@ -18,7 +18,8 @@ namespace nacelle::sdk {
 namespace {
 
 constexpr std::uint64_t kMaxFile = std::uint64_t{1} << 30;  // CUDA plugins with many targets reach a few hundred MB
-constexpr std::string_view kOwner("Nacelle", 8);            // with its NUL
+constexpr char kOwnerName[] = "Nacelle";
+constexpr std::string_view kOwner(kOwnerName, sizeof(kOwnerName));  // with its NUL
 
 // Random access to the image; every read is checked. Reads little of a large file.
 class Image {
