@@ -1,6 +1,6 @@
-// DeepSeek-V2, V3 and R1, and Kimi-K2 and GLM-4.7-Flash, which have V3's graph: multi-head latent attention (arXiv 2405.04434,
-// section 2.1) and experts of which some serve every token (arXiv 2401.06066), the first layers without (arXiv
-// 2412.19437).
+// DeepSeek-V2, V3 and R1, and Kimi-K2 and GLM-4.7-Flash, which have V3's graph: multi-head latent attention (arXiv
+// 2405.04434, section 2.1) and experts of which some serve every token (arXiv 2401.06066), the first layers without
+// (arXiv 2412.19437).
 #include <nacelle/decoder_latent.hpp>
 
 namespace {

@@ -1,6 +1,7 @@
-// Gemma 1 to 3, of models that see images the part about text: embeddings scaled by the square root of the width, GELU gates, norms whose stored weights lack 1
-// (GGUF adds it on conversion). Gemma 2 adds norms behind both halves of a block, soft caps, and a window on every
-// second layer; Gemma 3 has norms of queries and keys instead of caps, and a rope of its own on windowed layers.
+// Gemma 1 to 3, of models that see images the part about text: embeddings scaled by the square root of the width, GELU
+// gates, norms whose stored weights lack 1 (GGUF adds it on conversion). Gemma 2 adds norms behind both halves of a
+// block, soft caps, and a window on every second layer; Gemma 3 has norms of queries and keys instead of caps, and a
+// rope of its own on windowed layers.
 #include <nacelle/decoder.hpp>
 
 namespace {

@@ -1,9 +1,9 @@
 // Llama 1 to 3 and what differs from it in settings: Mistral (with its sliding window; of those that see images, as
 // Mistral Small 3.1, the part about text), Yi, TinyLlama, SmolLM and many
 // others under Llama's own name; SmolLM3, whose every fourth layer turns nothing; Seed-OSS and ERNIE 4.5, of which only
-// names and rope differ; Arcee, whose feed-forward part is relu squared; Hunyuan, with norms behind rope; and the mixtures
-// of experts of ERNIE 4.5 and Hunyuan, with a shared expert. GGUF stores Q and K permuted, so that its rope turns neighbouring columns; Hugging Face turns
-// the two halves.
+// names and rope differ; Arcee, whose feed-forward part is relu squared; Hunyuan, with norms behind rope; and the
+// mixtures of experts of ERNIE 4.5 and Hunyuan, with a shared expert. GGUF stores Q and K permuted, so that its rope
+// turns neighbouring columns; Hugging Face turns the two halves.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -80,9 +80,10 @@ void ernie_moe(const Config& config, Decoder& model) {
     experts.width = config.size("moe_intermediate_size");
     experts.shared_width = experts.width * config.optional_size("moe_num_shared_experts", 0, 64).value_or(0);
     const auto last = config.optional_integer("moe_layer_end_index").value_or(-1);  // itself among them; -1: all
-    set_mixture_layers(model, config.optional_size("moe_layer_start_index", 0).value_or(0),
-                       last < 0 ? model.layer_count : static_cast<std::uint32_t>(std::min<std::int64_t>(last, 4096) + 1),
-                       config.optional_size("moe_layer_interval").value_or(1));
+    set_mixture_layers(
+        model, config.optional_size("moe_layer_start_index", 0).value_or(0),
+        last < 0 ? model.layer_count : static_cast<std::uint32_t>(std::min<std::int64_t>(last, 4096) + 1),
+        config.optional_size("moe_layer_interval").value_or(1));
     experts.selection_bias = config.optional_bool("moe_use_aux_free").value_or(true) ? Bias::kAlways : Bias::kNever;
   }
   experts.selection.huggingface = "mlp.moe_statics.e_score_correction_bias";

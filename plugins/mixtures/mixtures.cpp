@@ -1,7 +1,7 @@
-// Mixtures of experts over Llama's attention with norms of queries and keys, scored by sigmoids and chosen with a bias as
-// DeepSeek-V3's (arXiv 2412.19437, section 2.1.2): dots.llm1 (arXiv 2506.05767), Ling 2 and Ring 2 (BailingMoeV2, arXiv
-// 2510.22115), which choose among the best groups of experts, and MiniMax-M2, which norms all heads at once and has no
-// shared expert. Layers that predict further tokens lie behind the model's own and are left alone.
+// Mixtures of experts over Llama's attention with norms of queries and keys, scored by sigmoids and chosen with a bias
+// as DeepSeek-V3's (arXiv 2412.19437, section 2.1.2): dots.llm1 (arXiv 2506.05767), Ling 2 and Ring 2 (BailingMoeV2,
+// arXiv 2510.22115), which choose among the best groups of experts, and MiniMax-M2, which norms all heads at once and
+// has no shared expert. Layers that predict further tokens lie behind the model's own and are left alone.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -30,7 +30,8 @@ void bailing(const Config& config, Decoder& model) {
   };
   if (flag("use_qkv_bias", false)) model.qkv_bias = Bias::kAlways;
   if (flag("use_bias", false)) config.fail_key("use_bias", "is true, which is not supported");
-  if (!config.is_gguf() && !flag("use_qk_norm", true)) config.fail_key("use_qk_norm", "is false, which is not supported");
+  if (!config.is_gguf() && !flag("use_qk_norm", true))
+    config.fail_key("use_qk_norm", "is false, which is not supported");
   Tensors& names = model.tensors;
   names.embedding.huggingface = "word_embeddings";
   names.qkv = {"attn_qkv", "attention.query_key_value"};
@@ -56,37 +57,40 @@ void minimax(const Config& config, Decoder& model) {
     config.fail_key("use_qk_norm", "is false, which is not supported");
   const auto kinds = config.optional_numbers("attn_type_list", model.layer_count);
   for (const double kind : kinds.value_or(std::vector<double>()))
-    if (kind != 1) config.fail_key("attn_type_list", "has a layer of another kind than 1: linear attention is not supported");
+    if (kind != 1)
+      config.fail_key("attn_type_list", "has a layer of another kind than 1: linear attention is not supported");
 }
 
-constexpr Variant kVariants[] = {
-    {"dots1",
-     "Dots1ForCausalLM",
-     {.count = "n_routed_experts",
-      .width = "moe_intermediate_size",
-      .scoring = "",
-      .has_bias = "",
-      .shared_count = "n_shared_experts",
-      .dense_layers = "first_k_dense_replace",
-      .groups = "n_group",
-      .groups_used = "topk_group"},
-     dots},
-    {"bailingmoe2",
-     "BailingMoeV2ForCausalLM",
-     {.count = "num_experts",
-      .width = "moe_intermediate_size",
-      .scoring = "score_function",
-      .has_bias = "moe_router_enable_expert_bias",
-      .shared_count = "num_shared_experts",
-      .shared_width = "moe_shared_expert_intermediate_size",
-      .dense_layers = "first_k_dense_replace",
-      .groups = "n_group",
-      .groups_used = "topk_group"},
-     bailing},
-    {"minimax-m2",
-     "MiniMaxM2ForCausalLM",
-     {.count = "num_local_experts", .width = "intermediate_size", .scoring = "scoring_func", .has_bias = "use_routing_bias"},
-     minimax}};
+constexpr Variant kVariants[] = {{"dots1",
+                                  "Dots1ForCausalLM",
+                                  {.count = "n_routed_experts",
+                                   .width = "moe_intermediate_size",
+                                   .scoring = "",
+                                   .has_bias = "",
+                                   .shared_count = "n_shared_experts",
+                                   .dense_layers = "first_k_dense_replace",
+                                   .groups = "n_group",
+                                   .groups_used = "topk_group"},
+                                  dots},
+                                 {"bailingmoe2",
+                                  "BailingMoeV2ForCausalLM",
+                                  {.count = "num_experts",
+                                   .width = "moe_intermediate_size",
+                                   .scoring = "score_function",
+                                   .has_bias = "moe_router_enable_expert_bias",
+                                   .shared_count = "num_shared_experts",
+                                   .shared_width = "moe_shared_expert_intermediate_size",
+                                   .dense_layers = "first_k_dense_replace",
+                                   .groups = "n_group",
+                                   .groups_used = "topk_group"},
+                                  bailing},
+                                 {"minimax-m2",
+                                  "MiniMaxM2ForCausalLM",
+                                  {.count = "num_local_experts",
+                                   .width = "intermediate_size",
+                                   .scoring = "scoring_func",
+                                   .has_bias = "use_routing_bias"},
+                                  minimax}};
 
 const Variant* variant_of(const Config& config) {
   for (const Variant& variant : kVariants)
@@ -94,7 +98,8 @@ const Variant* variant_of(const Config& config) {
   return nullptr;
 }
 
-void set_groups(const Config& config, Experts& experts, std::uint32_t count, std::uint32_t used, const std::string& key) {
+void set_groups(const Config& config, Experts& experts, std::uint32_t count, std::uint32_t used,
+                const std::string& key) {
   if (count <= 1) return;
   if (experts.count % count || experts.count / count * used < experts.used)
     config.fail_key(key, "is " + std::to_string(count) + ", which does not fit " + std::to_string(experts.count) +

@@ -42,10 +42,7 @@ bool is_moe(const Config& config) {
 class Reader {
  public:
   // Of a model that sees images, the part that is about text.
-  explicit Reader(const Config& config)
-      : config_(text_part(config)),
-        whole_(config),
-        decoder_(model_.decoder) {}
+  explicit Reader(const Config& config) : config_(text_part(config)), whole_(config), decoder_(model_.decoder) {}
 
   Model read() {
     Delta& delta = model_.delta;
