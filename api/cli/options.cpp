@@ -57,6 +57,12 @@ std::uint64_t parse_size(const std::string& text) {
   return static_cast<std::uint64_t>(size);
 }
 
+void add_plugin_folders(App& app, HostFlags& flags) {
+  heading(app, "Plugins");
+  app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
+  app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
+}
+
 void add_host_flags(App& app, HostFlags& flags, bool json) {
   heading(app, kFirst);
   if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
@@ -69,9 +75,7 @@ void add_host_flags(App& app, HostFlags& flags, bool json) {
       ->default_str("0");
   app.add_flag("--pin-threads", flags.pin_threads,
                "bind each thread to a core of its own; only where no other process computes");
-  heading(app, "Plugins");
-  app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
-  app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
+  add_plugin_folders(app, flags);
   app.add_option("--plugin-config", flags.plugin_settings, "KEY=VALUE, a setting that plugins can read");
   app.add_option("--isa-cap", flags.isa_cap, "CPU kernels of this level or below: portable, avx2, avx512vnni, ...");
   app.add_option(
@@ -362,10 +366,11 @@ void set_up(App& app, QuantizeOptions& o) {
   app.add_flag("--awq", o.awq, "also scale channels by what they carry, where that is exact; needs --imatrix");
   app.add_flag("--requantize", o.requantize, "allow weights that are quantized already, though they lose more");
   app.add_flag("--list", o.list, "print each tensor and the type that it would get, and write nothing");
-  app.add_option("--threads", o.threads, "(default: the CPU budget of this process)");
-  app.add_flag("--json", o.json, "one JSON document on standard output, and nothing else there");
+  add_plugin_folders(app, o.host);
+  app.add_option("--threads", o.host.threads, "(default: the CPU budget of this process)");
+  app.add_flag("--json", o.host.json, "one JSON document on standard output, and nothing else there");
   add_model_cache(app, o.model_cache);
-  add_log_flags(app, o.log_level, o.log_format);
+  add_log_flags(app, o.host.log_level, o.host.log_format);
 }
 
 void set_up(App& app, ImatrixOptions& o) {

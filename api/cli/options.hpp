@@ -88,11 +88,11 @@ struct PullOptions {
 };
 
 struct QuantizeOptions {
-  bool json = false, list = false, requantize = false, awq = false;
-  std::string in, out, type = "q4_k_m", imatrix, log_level = "info", log_format = "text";
+  HostFlags host;
+  bool list = false, requantize = false, awq = false;
+  std::string in, out, type = "q4_k_m", imatrix;
   std::vector<std::string> tensors;  // PATTERN=TYPE
   std::filesystem::path model_cache;
-  unsigned threads = 0;
 };
 
 struct ImatrixOptions {

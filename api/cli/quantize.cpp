@@ -13,9 +13,11 @@
 #include "api/cli/model_source.hpp"
 #include "api/cli/output.hpp"
 #include "api/cli/progress.hpp"
+#include "api/cli/setup.hpp"
 #include "core/base/cpu_budget.hpp"
 #include "core/base/log.hpp"
 #include "core/compress/awq.hpp"
+#include "core/compress/convert.hpp"
 #include "core/compress/encode.hpp"
 
 namespace nacelle::cli {
@@ -131,10 +133,10 @@ void list(const compress::SourceModel& model, const compress::QuantizeOptions& o
 }  // namespace
 
 int run_command(const QuantizeOptions& options) {
-  log::configure(log::parse_level(options.log_level), log::parse_format(options.log_format));
+  log::configure(log::parse_level(options.host.log_level), log::parse_format(options.host.log_format));
   compress::QuantizeOptions how{.recipe = &recipe_of(options.type), .requantize = options.requantize};
   for (const std::string& text : options.tensors) how.overrides.push_back(override_of(text));
-  how.threads = options.threads != 0 ? options.threads : read_cpu_budget().threads;
+  how.threads = options.host.threads != 0 ? options.host.threads : read_cpu_budget().threads;
   compress::Importance importance;
   if (options.awq && options.imatrix.empty())
     throw Error(ErrorKind::kInvalidArgument, "--awq needs --imatrix: the statistics of a calibration text", "awq");
@@ -146,7 +148,9 @@ int run_command(const QuantizeOptions& options) {
   const fs::path in = pull_with_progress(options.in, pull_options(options.model_cache)).path, out = options.out;
   if (!options.list) check_out(in, out);
   const auto files = ModelFiles::open(in);
-  compress::SourceModel model = compress::open_source(*files);
+  // Of safetensors a plugin knows what is where.
+  const auto host = files->gguf() ? nullptr : make_host(options.host);
+  compress::SourceModel model = host ? compress::open_source(*host, *files) : compress::open_source(*files);
   if (options.list) return list(model, how), 0;
 
   std::optional<Progress> progress;
@@ -166,7 +170,7 @@ int run_command(const QuantizeOptions& options) {
   }
   const compress::QuantizeResult result = compress::quantize(model, out, how);
   progress.reset();
-  options.json ? print_json(to_json(result, out)) : print(result, out);
+  options.host.json ? print_json(to_json(result, out)) : print(result, out);
   return 0;
 }
 

@@ -7,7 +7,7 @@
 #include <map>
 #include <optional>
 
-#include "core/compress/source.hpp"
+#include "core/compress/convert.hpp"
 #include "core/compress/windows.hpp"
 #include "core/engine/placed_model.hpp"
 #include "core/engine/product_inputs.hpp"
@@ -42,26 +42,33 @@ void collect_tensors(const sdk::WeightNode& node, std::vector<std::string>& to) 
   for (const sdk::WeightNode& input : node.inputs) collect_tensors(input, to);
 }
 
-// The names that GGUF gives the model's tensors.
-std::map<std::string, std::string> gguf_names(const ModelFiles& files) {
-  std::map<std::string, std::string> names;
-  for (const SourceTensor& tensor : open_source(files).tensors)
-    for (const TensorInfo* part : tensor.parts) names[part->name] = tensor.name;
+// The names that GGUF gives the model's tensors: several where it cuts one.
+using GgufNames = std::multimap<std::string, std::string>;
+GgufNames gguf_names(const ModelFiles& files, PluginHost* host) {
+  GgufNames names;
+  const SourceModel model = host ? open_source(*host, files) : open_source(files);
+  for (const SourceTensor& tensor : model.tensors) {
+    std::vector<std::string> own;
+    for (const TensorInfo* part : tensor.parts) own.push_back(part->name);
+    if (tensor.made) collect_tensors(tensor.made->node(), own);
+    for (const std::string& one : own) names.emplace(one, tensor.name);
+  }
   return names;
 }
 
 // Sums of a segment's product inputs.
 class Collector {
  public:
-  Collector(DeviceModel& device, const std::map<std::string, std::string>& names) : device_(device) {
+  Collector(DeviceModel& device, const GgufNames& names) : device_(device) {
     for (const ProductInput& input : product_inputs(device.record())) {
       std::vector<std::string> tensors;
       collect_tensors(input.weight->source->value, tensors);
       Target target{.input = input, .names = {}};
       for (const std::string& tensor : tensors) {
-        const auto found = names.find(tensor);
-        if (found != names.end() && std::ranges::find(target.names, found->second) == target.names.end())
-          target.names.push_back(found->second);
+        const auto [begin, end] = names.equal_range(tensor);
+        for (auto found = begin; found != end; ++found)
+          if (std::ranges::find(target.names, found->second) == target.names.end())
+            target.names.push_back(found->second);
       }
       if (target.names.empty()) continue;
       target.sums.resize(std::size_t{input.expert_count} * input.width);
@@ -149,10 +156,10 @@ LoadOptions imatrix_load_options(std::uint32_t window) {
 }
 
 Importance measure_importance(Model& model, std::string_view text, std::uint32_t window, std::uint32_t most,
-                              const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+                              const std::function<void(std::uint64_t, std::uint64_t)>& progress, PluginHost* host) {
   const TextWindows windows = encode_windows(model.tokenizer(), text, window, true, most);
   PlacedModel& device = model.device();
-  const auto names = gguf_names(model.files());
+  const auto names = gguf_names(model.files(), host);
   std::vector<Collector> collectors;
   for (std::size_t i = 0; i < device.size(); ++i) collectors.emplace_back(device.segment(i), names);
   WindowReader reader(model, [&](std::size_t plan, const StepCounts& counts) {

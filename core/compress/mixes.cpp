@@ -163,8 +163,7 @@ nacelle_type fallen_back(nacelle_type type, const TensorPlan& tensor) {
 }
 
 bool is_kept(const TensorPlan& tensor) {
-  if (!can_encode(tensor.type) || tensor.shape.size() < 2 || !tensor.name.ends_with("weight")) return true;
-  return std::ranges::any_of(kKept, [&](const char* part) { return tensor.name.find(part) != std::string::npos; });
+  return !can_encode(tensor.type) || stays_f32(tensor.name, tensor.shape.size());
 }
 
 bool matches(const std::string& pattern, const std::string& name) {
@@ -193,6 +192,11 @@ void apply(const TypeOverride& one, std::span<const TensorPlan> tensors, std::ve
 }
 
 }  // namespace
+
+bool stays_f32(std::string_view name, std::size_t rank) {
+  if (rank < 2 || !name.ends_with("weight")) return true;
+  return std::ranges::any_of(kKept, [&](const char* part) { return name.find(part) != std::string_view::npos; });
+}
 
 std::span<const Recipe> recipes() noexcept { return kRecipes; }
 

@@ -44,6 +44,9 @@ struct TypeOverride {
   nacelle_type type;
 };
 
+// Whether a tensor that is made anew is F32 whatever it is made of, as GGUF's readers expect: vectors, and what is small.
+bool stays_f32(std::string_view name, std::size_t rank);
+
 // The types for `tensors`, one each. What is no matrix, norms and routers keep full precision. A row that the type's
 // blocks do not divide falls back to a type of smaller blocks, or to F16. Throws Error(kInvalidArgument) for an
 // override that matches nothing or does not fit.

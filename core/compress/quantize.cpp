@@ -200,7 +200,7 @@ class Quantizer {
                                 .error = compare(i, written, info)});
       result.elements += info.elements();
       result.bytes_after += info.size;
-      for (const TensorInfo* part : tensor.parts) result.bytes_before += part->size;
+      result.bytes_before += tensor.bytes_before();
     }
     return result;
   }

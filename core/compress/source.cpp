@@ -86,19 +86,31 @@ SourceModel open_gguf(const ModelFiles& files) {
 
 std::uint64_t SourceTensor::rows() const noexcept { return rows_of(shape); }
 
+std::uint64_t SourceTensor::bytes_before() const noexcept {
+  if (made) return made->node().bytes();
+  std::uint64_t bytes = 0;
+  for (const TensorInfo* part : parts) bytes += part->size;
+  return bytes;
+}
+
 bool SourceTensor::verbatim() const noexcept {
-  return parts.size() == 1 && parts[0]->type == type && interleaved_heads == 0 && addend == 0 && row_factors.empty() &&
-         column_factors.empty();
+  const bool as_stored = made ? made->node().type == type : parts.size() == 1 && parts[0]->type == type;
+  return as_stored && interleaved_heads == 0 && addend == 0 && row_factors.empty() && column_factors.empty();
 }
 
 SourceModel open_source(const ModelFiles& files) { return files.gguf() ? open_gguf(files) : open_huggingface(files); }
 
 void read_row(const SourceModel& model, const SourceTensor& tensor, std::uint64_t row, std::span<float> out) {
   if (!tensor.computed.empty()) return std::ranges::copy(tensor.computed, out.begin()), void();
-  const Place place = place_of(tensor, source_row(tensor, row));
-  const std::uint64_t bytes = row_bytes(*place.part);
-  const auto* stored = reinterpret_cast<const std::uint8_t*>(model.files.data(*place.part).data() + place.row * bytes);
-  decode_row(place.part->type, stored, out.size(), out.data());
+  const auto decode = [&](nacelle_type type, const std::byte* stored) {
+    decode_row(type, reinterpret_cast<const std::uint8_t*>(stored), out.size(), out.data());
+  };
+  if (tensor.made) {
+    decode(tensor.made->node().type, tensor.made->rows(row, 1));
+  } else {
+    const Place place = place_of(tensor, source_row(tensor, row));
+    decode(place.part->type, model.files.data(*place.part).data() + place.row * row_bytes(*place.part));
+  }
   if (tensor.shape.size() == 1 && tensor.interleaved_heads != 0) interleave(tensor, out);
   if (tensor.addend != 0)
     for (float& value : out) value += tensor.addend;
@@ -110,11 +122,13 @@ void read_row(const SourceModel& model, const SourceTensor& tensor, std::uint64_
 
 std::span<const std::byte> stored_rows(const SourceModel& model, const SourceTensor& tensor, std::uint64_t first,
                                        std::uint64_t count) {
+  if (tensor.made) return {tensor.made->rows(first, count), count * tensor.made->node().row_bytes()};
   const std::uint64_t bytes = row_bytes(*tensor.parts[0]);
   return model.files.data(*tensor.parts[0]).subspan(first * bytes, count * bytes);
 }
 
 void release_rows(const SourceModel& model, const SourceTensor& tensor, std::uint64_t first, std::uint64_t count) {
+  if (tensor.made) return tensor.made->release(first, count);
   // Rows of rotated heads are read out of order within a head, which costs a second look at a page or two.
   for (const TensorInfo* part : tensor.parts) {
     const std::uint64_t rows = rows_of(part->shape), bytes = row_bytes(*part);

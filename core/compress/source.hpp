@@ -4,15 +4,41 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/compress/mixes.hpp"
+#include "core/formats/file_tensors.hpp"
 #include "core/formats/gguf_writer.hpp"
 #include "core/formats/model_files.hpp"
 
 namespace nacelle::compress {
+
+// Rows of an expression over a model's tensors. `files` must outlive it.
+class MadeTensor {
+ public:
+  MadeTensor(sdk::WeightNode node, const ModelFiles& files)
+      : node_(std::move(node)), tensors_(files), reader_(node_, tensors_) {}
+
+  const sdk::WeightNode& node() const noexcept { return node_; }
+  // Rows [first, first + count), valid until a release() of a range that holds `first`. Any thread.
+  const std::byte* rows(std::uint64_t first, std::uint64_t count) {
+    std::lock_guard lock(mutex_);
+    return static_cast<const std::byte*>(reader_.read(first, count).data);
+  }
+  void release(std::uint64_t first, std::uint64_t count) {
+    std::lock_guard lock(mutex_);
+    reader_.release(first, count);
+  }
+
+ private:
+  const sdk::WeightNode node_;
+  FileTensors tensors_;
+  std::mutex mutex_;
+  sdk::WeightReader reader_;
+};
 
 struct SourceTensor {
   std::string name;  // GGUF's
@@ -20,6 +46,7 @@ struct SourceTensor {
   nacelle_type type;                          // that its values have now
   std::vector<const TensorInfo*> parts = {};  // whose rows follow one another
   std::vector<float> computed = {};           // in place of parts: what the source only states in its configuration
+  std::shared_ptr<MadeTensor> made = {};      // in place of parts: what an expression makes of them
   // Rows of each of so many heads: those of the two halves of a head become neighbours (the interleaved rotation of
   // GGUF's llama, from Hugging Face's split one). 0: as they are.
   std::uint64_t interleaved_heads = 0;
@@ -29,6 +56,7 @@ struct SourceTensor {
 
   std::uint64_t columns() const noexcept { return shape.back(); }
   std::uint64_t rows() const noexcept;
+  std::uint64_t bytes_before() const noexcept;  // of what it is made of
   // Whether its bytes are those of the source, one after the other.
   bool verbatim() const noexcept;
 };

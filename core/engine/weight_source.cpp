@@ -3,19 +3,8 @@
 
 #include <nacelle/plugin.hpp>
 
-#include "core/base/error.hpp"
 
 namespace nacelle {
-
-std::span<const std::byte> WeightSourceAdapter::Tensors::bytes(std::string_view tensor) {
-  const TensorInfo* info = files_.tensor(tensor);
-  if (!info) throw sdk::Failure(NACELLE_NOT_FOUND, "no tensor '" + std::string(tensor) + "'");
-  return files_.data(*info);
-}
-
-void WeightSourceAdapter::Tensors::release(std::string_view tensor, std::uint64_t offset, std::uint64_t size) noexcept {
-  if (const TensorInfo* info = files_.tensor(tensor)) files_.release(*info, offset, size);
-}
 
 WeightSourceAdapter::WeightSourceAdapter(const nacelle_host& host, const sdk::Graph& graph, const ModelFiles& files,
                                          PackedCache& packed,

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/engine/packed_cache.hpp"
-#include "core/formats/model_files.hpp"
+#include "core/formats/file_tensors.hpp"
 #include "sdk/runtime/graph.hpp"
 #include "sdk/runtime/weight_reader.hpp"
 
@@ -25,23 +25,12 @@ class WeightSourceAdapter {
   const nacelle_weight_source* table() const noexcept { return &table_; }
 
  private:
-  // The model's files as weight_reader.hpp wants them.
-  class Tensors : public sdk::TensorSource {
-   public:
-    explicit Tensors(const ModelFiles& files) : files_(files) {}
-    std::span<const std::byte> bytes(std::string_view tensor) override;
-    void release(std::string_view tensor, std::uint64_t offset, std::uint64_t size) noexcept override;
-
-   private:
-    const ModelFiles& files_;
-  };
-
   sdk::WeightReader& reader(std::uint32_t weight);
   sdk::WeightReader& companion(std::uint32_t weight, std::uint32_t role);
 
   const nacelle_host& host_;
   const sdk::Graph& graph_;
-  Tensors tensors_;
+  FileTensors tensors_;
   PackedCache& packed_;
   std::function<void(std::uint64_t, std::uint64_t)> progress_;
   std::mutex mutex_;  // of the maps; each reader has one user at a time

@@ -27,7 +27,8 @@ def generation(name, architecture, gguf_architecture, seed, refused, gguf_change
     keys = gguf_keys(gguf_architecture, config, logit_scale=8.0,
                      **{"attention.layer_norm_rms_epsilon": None, "attention.layer_norm_epsilon": 1e-5,
                         "rope.scaling.type": "none"} | gguf_changes)
-    return Model(name, config, weights, forward, keys, to_gguf(weights), refused=refused)
+    return Model(name, config, weights, forward, keys, to_gguf(weights), refused=refused,
+                 conversion=other_keys("rope.scaling.type"))
 
 
 def models():

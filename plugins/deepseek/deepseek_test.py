@@ -215,7 +215,7 @@ def make_keys(config, split):
 def make(name, config, split, seed, **more):
     weights = make_weights(config, Random(seed))
     return Model(name, config, weights, forward, make_keys(config, split), make_gguf(config, weights, split),
-                 gguf_adapter=not split, **more)  # split, keys lie the other way round
+                 gguf_adapter=not split, conversion={} if split else OTHER_LAYOUT, **more)  # split, keys lie the other way round
 
 
 def models():
@@ -233,7 +233,8 @@ def models():
     # Unequal mscales make cosines and sines longer, which GGUF cannot say.
     halves = make_config("DeepseekV3ForCausalLM", **latest, rope_interleave=False,
                          rope_scaling=YARN | {"mscale": 1.3, "mscale_all_dim": 0.5})
-    halves = Model("deepseek-v3-halves", halves, make_weights(halves, Random(95)), forward, None, None)
+    halves = Model("deepseek-v3-halves", halves, make_weights(halves, Random(95)), forward, None, None,
+                   conversion=refused_by_gguf("GGUF cannot say this model: layer 0: rope of 8 columns"))
     return [make("deepseek-v2-lite", v2_lite, False, 94), make("deepseek-v2-lite-split", v2_lite, True, 94),
             make("deepseek-v2", v2, True, 82, reads_like_llama_cpp=False),  # it ranks groups as V3 does
             make("deepseek-v3", v3, True, 94, refused=REFUSED), make("deepseek-v3-whole", v3, False, 94), halves,

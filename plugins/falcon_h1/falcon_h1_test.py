@@ -72,6 +72,7 @@ def model(name, seed, refused=(), **changes):
     keys = gguf_keys("falcon-h1", config, **mamba.gguf_keys(shape))
     without = config["mamba_rms_norm"] and config["mamba_norm_before_gate"]  # GGUF does not tell, llama.cpp does not know it
     return Model(name, config, weights, forward, None if without else keys, None if without else gguf, gguf_adapter=False,
+                 conversion=refused_by_gguf("'mamba_norm_before_gate' with a norm cannot be said in GGUF") if without else {},
                  refused_adapter="expected an adapter in the model's own format", refused=list(refused))
 
 

@@ -82,7 +82,8 @@ def mixture_model(name, seed, next_in_gguf, scale, **changes):
                      expert_count=8, expert_used_count=3, expert_shared_count=1, expert_feed_forward_length=EXPERT,
                      expert_gating_func=2, expert_weights_scale=scale, expert_weights_norm=True,
                      leading_dense_block_count=1, **{"rope.dimension_count": 16})
-    return Model(name, config, weights, forward, keys, gguf, stored=None if next_in_gguf else weights | further)
+    return Model(name, config, weights, forward, keys, gguf, stored=None if next_in_gguf else weights | further,
+                 conversion=OTHER_LAYOUT if next_in_gguf else other_keys("nextn_predict_layers"))
 
 
 def models():

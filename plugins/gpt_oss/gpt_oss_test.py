@@ -110,6 +110,7 @@ def models():
     # GGUF cannot say that the borders are not rounded, and llama.cpp rounds them: its file has a model of its own.
     rounded = config | {"rope_scaling": config["rope_scaling"] | {"truncate": True}}
     return [Model("gpt-oss", rounded, weights, forward, keys, gguf),
-            Model("gpt-oss-exact", config, weights, forward, None, None),
+            Model("gpt-oss-exact", config, weights, forward, None, None,
+                  conversion=refused_by_gguf("whose frequencies are a list (YaRN with truncate: false) cannot be said in GGUF")),
             Model("gpt-oss-mxfp4", rounded, weights, forward, keys, gguf | packed_gguf, stored=stored,
                   gguf_values=gguf, tolerance={"cpu": 0.1}, llama_cpp_tolerance=0.1)]  # both round activations to 8 bits

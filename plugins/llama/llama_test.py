@@ -76,7 +76,8 @@ def with_experts(name, config, gguf_name, seed, mixed_layers, shared, hugging_na
             full = full.replace(own, theirs)
         weights[full] = tensor
     keys = gguf_keys(gguf_name, config, expert_count=6, expert_used_count=2, expert_feed_forward_length=expert, **keys)
-    return Model(name, config, weights, forward, keys, to_gguf(plain) | stacked, refused=list(refused))
+    return Model(name, config, weights, forward, keys, to_gguf(plain) | stacked, refused=list(refused),
+                 conversion=other_keys("rope.scaling.type"))
 
 
 def mixtures():
@@ -127,7 +128,7 @@ def hunyuan():
             name = name.replace(own, theirs)
         weights[name] = tensor
     keys = gguf_keys("hunyuan-dense", config, **{"rope.freq_base": 10000.0 * 50.0 ** (32 / 30), "rope.scaling.type": "none"})
-    return Model("hunyuan-dense", config, weights, forward, keys, to_gguf(plain))
+    return Model("hunyuan-dense", config, weights, forward, keys, to_gguf(plain), conversion=other_keys("rope.scaling.type"))
 
 
 def variant(name, architecture, gguf_architecture, seed, gguf_changes=None, bias=(), refused=(), names=None, permuted=True,

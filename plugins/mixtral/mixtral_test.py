@@ -46,7 +46,7 @@ def models():
     rest = to_gguf({name: tensor for name, tensor in weights.items() if ".experts." not in name},
                    {"block_sparse_moe.gate": "ffn_gate_inp"}, interleaved((4, 2)))
     keys = gguf_keys("llama", config, expert_count=8, expert_used_count=2)
-    old = Model("mixtral-old", config, weights, forward, keys, rest | single, reads_like_llama_cpp=False)
+    old = Model("mixtral-old", config, weights, forward, keys, rest | single, reads_like_llama_cpp=False, conversion=OTHER_LAYOUT)
     refused = [("gguf", {"blk.1.ffn_up_exps.weight": None},
                 "weight blk.1.ffn_up_exps.weight: tensor 'blk.1.ffn_up_exps.weight' is missing from the model file, tensor "
                 "'blk.1.ffn_up.0.weight' is missing from the model file")]

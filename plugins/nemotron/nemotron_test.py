@@ -143,7 +143,8 @@ def hybrid(name, seed, pattern, refused=(), gguf_changes=None, **changes):
                  "expert_weights_scale": 2.5, "expert_group_count": 1}
     architecture = "nemotron_h_moe" if "E" in pattern else "nemotron_h"
     keys = {"general.architecture": architecture} | {f"{architecture}.{key}": value for key, value in keys.items()}
-    return Model(name, config, weights, hybrid_forward, keys, gguf, refused=list(refused))
+    return Model(name, config, weights, hybrid_forward, keys, gguf, refused=list(refused),
+                 conversion=other_keys("expert_group_count"))
 
 
 def models():

@@ -62,5 +62,6 @@ def models():
                ("hf", {"rope_scaling": {"type": "su", "short_factor": short, "long_factor": long}},
                 "phi3: config.json: 'rope_scaling.type' is 'su', which this plugin does not know (default, linear, "
                 "llama3, yarn, longrope)")]
-    return [Model("phi3-short", config, weights, forward_for(256), keys, gguf, context=256, refused=refused),
-            Model("phi3-long", config, weights, forward_for(512), keys, gguf, context=512)]
+    return [Model("phi3-short", config, weights, forward_for(256), keys, gguf, context=256, refused=refused,
+                  conversion=other_keys("attention.sliding_window")),
+            Model("phi3-long", config, weights, forward_for(512), keys, gguf, context=512, conversion=other_keys("attention.sliding_window"))]

@@ -70,7 +70,7 @@ def mixed(random, config):
         for part in ("gate", "up", "down"):
             del weights[f"model.layers.{layer}.mlp.{part}_proj.weight"]
     weights |= mixture_weights(random, expert_layers(config), 8, 32)[0]
-    return Model("qwen3-moe-mixed", config, weights, forward, None, None)
+    return Model("qwen3-moe-mixed", config, weights, forward, None, None, conversion=refused_by_gguf("GGUF cannot say this model: "))
 
 
 def models():

@@ -229,7 +229,8 @@ def next_model(name, seed, old_gguf=False):
         gguf = {key: tensor for key, tensor in gguf.items() if not key.endswith(("attn_qkv.weight", "attn_gate.weight"))}
         gguf |= {f"blk.{layer}.ssm_in.weight": weights[f"model.layers.{layer}.linear_attn.in_proj_qkvz.weight"]
                  for layer, kind in enumerate(kinds()) if kind == "linear_attention"}
-    return Model(name, config, weights | single, forward, keys_of("qwen3next", config, **EXPERT_KEYS), gguf)
+    return Model(name, config, weights | single, forward, keys_of("qwen3next", config, **EXPERT_KEYS), gguf,
+                 conversion=OTHER_LAYOUT if old_gguf else {})
 
 
 ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "partial_rotary_factor": 0.5,
@@ -261,7 +262,7 @@ def seeing():
               "vision_config": {"hidden_size": 32, "depth": 1}}
     keys = keys_of("qwen35", text, block_count=LAYERS + 1, nextn_predict_layers=1, **SECTIONS)
     bad_heads = text | {"linear_num_value_heads": 5}
-    return Model("qwen3.5", config, weights, forward, keys, gguf, stored=weights | further, refused=[
+    return Model("qwen3.5", config, weights, forward, keys, gguf, stored=weights | further, conversion=OTHER_LAYOUT, refused=[
         ("hf", {"text_config": bad_heads},
          "config.json: 'text_config.linear_num_value_heads' is 5, which 2 key heads do not divide"),
         ("hf", {"text_config": text | {"attn_output_gate": False}},

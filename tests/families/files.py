@@ -79,10 +79,26 @@ def write_safetensors(path, tensors):
     pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
-def byte_vocabulary(size):
-    """GGUF keys of a SentencePiece vocabulary of `size` tokens: three special ones, the bytes, then made-up words."""
+def byte_tokens(size):
+    """Three special ones, the bytes, then made-up words."""
     texts = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)]
-    texts += [f"\u2581w{i}" for i in range(size - len(texts))]
+    return texts + [f"\u2581w{i}" for i in range(size - len(texts))]
+
+
+def byte_tokenizer(size):
+    """tokenizer.json of a SentencePiece vocabulary of `size` tokens."""
+    texts = byte_tokens(size)
+    special = [{"id": i, "content": text, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+                "normalized": False} for i, text in enumerate(texts[:3])]
+    return json.dumps({"version": "1.0", "added_tokens": special, "normalizer": None, "pre_tokenizer": None, "post_processor": None,
+                       "decoder": {"type": "ByteFallback"},
+                       "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True, "merges": [],
+                                 "vocab": {text: i for i, text in enumerate(texts)}}})
+
+
+def byte_vocabulary(size):
+    """GGUF keys of the same vocabulary."""
+    texts = byte_tokens(size)
     return {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": texts,
             "tokenizer.ggml.scores": [0.0] * 259 + [-float(i) for i in range(1, size - 258)],
             "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * (size - 259),

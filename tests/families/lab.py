@@ -11,6 +11,20 @@ VOCABULARY = 320
 GELU_TABLE = 2e-3  # llama.cpp looks GELU up in a table of F16, and has the tanh approximation where models have the erf
 
 
+# Of a model whose safetensors `nacelle quantize` writes as GGUF: the line that it is refused with, whether today's converter
+# lays it out otherwise than the GGUF at hand, and keys that are told otherwise.
+CONVERSION = {"refused": "", "other_layout": False, "other_keys": []}
+OTHER_LAYOUT = {"other_layout": True}
+
+
+def refused_by_gguf(line):
+    return {"refused": line}
+
+
+def other_keys(*keys):
+    return {"other_keys": list(keys)}
+
+
 @dataclasses.dataclass
 class Model:
     name: str
@@ -28,6 +42,7 @@ class Model:
     encoder: str = None  # "embed" or "rank": forward(config, weights, tokens, second) gives one vector
     gguf_adapter: bool = True  # False: the GGUF has no matrix for some pairs
     refused_adapter: str = ""  # the line with which the GGUF refuses adapters that were made for the safetensors
+    conversion: dict = dataclasses.field(default_factory=dict)  # see CONVERSION
     between: int = 1  # special tokens between the two texts of a pair
     texts: dict = dataclasses.field(default_factory=dict)  # more files of the Hugging Face folder, by name
     # (format "gguf" or "hf", {key or tensor: value, None to take it away}, the line that it is refused with)

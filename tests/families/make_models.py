@@ -47,6 +47,7 @@ def encoder_golden(model, wide):
         seconds.append(len(start))
     vectors = [model.forward(model.config, wide, prompt, second) for prompt, second in zip(prompts, seconds)]
     return {"context": model.context, "tolerance": model.tolerance, "encoder": model.encoder, "llama_cpp": False,
+            "conversion": lab.CONVERSION | {"refused": "is not written as GGUF here"},
             "texts": [" ".join(spelling[word] for word in text) for text in words], "prompts": prompts, "seconds": seconds,
             "vectors": numbers(vectors)}
 
@@ -90,7 +91,7 @@ def golden(model, adapter):
             "perplexity": perplexity(rows[-1], prompts[-1]),
             "prompt_logprobs": [float(f"{row[token]:.8g}") for row, token in zip(logprobs, prompts[-1][1:])],
             "likeliest": [float(f"{x:.8g}") for x in logprobs.max(axis=1)],
-            "llama_cpp": model.reads_like_llama_cpp, "llama_cpp_tolerance": model.llama_cpp_tolerance}
+            "conversion": lab.CONVERSION | model.conversion, "llama_cpp": model.reads_like_llama_cpp, "llama_cpp_tolerance": model.llama_cpp_tolerance}
 
 
 def edited(original, edits):
@@ -104,7 +105,7 @@ def write(at, model, kind=("gguf", "hf"), edits={}):
     if "hf" in kind:
         files.write_huggingface(at / "hf", {k: v for k, v in (model.config | settings).items() if v is not None},
                                 edited(tensors, edits))
-        for name, text in model.texts.items():
+        for name, text in ({"tokenizer.json": files.byte_tokenizer(lab.VOCABULARY)} | model.texts).items():
             (at / "hf" / name).parent.mkdir(exist_ok=True)
             (at / "hf" / name).write_text(text)
     if "gguf" in kind and model.gguf:
