@@ -433,7 +433,9 @@ constexpr Family kFamilies[] = {
 
 // Some classes have several names in GGUF, by what is in them.
 std::string name_in_gguf(const Family& family, const sdk::GraphRecord& graph) {
-  const auto has = [&](std::uint32_t kind) { return std::ranges::find(graph.ops, kind, &sdk::OpRecord::kind) != graph.ops.end(); };
+  const auto has = [&](std::uint32_t kind) {
+    return std::ranges::find(graph.ops, kind, &sdk::OpRecord::kind) != graph.ops.end();
+  };
   const std::string name = family.gguf;
   const bool has_experts = has(NACELLE_OP_MOE_ROUTE);
   if (name == "granitehybrid" && !has(NACELLE_OP_STATE_SCAN)) return has_experts ? "granitemoe" : "granite";
