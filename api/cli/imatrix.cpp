@@ -25,8 +25,8 @@ int run_command(const ImatrixOptions& options) {
   std::optional<Progress> progress(std::in_place, "measuring");
   const auto bytes = text.bytes();
   compress::Importance importance = compress::measure_importance(
-      *model, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, window, options.windows,
-      [&](std::uint64_t done, std::uint64_t total) { progress->update(done, total); }, host.get());
+      *host, *model, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, window, options.windows,
+      [&](std::uint64_t done, std::uint64_t total) { progress->update(done, total); });
   progress.reset();
   importance.datasets = {options.text};
   compress::write_importance(options.out, importance);

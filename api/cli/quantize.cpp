@@ -150,7 +150,7 @@ int run_command(const QuantizeOptions& options) {
   const auto files = ModelFiles::open(in);
   // Of safetensors a plugin knows what is where.
   const auto host = files->gguf() ? nullptr : make_host(options.host);
-  compress::SourceModel model = host ? compress::open_source(*host, *files) : compress::open_source(*files);
+  compress::SourceModel model = host ? compress::open_source(*host, *files) : compress::open_gguf(*files);
   if (options.list) return list(model, how), 0;
 
   std::optional<Progress> progress;

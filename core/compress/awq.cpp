@@ -154,6 +154,7 @@ class Scaler {
       if (step == 0) plain = loss;
       if (loss < least) least = loss, best = step == 0 ? std::vector<float>() : rows;
     }
+    for (const std::size_t index : group.consumers) release_rows(model_, tensor(index), 0, tensor(index).rows());
     ++result.groups;
     result.before += plain;
     result.after += std::min(least, plain);

@@ -8,10 +8,11 @@
 #include <algorithm>
 #include <nacelle/plugin.hpp>
 #include <nacelle/rope.hpp>
+#include <set>
 
+#include "core/base/log.hpp"
 #include "core/compress/gguf_keys.hpp"
 #include "core/compress/gguf_tensors.hpp"
-#include "core/compress/huggingface.hpp"
 #include "core/compress/huggingface_tokenizer.hpp"
 #include "core/formats/file_error.hpp"
 
@@ -43,9 +44,10 @@ std::string text_of(const sdk::OpRecord& op, std::uint32_t context) {
     case NACELLE_OP_ROPE: return rope_text(op.attributes.as<nacelle_rope_attributes>(), context);
     case NACELLE_OP_ATTENTION: {
       const auto own = op.attributes.as<nacelle_attention_attributes>();
-      return fmt::format("attention of {} heads of {} over {} of {}, window {}, scale {:.5g}, soft cap {:.5g}, ALiBi {:.5g}",
-                         own.head_count, own.key_width, own.kv_head_count, own.value_width, own.window, own.scale,
-                         own.soft_cap, own.alibi_bias);
+      return fmt::format(
+          "attention of {} heads of {} over {} of {}, window {}, scale {:.5g}, soft cap {:.5g}, ALiBi {:.5g}",
+          own.head_count, own.key_width, own.kv_head_count, own.value_width, own.window, own.scale, own.soft_cap,
+          own.alibi_bias);
     }
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED: {
@@ -59,8 +61,9 @@ std::string text_of(const sdk::OpRecord& op, std::uint32_t context) {
     }
     case NACELLE_OP_MOE_ROUTE: {
       const auto own = op.attributes.as<nacelle_moe_attributes>();
-      return fmt::format("{} of {} experts, routing {}, over their sum {}, scale {:.5g}, {} of {} groups", own.used_count,
-                         own.expert_count, own.routing, own.renormalise, own.scale, own.group_used, own.group_count);
+      return fmt::format("{} of {} experts, routing {}, over their sum {}, scale {:.5g}, {} of {} groups",
+                         own.used_count, own.expert_count, own.routing, own.renormalise, own.scale, own.group_used,
+                         own.group_count);
     }
     case NACELLE_OP_CONVOLUTION: {
       const auto own = op.attributes.as<nacelle_convolution_attributes>();
@@ -113,6 +116,25 @@ class Draft {
   const int fd_;
 };
 
+void collect_read(const sdk::WeightNode& node, std::set<std::string_view>& to) {
+  if (node.kind == NACELLE_EXPR_TENSOR) to.insert(node.tensor);
+  for (const sdk::WeightNode& input : node.inputs) collect_read(input, to);
+}
+
+// One line where the folder has more than the model that is served from it.
+void tell_left_out(const ModelFiles& files, const ModelGraph& model) {
+  std::set<std::string_view> read;
+  for (const sdk::WeightRecord& weight : model.graph.weights) collect_read(weight.source->value, read);
+  std::vector<std::string_view> left;
+  for (const TensorInfo& tensor : files.tensors()) {
+    const bool follows = tensor.name.ends_with("rotary_emb.inv_freq") || tensor.name.ends_with(".weight_shape");
+    if (!follows && !read.contains(tensor.name)) left.push_back(tensor.name);
+  }
+  if (!left.empty())
+    log::info("{}: left out, being no part of the model that is served: {}{}", files.title(), in_quotes(left[0]),
+              left.size() > 1 ? fmt::format(" and {} more", left.size() - 1) : "");
+}
+
 void check_same(PluginHost& host, const ModelFiles& files, const ModelGraph& before, const SourceModel& model,
                 bool folds_factors) {
   const Draft draft(model, files.stem());
@@ -123,7 +145,7 @@ void check_same(PluginHost& host, const ModelFiles& files, const ModelGraph& bef
   try {
     after = read_graph(host, *ModelFiles::open(draft.path()), false);
   } catch (const Error& error) {
-    refuse(error.what());
+    refuse("what would be written cannot be read: " + std::string(error.what()));
   }
   if (folds_factors) return;
   const std::vector<Fact> own = facts_of(before), other = facts_of(after);
@@ -148,10 +170,9 @@ void add_llama3_factors(const ModelGraph& model, std::vector<SourceTensor>& tens
   rope.scaling = NACELLE_ROPE_SCALE_NONE;
   std::vector<float> factors = make_rope_table(rope, model.description.context_length).frequencies;
   for (std::size_t i = 0; i < factors.size(); ++i) factors[i] /= scaled[i];
-  tensors.insert(tensors.begin(), {.name = "rope_freqs.weight",
-                                   .shape = {factors.size()},
-                                   .type = NACELLE_TYPE_F32,
-                                   .computed = std::move(factors)});
+  SourceTensor tensor{.name = "rope_freqs.weight", .shape = {factors.size()}, .type = NACELLE_TYPE_F32};
+  tensor.computed = std::move(factors);
+  tensors.insert(tensors.begin(), std::move(tensor));
 }
 
 sdk::WeightNode without_scales(const sdk::WeightNode& node) {
@@ -177,7 +198,8 @@ class FalconFactors {
     const std::uint64_t shared = std::uint64_t{sizes.group_count} * sizes.key_width;
     untie(tensors);
     for (SourceTensor& tensor : tensors) {
-      const std::string part = tensor.name.starts_with("blk.") ? tensor.name.substr(tensor.name.find('.', 4) + 1) : tensor.name;
+      const std::string part =
+          tensor.name.starts_with("blk.") ? tensor.name.substr(tensor.name.find('.', 4) + 1) : tensor.name;
       if (part == "ssm_in.weight")
         tensor.row_factors = in_rows({inner, inner, shared, shared, sizes.head_count});
       else if (const float factor = factor_of(part); factor != 1)
@@ -264,8 +286,9 @@ void set_traits(const ModelGraph& model, const std::string& architecture, Source
 }  // namespace
 
 SourceModel open_source(PluginHost& host, const ModelFiles& files) {
-  if (files.gguf()) return open_source(files);
+  if (files.gguf()) return open_gguf(files);
   const ModelGraph model = read_graph(host, files, false);
+  tell_left_out(files, model);
   SourceModel made{.files = files, .tensors = {}, .metadata = {}, .traits = {}};
   const GgufFamily family = write_gguf_keys(files, model, made.metadata);
   made.tensors = gguf_tensors(model.graph, files, family.name);

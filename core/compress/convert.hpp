@@ -1,5 +1,5 @@
-// Any model that can be written as GGUF: GGUF files, and safetensors of all families that the architecture plugins know in
-// both formats.
+// Any model that can be written as GGUF: GGUF files, and safetensors of all families that the architecture plugins know
+// in both formats.
 #pragma once
 
 #include "core/compress/source.hpp"
@@ -7,9 +7,8 @@
 
 namespace nacelle::compress {
 
-// As open_source(files), which it is for GGUF, and which knows a few families without their plugins. What the file would
-// say is read once more, and refused where it would be another model. Throws Error: kUnsupported with the reason for what
-// GGUF cannot say.
+// `files` must outlive it. What a file made of safetensors would say is read once more, and refused where it would be
+// another model. Throws Error: kUnsupported with the reason for what GGUF cannot say.
 SourceModel open_source(PluginHost& host, const ModelFiles& files);
 
 }  // namespace nacelle::compress

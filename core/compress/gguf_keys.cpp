@@ -18,12 +18,13 @@ enum Has : std::uint32_t {
   kLeadingDense = 1 << 2,    // plain layers before those with experts
   kSharedCount = 1 << 3,     // of the experts that every token uses
   kSharedWidth = 1 << 4,     // of all of them together
-  kRouting = 1 << 5,       // scores, their scale and whether they are divided by their sum
-  kScan = 1 << 6,          // a state's sizes under ssm.*
-  kLatent = 1 << 7,        // multi-head latent attention
-  kMayLackRope = 1 << 8,   // and says so
-  kBothEpsilons = 1 << 9,  // under the key of layer norms too
-  kEachShared = 1 << 10,   // kSharedWidth is that of one
+  kRouting = 1 << 5,         // scores, their scale and whether they are divided by their sum
+  kScan = 1 << 6,            // a state's sizes under ssm.*
+  kLatent = 1 << 7,          // multi-head latent attention
+  kMayLackRope = 1 << 8,     // and says so
+  kBothEpsilons = 1 << 9,    // under the key of layer norms too
+  kEachShared = 1 << 10,     // kSharedWidth is that of one
+  kEndless = 1 << 11,        // whose context is a million tokens, whatever the configuration says
 };
 
 class KeyWriter;
@@ -37,7 +38,12 @@ struct Family {
 class KeyWriter {
  public:
   KeyWriter(const ModelFiles& files, const ModelGraph& model, const Family& family, std::string name, GgufWriter& to)
-      : files_(files), graph_(model.graph), about_(model.description), has_(family.has), name_(std::move(name)), to_(to) {}
+      : files_(files),
+        graph_(model.graph),
+        about_(model.description),
+        has_(family.has),
+        name_(std::move(name)),
+        to_(to) {}
 
   void run() {
     to_.set("general.architecture", name_);
@@ -129,7 +135,7 @@ class KeyWriter {
  private:
   void write_sizes() {
     set("block_count", about_.layer_count);
-    set("context_length", about_.context_length);
+    set("context_length", has_ & kEndless ? std::uint32_t{1} << 20 : about_.context_length);
     set("embedding_length", about_.width);
     set("vocab_size", about_.vocabulary);
     const std::uint32_t dense = extent("ffn_up.weight", 0), experts = extent("ffn_up_exps.weight", 1);
@@ -163,7 +169,8 @@ class KeyWriter {
     set("attention.value_length", own->value_width);
     if (own->alibi_bias != 0) set("attention.max_alibi_bias", own->alibi_bias);
     if (own->soft_cap != 0) set("attn_logit_softcapping", own->soft_cap);
-    const auto cap = first<nacelle_scale_attributes>(NACELLE_OP_SCALE, [](const auto& one) { return one.soft_cap != 0; });
+    const auto cap =
+        first<nacelle_scale_attributes>(NACELLE_OP_SCALE, [](const auto& one) { return one.soft_cap != 0; });
     if (cap) set("final_logit_softcapping", cap->soft_cap);
     const auto windowed =
         first<nacelle_attention_attributes>(NACELLE_OP_ATTENTION, [](const auto& one) { return one.window != 0; });
@@ -417,9 +424,10 @@ constexpr Family kFamilies[] = {
     {"FalconForCausalLM", "falcon"},
     {"MPTForCausalLM", "mpt"},
     {"MptForCausalLM", "mpt"},
-    {"Mamba2ForCausalLM", "mamba2", kScan},
+    {"Mamba2ForCausalLM", "mamba2", kScan | kEndless},
     {"NemotronForCausalLM", "nemotron"},
-    {"NemotronHForCausalLM", "nemotron_h", kHybrid | kWidthByLayer | kBothEpsilons | kSharedWidth | kSharedCount | kRouting},
+    {"NemotronHForCausalLM", "nemotron_h",
+     kHybrid | kWidthByLayer | kBothEpsilons | kSharedWidth | kSharedCount | kRouting},
     {"FalconH1ForCausalLM", "falcon-h1", kScan},
     {"Lfm2ForCausalLM", "lfm2", kKvHeadsByLayer, lfm2},
     {"Lfm2MoeForCausalLM", "lfm2moe", kKvHeadsByLayer | kLeadingDense | kRouting, lfm2},
@@ -436,7 +444,7 @@ std::string name_in_gguf(const Family& family, const sdk::GraphRecord& graph) {
   const auto has = [&](std::uint32_t kind) {
     return std::ranges::find(graph.ops, kind, &sdk::OpRecord::kind) != graph.ops.end();
   };
-  const std::string name = family.gguf;
+  std::string name = family.gguf;
   const bool has_experts = has(NACELLE_OP_MOE_ROUTE);
   if (name == "granitehybrid" && !has(NACELLE_OP_STATE_SCAN)) return has_experts ? "granitemoe" : "granite";
   if (name == "nemotron_h" && has_experts) return "nemotron_h_moe";

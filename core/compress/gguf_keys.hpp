@@ -17,8 +17,8 @@ struct GgufFamily {
   bool folds_factors = false;
 };
 
-// Sets all but the tokenizer's keys. Throws Error(kUnsupported) for a family that is not known in GGUF, by name, and for
-// settings that GGUF cannot say.
+// Sets all but the tokenizer's keys. Throws Error(kUnsupported) for a family that is not known in GGUF, by name, and
+// for settings that GGUF cannot say.
 GgufFamily write_gguf_keys(const ModelFiles& files, const ModelGraph& model, GgufWriter& to);
 
 }  // namespace nacelle::compress

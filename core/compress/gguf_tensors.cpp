@@ -118,7 +118,8 @@ std::int64_t extent_of(const nacelle_weight_expr& expr, std::uint32_t axis) {
 // A line that two expressions share where they are the same.
 std::string text_of(const nacelle_weight_expr& expr) {
   std::string text = std::to_string(expr.kind) + ":" + std::string(sdk::view(expr.name));
-  for (const std::int64_t number : {std::int64_t{expr.axis}, expr.begin, expr.end}) text += "," + std::to_string(number);
+  for (const std::int64_t number : {std::int64_t{expr.axis}, expr.begin, expr.end})
+    text += "," + std::to_string(number);
   for (std::uint32_t i = 0; i < expr.rank; ++i) text += "x" + std::to_string(expr.shape[i]);
   for (std::uint32_t i = 0; i < expr.input_count; ++i) text += "(" + text_of(*expr.inputs[i]) + ")";
   return text;
@@ -131,8 +132,10 @@ bool has_mamba(std::string_view architecture) {
   return std::ranges::find(kAll, architecture) != std::end(kAll);
 }
 
-// Rows of one element for what a head has one of, rows of a group of heads for norms; axes of one element between others.
-Shape shape_in_gguf(std::string_view architecture, std::string_view name, const WeightNode& value, std::int64_t groups) {
+// Rows of one element for what a head has one of, rows of a group of heads for norms; axes of one element between
+// others.
+Shape shape_in_gguf(std::string_view architecture, std::string_view name, const WeightNode& value,
+                    std::int64_t groups) {
   const std::int64_t last = value.shape.back(), rows = static_cast<std::int64_t>(value.row_count());
   const auto ends = [&](const char* text) { return name.ends_with(text); };
   if (architecture == "kimi-linear" && ends("ssm_a")) return {1, 1, last, 1};
@@ -167,20 +170,8 @@ class Inverter {
  public:
   // GGUF's tensor or tensors from which `expr` would make `value`, in a layer or outside (-1).
   void add(const nacelle_weight_expr& expr, WeightNode value, std::int32_t layer) {
-    switch (expr.kind) {
-      case NACELLE_EXPR_TENSOR: return add_tensor(expand(sdk::view(expr.name), layer), std::move(value));
-      case NACELLE_EXPR_FIRST_OF: return add(chosen(expr), std::move(value), layer);
-      case NACELLE_EXPR_SLICE: return add_piece(expr, std::move(value), layer);
-      case NACELLE_EXPR_RESHAPE: return add(input_of(expr), before_reshape(expr, std::move(value)), layer);
-      case NACELLE_EXPR_PERMUTE: return add(input_of(expr), before_permute(expr, std::move(value)), layer);
-      case NACELLE_EXPR_CONCAT: return add_parts(expr, value, layer);
-      case NACELLE_EXPR_ADD:
-        return add(input_of(expr), calculated(NACELLE_EXPR_ADD, std::move(value), -expr.constant), layer);
-      case NACELLE_EXPR_SCALE:
-        return add(input_of(expr), calculated(NACELLE_EXPR_SCALE, std::move(value), 1 / expr.constant), layer);
-      case NACELLE_EXPR_DECODE: return add(input_of(expr), std::move(value), layer);
-      default: refuse("a weight is made of GGUF's tensors in a way that cannot be undone");
-    }
+    const std::int64_t columns = value.shape.size() > 1 ? value.shape.back() : 0;
+    undo(expr, std::move(value), {layer, columns});
   }
 
   void add_tensor(const std::string& name, WeightNode value) {
@@ -214,6 +205,28 @@ class Inverter {
     return text;
   }
 
+  struct Context {
+    std::int32_t layer;
+    std::int64_t columns;  // of the value that was added; 0: a vector
+  };
+
+  void undo(const nacelle_weight_expr& expr, WeightNode value, const Context& in) {
+    switch (expr.kind) {
+      case NACELLE_EXPR_TENSOR: return add_tensor(expand(sdk::view(expr.name), in.layer), std::move(value));
+      case NACELLE_EXPR_FIRST_OF: return undo(chosen(expr), std::move(value), in);
+      case NACELLE_EXPR_SLICE: return add_piece(expr, std::move(value), in.layer);
+      case NACELLE_EXPR_RESHAPE: return undo(input_of(expr), before_reshape(expr, std::move(value), in.columns), in);
+      case NACELLE_EXPR_PERMUTE: return undo(input_of(expr), before_permute(expr, std::move(value)), in);
+      case NACELLE_EXPR_CONCAT: return add_parts(expr, value, in.layer);
+      case NACELLE_EXPR_ADD:
+        return undo(input_of(expr), calculated(NACELLE_EXPR_ADD, std::move(value), -expr.constant), in);
+      case NACELLE_EXPR_SCALE:
+        return undo(input_of(expr), calculated(NACELLE_EXPR_SCALE, std::move(value), 1 / expr.constant), in);
+      case NACELLE_EXPR_DECODE: return undo(input_of(expr), std::move(value), in);
+      default: refuse("a weight is made of GGUF's tensors in a way that cannot be undone");
+    }
+  }
+
   void add_piece(const nacelle_weight_expr& expr, WeightNode value, std::int32_t layer) {
     const nacelle_weight_expr& input = input_of(expr);
     Whole& whole = pieces_[std::to_string(layer) + " " + std::to_string(expr.axis) + " " + text_of(input)];
@@ -232,13 +245,16 @@ class Inverter {
     }
   }
 
-  // What is reshaped is a matrix, or a vector, where its own expression does not say its shape.
-  static WeightNode before_reshape(const nacelle_weight_expr& expr, WeightNode value) {
+  // What is reshaped is a matrix, or a vector, where its own expression does not say its shape. Its rows may be cut.
+  static WeightNode before_reshape(const nacelle_weight_expr& expr, WeightNode value, std::int64_t columns) {
     auto shape = shape_of(input_of(expr));
     if (!shape) {
       value = reshaped(std::move(value), Shape(expr.shape, expr.shape + expr.rank));
-      const std::int64_t last = value.shape.back(), rows = static_cast<std::int64_t>(value.row_count());
-      shape = last == 1 ? Shape{rows} : rows == 1 ? Shape{last} : Shape{rows, last};
+      const std::int64_t all = static_cast<std::int64_t>(value.row_count()) * value.shape.back();
+      std::int64_t last = value.shape.back();
+      for (std::size_t i = value.shape.size() - 1; i-- > 0 && last < columns;) last *= value.shape[i];
+      if (last != columns) last = value.shape.back();
+      shape = columns == 0 || last == 1 || last == all ? Shape{all} : Shape{all / last, last};
     }
     return reshaped(std::move(value), *std::move(shape));
   }

@@ -120,7 +120,7 @@ class TokenizerWriter {
 
   // The earlier a merge, the better the piece that it makes.
   void write_sentencepiece() {
-    if (!is_set(member(model_, "byte_fallback")))
+    if (!is_set(member(model_, "byte_fallback")) || !marks_spaces())
       unsupported("a BPE tokenizer that is neither on bytes nor SentencePiece's");
     std::unordered_map<std::string, float> ranks;
     for_merges([&](const std::string& left, const std::string& right) {
@@ -138,21 +138,35 @@ class TokenizerWriter {
     to_.set("tokenizer.ggml.add_space_prefix", has_space_prefix());
   }
 
-  bool has_space_prefix() const {
-    const auto prepends = [](const auto& self, const JsonNode* node) -> bool {
-      const std::string type = text_of(member(node, "type"));
-      if (type == "Prepend") return true;
-      if (type == "Metaspace") {
-        const JsonNode* scheme = member(node, "prepend_scheme");
-        return scheme ? text_of(scheme) != "never" : is_set(member(node, "add_prefix_space"));
-      }
+  // Whether a step before the merges is one that `fits`(step, its type).
+  template <class Fits>
+  bool has_step(Fits fits) const {
+    const auto within = [&](const auto& self, const JsonNode* node) -> bool {
+      if (fits(node, text_of(member(node, "type")))) return true;
       for (const char* list : {"normalizers", "pretokenizers"})
         if (const JsonNode* steps = member(node, list))
           for (const JsonNode& step : steps->items)
             if (self(self, &step)) return true;
       return false;
     };
-    return prepends(prepends, member(&root_, "normalizer")) || prepends(prepends, member(&root_, "pre_tokenizer"));
+    return within(within, member(&root_, "normalizer")) || within(within, member(&root_, "pre_tokenizer"));
+  }
+
+  // GGUF's readers write a space as U+2581, always.
+  bool marks_spaces() const {
+    return has_step([](const JsonNode* step, const std::string& type) {
+      return type == "Metaspace" || (type == "Replace" && text_of(member(member(step, "pattern"), "String")) == " " &&
+                                     text_of(member(step, "content")) == "\u2581");
+    });
+  }
+
+  bool has_space_prefix() const {
+    return has_step([](const JsonNode* step, const std::string& type) {
+      if (type == "Prepend") return true;
+      if (type != "Metaspace") return false;
+      const JsonNode* scheme = member(step, "prepend_scheme");
+      return scheme ? text_of(scheme) != "never" : is_set(member(step, "add_prefix_space"));
+    });
   }
 
   // As "left right" in older files, as pairs in newer ones; load_tokenizer has checked them.

@@ -44,12 +44,11 @@ void collect_tensors(const sdk::WeightNode& node, std::vector<std::string>& to) 
 
 // The names that GGUF gives the model's tensors: several where it cuts one.
 using GgufNames = std::multimap<std::string, std::string>;
-GgufNames gguf_names(const ModelFiles& files, PluginHost* host) {
+GgufNames gguf_names(PluginHost& host, const ModelFiles& files) {
   GgufNames names;
-  const SourceModel model = host ? open_source(*host, files) : open_source(files);
-  for (const SourceTensor& tensor : model.tensors) {
+  for (const SourceTensor& tensor : open_source(host, files).tensors) {
     std::vector<std::string> own;
-    for (const TensorInfo* part : tensor.parts) own.push_back(part->name);
+    if (tensor.stored) own.push_back(tensor.stored->name);
     if (tensor.made) collect_tensors(tensor.made->node(), own);
     for (const std::string& one : own) names.emplace(one, tensor.name);
   }
@@ -155,11 +154,11 @@ LoadOptions imatrix_load_options(std::uint32_t window) {
   return options;
 }
 
-Importance measure_importance(Model& model, std::string_view text, std::uint32_t window, std::uint32_t most,
-                              const std::function<void(std::uint64_t, std::uint64_t)>& progress, PluginHost* host) {
+Importance measure_importance(PluginHost& host, Model& model, std::string_view text, std::uint32_t window,
+                              std::uint32_t most, const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   const TextWindows windows = encode_windows(model.tokenizer(), text, window, true, most);
   PlacedModel& device = model.device();
-  const auto names = gguf_names(model.files(), host);
+  const auto names = gguf_names(host, model.files());
   std::vector<Collector> collectors;
   for (std::size_t i = 0; i < device.size(); ++i) collectors.emplace_back(device.segment(i), names);
   WindowReader reader(model, [&](std::size_t plan, const StepCounts& counts) {

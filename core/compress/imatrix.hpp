@@ -16,10 +16,10 @@ LoadOptions imatrix_load_options(std::uint32_t window);
 
 // Cuts the text into windows, the most `most` of them (0: all), each read from an empty context. Alone on its model
 // while it runs. `progress`: windows done, windows in all. `host`: whose plugins say how GGUF names the tensors of
-// safetensors; nullptr: only the families of huggingface.hpp are known. Throws Error: kInvalidArgument for a text of
-// less than one window, kUnsupported for a model whose weights GGUF has no names for.
-Importance measure_importance(Model& model, std::string_view text, std::uint32_t window, std::uint32_t most,
-                              const std::function<void(std::uint64_t, std::uint64_t)>& progress = {},
-                              PluginHost* host = nullptr);
+// safetensors. Throws Error: kInvalidArgument for a text of less than one window, kUnsupported for a model whose
+// weights GGUF has no names for.
+Importance measure_importance(PluginHost& host, Model& model, std::string_view text, std::uint32_t window,
+                              std::uint32_t most,
+                              const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
 
 }  // namespace nacelle::compress

@@ -44,7 +44,8 @@ struct TypeOverride {
   nacelle_type type;
 };
 
-// Whether a tensor that is made anew is F32 whatever it is made of, as GGUF's readers expect: vectors, and what is small.
+// Whether a tensor that is made anew is F32 whatever it is made of, as GGUF's readers expect: vectors, and what is
+// small.
 bool stays_f32(std::string_view name, std::size_t rank);
 
 // The types for `tensors`, one each. What is no matrix, norms and routers keep full precision. A row that the type's

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cmath>
 #include <nacelle/block_formats.hpp>
 
@@ -84,10 +85,14 @@ class Quantizer {
     for (std::size_t i = 0; i < types_.size(); ++i) {
       const SourceTensor& tensor = model_.tensors[i];
       if (options_.requantize || types_[i] == tensor.type || !is_quantized(tensor.type)) continue;
+      std::string type = type_info(tensor.type)->name;
+      const std::string said = "tensor " + in_quotes(tensor.name) + " is " + type;
+      std::ranges::transform(type, type.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
       throw Error(ErrorKind::kInvalidArgument,
-                  "tensor " + in_quotes(tensor.name) + " is " + type_info(tensor.type)->name +
-                      " already, and quantizing it again loses more than quantizing once: start from the F16, BF16 or "
-                      "F32 model, or say --requantize",
+                  said +
+                      " already, and quantizing it again loses more than quantizing once: start from the F16, BF16 "
+                      "or F32 model, " +
+                      (find_recipe(type) ? "keep it with --type " + type + ", " : "") + "or say --requantize",
                   "requantize");
     }
   }

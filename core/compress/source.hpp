@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,38 +20,44 @@ namespace nacelle::compress {
 // Rows of an expression over a model's tensors. `files` must outlive it.
 class MadeTensor {
  public:
-  MadeTensor(sdk::WeightNode node, const ModelFiles& files)
-      : node_(std::move(node)), tensors_(files), reader_(node_, tensors_) {}
+  MadeTensor(sdk::WeightNode node, const ModelFiles& files) : node_(std::move(node)), tensors_(files) {
+    reader_.emplace(node_, tensors_);
+  }
 
   const sdk::WeightNode& node() const noexcept { return node_; }
   // Rows [first, first + count), valid until a release() of a range that holds `first`. Any thread.
   const std::byte* rows(std::uint64_t first, std::uint64_t count) {
     std::lock_guard lock(mutex_);
-    return static_cast<const std::byte*>(reader_.read(first, count).data);
+    return static_cast<const std::byte*>(reader_->read(first, count).data);
   }
   void release(std::uint64_t first, std::uint64_t count) {
     std::lock_guard lock(mutex_);
-    reader_.release(first, count);
+    reader_->release(first, count);
+    if (first + count < reader_->row_count()) return;
+    reader_.emplace(node_, tensors_);  // a reader keeps what it transposes
+    release_inputs(node_);
   }
 
  private:
+  void release_inputs(const sdk::WeightNode& node) noexcept {
+    if (node.kind == NACELLE_EXPR_TENSOR) tensors_.release(node.tensor, 0, node.bytes());
+    for (const sdk::WeightNode& input : node.inputs) release_inputs(input);
+  }
+
   const sdk::WeightNode node_;
   FileTensors tensors_;
   std::mutex mutex_;
-  sdk::WeightReader reader_;
+  std::optional<sdk::WeightReader> reader_;
 };
 
 struct SourceTensor {
   std::string name;  // GGUF's
   std::vector<std::uint64_t> shape;
-  nacelle_type type;                          // that its values have now
-  std::vector<const TensorInfo*> parts = {};  // whose rows follow one another
-  std::vector<float> computed = {};           // in place of parts: what the source only states in its configuration
-  std::shared_ptr<MadeTensor> made = {};      // in place of parts: what an expression makes of them
-  // Rows of each of so many heads: those of the two halves of a head become neighbours (the interleaved rotation of
-  // GGUF's llama, from Hugging Face's split one). 0: as they are.
-  std::uint64_t interleaved_heads = 0;
-  float addend = 0;
+  nacelle_type type;  // that its values have now
+  // One of these three: a tensor as it is stored, what an expression makes of some, what the configuration states.
+  const TensorInfo* stored = nullptr;
+  std::shared_ptr<MadeTensor> made = {};
+  std::vector<float> computed = {};
   // Activation-aware scaling: what each row and each column is multiplied by; empty: 1.
   std::vector<float> row_factors = {}, column_factors = {};
 
@@ -69,9 +76,8 @@ struct SourceModel {
   ModelTraits traits;
 };
 
-// From GGUF or a Hugging Face folder. `files` must outlive it. Throws Error: kUnsupported for a family whose
-// safetensors have no mapping to GGUF here.
-SourceModel open_source(const ModelFiles& files);
+// Of GGUF files, which must outlive it.
+SourceModel open_gguf(const ModelFiles& files);
 
 // Row `row` as f32. Any thread.
 void read_row(const SourceModel& model, const SourceTensor& tensor, std::uint64_t row, std::span<float> out);

@@ -3,7 +3,6 @@
 
 #include <nacelle/plugin.hpp>
 
-
 namespace nacelle {
 
 WeightSourceAdapter::WeightSourceAdapter(const nacelle_host& host, const sdk::Graph& graph, const ModelFiles& files,

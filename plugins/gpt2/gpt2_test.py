@@ -51,4 +51,4 @@ def models():
     refused = [("hf", {"activation_function": "quick_gelu"},
                 "gpt2: config.json: 'activation_function' is 'quick_gelu', which this plugin does not know")]
     return [Model("gpt2", config, weights, forward, keys, gguf, llama_cpp_tolerance=GELU_TABLE, refused=refused),
-            Model("gpt2-bare", config, bare, forward, None, None)]
+            Model("gpt2-bare", config, bare, forward, None, None, llama_cpp_tolerance=GELU_TABLE)]

@@ -25,9 +25,9 @@ class Reader {
     config_.is_gguf() ? read_gguf() : read_huggingface();
     decoder_.head_norm = HeadNorm::kEachHead;
     Tensors& names = decoder_.tensors;
-    // GGUF writers took the last norm for the embedding's.
-    const bool old_name = config_.is_gguf() && !config_.has_tensor("output_norm.weight");
-    names.output_norm = {old_name ? "token_embd_norm" : "output_norm", "embedding_norm"};
+    // GGUF writers took the last norm for the embedding's, which is the name that llama.cpp knows.
+    const bool own_name = config_.has_tensor("output_norm.weight");
+    names.output_norm = {own_name ? "output_norm" : "token_embd_norm", "embedding_norm"};
     names.attention_norm = {"attn_norm", "operator_norm"};
     names.feed_forward_norm = {"ffn_norm", "ffn_norm"};
     names.attention_output = {"attn_output", "self_attn.out_proj"};

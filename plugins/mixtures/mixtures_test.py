@@ -1,6 +1,6 @@
 """Mixtures by sigmoid scores, chosen with a bias and weighted without (DeepSeek-V3's router, arXiv 2412.19437, section 2.1.2):
-dots.llm1 (arXiv 2506.05767, section 2), Ling 2 (arXiv 2510.22115, section 2: groups of experts, rope on half of each head, q, k and v
-in one matrix) and MiniMax-M2 (its modeling_minimax_m2.py's configuration: one norm over all heads, no shared expert)."""
+dots.llm1 (arXiv 2506.05767, section 2), Ling 2 (arXiv 2510.22115, section 2: groups of experts, rope on half of each head, q, k
+and v in one matrix) and MiniMax-M2 (its modeling_minimax_m2.py's configuration: one norm over all heads, no shared expert)."""
 from lab import *
 
 WIDTH, EXPERT, COUNT, USED = 64, 32, 8, 3
@@ -39,7 +39,8 @@ def forward(config, w, tokens):
     module, bias = ("block_sparse_moe.", "e_score_correction_bias") if is_minimax else (
         "mlp.", "gate.expert_bias" if is_bailing else "gate.e_score_correction_bias")
     names = tuple(MINIMAX.values()) if is_minimax else ("gate_proj", "up_proj", "down_proj")
-    q_norm, k_norm = ("attention.query_layernorm", "attention.key_layernorm") if is_bailing else ("self_attn.q_norm", "self_attn.k_norm")
+    q_norm, k_norm = ("attention.query_layernorm", "attention.key_layernorm") if is_bailing else (
+        "self_attn.q_norm", "self_attn.k_norm")
     x = w["model.word_embeddings.weight" if is_bailing else "model.embed_tokens.weight"][tokens]
     for layer in range(config["num_hidden_layers"]):
         b = Block(w, f"model.layers.{layer}.")
@@ -114,13 +115,14 @@ def models():
     common = {"num_experts_per_tok": USED, "moe_intermediate_size": EXPERT, "norm_topk_prob": True, "routed_scaling_factor": 2.5,
               "first_k_dense_replace": 1}
     routing = {"expert_weights_scale": 2.5, "expert_weights_norm": True, "leading_dense_block_count": 1}
-    dots = llama_config("Dots1ForCausalLM", num_key_value_heads=4, n_routed_experts=COUNT, n_shared_experts=2, n_group=1, topk_group=1, **common)
+    dots = llama_config("Dots1ForCausalLM", num_key_value_heads=4, n_routed_experts=COUNT, n_shared_experts=2, n_group=1,
+                        topk_group=1, **common)
     bailing = llama_config("BailingMoeV2ForCausalLM", num_experts=COUNT, num_shared_experts=1, n_group=4, topk_group=2,
                            moe_shared_expert_intermediate_size=48, score_function="sigmoid", moe_router_enable_expert_bias=True,
                            partial_rotary_factor=0.5, use_qk_norm=True, use_qkv_bias=False, use_bias=False, **common)
     minimax = llama_config("MiniMaxM2ForCausalLM", intermediate_size=EXPERT, num_local_experts=COUNT, num_experts_per_tok=USED,
-                           rotary_dim=8, scoring_func="sigmoid", use_routing_bias=True, use_qk_norm=True, qk_norm_type="per_layer",
-                           attn_type_list=[1, 1, 1])
+                           rotary_dim=8, scoring_func="sigmoid", use_routing_bias=True, use_qk_norm=True,
+                           qk_norm_type="per_layer", attn_type_list=[1, 1, 1])
     groups = {"expert_group_count": 4, "expert_group_used_count": 2}
     return [
         model("dots1", dots, "dots1", 401, routing | {"expert_shared_count": 2}, shared=2 * EXPERT, refused=[

@@ -43,5 +43,6 @@ def model(name, seed, **changes):
 
 def models():
     windowed = model("starcoder2-window", 132, sliding_window=16)
-    windowed.gguf_keys = windowed.gguf = None  # it does not tell the window
+    windowed.gguf_keys = windowed.gguf = None  # llama.cpp's converter does not tell the window
+    windowed.reads_like_llama_cpp = False
     return [model("starcoder2", 131, sliding_window=None), windowed]

@@ -1,6 +1,6 @@
-// `nacelle quantize` from safetensors, of every family's small random models: the GGUF file has the tensors and the keys
-// of the one that make_models.py wrote as llama.cpp's converter would, and gives what the model's NumPy forward pass
-// gives; what GGUF cannot say is refused by the very line. The files are left for llama_cpp.sh.
+// `nacelle quantize` from safetensors, of every family's small random models: the GGUF file has the tensors and the
+// keys of the one that make_models.py wrote as llama.cpp's converter would, and gives what the model's NumPy forward
+// pass gives; what GGUF cannot say is refused by the very line. The files are left for llama_cpp.sh.
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>

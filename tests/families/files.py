@@ -90,8 +90,11 @@ def byte_tokenizer(size):
     texts = byte_tokens(size)
     special = [{"id": i, "content": text, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
                 "normalized": False} for i, text in enumerate(texts[:3])]
-    return json.dumps({"version": "1.0", "added_tokens": special, "normalizer": None, "pre_tokenizer": None, "post_processor": None,
-                       "decoder": {"type": "ByteFallback"},
+    spaces = [{"type": "Prepend", "prepend": "\u2581"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]
+    back = [{"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+    return json.dumps({"version": "1.0", "added_tokens": special, "normalizer": {"type": "Sequence", "normalizers": spaces},
+                       "pre_tokenizer": None, "post_processor": None, "decoder": {"type": "Sequence", "decoders": back},
                        "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True, "merges": [],
                                  "vocab": {text: i for i, text in enumerate(texts)}}})
 

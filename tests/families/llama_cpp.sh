@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # usage: llama_cpp.sh TEST_PROGRAM MODELS NPM_FOLDER
-# Fetches node-llama-cpp into NPM_FOLDER, once, lets it run the models and holds Nacelle's answers against its.
+# Fetches node-llama-cpp into NPM_FOLDER, once, lets it run the models, and the GGUF that TEST_PROGRAM makes of their
+# safetensors, and holds Nacelle's answers against its.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 version=3.22.1 program=$1 models=$2 npm_folder=$3
@@ -15,5 +16,8 @@ if [ ! -e "$npm_folder/$version" ]; then
   npm install --prefix "$npm_folder" --no-audit --no-fund --ignore-scripts --loglevel=error "node-llama-cpp@$version"
   touch "$npm_folder/$version"
 fi
-node "$here/llama_cpp.mjs" "$models" "$npm_folder/node_modules"
+"$program" "safetensors of every family*"
+for folder in "$models" "$models/../converted"; do
+  node "$here/llama_cpp.mjs" "$folder" "$npm_folder/node_modules"
+done
 exec "$program" '[.llama_cpp]'

@@ -91,7 +91,8 @@ def golden(model, adapter):
             "perplexity": perplexity(rows[-1], prompts[-1]),
             "prompt_logprobs": [float(f"{row[token]:.8g}") for row, token in zip(logprobs, prompts[-1][1:])],
             "likeliest": [float(f"{x:.8g}") for x in logprobs.max(axis=1)],
-            "conversion": lab.CONVERSION | model.conversion, "llama_cpp": model.reads_like_llama_cpp, "llama_cpp_tolerance": model.llama_cpp_tolerance}
+            "conversion": lab.CONVERSION | model.conversion, "llama_cpp": model.reads_like_llama_cpp,
+            "llama_cpp_tolerance": model.llama_cpp_tolerance}
 
 
 def edited(original, edits):

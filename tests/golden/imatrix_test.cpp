@@ -37,7 +37,7 @@ compress::Importance measure(const char* device) {
   options.path = source_dir() / "models/demo/nacelle-demo-q8_0.gguf";
   options.device = device;
   const auto model = Model::load(*host, options);
-  return compress::measure_importance(*model, calibration_text(), kTokens, 2);
+  return compress::measure_importance(*host, *model, calibration_text(), kTokens, 2);
 }
 
 }  // namespace

@@ -80,8 +80,8 @@ std::vector<std::vector<float>> rows_of_tensor(const SourceModel& model, const s
 TEST_CASE("scaled weights compute the same", "[compress]") {
   ScaledModel model;
   fill(model, "llama");
-  const SourceModel before = open_source(*model.files);
-  SourceModel after = open_source(*model.files);
+  const SourceModel before = open_gguf(*model.files);
+  SourceModel after = open_gguf(*model.files);
   const std::vector<nacelle_type> types(after.tensors.size(), NACELLE_TYPE_Q4_0);
   const ScalingResult result = scale_by_activation(after, types, model.importance, 2);
   CHECK(result.groups == 4);
@@ -124,7 +124,7 @@ TEST_CASE("scaled weights compute the same", "[compress]") {
 TEST_CASE("families of which exactness is not known are not scaled", "[compress]") {
   ScaledModel model;
   fill(model, "falcon");
-  SourceModel source = open_source(*model.files);
+  SourceModel source = open_gguf(*model.files);
   const std::vector<nacelle_type> types(source.tensors.size(), NACELLE_TYPE_Q4_0);
   CHECK(test::error_of([&] { scale_by_activation(source, types, model.importance, 1); }).find("the family 'falcon'") !=
         std::string::npos);

@@ -66,7 +66,7 @@ std::filesystem::path write_model(const TempFolder& folder, float first = 0.5f) 
 QuantizeResult run(const std::filesystem::path& in, const std::filesystem::path& out, const char* recipe,
                    const Importance* importance = nullptr, bool requantize = false, unsigned threads = 2) {
   const auto files = ModelFiles::open(in);
-  SourceModel model = open_source(*files);
+  SourceModel model = open_gguf(*files);
   QuantizeOptions options;
   options.recipe = find_recipe(recipe);
   options.importance = importance;
