@@ -216,12 +216,7 @@ class FalconFactors {
     const auto* set = found ? std::get_if<bool>(found) : nullptr;
     return set ? *set : otherwise;
   }
-  float one(const char* key) const {
-    const ConfigValue* found = files_.config(key);
-    if (const auto* real = found ? std::get_if<double>(found) : nullptr) return static_cast<float>(*real);
-    const auto* whole = found ? std::get_if<std::int64_t>(found) : nullptr;
-    return whole ? static_cast<float>(*whole) : 1;
-  }
+  float one(const char* key) const { return static_cast<float>(number_of(files_.config(key)).value_or(1)); }
   std::vector<double> list(const char* key, std::size_t count) const {
     std::vector<double> all(count, 1);
     const ConfigValue* found = files_.config(key);

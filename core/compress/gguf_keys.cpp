@@ -4,11 +4,17 @@
 #include <algorithm>
 #include <nacelle/plugin.hpp>
 #include <nacelle/rope.hpp>
-#include <optional>
 
 #include "core/formats/file_error.hpp"
 
 namespace nacelle::compress {
+
+std::optional<double> number_of(const ConfigValue* value) {
+  if (const auto* real = value ? std::get_if<double>(value) : nullptr) return *real;
+  const auto* whole = value ? std::get_if<std::int64_t>(value) : nullptr;
+  return whole ? std::optional(static_cast<double>(*whole)) : std::nullopt;
+}
+
 namespace {
 
 // What a family has keys for beside those of all.
@@ -72,12 +78,7 @@ class KeyWriter {
     const ConfigValue* inside = files_.config("text_config." + key);
     return inside ? inside : files_.config(key);
   }
-  std::optional<double> number(const std::string& key) const {
-    const ConfigValue* found = value(key);
-    if (const auto* real = found ? std::get_if<double>(found) : nullptr) return *real;
-    const auto* whole = found ? std::get_if<std::int64_t>(found) : nullptr;
-    return whole ? std::optional(static_cast<double>(*whole)) : std::nullopt;
-  }
+  std::optional<double> number(const std::string& key) const { return number_of(value(key)); }
   float needed(const std::string& key) const {
     const auto found = number(key);
     if (!found) refuse("config.json: '" + key + "' is missing or no number");

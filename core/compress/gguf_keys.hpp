@@ -2,6 +2,7 @@
 // keys that its family has there, and what only config.json says.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "core/engine/model_graph.hpp"
@@ -20,5 +21,8 @@ struct GgufFamily {
 // Sets all but the tokenizer's keys. Throws Error(kUnsupported) for a family that is not known in GGUF, by name, and
 // for settings that GGUF cannot say.
 GgufFamily write_gguf_keys(const ModelFiles& files, const ModelGraph& model, GgufWriter& to);
+
+// A number of config.json, whole or not; none where the value is null or something else.
+std::optional<double> number_of(const ConfigValue* value);
 
 }  // namespace nacelle::compress

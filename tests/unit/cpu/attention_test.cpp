@@ -114,8 +114,8 @@ struct Shape {
   std::uint32_t tokens, block_tokens, d, e;
   bool aliased = false;
 };
-constexpr Shape kShapes[] = {{1, 32, 64, 64},       {40, 4, 5, 3},       {700, 32, 64, 64},      {1100, 16, 24, 40},
-                             {1, 32, 24, 16, true}, {40, 4, 5, 3, true}, {700, 32, 72, 64, true}};
+constexpr Shape kShapes[] = {{1, 32, 64, 64},       {40, 4, 5, 3},       {700, 32, 64, 64},       {1100, 16, 24, 40},
+                             {1, 32, 24, 16, true}, {40, 4, 5, 3, true}, {700, 32, 72, 64, true}, {90, 32, 128, 128}};
 
 void for_tables(const std::function<void(const AttentionKernels&, const std::string&)>& body) {
   for (const KernelTable* table : vector_tables()) body(*table->attention, to_string(table->isa));
