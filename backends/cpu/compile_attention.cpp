@@ -88,10 +88,8 @@ struct AttentionStep {
   std::uint32_t reach = 0, tiles;
   std::uint32_t parts, part_count, group;  // of a KV head's query heads, of all; query heads of a part
   std::vector<float> slopes;
-  // Columns [begin, end), in blocks, of a row of the output.
-  std::function<void(const Frame&, const float* row, std::uint32_t width, std::uint32_t row_number, std::uint32_t begin,
-                     std::uint32_t end)>
-      encode;
+  std::vector<Encoding> encodings;  // of the output
+  bool only_encoded = false;
 
   bool splits(const Frame& frame) const {
     const RowTiles& all = frame.tiles[tiles];
@@ -113,12 +111,12 @@ struct AttentionStep {
     const auto number = static_cast<std::uint32_t>(unit / part_count);
     if (!splits(frame)) {
       const RowTile& tile = all.data[number];
+      const OutRows rows = out_rows(frame, tile, part, scratch);
       for_calls(frame, tile, part, scratch, [&](AttentionCall& call, std::uint32_t first) {
-        for (std::uint32_t i = 0; i < call.query_count; ++i)
-          call.queries[i].out = output(frame, tile.row + (first + i) / group, head(part, first + i));
+        for (std::uint32_t i = 0; i < call.query_count; ++i) call.queries[i].out = output(rows, first + i);
         kernels->attend(call);
       });
-      return encode_rows(frame, tile, part);
+      return encode_rows(frame, tile, part, rows);
     }
     const RowTile& tile = *std::prev(std::upper_bound(
         all.data, all.data + all.count, number, [](std::uint32_t n, const RowTile& t) { return n < t.first_split; }));
@@ -134,28 +132,40 @@ struct AttentionStep {
     const RowTile& tile = frame.tiles[tiles].data[unit / part_count];
     const auto part = static_cast<std::uint32_t>(unit % part_count);
     const std::uint64_t stride = tile.count * partials->stride / sizeof(float);
+    const OutRows rows = out_rows(frame, tile, part, scratch);
     for (std::uint32_t n = 0; n < tile.count * group; ++n)
       kernels->merge_splits(partial(frame, tile.partial(0, n / group), head(part, n)), tile.splits, stride,
-                            sink(head(part, n)), of.value_width, reinterpret_cast<float*>(scratch),
-                            output(frame, tile.row + n / group, head(part, n)));
-    encode_rows(frame, tile, part);
+                            sink(head(part, n)), of.value_width, reinterpret_cast<float*>(scratch), output(rows, n));
+    encode_rows(frame, tile, part, rows);
   }
 
  private:
   // Query n of a tile: a row has as many as a part has heads.
   std::uint32_t head(std::uint32_t part, std::uint32_t n) const { return part * group + n % group; }
   float sink(std::uint32_t h) const { return sinks ? sinks[h] : -std::numeric_limits<float>::infinity(); }
-  float* output(const Frame& frame, std::uint32_t row, std::uint32_t h) const {
-    return frame.at(*out, row) + std::uint64_t{h} * of.value_width;
+  // Where a part's columns of a tile's rows go: to the output, or, if nobody reads them but for their encoding, no
+  // further than to the scratch memory behind the kernels' own.
+  struct OutRows {
+    float* first;
+    std::uint64_t stride;
+  };
+  OutRows out_rows(const Frame& frame, const RowTile& tile, std::uint32_t part, std::byte* scratch) const {
+    const std::uint64_t width = std::uint64_t{group} * of.value_width;
+    if (only_encoded) return {reinterpret_cast<float*>(scratch) + attention_scratch(of.value_width), width};
+    return {frame.at(*out, tile.row) + part * width, out->stride / sizeof(float)};
+  }
+  float* output(const OutRows& rows, std::uint32_t n) const {
+    return rows.first + n / group * rows.stride + std::uint64_t{n % group} * of.value_width;
   }
   float* partial(const Frame& frame, std::uint32_t row, std::uint32_t h) const {
     return frame.at(*partials, row) + h * partial_floats(of.value_width);
   }
-  void encode_rows(const Frame& frame, const RowTile& tile, std::uint32_t part) const {
+  void encode_rows(const Frame& frame, const RowTile& tile, std::uint32_t part, const OutRows& rows) const {
     const std::uint32_t blocks = group * of.value_width / kQuantBlock;
-    for (std::uint32_t row = tile.row; row < tile.row + tile.count; ++row)
-      encode(frame, frame.at(*out, row) + part * blocks * kQuantBlock, out->width, row, part * blocks,
-             (part + 1) * blocks);
+    for (const Encoding& encoding : encodings)
+      for (std::uint32_t r = 0; r < tile.count; ++r)
+        encoding.encode(rows.first + r * rows.stride, out->width, part * blocks, (part + 1) * blocks,
+                        frame.at<std::uint8_t>(*encoding.to, tile.row + r));
   }
 
   // body(call, first query) for a tile's queries with a part's heads.
@@ -241,15 +251,12 @@ void Compiler::attention(const nacelle_op& op) {
   if (of.alibi_bias != 0)
     for (std::uint32_t head = 0; head < of.head_count; ++head)
       step->slopes[head] = alibi_slope(of.alibi_bias, head, of.head_count);
-  std::vector<Encoding> encodings;
-  if (step->group * of.value_width % kQuantBlock == 0) encodings = plan_encodings(op.outputs[0]);
-  step->encode = [encodings = std::move(encodings)](const Frame& frame, const float* row, std::uint32_t width,
-                                                    std::uint32_t row_number, std::uint32_t begin, std::uint32_t end) {
-    for (const Encoding& encoding : encodings)
-      encoding.encode(row, width, begin, end, frame.at<std::uint8_t>(*encoding.to, row_number));
-  };
+  if (step->group * of.value_width % kQuantBlock == 0) step->encodings = plan_encodings(op.outputs[0]);
+  step->only_encoded = !step->encodings.empty() && is_only_encoded(op.outputs[0]);
   step->tiles = tile_index(attention_rows(step->group, bucket_.rows));
-  need_scratch(attention_scratch(of.value_width) * sizeof(float));
+  need_scratch(
+      (attention_scratch(of.value_width) + attention_rows(step->group, bucket_.rows) * step->group * of.value_width) *
+      sizeof(float));
   // Room for no more than are ever split: on few threads none are, and there is no second step.
   step->least_units = kUnitsAThread * threads_;
   const std::uint64_t most_tiles = (step->least_units - 1) / step->part_count;

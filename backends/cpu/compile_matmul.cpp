@@ -86,7 +86,7 @@ Place* Compiler::encode(std::uint32_t x, const MatmulVariant& variant) {
   return encoded_[key] = to;
 }
 
-std::vector<Compiler::Encoding> Compiler::plan_encodings(std::uint32_t value) {
+std::vector<Encoding> Compiler::plan_encodings(std::uint32_t value) {
   std::vector<Encoding> found;
   const Lead lead = lead_of(value);
   for (const std::uint32_t consumer : consumers(value)) {
@@ -167,12 +167,13 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
   const VectorKernels& kernels = vectors_;
   const Lead lead = x->lead;
 
-  constexpr std::uint32_t kRowsAhead = 4;
-
   // The columns [group, group + groups) of one part for some rows.
-  const auto run_units = [x, &kernels](const MatmulPart& part, const Frame& frame, std::uint32_t row,
-                                       std::uint32_t rows, std::uint32_t group, std::uint32_t groups,
-                                       std::byte* scratch) {
+  const auto residual_at = [](const MatmulPart& part, const Frame& frame, std::uint32_t row, std::uint32_t group) {
+    return frame.at(*part.residual, row) + std::uint64_t{group} * kGroupRows;
+  };
+  const auto run_units = [x, &kernels, residual_at](const MatmulPart& part, const Frame& frame, std::uint32_t row,
+                                                    std::uint32_t rows, std::uint32_t group, std::uint32_t groups,
+                                                    std::byte* scratch) {
     const std::uint32_t columns = groups * kGroupRows;
     MatmulCall call{};
     call.rows = rows;
@@ -183,6 +184,11 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
     float* gate = part.up_weights ? reinterpret_cast<float*>(scratch) : out;
     const std::uint64_t gate_stride = part.up_weights ? columns : out_stride;
     float* up = reinterpret_cast<float*>(scratch) + kScratchFloats;
+    // Pieces of rows, too short for the processor to fetch the next one's by itself, and perhaps in the other core's
+    // cache: all are on their way while the products are made.
+    for (std::uint32_t r = 0; part.residual && r < rows; ++r)
+      for (std::uint32_t i = 0; i < columns; i += kGroupRows)
+        __builtin_prefetch(residual_at(part, frame, row + r, group) + i, 0, 2);
     multiply_tile(*part.weights, call, group, groups, gate, gate_stride);
     if (part.up_weights) multiply_tile(*part.up_weights, call, group, groups, up, columns);
     const auto add_bias = [&](float* y, const float* bias) {
@@ -196,13 +202,7 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
         add_bias(up + std::uint64_t{r} * columns, part.up_bias);
         kernels.gated(part.gated, y, up + std::uint64_t{r} * columns, columns, to);
       }
-      if (part.residual) {
-        const float* residual = frame.at(*part.residual, row + r) + std::uint64_t{group} * kGroupRows;
-        // A few rows ahead: a piece of a row is too short for the processor to fetch the next one's by itself.
-        const float* ahead = residual + kRowsAhead * (part.residual->stride / sizeof(float));
-        for (std::uint32_t i = 0; r + kRowsAhead < rows && i < columns; i += kGroupRows) __builtin_prefetch(ahead + i);
-        kernels.add(y, residual, columns, y);
-      }
+      if (part.residual) kernels.add(y, residual_at(part, frame, row + r, group), columns, y);
       for (const Encoding& encoding : part.encodings)
         encoding.encode(to, part.out->width, group / 2, (group + groups) / 2,
                         frame.at<std::uint8_t>(*encoding.to, row + r));

@@ -24,22 +24,27 @@ void Compiler::norm(const nacelle_op& op) {
   const auto of = attributes<nacelle_norm_attributes>(op);
   const float* weight = weights_.vector(input(op, 1));
   const float* bias = op.kind == NACELLE_OP_LAYER_NORM ? weights_.vector(input(op, 2)) : nullptr;
+  const bool rms = op.kind == NACELLE_OP_RMS_NORM;
   const VectorKernels& kernels = vectors_;
   begin_rows(lead_of(op.outputs[0]), true);
   const Place* x = read(op.inputs[0]);
   const Place* out = write(op.outputs[0]);
-  const std::uint32_t group = of.group ? of.group : out->width;
-  if (op.kind == NACELLE_OP_RMS_NORM)
-    push_rows([=, &kernels](const Frame& frame, std::uint32_t row, std::byte*) {
-      for (std::uint32_t i = 0; i + group <= out->width; i += group)
-        kernels.rms_norm(frame.at(*x, row) + i, weight, of.weight_offset, of.epsilon, group, frame.at(*out, row) + i);
-    });
-  else
-    push_rows([=, &kernels](const Frame& frame, std::uint32_t row, std::byte*) {
-      for (std::uint32_t i = 0; i + group <= out->width; i += group)
-        kernels.layer_norm(frame.at(*x, row) + i, weight, bias, of.weight_offset, of.epsilon, group,
-                           frame.at(*out, row) + i);
-    });
+  const std::uint32_t width = out->width, group = of.group ? of.group : width;
+  // What only products read is encoded at once, and the row itself is never written to memory.
+  std::vector<Encoding> encodings = plan_encodings(op.outputs[0]);
+  const bool only_encoded = !encodings.empty() && is_only_encoded(op.outputs[0]);
+  if (only_encoded) need_scratch(out->stride);
+  push_rows([=, &kernels, encodings = std::move(encodings)](const Frame& frame, std::uint32_t row, std::byte* scratch) {
+    const float* from = frame.at(*x, row);
+    float* to = only_encoded ? reinterpret_cast<float*>(scratch) : frame.at(*out, row);
+    for (std::uint32_t i = 0; i + group <= width; i += group)
+      if (rms)
+        kernels.rms_norm(from + i, weight, of.weight_offset, of.epsilon, group, to + i);
+      else
+        kernels.layer_norm(from + i, weight, bias, of.weight_offset, of.epsilon, group, to + i);
+    for (const Encoding& encoding : encodings)
+      encoding.encode(to, width, 0, (width + kQuantBlock - 1) / kQuantBlock, frame.at<std::uint8_t>(*encoding.to, row));
+  });
 }
 
 // Cosines, then sines, of each row's angles: computed once a step for all layers that share a table.

@@ -27,6 +27,12 @@ struct Program {
   const Place* embedding = nullptr;
 };
 
+// A value's rows as the matmuls that read it want them.
+struct Encoding {
+  decltype(MatmulVariant::encode) encode;
+  const Place* to;
+};
+
 class Compiler : private sdk::GraphView {
  public:
   Compiler(const CpuWeights& weights, const nacelle_cache_options& cache, const nacelle_bucket& bucket,
@@ -38,11 +44,6 @@ class Compiler : private sdk::GraphView {
   using RowFunction = std::function<void(const Frame&, std::uint32_t row, std::byte* scratch)>;
   using IndexArray = const std::uint32_t* Frame::*;
 
-  // A value's rows as the matmuls that read it want them.
-  struct Encoding {
-    decltype(MatmulVariant::encode) encode;
-    const Place* to;
-  };
   struct MatmulPart {
     const PackedMatrix* weights = nullptr;
     const PackedMatrix* up_weights = nullptr;  // with a gated activation: `weights` is the gate's

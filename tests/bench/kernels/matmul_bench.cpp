@@ -1,4 +1,4 @@
-// Every matmul variant that runs here: at one row and at 16, whose weights are larger than the caches, as in decoding;
+// Every matmul variant that runs here: at one row and at 16, whose weights are many times the caches, as in decoding;
 // and at a prompt's 512, of a layer's usual width and of the longest rows that real models have.
 #include <algorithm>
 #include <cstring>
@@ -18,16 +18,21 @@ struct Shape {
   std::uint32_t rows, n, k;
 };
 constexpr Shape kShapes[] = {
-    {1, 32768, 2048}, {16, 32768, 2048}, {512, 4864, 896}, {512, 2048, 2048}, {512, 768, 8192}};
+    {1, 131072, 2048}, {16, 131072, 2048}, {512, 4864, 896}, {512, 2048, 2048}, {512, 768, 8192}};
 constexpr std::uint32_t kRows = 48;  // that take a stretch of columns together, as in the backend
 
-// Packed weights; scales and floats stay near 1, so that nothing is subnormal.
+// Packed weights; scales and floats stay near 1, so that nothing is subnormal. What repeats is longer than a panel.
 Memory random_weights(std::uint64_t size) {
   Memory bytes = huge_memory(size);
   std::mt19937 random(1);
-  for (std::size_t i = 0; i + 1 < size; i += 2) {
+  const std::size_t some = std::min<std::size_t>(size, 1u << 20) / 2 * 2;
+  for (std::size_t i = 0; i < some; i += 2) {
     const auto half = static_cast<std::uint16_t>(0x3c00 | (random() & 0x83ff));
     std::memcpy(bytes.get() + i, &half, 2);
+  }
+  for (std::size_t at = some, part; at < size; at += part) {
+    part = std::min<std::size_t>(size - at, some);
+    std::memcpy(bytes.get() + at, bytes.get(), part);
   }
   return bytes;
 }
