@@ -78,7 +78,7 @@ class CaseLines {
     return line;
   }
 
-  double static_cost(const MatmulVariant& variant) const { return cost_on(selection_.usable(), variant); }
+  double static_cost(const MatmulVariant& variant) const { return cost_on(selection_.usable(), variant, rows_ == 0); }
 
   void judge(const MatmulVariant& variant, Line& line) const {
     line.info.state = NACELLE_KERNEL_CANDIDATE;

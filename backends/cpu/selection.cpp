@@ -101,13 +101,13 @@ Selection::Selection(const sdk::Host& host, IsaSet usable, const nacelle_graph& 
     for (std::uint32_t rows = 0; rows < sdk::kRowBucketCount; ++rows) {
       const nacelle_type type = cases_[i].type;
       Choice& choice = choices_[i][rows];
-      choice.variant = prior(type);
+      choice.variant = prior(type, rows);
       if (pinned(type)) choice.by = NACELLE_CHOSEN_BY_PIN;
       if (!choice.variant || cases_[i].most_rows[rows] == 0) continue;
-      choice.verdict = cache_.get(key(i, rows),
-                                  [&](const sdk::Measurement& winner) { return find_winner(type, winner) != nullptr; });
+      choice.verdict = cache_.get(
+          key(i, rows), [&](const sdk::Measurement& winner) { return find_winner(type, rows, winner) != nullptr; });
       if (!choice.verdict || pinned(type)) continue;
-      choice.variant = find_winner(type, choice.verdict->measured.front());
+      choice.variant = find_winner(type, rows, choice.verdict->measured.front());
       choice.by = NACELLE_CHOSEN_BY_MEASUREMENT;
     }
 }
@@ -167,30 +167,31 @@ std::uint32_t Selection::rows_of(std::uint32_t weight, const nacelle_bucket& buc
 
 const MatmulVariant* Selection::variant(std::uint32_t weight, nacelle_type type, std::uint32_t rows) const {
   const std::uint32_t index = uses_[weight].index;
-  return index == kNoCase ? prior(type) : choices_[index][rows].variant;
+  return index == kNoCase ? prior(type, rows) : choices_[index][rows].variant;
 }
 
-const MatmulVariant* Selection::prior(nacelle_type type) const {
+const MatmulVariant* Selection::prior(nacelle_type type, std::uint32_t rows) const {
   const MatmulVariant* pin = pins_.find(type);
-  return pin ? pin : choose_matmul(type, usable_);
+  return pin ? pin : choose_matmul(type, usable_, rows == 0);
 }
 
-std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type) const {
+std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type, std::uint32_t rows) const {
   std::vector<const MatmulVariant*> found;
-  const MatmulVariant* best = prior(type);
+  const MatmulVariant* best = prior(type, rows);
   if (!best) return found;
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
     if (usable_.has(variant.isa) && variant.numerics == std::string_view(best->numerics)) found.push_back(&variant);
   });
   std::stable_sort(found.begin(), found.end(), [&](const MatmulVariant* a, const MatmulVariant* b) {
-    return cost_on(usable_, *a) < cost_on(usable_, *b);
+    return cost_on(usable_, *a, rows == 0) < cost_on(usable_, *b, rows == 0);
   });
   return found;
 }
 
 // The candidate that a measurement is about; nullptr where this build has none such.
-const MatmulVariant* Selection::find_winner(nacelle_type type, const sdk::Measurement& winner) const {
-  for (const MatmulVariant* variant : candidates(type))
+const MatmulVariant* Selection::find_winner(nacelle_type type, std::uint32_t rows,
+                                            const sdk::Measurement& winner) const {
+  for (const MatmulVariant* variant : candidates(type, rows))
     if (variant->name == winner.variant && variant->revision == winner.revision) return variant;
   return nullptr;
 }
@@ -200,12 +201,12 @@ sdk::TuningCase Selection::key(std::size_t index, std::uint32_t rows) const {
   // A mixture's load depends on how many experts there are.
   const std::string op =
       of.experts > 1 ? of.op() + " " + std::to_string(of.used) + " of " + std::to_string(of.experts) : of.op();
-  return {op, type_name(of.type) + " " + prior(of.type)->numerics, of.n, of.k, rows};
+  return {op, type_name(of.type) + " " + prior(of.type, rows)->numerics, of.n, of.k, rows};
 }
 
 bool Selection::decide(std::size_t index, std::uint32_t rows, sdk::Verdict verdict) {
   const nacelle_type type = cases_[index].type;
-  const MatmulVariant* winner = find_winner(type, verdict.measured.front());
+  const MatmulVariant* winner = find_winner(type, rows, verdict.measured.front());
   if (!winner) return false;
   const bool kept = cache_.put(key(index, rows), verdict);
   Choice& choice = choices_[index][rows];

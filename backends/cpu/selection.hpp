@@ -73,10 +73,10 @@ class Selection {
   const std::vector<MatmulCase>& cases() const { return cases_; }
   const Choice& choice(std::size_t index, std::uint32_t rows) const { return choices_[index][rows]; }
 
-  // Usable variants of the numerics class that the type is bound to, by static cost.
-  std::vector<const MatmulVariant*> candidates(nacelle_type type) const;
-  // The variant that the type has without any measurement.
-  const MatmulVariant* prior(nacelle_type type) const;
+  // Usable variants of the numerics class that the type is bound to, by static cost in the row bucket.
+  std::vector<const MatmulVariant*> candidates(nacelle_type type, std::uint32_t rows) const;
+  // The variant that the type has in a row bucket without any measurement.
+  const MatmulVariant* prior(nacelle_type type, std::uint32_t rows) const;
   bool pinned(nacelle_type type) const { return pins_.find(type) != nullptr; }
   IsaSet usable() const { return usable_; }
 
@@ -95,7 +95,7 @@ class Selection {
   };
 
   void find_cases(const nacelle_graph& graph, std::span<const nacelle_bucket> buckets);
-  const MatmulVariant* find_winner(nacelle_type type, const sdk::Measurement& winner) const;
+  const MatmulVariant* find_winner(nacelle_type type, std::uint32_t rows, const sdk::Measurement& winner) const;
   sdk::TuningCase key(std::size_t index, std::uint32_t rows) const;
 
   IsaSet usable_;

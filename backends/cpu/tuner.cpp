@@ -130,7 +130,7 @@ sdk::Verdict Tuner::measure(const Job& job, double seconds) {
 
   std::vector<sdk::TuningCandidate> candidates;
   std::size_t turn = 0;
-  for (const MatmulVariant* variant : sound_candidates(of.type, steps[0])) {
+  for (const MatmulVariant* variant : sound_candidates(of.type, job.rows, steps[0])) {
     candidates.push_back({variant->name, variant->revision, [&, variant] {
                             if (job.rows == 0) evict(steps);
                             return run_step(*variant, steps[turn++ % steps.size()], load.rows);
@@ -142,7 +142,7 @@ sdk::Verdict Tuner::measure(const Job& job, double seconds) {
   std::uint64_t bytes = 0;
   for (const Slice& slice : steps[0]) bytes += slice.bytes();
   const double operations = of.operations(load);
-  const double peak = peak_ops(ceilings_, selection_.prior(of.type)->activation);
+  const double peak = peak_ops(ceilings_, selection_.prior(of.type, job.rows)->activation);
   // What the caches hold is not bounded by memory.
   const bool cold = cold_bytes_ > 0 && ceilings_.read_bytes > 0;
   const double reading = cold ? static_cast<double>(bytes) / ceilings_.read_bytes : 0;
@@ -164,7 +164,7 @@ std::vector<Tuner::Step> Tuner::steps_of(const MatmulCase& of, std::uint32_t exp
 
 void Tuner::make_room(const MatmulCase& of, const std::vector<Step>& steps, std::uint32_t rows) {
   std::uint64_t row_bytes = 0, columns = 0;
-  for (const MatmulVariant* variant : selection_.candidates(of.type))
+  for (const MatmulVariant* variant : selection_.candidates(of.type, 0))
     row_bytes = std::max(row_bytes, encoded_row_bytes(variant->activation, of.k));
   for (const Step& step : steps) {
     std::uint64_t of_step = 0;
@@ -178,7 +178,8 @@ void Tuner::make_room(const MatmulCase& of, const std::vector<Step>& steps, std:
 
 // Within a class all variants promise the same bits. One that breaks the promise is a defect and never displaces the
 // static choice; that that one is right, the operation tests see to.
-std::vector<const MatmulVariant*> Tuner::sound_candidates(nacelle_type type, const Step& step) const {
+std::vector<const MatmulVariant*> Tuner::sound_candidates(nacelle_type type, std::uint32_t bucket,
+                                                          const Step& step) const {
   constexpr std::uint32_t kRows = 7, kGroups = 3;
   const PackedMatrix& matrix = *step[0].matrix;
   const std::uint32_t groups = std::min(kGroups, matrix.groups());
@@ -193,12 +194,12 @@ std::vector<const MatmulVariant*> Tuner::sound_candidates(nacelle_type type, con
                      groups);
     return out;
   };
-  std::vector<const MatmulVariant*> all = selection_.candidates(type), sound;
+  std::vector<const MatmulVariant*> all = selection_.candidates(type, bucket), sound;
   const std::vector<float> expected = result(*all[0]);
   all.resize(std::min(all.size(), kFewCandidates));
   for (const MatmulVariant* variant : all) {
     const IsaSet usable = selection_.usable();
-    if (cost_on(usable, *variant) > kFarBehind * cost_on(usable, *all[0])) continue;
+    if (cost_on(usable, *variant, bucket == 0) > kFarBehind * cost_on(usable, *all[0], bucket == 0)) continue;
     const std::vector<float> got = variant == all[0] ? expected : result(*variant);
     if (std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) == 0) {
       sound.push_back(variant);

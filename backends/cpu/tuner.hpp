@@ -34,8 +34,8 @@ class Tuner {
 
   std::vector<Job> jobs(bool again) const;
   sdk::Verdict measure(const Job& job, double seconds);
-  // The few candidates of a type that give the same bits as the static winner, which comes first.
-  std::vector<const MatmulVariant*> sound_candidates(nacelle_type type, const Step& step) const;
+  // The few candidates of a type in a row bucket that give the same bits as the static winner, which comes first.
+  std::vector<const MatmulVariant*> sound_candidates(nacelle_type type, std::uint32_t bucket, const Step& step) const;
   std::vector<Step> steps_of(const MatmulCase& of, std::uint32_t experts) const;
   void make_room(const MatmulCase& of, const std::vector<Step>& steps, std::uint32_t rows);
   double run_step(const MatmulVariant& variant, const Step& step, std::uint32_t rows);

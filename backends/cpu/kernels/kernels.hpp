@@ -57,6 +57,9 @@ struct MatmulVariant {
   // Computes `groups` groups: 16 * groups columns of each row.
   void (*multiply)(const MatmulCall& call, std::uint32_t groups);
   double intel_cost = 0;  // on Intel's cores, where that is not `cost`
+  // Of a lone row, whose weights come from memory, where `cost` ranks it wrongly; on Intel's cores not measured,
+  // unused.
+  double lone_cost = 0;
 };
 
 // ---- Attention ----------------------------------------------------------------------------------------------------

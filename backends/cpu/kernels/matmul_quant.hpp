@@ -288,9 +288,9 @@ void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
   for (; vector < vectors; ++vector) choose_panels<kType, kRows, 1>(call, vector);
 }
 
-// A row of a table of variants. `cost` as in MatmulVariant.
+// A row of a table of variants. `cost` and `lone_cost` as in MatmulVariant.
 template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
-constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
+constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost, double lone_cost = 0) {
   return {name,
           6,
           kType,
@@ -301,7 +301,9 @@ constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost) {
           kRows,
           kVectors > kGroupParts ? kVectors / kGroupParts : 1,
           Quant<kType>::kEncode,
-          multiply_quant<kType, kRows, kVectors, kLoneVectors>};
+          multiply_quant<kType, kRows, kVectors, kLoneVectors>,
+          0,
+          lone_cost};
 }
 
 }  // namespace
