@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <nacelle/attention.hpp>
 #include <nacelle/types.hpp>
 #include <string>
 
@@ -78,7 +79,7 @@ KvView KvShape::view(std::byte* base, const std::uint32_t* table, std::uint32_t 
 std::vector<KvShape> kv_shapes(const nacelle_graph& graph, const nacelle_cache_options& options) {
   std::vector<KvShape> shapes(graph.cache_group_count);
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
-    if (graph.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
+    if (!is_attention(graph.ops[i]->kind)) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph.ops[i]->attributes));
     if (of.cache_group < shapes.size()) shapes[of.cache_group] = kv_shape(graph, options, of);
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <nacelle/attention.hpp>
 #include <numeric>
 #include <tuple>
 
@@ -46,9 +47,9 @@ struct Memory {
 };
 
 // Tokens [begin, end) that a query at `position` of a sequence of `length` tokens sees.
-std::pair<std::uint32_t, std::uint32_t> visible(const nacelle_attention_attributes& of, std::uint32_t position,
-                                                std::uint32_t length) {
-  const std::uint32_t begin = of.window && position >= of.window ? position - of.window + 1 : 0;
+std::pair<std::uint32_t, std::uint32_t> visible(const nacelle_attention_attributes& of, bool chunked,
+                                                std::uint32_t position, std::uint32_t length) {
+  const std::uint32_t begin = first_seen(chunked, of.window, position);
   std::uint32_t end = of.causal ? position + 1 : std::max(length, position + 1);
   if (of.window && !of.causal)
     end = static_cast<std::uint32_t>(std::min<std::uint64_t>(end, std::uint64_t{position} + of.window));
@@ -77,6 +78,7 @@ constexpr std::uint64_t kSmallMerge = 1024;    // heads of partials whose mergin
 
 struct AttentionStep {
   nacelle_attention_attributes of;
+  bool chunked;
   Memory memory;
   const KeyKernels* keys;
   const ValueKernels* values;
@@ -189,7 +191,7 @@ struct AttentionStep {
         Query& query = call.queries[i];
         query.q = frame.at(*q, row) + std::uint64_t{h} * of.key_width;
         query.position = memory.position(frame, row, tile.sequence);
-        std::tie(query.begin, query.end) = visible(of, query.position, length);
+        std::tie(query.begin, query.end) = visible(of, chunked, query.position, length);
         query.slope = slopes[h];
         query.sink = sink(h);
         query.bias = bias ? bias + std::uint64_t{h} * (2 * reach + 1) : nullptr;
@@ -235,6 +237,7 @@ void Compiler::attention(const nacelle_op& op) {
   if (own) keep_alive(own);
   auto step = std::make_shared<AttentionStep>();
   step->of = of;
+  step->chunked = op.kind == NACELLE_OP_CHUNKED_ATTENTION;
   step->memory = memory;
   step->keys = keys;
   step->values = values;

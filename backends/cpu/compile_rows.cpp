@@ -138,6 +138,37 @@ void Compiler::scale(const nacelle_op& op) {
   });
 }
 
+// The factor follows from the row's position alone, so that the whole of a row gets it from one logarithm.
+void Compiler::position_scale(const nacelle_op& op) {
+  const auto of = attributes<nacelle_position_scale_attributes>(op);
+  const VectorKernels& kernels = vectors_;
+  const IndexArray positions = indices_of(op.inputs[1]);
+  begin_rows(Lead::kRows, true);
+  const Place* x = read(op.inputs[0]);
+  const Place* out = write(op.outputs[0]);
+  push_rows([=, &kernels](const Frame& frame, std::uint32_t row, std::byte*) {
+    const std::uint64_t steps = (std::uint64_t{(frame.*positions)[row]} + of.offset) / of.length;
+    const auto factor = static_cast<float>(1 + of.strength * std::log1p(static_cast<double>(steps)));
+    kernels.scale(frame.at(*x, row), factor, 0, 0, out->width, frame.at(*out, row));
+  });
+}
+
+void Compiler::xielu(const nacelle_op& op) {
+  const float* parameters = weights_.vector(op.inputs[1]);
+  const auto softplus = [](float x) {
+    return static_cast<float>(std::log1p(std::exp(-std::abs(x)))) + std::max(x, 0.0f);
+  };
+  const float slope = parameters[2];
+  const XieluAttributes of{softplus(parameters[0]), slope + softplus(parameters[1]), slope, parameters[3]};
+  const VectorKernels& kernels = vectors_;
+  begin_rows(lead_of(op.outputs[0]), true);
+  const Place* x = read(op.inputs[0]);
+  const Place* out = write(op.outputs[0]);
+  push_rows([=, &kernels](const Frame& frame, std::uint32_t row, std::byte*) {
+    kernels.xielu(of, frame.at(*x, row), out->width, frame.at(*out, row));
+  });
+}
+
 void Compiler::softmax(const nacelle_op& op) {
   const VectorKernels& kernels = vectors_;
   begin_rows(lead_of(op.outputs[0]), true);

@@ -55,13 +55,16 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_RMS_NORM:
     case NACELLE_OP_LAYER_NORM: return norm(op);
     case NACELLE_OP_ROPE: return rope(op);
-    case NACELLE_OP_ATTENTION: return attention(op);
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: return attention(op);
     case NACELLE_OP_UNARY: return unary(op);
     case NACELLE_OP_GATED: return gated(op);
     case NACELLE_OP_SOFTMAX: return softmax(op);
     case NACELLE_OP_ADD:
     case NACELLE_OP_MUL: return combine(op);
     case NACELLE_OP_SCALE: return scale(op);
+    case NACELLE_OP_POSITION_SCALE: return position_scale(op);
+    case NACELLE_OP_XIELU: return xielu(op);
     case NACELLE_OP_SPLIT: return split(op);
     case NACELLE_OP_CONCAT: return concat(op);
     case NACELLE_OP_GATHER: return gather(op);

@@ -92,6 +92,8 @@ class Compiler : private sdk::GraphView {
   void gated(const nacelle_op& op);
   void combine(const nacelle_op& op);  // ADD, MUL
   void scale(const nacelle_op& op);
+  void position_scale(const nacelle_op& op);
+  void xielu(const nacelle_op& op);
   void softmax(const nacelle_op& op);
   void normalise(const nacelle_op& op);
   void split(const nacelle_op& op);

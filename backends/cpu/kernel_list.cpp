@@ -1,5 +1,6 @@
 // What `nacelle kernels` shows: each case of the model, the variant that runs it, and why the others do not.
 #include <cstdio>
+#include <nacelle/attention.hpp>
 #include <nacelle/types.hpp>
 #include <set>
 #include <string>
@@ -137,7 +138,7 @@ void CpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_inf
   }
   std::set<std::string> shapes;
   for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    if (graph_.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
+    if (!is_attention(graph_.ops[i]->kind)) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph_.ops[i]->attributes));
     shapes.insert("H=" + std::to_string(of.head_count) + " G=" + std::to_string(of.kv_head_count) +
                   " D=" + std::to_string(of.key_width));

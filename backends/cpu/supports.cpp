@@ -5,6 +5,13 @@
 
 namespace nacelle::cpu {
 
-sdk::OpBounds op_bounds() noexcept { return {.packs = packable, .expert_adapters = true, .states = true}; }
+sdk::OpBounds op_bounds() noexcept {
+  return {.packs = packable,
+          .expert_adapters = true,
+          .states = true,
+          .chunked_attention = true,
+          .position_scale = true,
+          .xielu = true};
+}
 
 }  // namespace nacelle::cpu

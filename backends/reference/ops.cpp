@@ -37,6 +37,15 @@ bool check_attention(const nacelle_graph& graph, const nacelle_op& op) {
          (aliased || has_input(op, 2));
 }
 
+bool check_chunks(const nacelle_graph& graph, const nacelle_op& op) {
+  const auto of = attributes_of<nacelle_attention_attributes>(op);
+  return of.causal && of.window && of.cache_group != NACELLE_NO_CACHE && check_attention(graph, op);
+}
+
+bool check_position_scale(const nacelle_graph&, const nacelle_op& op) {
+  return attributes_of<nacelle_position_scale_attributes>(op).length != 0;
+}
+
 bool check_activation(const nacelle_graph&, const nacelle_op& op) {
   const auto activation = attributes_of<nacelle_activation_attributes>(op).activation;
   return activation >= NACELLE_ACT_SILU && activation <= NACELLE_ACT_SIGMOID;
@@ -114,6 +123,9 @@ constexpr OpEntry kOps[] = {
     {NACELLE_OP_MOE_COMBINE, "moe_combine", 2, 1, true, check_moe, moe_combine},
     {NACELLE_OP_ADAPTER_MATMUL, "adapter_matmul", 3, 1, true, check_adapter, adapter_matmul},
     {NACELLE_OP_MOE_ADAPTER_MATMUL, "moe_adapter_matmul", 4, 1, true, check_adapter, moe_adapter_matmul},
+    {NACELLE_OP_CHUNKED_ATTENTION, "chunked_attention", 2, 1, true, check_chunks, attention},
+    {NACELLE_OP_POSITION_SCALE, "position_scale", 2, 1, true, check_position_scale, position_scale},
+    {NACELLE_OP_XIELU, "xielu", 2, 1, false, nullptr, xielu},
     {NACELLE_OP_STATE_SCAN, "state_scan", 5, 1, true, check_scan, state_scan},
     {NACELLE_OP_CONVOLUTION, "convolution", 2, 1, true, check_convolution, convolution},
     {NACELLE_OP_LOGITS_SELECT, "logits_select", 1, 0, false, nullptr, logits_select},

@@ -109,12 +109,15 @@ void rope(Call& call);
 // ops_attention.cpp
 void attention(Call& call);
 // ops_activation.cpp
+double softplus(double x);                                          // log(1 + e^x)
 double activate(std::uint32_t activation, double x, double alpha);  // NACELLE_ACT_*; alpha is of SILU
 void unary(Call& call);
 void gated(Call& call);
 void add(Call& call);
 void mul(Call& call);
 void scale(Call& call);
+void position_scale(Call& call);
+void xielu(Call& call);
 // ops_shape.cpp
 void split(Call& call);
 void concat(Call& call);

@@ -11,6 +11,9 @@ double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace
 
+// log(1 + e^x), without overflow.
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
 // SiLU: Elfwing et al., arXiv 1702.03118 (alpha: gpt-oss). GELU, its tanh and its sigmoid approximation: Hendrycks and
 // Gimpel, arXiv 1606.08415, section 2.
 double activate(std::uint32_t activation, double x, double alpha) {
@@ -77,6 +80,31 @@ void scale(Call& call) {
   for (std::uint64_t i = 0; i < y.rows * y.width; ++i) {
     const double scaled = static_cast<double>(x.data[i]) * attributes.scale + attributes.shift;
     y.data[i] = static_cast<float>(cap != 0 ? cap * std::tanh(scaled / cap) : scaled);
+  }
+}
+
+// y = x (1 + strength ln(1 + floor((position + offset) / length))): Llama 4's temperature of attention.
+void position_scale(Call& call) {
+  const auto attributes = call.attributes<nacelle_position_scale_attributes>();
+  const Matrix x = call.in(0), y = call.out();
+  const Indices positions = call.in_indices(1);
+  for (std::uint64_t r = 0; r < y.rows; ++r) {
+    const std::uint64_t steps = (std::uint64_t{positions.data[r]} + attributes.offset) / attributes.length;
+    const double factor = 1 + attributes.strength * std::log1p(static_cast<double>(steps));
+    for (std::uint64_t i = 0; i < y.width; ++i) y.at(r, i) = static_cast<float>(x.at(r, i) * factor);
+  }
+}
+
+// y = a x^2 + b x above 0, c (e^min(x, epsilon) - 1 - x) + b x elsewhere, with a = softplus(p) and c = b + softplus(n).
+// xIELU: Huang and Schlag, arXiv 2411.13010.
+void xielu(Call& call) {
+  const Matrix x = call.in(0), parameters = call.in(1), y = call.out();
+  const double rise = softplus(parameters.data[0]), slope = parameters.data[2], epsilon = parameters.data[3];
+  const double fall = slope + softplus(parameters.data[1]);
+  for (std::uint64_t i = 0; i < y.rows * y.width; ++i) {
+    const double at = x.data[i];
+    const double bent = at > 0 ? rise * at * at : fall * (std::expm1(std::min(at, epsilon)) - at);
+    y.data[i] = static_cast<float>(bent + slope * at);
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nacelle/attention.hpp>
 
 #include "backends/reference/ops.hpp"
 
@@ -21,8 +22,9 @@ struct Memory {
   }
 };
 
-bool visible(const nacelle_attention_attributes& of, std::uint64_t query, std::uint64_t key) {
+bool visible(const nacelle_attention_attributes& of, bool chunked, std::uint64_t query, std::uint64_t key) {
   if (of.causal && key > query) return false;
+  if (chunked) return key / of.window == query / of.window;
   const std::uint64_t distance = key > query ? key - query : query - key;
   return !of.window || distance < of.window;
 }
@@ -59,14 +61,14 @@ constexpr double kHidden = -std::numeric_limits<double>::infinity();
 //   p_j = exp(s_j) / (exp(sink) + sum_i exp(s_i));  y = sum_j p_j v_j
 // Scaled dot-product attention: Vaswani et al., arXiv 1706.03762, equation 1. Soft-cap: Gemma 2. Sink: gpt-oss, a
 // learnt score that takes part in the softmax and has no value.
-void attend(const nacelle_attention_attributes& of, const Memory& memory, std::uint32_t head, std::uint32_t position,
-            std::span<const float> query, const float* sink, const PositionBias& bias, std::vector<double>& scores,
-            std::span<float> y) {
+void attend(const nacelle_attention_attributes& of, bool chunked, const Memory& memory, std::uint32_t head,
+            std::uint32_t position, std::span<const float> query, const float* sink, const PositionBias& bias,
+            std::vector<double>& scores, std::span<float> y) {
   const std::uint64_t kv_head = head / (of.head_count / of.kv_head_count);
   scores.assign(memory.keys.rows, kHidden);
   double largest = sink ? *sink : kHidden;
   for (std::uint64_t j = 0; j < memory.keys.rows; ++j) {
-    if (!visible(of, position, memory.position(j))) continue;
+    if (!visible(of, chunked, position, memory.position(j))) continue;
     double score = of.scale * dot(query, memory.keys.row(j).subspan(kv_head * of.key_width, of.key_width));
     if (of.soft_cap != 0) score = of.soft_cap * std::tanh(score / of.soft_cap);
     scores[j] = score + bias.at(position, memory.position(j));
@@ -101,7 +103,7 @@ Memory recall(Call& call, const nacelle_attention_attributes& of, std::uint32_t 
   const auto positions = frame.step.positions.subspan(begin, end - begin);
   const auto [earliest, latest] = std::minmax_element(positions.begin(), positions.end());
   Memory memory;
-  memory.first = of.window && *earliest >= of.window ? *earliest - of.window + 1 : 0;
+  memory.first = first_seen(call.op().kind == NACELLE_OP_CHUNKED_ATTENTION, of.window, *earliest);
   const std::uint32_t last = of.causal ? *latest + 1 : frame.step.sequence_lengths[sequence];
   const std::uint64_t count = last - memory.first;
   const GroupLayout& layout = frame.cache->layout(of.cache_group);
@@ -134,14 +136,15 @@ Memory own_rows(const Call& call, const nacelle_attention_attributes& of, std::u
 }  // namespace
 
 // Grouped-query attention (Ainslie et al., arXiv 2305.13245): H query heads share G key and value heads, H / G each.
-// A causal row at position p sees the keys of its own sequence at p and before, within the window; see `visible`.
+// A causal row at position p sees the keys of its own sequence at p and before, within the window; see `visible`. Also
+// CHUNKED_ATTENTION, whose rows see those of their own chunk.
 void attention(Call& call) {
   const auto of = call.attributes<nacelle_attention_attributes>();
   const Step& step = call.step();
   const Matrix q = call.in(0), y = call.out();
   const Matrix sinks = call.has(3) ? call.in(3) : Matrix{};
   const Matrix table = call.has(4) ? call.in(4) : Matrix{};
-  const bool cached = of.cache_group != NACELLE_NO_CACHE;
+  const bool cached = of.cache_group != NACELLE_NO_CACHE, chunked = call.op().kind == NACELLE_OP_CHUNKED_ATTENTION;
   if (cached) store(call, of);
   for (std::uint32_t s = 0; s < step.sequence_count; ++s) {
     const std::uint32_t begin = step.sequence_starts[s], end = step.sequence_starts[s + 1];
@@ -152,7 +155,8 @@ void attention(Call& call) {
       if (of.alibi_bias != 0) bias.slope = alibi_slope(of.alibi_bias, head, of.head_count);
       if (table.data) bias.table = table.row(head);
       for (std::uint32_t r = begin; r < end; ++r)
-        attend(of, memory, head, step.positions[r], q.row(r).subspan(std::uint64_t{head} * of.key_width, of.key_width),
+        attend(of, chunked, memory, head, step.positions[r],
+               q.row(r).subspan(std::uint64_t{head} * of.key_width, of.key_width),
                sinks.data ? sinks.data + head : nullptr, bias, call.frame().scores,
                y.row(r).subspan(std::uint64_t{head} * of.value_width, of.value_width));
     }

@@ -23,9 +23,6 @@ void for_each_sequence(Call& call, std::uint32_t group, std::uint32_t layer, Bod
   }
 }
 
-// log(1 + e^x), without overflow.
-double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
-
 // One head of one row, as nacelle_scan_attributes has it. `steps` has one element, or one for each row of the state.
 struct HeadRow {
   std::span<const float> q, k, v;

@@ -2,6 +2,7 @@
 #include "backends/vulkan/cache.hpp"
 
 #include <algorithm>
+#include <nacelle/attention.hpp>
 #include <nacelle/types.hpp>
 
 namespace nacelle::vulkan {
@@ -38,7 +39,7 @@ KvShape kv_shape(const nacelle_graph& graph, const nacelle_cache_options& option
                 graph.cache_groups[group]->key_width,
                 graph.cache_groups[group]->value_width};
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
-    if (graph.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
+    if (!is_attention(graph.ops[i]->kind)) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph.ops[i]->attributes));
     if (of.cache_group != group) continue;
     shape.heads = of.kv_head_count;

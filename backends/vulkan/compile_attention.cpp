@@ -43,6 +43,7 @@ void Compiler::attention(const nacelle_op& op) {
   const std::uint32_t split_tokens = std::max(kLeastSplit, (share + kLeastSplit - 1) / kLeastSplit * kLeastSplit);
   const std::uint32_t splits = (longest + split_tokens - 1) / split_tokens;
   const std::uint32_t window = of.window << 1 | (of.causal ? 1 : 0);
+  const std::uint32_t chunked = op.kind == NACELLE_OP_CHUNKED_ATTENTION ? 1 : 0;
   const std::uint32_t subgroup = device_.physical().subgroup;
   const KvType value_type = aliased ? shape.key_type : shape.value_type;
   const std::uint32_t elements = KvShape::elements_of_word(value_type) * subgroup;  // of a row of the subgroup's words
@@ -54,14 +55,14 @@ void Compiler::attention(const nacelle_op& op) {
   const auto [bias, bias_words] = weights_.attention_bias(&op);
   push(pipeline("attention",
                 {subgroup, static_cast<std::uint32_t>(shape.key_type), static_cast<std::uint32_t>(value_type),
-                 (of.value_width + elements - 1) / elements, kind},
+                 (of.value_width + elements - 1) / elements, kind, chunked},
                 true),
        {of.head_count, Lead::kRows, 1, split_tokens},
        {q, sequences, positions, lengths, table, cache, block_bytes, to(parts), absolute(bias)},
        {of.head_count, of.head_count / of.kv_head_count, of.key_width, of.value_width, shape.block_tokens,
         step_.table_width, q.place->stride, window, split_tokens, splits, of.scale, of.soft_cap, bias_words});
   const Ref y = write(op.outputs[0]);
-  push(pipeline("attention_merge", {subgroup, kind}), {of.head_count, Lead::kRows},
+  push(pipeline("attention_merge", {subgroup, kind, chunked}), {of.head_count, Lead::kRows},
        {from(parts), sequences, positions, lengths, y, absolute(weights_.vector(input(op, 3)))},
        {splits, split_tokens, of.head_count, of.value_width, y.place->stride, window});
 }

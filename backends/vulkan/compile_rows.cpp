@@ -41,10 +41,11 @@ void Compiler::rope(const nacelle_op& op) {
 }
 
 void Compiler::elementwise(const nacelle_op& op) {
-  enum : std::uint32_t { kAdd, kMul, kScale, kUnary, kGated };
+  enum : std::uint32_t { kAdd, kMul, kScale, kUnary, kGated, kXielu };
   std::uint32_t kind = kAdd, activation = 0;
   float p[3] = {};
   if (op.kind == NACELLE_OP_MUL) kind = kMul;
+  if (op.kind == NACELLE_OP_XIELU) kind = kXielu;
   if (op.kind == NACELLE_OP_SCALE) {
     const auto of = attributes<nacelle_scale_attributes>(op);
     kind = kScale;
@@ -67,6 +68,14 @@ void Compiler::elementwise(const nacelle_op& op) {
   push(pipeline("elementwise", {device_.profile().wide_threads, kind, activation}),
        columns_grid(a.place->width, a.place->lead), {a, b, y},
        {a.place->width, a.place->stride, b_stride, y.place->stride, p[0], p[1], p[2]});
+}
+
+void Compiler::position_scale(const nacelle_op& op) {
+  const auto of = attributes<nacelle_position_scale_attributes>(op);
+  const Ref x = read(op.inputs[0]), y = write(op.outputs[0]);
+  push(pipeline("position_scale", {device_.profile().wide_threads}), columns_grid(x.place->width, x.place->lead),
+       {x, indices_of(op.inputs[1]), y},
+       {x.place->width, x.place->stride, y.place->stride, of.length, of.offset, of.strength});
 }
 
 void Compiler::copy_columns(const Ref& x, std::uint32_t x_stride, std::uint32_t x_first, const Ref& indices,

@@ -69,12 +69,15 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_NORMALISE:
     case NACELLE_OP_SOFTMAX: return norm(op);
     case NACELLE_OP_ROPE: return rope(op);
-    case NACELLE_OP_ATTENTION: return attention(op);
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: return attention(op);
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED:
     case NACELLE_OP_ADD:
     case NACELLE_OP_MUL:
-    case NACELLE_OP_SCALE: return elementwise(op);
+    case NACELLE_OP_SCALE:
+    case NACELLE_OP_XIELU: return elementwise(op);
+    case NACELLE_OP_POSITION_SCALE: return position_scale(op);
     case NACELLE_OP_SPLIT: return split(op);
     case NACELLE_OP_CONCAT: return concat(op);
     case NACELLE_OP_GATHER: return gather(op);

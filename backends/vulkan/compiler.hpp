@@ -69,6 +69,7 @@ class Compiler : private sdk::GraphView {
   void norm(const nacelle_op& op);
   void rope(const nacelle_op& op);
   void elementwise(const nacelle_op& op);
+  void position_scale(const nacelle_op& op);
   void split(const nacelle_op& op);
   void concat(const nacelle_op& op);
   void gather(const nacelle_op& op);

@@ -19,7 +19,10 @@ sdk::OpBounds op_bounds() noexcept {
           .expert_adapters = true,
           .states = true,
           .most_state_rows = kMostStateRows,
-          .longest_filter = kLongestFilter};
+          .longest_filter = kLongestFilter,
+          .chunked_attention = true,
+          .position_scale = true,
+          .xielu = true};
 }
 
 }  // namespace nacelle::vulkan

@@ -1,6 +1,7 @@
 // What is made of weights once they are there: rope tables, biases of attention, vectors of recurrences, and the slots
 // of low-rank adapters.
 #include <cmath>
+#include <nacelle/attention.hpp>
 #include <nacelle/rope.hpp>
 
 #include "backends/vulkan/weights.hpp"
@@ -59,7 +60,7 @@ void VulkanWeights::make_rope_tables() {
 void VulkanWeights::make_attention_biases() {
   for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
     const nacelle_op& op = *graph_.ops[i];
-    if (op.kind != NACELLE_OP_ATTENTION) continue;
+    if (!is_attention(op.kind)) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(op.attributes));
     const bool has_table = op.input_count > 4 && op.inputs[4] != NACELLE_NO_VALUE;
     if (of.alibi_bias == 0 && !has_table) continue;

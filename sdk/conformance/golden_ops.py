@@ -133,7 +133,13 @@ def alibi_slopes(most, heads):
     return series(n) + series(2 * n)[0::2][: heads - n]
 
 
-def attention(i, a, step):
+def sees(a, chunked, p, j):
+    if a["causal"] and j > p:
+        return False
+    return j // a["window"] == p // a["window"] if chunked else not a["window"] or abs(j - p) < a["window"]
+
+
+def attention(i, a, step, chunked=False):
     q, k, v, sinks, table = i
     heads, kv_heads, d, e = a["head_count"], a["kv_head_count"], a["key_width"], a["value_width"]
     group = step.case.cache["groups"][a["cache_group"]] if a["cache_group"] != NO_SLOT else None
@@ -148,7 +154,7 @@ def attention(i, a, step):
             memory[position] = (key, value)
     for r, (sequence, p) in enumerate(step.rows):
         memory = step.memory[(a["cache_group"], a["cache_layer"], sequence)]
-        seen = [j for j in memory if (j <= p or not a["causal"]) and (not a["window"] or abs(j - p) < a["window"])]
+        seen = [j for j in memory if sees(a, chunked, p, j)]
         for h in range(heads):
             g = h // (heads // kv_heads)
             s = np.array([q[r, h * d:(h + 1) * d] @ memory[j][0][g * d:(g + 1) * d] for j in seen]) * a["scale"]
@@ -201,6 +207,16 @@ def softmax(x):
 def scale(i, a, step):
     y = i[0] * a["scale"] + a["shift"]
     return [a["soft_cap"] * np.tanh(y / a["soft_cap"]) if a["soft_cap"] else y]
+
+
+def position_scale(i, a, step):
+    return [i[0] * (1 + a["strength"] * np.log(1 + np.floor((i[1] + a["offset"]) / a["length"])))[:, None]]
+
+
+def xielu(i, a, step):
+    x, (rise, fall, slope, epsilon) = i
+    bent = np.where(x > 0, softplus(rise) * x * x, (slope + softplus(fall)) * (np.expm1(np.minimum(x, epsilon)) - x))
+    return [bent + slope * x]
 
 
 def split(i, a, step):
@@ -318,7 +334,8 @@ OPERATIONS = {
     "embedding": embedding, "matmul": matmul, "rope": rope, "attention": attention, "gated": gated, "scale": scale,
     "split": split, "pool": pool, "moe_route": moe_route, "moe_matmul": moe_matmul, "moe_combine": moe_combine,
     "adapter_matmul": adapter_matmul, "moe_adapter_matmul": moe_adapter_matmul,
-    "state_scan": state_scan, "convolution": convolution,
+    "state_scan": state_scan, "convolution": convolution, "position_scale": position_scale, "xielu": xielu,
+    "chunked_attention": lambda i, a, s: attention(i, a, s, True),
     "rms_norm": lambda i, a, s: norm(i + [None], a, False), "layer_norm": lambda i, a, s: norm(i, a, True),
     "unary": lambda i, a, s: [act(a["activation"], i[0])], "softmax": lambda i, a, s: [softmax(i[0])],
     "add": lambda i, a, s: [i[0] + i[1]], "mul": lambda i, a, s: [i[0] * i[1]],
@@ -326,4 +343,4 @@ OPERATIONS = {
     "normalise": lambda i, a, s: [i[0] / np.sqrt((i[0] ** 2).sum(1, keepdims=True))],
 }
 INPUT_COUNTS = {"matmul": 3, "rms_norm": 2, "layer_norm": 3, "rope": 4, "attention": 5, "moe_route": 2, "moe_matmul": 4,
-                "state_scan": 8, "convolution": 3}
+                "state_scan": 8, "convolution": 3, "chunked_attention": 5}

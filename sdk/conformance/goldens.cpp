@@ -75,6 +75,10 @@ const std::vector<Field> kConvolutionFields = {NACELLE_WORD(nacelle_convolution_
                                                NACELLE_WORD(nacelle_convolution_attributes, length),
                                                NACELLE_WORD(nacelle_convolution_attributes, activation)};
 
+const std::vector<Field> kPositionScaleFields = {NACELLE_FLOAT(nacelle_position_scale_attributes, strength),
+                                                 NACELLE_WORD(nacelle_position_scale_attributes, length),
+                                                 NACELLE_WORD(nacelle_position_scale_attributes, offset)};
+
 const std::vector<OpName> kOps = {
     {"embedding",
      NACELLE_OP_EMBEDDING,
@@ -111,6 +115,9 @@ const std::vector<OpName> kOps = {
      NACELLE_OP_MOE_ADAPTER_MATMUL,
      sizeof(nacelle_adapter_attributes),
      {NACELLE_WORD(nacelle_adapter_attributes, target)}},
+    {"chunked_attention", NACELLE_OP_CHUNKED_ATTENTION, sizeof(nacelle_attention_attributes), kAttentionFields},
+    {"position_scale", NACELLE_OP_POSITION_SCALE, sizeof(nacelle_position_scale_attributes), kPositionScaleFields},
+    {"xielu", NACELLE_OP_XIELU, 0, {}},
     {"state_scan", NACELLE_OP_STATE_SCAN, sizeof(nacelle_scan_attributes), kScanFields},
     {"convolution", NACELLE_OP_CONVOLUTION, sizeof(nacelle_convolution_attributes), kConvolutionFields},
 };

@@ -129,6 +129,21 @@ void add_rowwise(std::vector<Case>& cases, std::int64_t width) {
     const std::uint32_t y = of.op(NACELLE_OP_GATED, {gate, up}, activation_of(act))[0];
     finish(cases, std::move(of), y);
   }
+  for (const float range : {12.0f, 0.01f}) {
+    Case of("xielu " + std::to_string(width) + (range < 1 ? " near 0" : ""));
+    const std::uint32_t y =
+        of.op(NACELLE_OP_XIELU, {of.rows(width, 1, range), of.weight(NACELLE_TYPE_F32, {4}, 2, 0.4f, -0.5f)})[0];
+    finish(cases, std::move(of), y);
+  }
+  auto growth = sdk::make<nacelle_position_scale_attributes>();
+  growth.strength = 0.1f;
+  growth.length = 7;
+  growth.offset = 1;
+  Case scaled("position_scale " + std::to_string(width));
+  const std::uint32_t grown =
+      scaled.op(NACELLE_OP_POSITION_SCALE, {scaled.rows(width, 1), scaled.input(NACELLE_INPUT_POSITIONS)},
+                sdk::Attributes(growth))[0];
+  finish(cases, std::move(scaled), grown);
   for (const std::uint32_t kind : {NACELLE_OP_RMS_NORM, NACELLE_OP_LAYER_NORM}) {
     Case of((kind == NACELLE_OP_RMS_NORM ? "rms_norm " : "layer_norm ") + std::to_string(width));
     std::vector<std::uint32_t> inputs = {of.rows(width, 1), of.weight(NACELLE_TYPE_F32, {width}, 2)};
@@ -220,9 +235,11 @@ std::vector<Case> attention_cases() {
     bool aliased = false;  // values are the first columns of the keys
   };
   std::vector<Case> cases;
-  const auto add = [&](const Shape& s, nacelle_type key_type, nacelle_type value_type, std::uint32_t window) {
-    Case of("attention " + std::to_string(s.heads) + "/" + std::to_string(s.kv_heads) + " " +
-            std::to_string(s.key_width) + "," + std::to_string(s.value_width) + " keys " + type_info(key_type)->name +
+  const auto add = [&](const Shape& s, nacelle_type key_type, nacelle_type value_type, std::uint32_t window,
+                       std::uint32_t kind = NACELLE_OP_ATTENTION) {
+    Case of(std::string(kind == NACELLE_OP_ATTENTION ? "attention " : "chunked_attention ") + std::to_string(s.heads) +
+            "/" + std::to_string(s.kv_heads) + " " + std::to_string(s.key_width) + "," + std::to_string(s.value_width) +
+            " keys " + type_info(key_type)->name +
             (s.aliased ? " aliased" : std::string(" values ") + type_info(value_type)->name) +
             (window ? " window" : ""));
     of.key_type = key_type;
@@ -237,7 +254,7 @@ std::vector<Case> attention_cases() {
     const std::uint32_t k = of.rows(std::int64_t{s.kv_heads} * s.key_width, 2);
     std::vector<std::uint32_t> inputs = {q, k};
     if (!s.aliased) inputs.push_back(of.rows(std::int64_t{s.kv_heads} * s.value_width, 3));
-    of.set_result(of.op(NACELLE_OP_ATTENTION, inputs, sdk::Attributes(attributes))[0]);
+    of.set_result(of.op(kind, inputs, sdk::Attributes(attributes))[0]);
     of.steps = in_chunks(150, 75);
     cases.push_back(std::move(of));
   };
@@ -254,6 +271,9 @@ std::vector<Case> attention_cases() {
                              {6, 2, 40, 24, true}}) {
     add(shape, NACELLE_TYPE_F32, NACELLE_TYPE_F32, 0);
     add(shape, NACELLE_TYPE_F16, NACELLE_TYPE_F16, 21);
+    // Chunks that end within a block and with it, and that a step cuts.
+    add(shape, NACELLE_TYPE_F32, NACELLE_TYPE_F32, 37, NACELLE_OP_CHUNKED_ATTENTION);
+    add(shape, NACELLE_TYPE_F16, NACELLE_TYPE_F16, 64, NACELLE_OP_CHUNKED_ATTENTION);
   }
   Shape latent{2, 1, 576, 512, true};  // DeepSeek's
   add(latent, NACELLE_TYPE_F16, NACELLE_TYPE_F16, 0);

@@ -109,6 +109,9 @@ def cases():
     yield from moe_adapter_cases()
     yield from scan_cases()
     yield from convolution_cases()
+    yield from chunked_attention_cases()
+    yield from position_scale_cases()
+    yield from xielu_cases()
 
 
 def moe_adapter_cases():
@@ -208,6 +211,36 @@ def attention_cases():
         sinks = c.weight([a["head_count"]]) if name in ("sinks", "all features") else None
         table = c.weight([a["head_count"], 5]) if name in ("bias table", "all features", "encoder") else None
         c.op("attention", q, k, v, sinks, table, **a)
+        yield c
+
+
+def chunked_attention_cases():
+    """Chunks of 3 and 4 in blocks of 4, with steps that begin and end within a chunk."""
+    plain = dict(head_count=4, kv_head_count=2, key_width=8, value_width=8, cache_group=0, cache_layer=0, causal=1,
+                 window=3, scale=0.35, soft_cap=0.0, alibi_bias=0.0)
+    for name, change in {"of 3": {}, "of 4": {"window": 4}, "of 1": {"window": 1}, "all features": {
+            "soft_cap": 3.0, "alibi_bias": 4.0}}.items():
+        a = {**plain, **change}
+        group = {"key_width": 16, "window": a["window"], "layers": 1, "value_width": 16}
+        c = Case(f"chunked_attention {name}", steps=(((0, 0, 5), (1, 0, 2)), ((1, 2, 3),), ((0, 5, 4), (1, 5, 1))),
+                 cache={"key_type": "F32", "value_type": "F32", "block_tokens": 4, "groups": [group]})
+        q, k, v = c.rows(32), c.rows(16), c.rows(16)
+        sinks = c.weight([4]) if name == "all features" else None
+        c.op("chunked_attention", q, k, v, sinks, **a)
+        yield c
+
+
+def position_scale_cases():
+    for name, a in {"from 0": (0.1, 4, 0), "from 1": (0.1, 4, 1), "downwards": (-0.5, 3, 0)}.items():
+        c = Case(f"position_scale {name}", steps=(((0, 0, 9), (1, 55, 6)),))
+        c.op("position_scale", c.rows(7), c.input("positions"), strength=a[0], length=a[1], offset=a[2])
+        yield c
+
+
+def xielu_cases():
+    for name, range_ in {"": 4.0, " near 0": 0.01, " far": 100.0}.items():
+        c = Case(f"xielu{name}")
+        c.op("xielu", c.rows(9, range_), c.weight([4], scale=0.5, offset=-0.5))
         yield c
 
 

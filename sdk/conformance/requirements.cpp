@@ -49,7 +49,8 @@ bool is_emitted_route(const sdk::OpRecord& op) {
 // Kinds that came after ABI 1.0: a backend may say no to them, and a model that has one is refused there by name.
 bool may_be_declined(const sdk::OpRecord& op) {
   return op.kind == NACELLE_OP_STATE_SCAN || op.kind == NACELLE_OP_CONVOLUTION ||
-         op.kind == NACELLE_OP_MOE_ADAPTER_MATMUL;
+         op.kind == NACELLE_OP_MOE_ADAPTER_MATMUL || op.kind == NACELLE_OP_CHUNKED_ATTENTION ||
+         op.kind == NACELLE_OP_POSITION_SCALE || op.kind == NACELLE_OP_XIELU;
 }
 
 }  // namespace
@@ -68,11 +69,14 @@ bool is_emitted(const sdk::GraphRecord& graph, const sdk::OpRecord& op) {
     case NACELLE_OP_LOGITS_SELECT:
     case NACELLE_OP_STATE_SCAN:
     case NACELLE_OP_CONVOLUTION:
+    case NACELLE_OP_POSITION_SCALE:
+    case NACELLE_OP_XIELU:
     case NACELLE_OP_MUL: return true;
     case NACELLE_OP_ADD: return graph.values.at(op.inputs[1]).rank == 2;
     case NACELLE_OP_RMS_NORM:
     case NACELLE_OP_LAYER_NORM: return is_emitted_norm(op);
-    case NACELLE_OP_ATTENTION: return is_emitted_attention(op);
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: return is_emitted_attention(op);
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED: return is_emitted_activation(op);
     case NACELLE_OP_GATHER: return graph.values.at(op.inputs[1]).role == NACELLE_INPUT_OUTPUT_ROWS;

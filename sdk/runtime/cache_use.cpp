@@ -22,7 +22,8 @@ Attributes with(const Attributes& attributes, CacheUse use) {
 
 std::optional<CacheUse> cache_use(std::uint32_t kind, const Attributes& attributes) {
   switch (kind) {
-    case NACELLE_OP_ATTENTION: {
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: {
       const CacheUse use = read<nacelle_attention_attributes>(attributes);
       return use.group == NACELLE_NO_CACHE ? std::nullopt : std::optional(use);
     }
@@ -34,7 +35,8 @@ std::optional<CacheUse> cache_use(std::uint32_t kind, const Attributes& attribut
 
 void set_cache_use(OpRecord& op, CacheUse use) {
   switch (op.kind) {
-    case NACELLE_OP_ATTENTION: op.attributes = with<nacelle_attention_attributes>(op.attributes, use); break;
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: op.attributes = with<nacelle_attention_attributes>(op.attributes, use); break;
     case NACELLE_OP_STATE_SCAN: op.attributes = with<nacelle_scan_attributes>(op.attributes, use); break;
     case NACELLE_OP_CONVOLUTION: op.attributes = with<nacelle_convolution_attributes>(op.attributes, use); break;
     default: break;

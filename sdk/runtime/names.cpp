@@ -37,6 +37,9 @@ constexpr Name kOps[] = {
     {NACELLE_OP_ADAPTER_MATMUL, "adapter_matmul"},
     {NACELLE_OP_LOGITS_SELECT, "logits_select"},
     {NACELLE_OP_MOE_ADAPTER_MATMUL, "moe_adapter_matmul"},
+    {NACELLE_OP_CHUNKED_ATTENTION, "chunked_attention"},
+    {NACELLE_OP_POSITION_SCALE, "position_scale"},
+    {NACELLE_OP_XIELU, "xielu"},
     {NACELLE_OP_STATE_SCAN, "state_scan"},
     {NACELLE_OP_CONVOLUTION, "convolution"},
     {NACELLE_OP_ALL_REDUCE, "all_reduce"},
@@ -104,7 +107,7 @@ std::string attention_features(const nacelle_op& op) {
   list.add(a.cache_group == NACELLE_NO_CACHE, "without a cache");
   list.add(!a.causal, "not causal");
   list.add(a.soft_cap != 0, "soft-cap");
-  list.add(a.window != 0, "window");
+  list.add(a.window != 0 && op.kind == NACELLE_OP_ATTENTION, "window");
   list.add(a.alibi_bias != 0, "ALiBi");
   list.add(has_input(op, 3), "sinks");
   list.add(has_input(op, 4), "relative bias");
@@ -121,7 +124,8 @@ std::string features(const nacelle_graph& graph, const nacelle_op& op) {
       list.add(has_input(op, 1), std::string(type_name(graph.values[op.inputs[1]]->type)) + " weight");
       list.add(op.kind != NACELLE_OP_EMBEDDING && has_input(op, op.kind == NACELLE_OP_MATMUL ? 2 : 3), "bias");
       return list.text();
-    case NACELLE_OP_ATTENTION: return attention_features(op);
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: return attention_features(op);
     case NACELLE_OP_ROPE: {
       const auto a = attributes_of<nacelle_rope_attributes>(op);
       list.add(a.scaling != NACELLE_ROPE_SCALE_NONE, find(kRopeScalings, a.scaling, "unknown scaling"));

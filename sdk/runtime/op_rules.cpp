@@ -222,6 +222,29 @@ OpAnswer attention(const OpRequest& request, const Inputs& in) {
   return {{intermediate(NACELLE_TYPE_F32, {q.shape[0], heads * a.value_width})}, Attributes(a)};
 }
 
+OpAnswer chunked_attention(const OpRequest& request, const Inputs& in) {
+  const auto a = attributes_of<nacelle_attention_attributes>(request);
+  require(a.causal == 1 && a.window != 0 && a.cache_group != NACELLE_NO_CACHE,
+          "attention in chunks is causal, has a cache and a window above 0, the length of a chunk");
+  return attention(request, in);
+}
+
+OpAnswer position_scale(const OpRequest& request, const Inputs& in) {
+  const auto a = attributes_of<nacelle_position_scale_attributes>(request);
+  require(finite({a.strength}) && a.length != 0 && a.offset <= 1,
+          "strength must be finite, length above 0 and offset 0 or 1");
+  const nacelle_value& x = in.activation(0, "x");
+  in.indices(1, "positions", &x);
+  return {{intermediate(NACELLE_TYPE_F32, {x.shape[0], x.shape[1]})}, Attributes(a)};
+}
+
+OpAnswer xielu(const OpRequest&, const Inputs& in) {
+  const nacelle_value& x = in.activation(0, "x");
+  require(in.at(1).kind == NACELLE_VALUE_WEIGHT, "the parameters are not a weight");
+  in.optional_weight(1, "parameters", {4});
+  return {{intermediate(NACELLE_TYPE_F32, {x.shape[0], x.shape[1]})}, {}};
+}
+
 nacelle_activation_attributes activation_attributes(const OpRequest& request) {
   const auto a = attributes_of<nacelle_activation_attributes>(request);
   require(a.activation >= NACELLE_ACT_SILU && a.activation <= NACELLE_ACT_SIGMOID, "activation is out of range");
@@ -456,6 +479,9 @@ constexpr Rule kRules[] = {
     {NACELLE_OP_MOE_COMBINE, 2, 2, 1, sizeof(nacelle_moe_attributes), moe_combine},
     {NACELLE_OP_ADAPTER_MATMUL, 3, 3, 1, sizeof(nacelle_adapter_attributes), adapter_matmul},
     {NACELLE_OP_MOE_ADAPTER_MATMUL, 4, 4, 1, sizeof(nacelle_adapter_attributes), moe_adapter_matmul},
+    {NACELLE_OP_CHUNKED_ATTENTION, 2, 5, 1, sizeof(nacelle_attention_attributes), chunked_attention},
+    {NACELLE_OP_POSITION_SCALE, 2, 2, 1, sizeof(nacelle_position_scale_attributes), position_scale},
+    {NACELLE_OP_XIELU, 2, 2, 1, 0, xielu},
     {NACELLE_OP_STATE_SCAN, 5, 8, 1, sizeof(nacelle_scan_attributes), state_scan},
     {NACELLE_OP_CONVOLUTION, 2, 3, 1, sizeof(nacelle_convolution_attributes), convolution},
 };

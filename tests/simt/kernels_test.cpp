@@ -96,6 +96,19 @@ std::vector<Case> edges() {
   splits.set_result(splits.op(NACELLE_OP_ATTENTION, {q, k, v}, sdk::Attributes(attributes))[0]);
   splits.steps = in_chunks(300, 60);
   all.push_back(std::move(splits));
+  // Chunks that end in the middle of a tile of keys, of a split and of a step.
+  for (const nacelle_type type : {NACELLE_TYPE_F32, NACELLE_TYPE_F16}) {
+    Case chunks("chunks");
+    attributes.window = 100;
+    attributes.cache_group = chunks.cache_group(8, 8, 1, 100);
+    chunks.context = 304;
+    chunks.block_tokens = 16;
+    chunks.key_type = chunks.value_type = type;
+    const std::uint32_t queries = chunks.rows(8, 1), keys = chunks.rows(8, 2), values = chunks.rows(8, 3);
+    chunks.set_result(chunks.op(NACELLE_OP_CHUNKED_ATTENTION, {queries, keys, values}, sdk::Attributes(attributes))[0]);
+    chunks.steps = in_chunks(300, 75);
+    all.push_back(std::move(chunks));
+  }
   return all;
 }
 

@@ -139,6 +139,25 @@ void gated(const GatedAttributes& a, const float* gate, const float* up, std::ui
   });
 }
 
+// e^x - 1 - x for x up to 0: near 0, where its parts cancel, by the series x^2 / 2! + x^3 / 3! + ...
+inline F exp_beyond_line(F x) {
+  F series = set(2.7557319e-6f);
+  for (const float term :
+       {2.4801587e-5f, 1.9841270e-4f, 1.3888889e-3f, 8.3333333e-3f, 4.1666667e-2f, 1.6666667e-1f, 0.5f})
+    series = fma(series, x, set(term));
+  const F plain = sub(sub(exp(x), set(1.0f)), x);
+  return less(x, set(-0.5f), plain, mul(series, mul(x, x)));
+}
+
+void xielu(const XieluAttributes& a, const float* x, std::uint32_t n, float* out) {
+  for_vectors(n, [&](std::uint32_t i, std::uint32_t count) {
+    const F at = load_some(x + i, count), line = mul(set(a.slope), at);
+    const F cut = min(at, set(a.epsilon)), bent = add(exp_beyond_line(cut), sub(cut, at));
+    const F above = fma(mul(set(a.rise), at), at, line), below = fma(set(a.fall), bent, line);
+    store_some(out + i, less(zero(), at, above, below), count);
+  });
+}
+
 void rotate_half(const float* x, const float* cos, const float* sin, std::uint32_t pairs, float* out) {
   for_vectors(pairs, [&](std::uint32_t i, std::uint32_t count) {
     const F a = load_some(x + i, count), b = load_some(x + pairs + i, count);

@@ -165,6 +165,11 @@ struct GatedAttributes {
   float clamp, alpha, up_offset;
 };
 
+// x > 0: rise x^2 + slope x; else fall (e^min(x, epsilon) - 1 - x) + slope x.
+struct XieluAttributes {
+  float rise, fall, slope, epsilon;
+};
+
 // Reduced facts of a stretch of logits.
 struct LogitSummary {
   float highest;
@@ -183,6 +188,7 @@ struct VectorKernels {
   void (*scale)(const float* x, float scale, float shift, float soft_cap, std::uint32_t n, float* out);
   void (*unary)(std::uint32_t activation, const float* x, std::uint32_t n, float* out);
   void (*gated)(const GatedAttributes& attributes, const float* gate, const float* up, std::uint32_t n, float* out);
+  void (*xielu)(const XieluAttributes& attributes, const float* x, std::uint32_t n, float* out);
   // Turns `pairs` pairs of one head by cos and sin: (i, i + pairs), or (2i, 2i + 1).
   void (*rotate_half)(const float* x, const float* cos, const float* sin, std::uint32_t pairs, float* out);
   void (*rotate_interleaved)(const float* x, const float* cos, const float* sin, std::uint32_t pairs, float* out);

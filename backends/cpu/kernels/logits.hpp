@@ -49,9 +49,9 @@ std::uint32_t find_at_least(const float* x, std::uint32_t n, float threshold, st
 }
 
 const VectorKernels kVectorKernels = {
-    rms_norm,     layer_norm, normalise,     softmax,     add_vectors,        multiply_vectors,
-    scale_vector, unary,      gated,         rotate_half, rotate_interleaved, dot,
-    add_scaled,   summarise,  divide_logits, mask_logits, find_at_least,
+    rms_norm,     layer_norm, normalise, softmax,       add_vectors, multiply_vectors,
+    scale_vector, unary,      gated,     xielu,         rotate_half, rotate_interleaved,
+    dot,          add_scaled, summarise, divide_logits, mask_logits, find_at_least,
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "backends/gpu/host/cache.hpp"
 
 #include <algorithm>
+#include <nacelle/attention.hpp>
 #include <nacelle/types.hpp>
 
 #include "backends/gpu/host/supports.hpp"
@@ -73,7 +74,7 @@ std::vector<KvLayout> kv_layouts(const std::string& backend, const nacelle_graph
                                                     " (1: paged, 2: state, 3: cross), which it does not have");
   }
   for (std::uint32_t i = 0; i < graph.op_count; ++i) {
-    if (graph.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
+    if (!is_attention(graph.ops[i]->kind)) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph.ops[i]->attributes));
     if (of.cache_group >= layouts.size()) continue;
     KvLayout& layout = layouts[of.cache_group];

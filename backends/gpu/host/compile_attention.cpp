@@ -55,6 +55,7 @@ void Compiler::attention(const nacelle_op& op) {
   base.value_stride = has_values ? of.value_width : of.key_width;
   base.causal = of.causal;
   base.window = of.window;
+  base.chunked = op.kind == NACELLE_OP_CHUNKED_ATTENTION;
   base.scale = of.scale;
   base.soft_cap = of.soft_cap;
   base.alibi_bias = of.alibi_bias;

@@ -35,12 +35,15 @@ void Compiler::emit(std::uint32_t index) {
     case NACELLE_OP_RMS_NORM:
     case NACELLE_OP_LAYER_NORM: return norm(op);
     case NACELLE_OP_ROPE: return rope(op);
-    case NACELLE_OP_ATTENTION: return attention(op);
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: return attention(op);
     case NACELLE_OP_UNARY:
     case NACELLE_OP_GATED:
     case NACELLE_OP_ADD:
     case NACELLE_OP_MUL:
-    case NACELLE_OP_SCALE: return elements(op);
+    case NACELLE_OP_SCALE:
+    case NACELLE_OP_XIELU: return elements(op);
+    case NACELLE_OP_POSITION_SCALE: return position_scale(op);
     case NACELLE_OP_SOFTMAX: return rowwise(op, Kernel::k_softmax);
     case NACELLE_OP_NORMALISE: return rowwise(op, Kernel::k_normalise);
     case NACELLE_OP_SPLIT: return split(op);
@@ -239,8 +242,12 @@ void Compiler::elements(const nacelle_op& op) {
     of.shift = scale.shift;
     of.soft_cap = scale.soft_cap;
   }
+  if (op.kind == NACELLE_OP_XIELU) {
+    kernel = Kernel::k_xielu;
+    of.parameters = weights_.vector(op.inputs[1]);
+  }
   const Place* a = read(op.inputs[0]);
-  const std::uint32_t other = input(op, 1);
+  const std::uint32_t other = of.parameters ? NACELLE_NO_VALUE : input(op, 1);
   const Place* b = other == NACELLE_NO_VALUE || is_weight(other) ? nullptr : read(other);
   if (other != NACELLE_NO_VALUE && is_weight(other)) of.b = weights_.vector(other);
   const Place* out = write(op.outputs[0]);
@@ -255,6 +262,19 @@ void Compiler::elements(const nacelle_op& op) {
     }
     arguments.count = at.in_step<std::uint32_t>(count);
     return Launch::of(kernel, grid, kRowThreads, arguments);
+  });
+}
+
+void Compiler::position_scale(const nacelle_op& op) {
+  const auto of = attributes<nacelle_position_scale_attributes>(op);
+  const Place* x = read(op.inputs[0]);
+  const Place* out = write(op.outputs[0]);
+  const Grid grid{divide_up(out->width, kRowThreads), bucket_.rows, 1};
+  push([=, positions = index_offset(op.inputs[1]), count = count_offset(Lead::kRows)](const Addresses& at) {
+    const PositionScaleArguments arguments{
+        at.rows(*x), at.rows(*out), at.in_step<std::uint32_t>(positions), of.strength,
+        of.length,   of.offset,     at.in_step<std::uint32_t>(count)};
+    return Launch::of(Kernel::k_position_scale, grid, kRowThreads, arguments);
   });
 }
 

@@ -80,6 +80,7 @@ class Compiler : private sdk::GraphView {
   void norm(const nacelle_op& op);
   void rope(const nacelle_op& op);
   void elements(const nacelle_op& op);
+  void position_scale(const nacelle_op& op);
   void rowwise(const nacelle_op& op, Kernel kernel);  // SOFTMAX, NORMALISE
   void split(const nacelle_op& op);
   void concat(const nacelle_op& op);

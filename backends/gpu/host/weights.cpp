@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <nacelle/attention.hpp>
 #include <nacelle/block_formats.hpp>
 #include <nacelle/types.hpp>
 #include <nacelle/weight_rows.hpp>
@@ -288,7 +289,7 @@ void GpuWeights::visit_kernels(const std::function<void(const nacelle_kernel_inf
     if (matrix.format)
       visit_matmul_variants(*matrix.format, matrix.packed, matrix.outputs, device_->properties, vendor_, visit);
   for (std::uint32_t i = 0; i < graph_.op_count; ++i) {
-    if (graph_.ops[i]->kind != NACELLE_OP_ATTENTION) continue;
+    if (!is_attention(graph_.ops[i]->kind)) continue;
     const auto of = sdk::load(static_cast<const nacelle_attention_attributes*>(graph_.ops[i]->attributes));
     if (of.cache_group == NACELLE_NO_CACHE || key_type_ == NACELLE_TYPE_INVALID) continue;
     const bool aliased = !graph_.cache_groups[of.cache_group]->value_width;

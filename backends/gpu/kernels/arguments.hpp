@@ -98,7 +98,7 @@ struct RopeArguments {
   Count count;
 };
 
-// UNARY, GATED, SCALE, ADD and MUL, element by element; `b` has one row for all where b_stride is 0.
+// UNARY, GATED, SCALE, ADD, MUL and XIELU, element by element; `b` has one row for all where b_stride is 0.
 struct ElementArguments {
   Rows a, out;
   const float* b;
@@ -106,6 +106,16 @@ struct ElementArguments {
   std::uint32_t activation;       // NACELLE_ACT_*
   float clamp, alpha, up_offset;  // GATED
   float scale, shift, soft_cap;   // SCALE
+  const float* parameters;        // [4] of XIELU
+  Count count;
+};
+
+// POSITION_SCALE.
+struct PositionScaleArguments {
+  Rows x, out;
+  const std::uint32_t* positions;
+  float strength;
+  std::uint32_t length, offset;
   Count count;
 };
 
@@ -153,6 +163,7 @@ struct AttentionArguments {
   std::uint32_t heads, kv_heads, key_width, value_width;
   std::uint32_t value_stride;  // of the step's own rows: columns from one head to the next
   std::uint32_t causal, window;
+  std::uint32_t chunked;  // the window is the length of a chunk
   float scale, soft_cap;
   float alibi_bias;
   const float* sinks;  // [heads], or nullptr

@@ -154,6 +154,7 @@ struct OwnKeys {
 
 SIMT_DEVICE bool is_visible(const AttentionArguments& a, std::uint32_t query, std::uint32_t key) {
   if (a.causal && key > query) return false;
+  if (a.chunked) return key >= query - query % a.window;
   return !a.window || (key > query ? key - query : query - key) < a.window;
 }
 
@@ -219,7 +220,10 @@ SIMT_DEVICE void visible_keys(const AttentionArguments& a, std::uint32_t row, st
     earliest = a.positions[r] < earliest ? a.positions[r] : earliest;
     latest = a.positions[r] > latest ? a.positions[r] : latest;
   }
-  if (a.window && earliest >= a.window) first = earliest - a.window + 1;
+  if (a.chunked)
+    first = earliest - earliest % a.window;
+  else if (a.window && earliest >= a.window)
+    first = earliest - a.window + 1;
   if (a.causal && latest + 1 < keys) keys = latest + 1;
 }
 

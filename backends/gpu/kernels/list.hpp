@@ -53,6 +53,8 @@
   KERNEL(add, ElementArguments, (elements<AddElement>))                                          \
   KERNEL(multiply, ElementArguments, (elements<MulElement>))                                     \
   KERNEL(scale, ElementArguments, (elements<ScaleElement>))                                      \
+  KERNEL(xielu, ElementArguments, (elements<XieluElement>))                                      \
+  KERNEL(position_scale, PositionScaleArguments, (position_scale))                               \
   KERNEL(copy_columns, CopyArguments, (copy_columns))                                            \
   KERNEL(pool, PoolArguments, (pool))                                                            \
   KERNEL(kv_write, KvWriteArguments, (kv_write))                                                 \

@@ -20,9 +20,6 @@ SIMT_DEVICE bool is_fresh(const StateView& view, std::uint32_t begin) { return v
 
 constexpr std::uint32_t kScanWarps = 8, kScanThreads = kScanWarps * simt::kLanes;
 
-// log(1 + e^x), without overflow.
-SIMT_DEVICE float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
-
 // What all columns of a head ask of a row, in shared memory: a thread brings one of its keys. Two turns, so that a
 // row's is brought while the one before it is worked on.
 struct ScanRow {

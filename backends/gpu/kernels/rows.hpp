@@ -183,6 +183,31 @@ struct ScaleElement {
   }
 };
 
+// log(1 + e^x), without overflow.
+SIMT_DEVICE float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+
+// e^x - 1 - x for x up to 0: near 0, where its parts cancel, by the series x^2 / 2! + x^3 / 3! + ...
+SIMT_DEVICE float exp_beyond_line(float x) {
+  if (x < -0.5f) return expf(x) - 1 - x;
+  float series = fmaf(2.7557319e-6f, x, 2.4801587e-5f);
+  series = fmaf(series, x, 1.9841270e-4f);
+  series = fmaf(series, x, 1.3888889e-3f);
+  series = fmaf(series, x, 8.3333333e-3f);
+  series = fmaf(series, x, 4.1666667e-2f);
+  series = fmaf(series, x, 1.6666667e-1f);
+  return fmaf(series, x, 0.5f) * (x * x);
+}
+
+struct XieluElement {
+  static SIMT_DEVICE float of(const ElementArguments& a, float x, float) {
+    const float* p = a.parameters;
+    const float line = p[2] * x;
+    if (x > 0) return fmaf(softplus(p[0]) * x, x, line);
+    const float cut = fminf(x, p[3]);
+    return fmaf(p[2] + softplus(p[1]), exp_beyond_line(cut) + (cut - x), line);
+  }
+};
+
 template <class Element>
 SIMT_KERNEL(256)
 elements(const ElementArguments a) {
@@ -190,6 +215,14 @@ elements(const ElementArguments a) {
   if (row >= *a.count || column >= a.out.width) return;
   const float other = a.b ? a.b[static_cast<std::uint64_t>(row) * a.b_stride + column] : 0.0f;
   row_of(a.out, row)[column] = Element::of(a, row_of(a.a, row)[column], other);
+}
+
+SIMT_KERNEL(256) position_scale(const PositionScaleArguments a) {
+  const std::uint32_t row = simt::block_y(), column = simt::block_x() * simt::threads() + simt::thread();
+  if (row >= *a.count || column >= a.out.width) return;
+  const std::uint32_t steps = (a.positions[row] + a.offset) / a.length;
+  const float factor = fmaf(a.strength, log1pf(static_cast<float>(steps)), 1.0f);
+  row_of(a.out, row)[column] = row_of(a.x, row)[column] * factor;
 }
 
 // ---- Rows and columns moved about

@@ -12,6 +12,19 @@ float erf_of(float x) {
   return sign(x) * (1 - p * exp(-x * x));
 }
 
+float softplus(float x) { return max(x, 0) + log(1 + exp(-abs(x))); }
+// e^x - 1 - x for x up to 0: near 0, where its parts cancel, by the series x^2 / 2! + x^3 / 3! + ...
+float exp_beyond_line(float x) {
+  if (x < -0.5) return exp(x) - 1 - x;
+  const float end = 8.3333333e-3 + x * (1.3888889e-3 + x * (1.9841270e-4 + x * (2.4801587e-5 + x * 2.7557319e-6)));
+  return x * x * (0.5 + x * (1.6666667e-1 + x * (4.1666667e-2 + x * end)));
+}
+float xielu(float x, float rise, float fall, float slope, float epsilon) {
+  if (x > 0) return softplus(rise) * x * x + slope * x;
+  const float cut = min(x, epsilon);
+  return (slope + softplus(fall)) * (exp_beyond_line(cut) + (cut - x)) + slope * x;
+}
+
 float activate(float x, float alpha) {
   switch (ACTIVATION) {
     case 1: return x * sigmoid(alpha * x);

@@ -11,6 +11,7 @@ layout(constant_id = 1) const uint KEY_TYPE = 0;
 layout(constant_id = 2) const uint VALUE_TYPE = 0;
 layout(constant_id = 3) const uint LANE_WORDS = 1;  // words of a value's elements that a lane has, at most
 layout(constant_id = 4) const uint MEMORY = 0;
+layout(constant_id = 5) const uint CHUNKED = 0;
 const uint kKeys = kThreads < 32 ? 32 / kThreads : 1;  // of a lane in a chunk
 const uint kChunk = kKeys * kThreads;
 const uint kKeyElements = KEY_TYPE == KV_F32 ? 1 : KEY_TYPE == KV_Q4_0 ? 8 : KEY_TYPE == KV_Q8_0 ? 4 : 2;  // of a word

@@ -4,6 +4,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 layout(constant_id = 1) const uint MEMORY = 0;
+layout(constant_id = 2) const uint CHUNKED = 0;
 layout(push_constant) uniform Push {
   Floats partial;
   Words row_sequences, positions, lengths;

@@ -3,7 +3,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 layout(constant_id = 1) const uint KIND = 0;
-const uint kAdd = 0, kMul = 1, kScale = 2, kUnary = 3, kGated = 4;
+const uint kAdd = 0, kMul = 1, kScale = 2, kUnary = 3, kGated = 4, kXielu = 5;
 layout(constant_id = 2) const uint ACTIVATION = 1;  // NACELLE_ACT_*
 #include "activation.glsl"
 layout(push_constant) uniform Push {
@@ -24,6 +24,7 @@ void main() {
       if (p2 != 0) result = p2 * tanh_of(result / p2);
     }
     if (KIND == kUnary) result = activate(x, 1);
+    if (KIND == kXielu) result = xielu(x, b.at[0], b.at[1], b.at[2], b.at[3]);
     if (KIND == kGated) {
       const float up = b.at[row * b_stride + i];
       result = activate(p0 > 0 ? min(x, p0) : x, p1) * ((p0 > 0 ? clamp(up, -p0, p0) : up) + p2);

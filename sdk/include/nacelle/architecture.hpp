@@ -389,6 +389,19 @@ class Builder {
   Value attention(Value q, Value k, Value v, const nacelle_attention_attributes& a, Value sinks = {}, Value bias = {}) {
     return op(NACELLE_OP_ATTENTION, {q, k, v, sinks, bias}, &a);
   }
+  // Within chunks of a.window positions.
+  Value chunked_attention(Value q, Value k, Value v, const nacelle_attention_attributes& a, Value sinks = {}) {
+    return op(NACELLE_OP_CHUNKED_ATTENTION, {q, k, v, sinks}, &a);
+  }
+  // x times 1 + strength ln(1 + floor((position + offset) / length)).
+  Value position_scale(Value x, Value positions, float strength, std::uint32_t length, std::uint32_t offset) {
+    auto a = make<nacelle_position_scale_attributes>();
+    a.strength = strength;
+    a.length = length;
+    a.offset = offset;
+    return op(NACELLE_OP_POSITION_SCALE, {x, positions}, &a);
+  }
+  Value xielu(Value x, Value parameters) { return op(NACELLE_OP_XIELU, {x, parameters}); }
   Value unary(Value x, std::uint32_t activation) {
     const auto a = activation_attributes(activation);
     return op(NACELLE_OP_UNARY, {x}, &a);

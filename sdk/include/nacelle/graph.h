@@ -179,6 +179,16 @@ enum {
   /* Not in 1.0. y[rows, k*N], x[rows, K or k*K], slots u32[rows], experts u32[rows, k] -> like y: slice i of a row's k
    * + scale[slot] * x A[slot][e]^T B[slot][e]^T, e = experts[i], x the row or its own slice. The target is [E, N, K] */
   NACELLE_OP_MOE_ADAPTER_MATMUL = 23,
+  /* Not in 1.0. As ATTENTION, causal and with a cache, within chunks of `window` positions (not 0): a row at p sees
+   * p - p % window .. p */
+  NACELLE_OP_CHUNKED_ATTENTION = 24,
+  /* Not in 1.0. x[rows, W], positions                  -> like x, a row by a factor that grows with its position; see
+   * nacelle_position_scale_attributes */
+  NACELLE_OP_POSITION_SCALE = 25,
+  /* Not in 1.0. x, parameters f32[4] = (p, n, b, e)    -> like x, element by element:
+   *   x > 0: softplus(p) x^2 + b x;   else: (b + softplus(n)) (e^min(x, e) - 1 - x) + b x
+   * Source: xIELU, arXiv 2411.13010; b is 0.5 and e, which is below 0, -1e-6 in the models that have it. */
+  NACELLE_OP_XIELU = 26,
   /* Not in 1.0. A linear recurrence along each sequence, whose state is a matrix a head:
    * q[rows, G*D], k[rows, G*D], v[rows, H*E], step[rows, H or H*D], rate f32[H], [step bias f32[H or H*D]],
    * [strength[rows, H]], [skip f32[H]] -> [rows, H*E]; see nacelle_scan_attributes */
@@ -274,6 +284,17 @@ typedef struct nacelle_scale_attributes {
   float padding;
 } nacelle_scale_attributes;
 NACELLE_LAST_FIELD(nacelle_scale_attributes, padding, 28);
+
+/* POSITION_SCALE: y = x (1 + strength ln(1 + floor((position + offset) / length))). Sources: Llama 4's attention
+ * temperature (offset 1; cf. arXiv 2501.19399), Ministral 3 (offset 0). */
+typedef struct nacelle_position_scale_attributes {
+  NACELLE_STRUCT_HEADER;
+  float strength;
+  uint32_t length; /* positions that share a factor; above 0 */
+  uint32_t offset; /* 0 or 1 */
+  uint32_t padding;
+} nacelle_position_scale_attributes;
+NACELLE_LAST_FIELD(nacelle_position_scale_attributes, padding, 28);
 
 enum { NACELLE_POOL_MEAN = 1, NACELLE_POOL_FIRST = 2, NACELLE_POOL_LAST = 3 };
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <nacelle/attention.hpp>
 #include <nacelle/experts.hpp>
 #include <nacelle/plugin.hpp>
 #include <nacelle/rope.hpp>
@@ -26,6 +27,7 @@ struct OpBounds {
   bool states = false;                         // STATE_SCAN and CONVOLUTION, and the cache groups of states
   std::uint32_t most_state_rows = UINT32_MAX;  // of STATE_SCAN: D
   std::uint32_t longest_filter = UINT32_MAX;   // of CONVOLUTION: L
+  bool chunked_attention = false, position_scale = false, xielu = false;  // the operations of these names
 };
 
 // The questions that takes_op asks of inputs; nullptr stands for an input that is absent.
@@ -96,6 +98,9 @@ inline bool takes_attention(const nacelle_graph& graph, const nacelle_op& op, co
   const auto of = load(static_cast<const nacelle_attention_attributes*>(op.attributes));
   if (!of.kv_head_count || !of.head_count || of.head_count % of.kv_head_count || !of.key_width || !of.value_width ||
       of.window > bounds.widest_window)
+    return false;
+  if (op.kind == NACELLE_OP_CHUNKED_ATTENTION &&
+      (!bounds.chunked_attention || !of.causal || !of.window || of.cache_group == NACELLE_NO_CACHE))
     return false;
   const std::uint32_t widest =
       of.cache_group == NACELLE_NO_CACHE ? std::min(bounds.widest_head, bounds.widest_own_head) : bounds.widest_head;
@@ -177,7 +182,13 @@ inline bool takes_op(const nacelle_graph& graph, const nacelle_op& op, const OpB
       return rope_is_valid(load(static_cast<const nacelle_rope_attributes*>(op.attributes))) &&
              inputs.is_activation(0) && inputs.is_positions(1) && inputs.is_optional_vector(2) &&
              inputs.is_optional_vector(3);
-    case NACELLE_OP_ATTENTION: return detail::takes_attention(graph, op, bounds);
+    case NACELLE_OP_ATTENTION:
+    case NACELLE_OP_CHUNKED_ATTENTION: return detail::takes_attention(graph, op, bounds);
+    case NACELLE_OP_POSITION_SCALE:
+      return bounds.position_scale && inputs.is_activation(0) && inputs.is_positions(1) &&
+             load(static_cast<const nacelle_position_scale_attributes*>(op.attributes)).length != 0;
+    case NACELLE_OP_XIELU:
+      return bounds.xielu && inputs.is_activation(0) && !inputs.is_absent(1) && inputs.is_optional_vector(1);
     case NACELLE_OP_ADD:
     case NACELLE_OP_MUL:
       return inputs.is_activation(0) && !inputs.is_absent(1) &&

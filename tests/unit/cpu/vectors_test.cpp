@@ -99,6 +99,18 @@ TEST_CASE("activations, gates and scales") {
       check(
           n, 3e-6, [&](auto i) { return 5 * std::tanh((2 * x[i] + 1) / 5); },
           [&](float* out) { kernels.scale(x.data(), 2, 1, 5, n, out); });
+      const auto xielu = [](double v) {
+        return v > 0 ? 0.8 * v * v + 0.5 * v : 1.3 * (std::expm1(std::fmin(v, -1e-6)) - v) + 0.5 * v;
+      };
+      for (const float range : {1.0f, 1e-4f, 20.0f}) {  // around 0, where what is left of e^x - 1 - x is small
+        std::vector<float> wide = x;
+        for (float& one : wide) one *= range;
+        check(
+            n, 3e-6, [&](auto i) { return xielu(wide[i]); },
+            [&](float* out) {
+              kernels.xielu({0.8f, 1.3f, 0.5f, -1e-6f}, wide.data(), n, out);
+            });
+      }
     }
 }
 

@@ -255,6 +255,38 @@ TEST_CASE("operations with a state are taken where the backend has both, and the
                           {"a bias that was computed", [](Small& s) { s.inputs[2] = Small::kK; }}});
 }
 
+TEST_CASE("chunks, growth with the position and xIELU are taken where the backend says so") {
+  auto bounds = kBounds;
+  bounds.chunked_attention = bounds.position_scale = bounds.xielu = true;
+  auto growth = make<nacelle_position_scale_attributes>();
+  growth.length = 4;
+  Small chunks, scaled, activated;
+  chunks.attention.causal = 1;
+  chunks.attention.window = 16;
+  chunks.set(NACELLE_OP_CHUNKED_ATTENTION, {Small::kX, Small::kK, Small::kV}, &chunks.attention);
+  scaled.set(NACELLE_OP_POSITION_SCALE, {Small::kX, Small::kPositions}, &growth);
+  activated.set(NACELLE_OP_XIELU, {Small::kX, Small::kVector});
+  for (Small* sound : {&chunks, &scaled, &activated}) {
+    CHECK(sound->taken(bounds));
+    CHECK_FALSE(sound->taken());
+  }
+  const std::function<void()> wrong[] = {[&] { chunks.attention.causal = 0; },
+                                         [&] { chunks.attention.causal = 1, chunks.attention.window = 0; },
+                                         [&] { chunks.attention.cache_group = NACELLE_NO_CACHE; }};
+  for (const auto& change : wrong) {
+    change();
+    CHECK_FALSE(chunks.taken(bounds));
+    chunks.attention.window = 16;
+  }
+  growth.length = 0;
+  CHECK_FALSE(scaled.taken(bounds));
+  growth.length = 4;
+  scaled.inputs[1] = Small::kK;  // no positions
+  CHECK_FALSE(scaled.taken(bounds));
+  activated.inputs[1] = Small::kK;  // parameters that were computed
+  CHECK_FALSE(activated.taken(bounds));
+}
+
 TEST_CASE("the first operation or cache group that is not taken is named") {
   Small small;
   small.set(NACELLE_OP_MATMUL, {Small::kX, Small::kVector});

@@ -40,6 +40,13 @@ void attention(Sketch& s, const std::function<void(nacelle_attention_attributes&
   s.b.attention(s.x(32), s.x(16), s.x(16), changed(attention_attributes(4, 2, 8), change));
 }
 
+void chunked_attention(Sketch& s, const std::function<void(nacelle_attention_attributes&)>& change) {
+  s.b.paged_cache(1, 16, 16);
+  auto of = attention_attributes(4, 2, 8);
+  of.window = 32;
+  s.b.chunked_attention(s.x(32), s.x(16), s.x(16), changed(of, change));
+}
+
 void norm(Sketch& s, const std::function<void(nacelle_norm_attributes&)>& change) {
   s.b.rms_norm(s.x(32), {}, changed(norm_attributes(1e-5), change));
 }
@@ -256,6 +263,17 @@ TEST_CASE("operations with a state give a row for each row, whatever they are gi
         }) == Shape{kRows, 8});
 }
 
+TEST_CASE("chunks, growth with the position and xIELU give what they are given") {
+  Sketch sketch;
+  sketch.b.paged_cache(1, 16, 16, 32);
+  auto of = attention_attributes(4, 2, 8);
+  of.window = 32;
+  CHECK(sketch.shape(sketch.b.chunked_attention(sketch.x(32), sketch.x(16), sketch.x(16), of, sketch.weight({4}))) ==
+        Shape{kRows, 32});
+  CHECK(sketch.shape(sketch.b.position_scale(sketch.x(7), sketch.b.positions(), 0.1f, 16, 1)) == Shape{kRows, 7});
+  CHECK(sketch.shape(sketch.b.xielu(sketch.x(9), sketch.weight({4}, "f16"))) == Shape{kRows, 9});
+}
+
 TEST_CASE("what an operation does not take is refused in words") {
   using S = Sketch;
   struct Case {
@@ -353,6 +371,22 @@ TEST_CASE("what an operation does not take is refused in words") {
          s.b.attention(s.x(32), s.x(16), s.x(16), attention_attributes(4, 2, 8), {}, s.weight({4, 64}));
        },
        "attention: bias table F32 [4, 64] is not [head_count, 2 * reach + 1]"},
+      {[](S& s) { chunked_attention(s, [](auto& a) { a.window = 0; }); },
+       "chunked_attention: attention in chunks is causal, has a cache and a window above 0, the length of a chunk"},
+      {[](S& s) { chunked_attention(s, [](auto& a) { a.causal = 0; }); },
+       "chunked_attention: attention in chunks is causal, has a cache and a window above 0, the length of a chunk"},
+      {[](S& s) { chunked_attention(s, [](auto& a) { a.cache_group = NACELLE_NO_CACHE; }); },
+       "chunked_attention: attention in chunks is causal, has a cache and a window above 0, the length of a chunk"},
+      {[](S& s) { chunked_attention(s, [](auto& a) { a.scale = 0; }); },
+       "chunked_attention: scale, soft_cap or alibi_bias is out of range"},
+      {[](S& s) { s.b.position_scale(s.x(8), s.b.positions(), 0.1f, 0, 0); },
+       "position_scale: strength must be finite, length above 0 and offset 0 or 1"},
+      {[](S& s) { s.b.position_scale(s.x(8), s.b.positions(), 0.1f, 4, 2); },
+       "position_scale: strength must be finite, length above 0 and offset 0 or 1"},
+      {[](S& s) { s.b.position_scale(s.x(8), s.b.output_rows(), 0.1f, 4, 0); },
+       "position_scale: positions is not u32 [rows] but U32 [output rows]"},
+      {[](S& s) { s.b.xielu(s.x(8), s.weight({3})); }, "xielu: parameters is F32 [3], a float weight [4] was expected"},
+      {[](S& s) { s.b.xielu(s.x(8), s.x(4)); }, "xielu: the parameters are not a weight"},
       {[](S& s) { s.b.unary(s.x(8), 8); }, "unary: activation is out of range"},
       {[](S& s) { s.b.unary(s.x(8), 0); }, "unary: activation is out of range"},
       {[](S& s) { gated(s, [](auto& a) { a.alpha = 0; }); },

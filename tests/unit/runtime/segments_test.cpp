@@ -173,6 +173,13 @@ TEST_CASE("what keeps something says where, and can be told another place") {
   none.cache_group = NACELLE_NO_CACHE;
   CHECK_FALSE(sdk::cache_use(NACELLE_OP_ATTENTION, sdk::Attributes(none)));
   CHECK_FALSE(sdk::cache_use(NACELLE_OP_ADD, sdk::Attributes()));
+  auto chunks = sdk::attention_attributes(2, 2, 4);
+  chunks.window = 16;
+  sdk::OpRecord op{NACELLE_OP_CHUNKED_ATTENTION, 0, {}, {}, sdk::Attributes(chunks)};
+  sdk::set_cache_use(op, {1, 2});
+  REQUIRE(sdk::cache_use(op.kind, op.attributes));
+  CHECK(sdk::cache_use(op.kind, op.attributes)->layer == 2);
+  CHECK(op.attributes.as<nacelle_attention_attributes>().window == 16);
 }
 
 TEST_CASE("ends that are none are refused") {
