@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <nacelle/plugin.hpp>
 #include <nacelle/rope.hpp>
 #include <set>
@@ -42,11 +43,13 @@ std::string text_of(const sdk::OpRecord& op, std::uint32_t context) {
       return fmt::format("norm of {} columns, epsilon {:.5g}", own.group, own.epsilon);
     }
     case NACELLE_OP_ROPE: return rope_text(op.attributes.as<nacelle_rope_attributes>(), context);
+    case NACELLE_OP_CHUNKED_ATTENTION:
     case NACELLE_OP_ATTENTION: {
       const auto own = op.attributes.as<nacelle_attention_attributes>();
       return fmt::format(
-          "attention of {} heads of {} over {} of {}, window {}, scale {:.5g}, soft cap {:.5g}, ALiBi {:.5g}",
-          own.head_count, own.key_width, own.kv_head_count, own.value_width, own.window, own.scale, own.soft_cap,
+          "attention of {} heads of {} over {} of {}, {} {}, scale {:.5g}, soft cap {:.5g}, ALiBi {:.5g}",
+          own.head_count, own.key_width, own.kv_head_count, own.value_width,
+          op.kind == NACELLE_OP_ATTENTION ? "window" : "chunks of", own.window, own.scale, own.soft_cap,
           own.alibi_bias);
     }
     case NACELLE_OP_UNARY:
@@ -58,6 +61,10 @@ std::string text_of(const sdk::OpRecord& op, std::uint32_t context) {
     case NACELLE_OP_SCALE: {
       const auto own = op.attributes.as<nacelle_scale_attributes>();
       return fmt::format("scale {:.5g}, shift {:.5g}, soft cap {:.5g}", own.scale, own.shift, own.soft_cap);
+    }
+    case NACELLE_OP_POSITION_SCALE: {
+      const auto own = op.attributes.as<nacelle_position_scale_attributes>();
+      return fmt::format("growth of {:.5g} with each {} positions from {}", own.strength, own.length, own.offset);
     }
     case NACELLE_OP_MOE_ROUTE: {
       const auto own = op.attributes.as<nacelle_moe_attributes>();
@@ -175,6 +182,21 @@ void add_llama3_factors(const ModelGraph& model, std::vector<SourceTensor>& tens
   tensors.insert(tensors.begin(), std::move(tensor));
 }
 
+// A list of a number a layer for each of xIELU's parameters.
+void add_activation_keys(const ModelGraph& model, const ModelFiles& files, GgufWriter& metadata) {
+  constexpr const char* kKeys[] = {"xielu.alpha_p", "xielu.alpha_n", "xielu.beta", "xielu.eps"};
+  std::vector<float> lists[std::size(kKeys)];
+  for (const sdk::WeightRecord& weight : model.graph.weights) {
+    if (!is_key(weight)) continue;
+    MadeTensor tensor(weight.source->value, files);
+    const std::byte* row = tensor.rows(0, 1);
+    for (std::size_t i = 0; i < std::size(kKeys); ++i)
+      std::memcpy(&lists[i].emplace_back(), row + i * sizeof(float), sizeof(float));
+  }
+  if (lists[0].empty()) return;
+  for (std::size_t i = 0; i < std::size(kKeys); ++i) metadata.set(kKeys[i], std::span<const float>(lists[i]));
+}
+
 sdk::WeightNode without_scales(const sdk::WeightNode& node) {
   if (node.kind == NACELLE_EXPR_SCALE) return without_scales(node.inputs[0]);
   sdk::WeightNode plain = node;
@@ -287,6 +309,7 @@ SourceModel open_source(PluginHost& host, const ModelFiles& files) {
   SourceModel made{.files = files, .tensors = {}, .metadata = {}, .traits = {}};
   const GgufFamily family = write_gguf_keys(files, model, made.metadata);
   made.tensors = gguf_tensors(model.graph, files, family.name);
+  add_activation_keys(model, files, made.metadata);
   add_llama3_factors(model, made.tensors);
   if (family.folds_factors) FalconFactors(files).fold(model, made.tensors);
   set_traits(model, family.name, made);

@@ -31,6 +31,8 @@ enum Has : std::uint32_t {
   kBothEpsilons = 1 << 9,    // under the key of layer norms too
   kEachShared = 1 << 10,     // kSharedWidth is that of one
   kEndless = 1 << 11,        // whose context is a million tokens, whatever the configuration says
+  kYarnDivided = 1 << 12,    // YaRN's magnitude by that of mscale_all_dim
+  kRopeList = 1 << 13,       // a list of what frequencies are divided by is a tensor that all readers know
 };
 
 class KeyWriter;
@@ -112,6 +114,11 @@ class KeyWriter {
   std::optional<Attributes> first(std::uint32_t kind) const {
     return first<Attributes>(kind, [](const Attributes&) { return true; });
   }
+  // Of either kind.
+  std::optional<nacelle_attention_attributes> attention() const {
+    const auto plain = first<nacelle_attention_attributes>(NACELLE_OP_ATTENTION);
+    return plain ? plain : first<nacelle_attention_attributes>(NACELLE_OP_CHUNKED_ATTENTION);
+  }
   // Layers that have such an operation.
   std::vector<bool> layers_with(std::uint32_t kind) const {
     std::vector<bool> found(about_.layer_count);
@@ -155,7 +162,7 @@ class KeyWriter {
   }
 
   void write_attention() {
-    const auto own = first<nacelle_attention_attributes>(NACELLE_OP_ATTENTION);
+    const auto own = attention();
     set("attention.head_count", own ? own->head_count : std::uint32_t{0});
     if (!own) return;
     if (has_ & kKvHeadsByLayer) {
@@ -208,13 +215,12 @@ class KeyWriter {
   void write_rope() {
     const auto wide = rope_of_layers(false), narrow = rope_of_layers(true);
     const auto rope = wide ? wide : narrow;
-    const auto attention = first<nacelle_attention_attributes>(NACELLE_OP_ATTENTION);
-    if (!rope) return write_no_rope(attention);
+    if (!rope) return write_no_rope(attention());
     if (narrow && narrow->base != rope->base) set("rope.freq_base_swa", narrow->base);
     set("rope.dimension_count", rope->rotary_width);
     set("rope.freq_base", rope->base);
     for (const sdk::WeightRecord& weight : graph_.weights)
-      if (weight.name == "rope_freqs.weight")
+      if (weight.name == "rope_freqs.weight" && !(has_ & kRopeList))
         refuse("a rope scaling whose frequencies are a list (YaRN with truncate: false) cannot be said in GGUF");
     switch (rope->scaling) {
       case NACELLE_ROPE_SCALE_NONE:
@@ -251,7 +257,12 @@ class KeyWriter {
     }
     auto plain = rope;
     plain.attention_factor = 0;
-    const float own = make_rope_table(plain, about_.context_length).magnitude;
+    float own = make_rope_table(plain, about_.context_length).magnitude;
+    if (has_ & kYarnDivided) {
+      const auto all = static_cast<float>(number("rope_parameters.mscale_all_dim").value_or(0));
+      set("rope.scaling.yarn_log_multiplier", all);
+      own /= 0.1f * all * std::log(rope.factor) + 1;
+    }
     const float found = make_rope_table(rope, about_.context_length).magnitude;
     if (std::abs(found / own - 1) > 1e-6f) set("rope.scaling.attn_factor", found / own);
   }
@@ -336,6 +347,30 @@ void parallel_residual(KeyWriter& keys, bool otherwise) {
 void gpt_neox(KeyWriter& keys) { parallel_residual(keys, true); }
 void stablelm(KeyWriter& keys) { parallel_residual(keys, false); }
 
+// Steps are of the length that YaRN starts from, where no other is said.
+void mistral3(KeyWriter& keys) {
+  const auto growth = keys.first<nacelle_position_scale_attributes>(NACELLE_OP_POSITION_SCALE);
+  if (!growth) return;
+  keys.set("attention.temperature_scale", growth->strength);
+  const auto rope = keys.first<nacelle_rope_attributes>(NACELLE_OP_ROPE);
+  if (!rope || rope->original_context != growth->length) keys.set("attention.temperature_length", growth->length);
+}
+
+// What readers take for granted is left out; another order of the layers that turn cannot be said, which the comparison
+// of the graphs tells.
+void llama4(KeyWriter& keys) {
+  const std::vector<bool> mixed = keys.layers_with(NACELLE_OP_MOE_ROUTE);
+  const auto first = std::ranges::find(mixed, true) - mixed.begin();
+  keys.set("interleave_moe_layer_step", static_cast<std::uint32_t>(first + 1));
+  keys.set("feed_forward_length", static_cast<std::uint32_t>(keys.number("intermediate_size_mlp").value_or(16384)));
+  const auto chunks = keys.first<nacelle_attention_attributes>(NACELLE_OP_CHUNKED_ATTENTION);
+  if (chunks && chunks->window != 8192) keys.set("attention.sliding_window", chunks->window);
+  const auto growth = keys.first<nacelle_position_scale_attributes>(NACELLE_OP_POSITION_SCALE);
+  const float strength = growth ? growth->strength : 0;
+  if (strength != 0.1f) keys.set("attention.temperature_scale", strength);
+  if (growth && growth->length != 8192) keys.set("attention.temperature_length", growth->length);
+}
+
 // Experts in each layer behind the plain ones.
 void mixture_step(KeyWriter& keys) { keys.set("interleave_moe_layer_step", std::uint32_t{1}); }
 
@@ -388,7 +423,8 @@ constexpr Family kFamilies[] = {
     {"Gemma2ForCausalLM", "gemma2"},
     {"Gemma3ForCausalLM", "gemma3"},
     {"Phi3ForCausalLM", "phi3"},
-    {"Mistral3ForConditionalGeneration", "llama"},
+    {"Mistral3ForConditionalGeneration", "llama", kYarnDivided, mistral3},
+    {"Ministral3ForCausalLM", "mistral3", kYarnDivided, mistral3},
     {"Gemma3ForConditionalGeneration", "gemma3"},
     {"SmolLM3ForCausalLM", "smollm3"},
     {"SeedOssForCausalLM", "seed_oss"},
@@ -397,6 +433,9 @@ constexpr Family kFamilies[] = {
     {"Ernie4_5_MoeForCausalLM", "ernie4_5-moe", kLeadingDense | kSharedCount | kSharedWidth, mixture_step},
     {"HunYuanMoEV1ForCausalLM", "hunyuan-moe", kSharedCount | kSharedWidth},
     {"ArceeForCausalLM", "arcee"},
+    {"Llama4ForCausalLM", "llama4", kRopeList, llama4},
+    {"Llama4ForConditionalGeneration", "llama4", kRopeList, llama4},
+    {"ApertusForCausalLM", "apertus"},
     {"Dots1ForCausalLM", "dots1", kMixture},
     {"BailingMoeV2ForCausalLM", "bailingmoe2", kMixture | kSharedWidth | kEachShared},
     {"MiniMaxM2ForCausalLM", "minimax-m2", kRouting},
@@ -449,6 +488,8 @@ std::string name_in_gguf(const Family& family, const sdk::GraphRecord& graph) {
   const bool has_experts = has(NACELLE_OP_MOE_ROUTE);
   if (name == "granitehybrid" && !has(NACELLE_OP_STATE_SCAN)) return has_experts ? "granitemoe" : "granite";
   if (name == "nemotron_h" && has_experts) return "nemotron_h_moe";
+  if (family.huggingface == std::string_view("Mistral3ForConditionalGeneration") && has(NACELLE_OP_POSITION_SCALE))
+    return "mistral3";
   return name;
 }
 
@@ -464,6 +505,7 @@ GgufFamily write_gguf_keys(const ModelFiles& files, const ModelGraph& model, Ggu
   const std::string name = name_in_gguf(*family, model.graph);
   Family own = *family;
   if (name == "granite" || name == "granitemoe") own.has &= ~kHybrid;
+  if (name == "llama") own.has &= ~kYarnDivided;
   KeyWriter keys(files, model, own, name, to);
   keys.run();
   if (family->more) family->more(keys);

@@ -276,11 +276,14 @@ int layer_of(const std::string& name) {
 
 }  // namespace
 
+bool is_key(const sdk::WeightRecord& weight) { return weight.name.ends_with(".xielu"); }
+
 std::vector<SourceTensor> gguf_tensors(const sdk::GraphRecord& graph, const ModelFiles& files,
                                        std::string_view architecture) {
   const auto offsets = norm_offsets(graph);
   Inverter inverter;
   for (const sdk::WeightRecord& weight : graph.weights) {
+    if (is_key(weight)) continue;
     WeightNode value = weight.source->value;
     if (const auto offset = offsets.find(weight.value); offset != offsets.end())
       value = calculated(NACELLE_EXPR_ADD, std::move(value), offset->second);

@@ -15,4 +15,7 @@ namespace nacelle::compress {
 std::vector<SourceTensor> gguf_tensors(const sdk::GraphRecord& graph, const ModelFiles& files,
                                        std::string_view architecture);
 
+// xIELU's parameters, which GGUF has as metadata.
+bool is_key(const sdk::WeightRecord& weight);
+
 }  // namespace nacelle::compress

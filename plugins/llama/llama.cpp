@@ -1,9 +1,9 @@
 // Llama 1 to 3 and what differs from it in settings: Mistral (with its sliding window; of those that see images, as
-// Mistral Small 3.1, the part about text), Yi, TinyLlama, SmolLM and many
-// others under Llama's own name; SmolLM3, whose every fourth layer turns nothing; Seed-OSS and ERNIE 4.5, of which only
-// names and rope differ; Arcee, whose feed-forward part is relu squared; Hunyuan, with norms behind rope; and the
-// mixtures of experts of ERNIE 4.5 and Hunyuan, with a shared expert. GGUF stores Q and K permuted, so that its rope
-// turns neighbouring columns; Hugging Face turns the two halves.
+// Mistral Small 3.1, the part about text), Yi, TinyLlama, SmolLM and many others under Llama's own name; Ministral 3,
+// whose queries grow with their position; SmolLM3, whose every fourth layer turns nothing; Seed-OSS and ERNIE 4.5, of
+// which only names and rope differ; Arcee, whose feed-forward part is relu squared; Hunyuan, with norms behind rope;
+// and the mixtures of experts of ERNIE 4.5 and Hunyuan, with a shared expert. GGUF stores Q and K permuted, so that its
+// rope turns neighbouring columns; Hugging Face turns the two halves.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -28,12 +28,31 @@ void mistral(const Config& config, Decoder& model) {
   if (const auto window = config.optional_size("sliding_window")) set_window(model, 0, *window);
 }
 
-// Ministral 3 also lets queries grow with their position.
+// Ministral 3 also lets queries grow with their position, by steps of the length that the model was first trained for.
 void mistral3(const Config& config, Decoder& model) {
   mistral(config, model);
-  for (const char* key : {"rope_parameters.llama_4_scaling_beta", "rope_scaling.llama_4_scaling_beta"})
-    if (config.optional_number(key).value_or(0) != 0)
-      config.fail_key(key, "is not 0: queries that grow with their position are not supported");
+  nacelle_rope_attributes& rope = model.rope;
+  QueryGrowth& growth = model.query_growth;
+  if (config.is_gguf()) {
+    growth.strength = config.optional_number("mistral3.attention.temperature_scale").value_or(0);
+    growth.length = config.optional_size("mistral3.attention.temperature_length").value_or(rope.original_context);
+    const double divisor = config.optional_number("mistral3.rope.scaling.yarn_log_multiplier").value_or(0);
+    if (rope.scaling == NACELLE_ROPE_SCALE_YARN && rope.factor > 1)
+      rope.attention_factor /= static_cast<float>(0.1 * divisor * std::log(rope.factor) + 1);
+  } else {
+    const auto kind = config.optional_string("model_type").value_or("mistral");
+    if (kind != "mistral" && kind != "ministral3" && kind != "mistral3")
+      config.fail_key("model_type", "is '" + kind + "', expected mistral or ministral3");
+    for (const char* block : {"rope_parameters.", "rope_scaling."}) {
+      const auto key = [&](const char* name) { return std::string(block) + name; };
+      if (const auto strength = config.optional_number(key("llama_4_scaling_beta"))) growth.strength = *strength;
+      if (const auto length = config.optional_size(key("original_max_position_embeddings"))) growth.length = *length;
+    }
+  }
+  if (growth.strength != 0 && growth.length == 0)
+    config.fail_key(config.is_gguf() ? "mistral3.rope.scaling.original_context_length"
+                                     : "rope_parameters.original_max_position_embeddings",
+                    "is missing: queries grow with their position by steps of that length");
 }
 
 void seed_oss(const Config& config, Decoder& model) {
@@ -142,7 +161,8 @@ struct Variant {
 constexpr Variant kVariants[] = {
     {"llama", "LlamaForCausalLM", nullptr},
     {"", "MistralForCausalLM", mistral},
-    {"", "Mistral3ForConditionalGeneration", mistral3},
+    {"mistral3", "Mistral3ForConditionalGeneration", mistral3},
+    {"mistral3", "Ministral3ForCausalLM", mistral3},
     {"smollm3", "SmolLM3ForCausalLM", smollm3},
     {"seed_oss", "SeedOssForCausalLM", seed_oss, NACELLE_ROPE_HALF},
     {"hunyuan-dense", "HunYuanDenseV1ForCausalLM", hunyuan, NACELLE_ROPE_HALF},

@@ -1,12 +1,14 @@
-"""Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope,
-Seed-OSS's biases, ERNIE 4.5's rope of neighbours, Hunyuan's norms behind rope and its stretched base, Arcee's squared relu; and the
-mixtures of ERNIE 4.5 (its technical report, section 2: experts are chosen by a softmax and a bias, and weighed without) and
+"""Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope, Ministral
+3's YaRN with queries that grow with their position, Seed-OSS's biases, ERNIE 4.5's rope of neighbours, Hunyuan's norms behind
+rope and its stretched base, Arcee's squared relu; and the mixtures of ERNIE 4.5 (its technical report, section 2: experts are chosen by a softmax and a bias, and weighed without) and
 Hunyuan-A13B (its report, section 2.1), with a shared expert each."""
 from files import Packed
 from lab import *
 
 
 def frequencies(config):
+    if "llama_4_scaling_beta" in config.get("rope_parameters", {}):
+        return layers.yarn(config["head_dim"], config["rope_theta"], config["rope_parameters"])
     f = layers.frequencies(config["head_dim"], config["rope_theta"])
     scaling = config.get("rope_scaling")
     if not scaling:
@@ -36,6 +38,9 @@ def forward(config, w, tokens):
         if config.get("use_qk_norm"):
             q, k = (layers.rms_norm(t.reshape(-1, head_width), b[f"self_attn.{name}_layernorm.weight"], epsilon)
                     .reshape(t.shape) for t, name in ((q, "query"), (k, "key")))
+        growth = config.get("rope_parameters", {})
+        if growth.get("llama_4_scaling_beta"):
+            q = layers.grown(q, growth["llama_4_scaling_beta"], growth["original_max_position_embeddings"])
         y = layers.attention(q, k, v, heads, kv_heads, window=config.get("sliding_window"))
         x = x + b.linear(y, "self_attn.o_proj")
         x = x + feed_forward(config, b, layer, layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon))
@@ -104,10 +109,25 @@ def mistral3():
     """Mistral Small 3.1 and 3.2."""
     plain = variant("mistral3", "MistralForCausalLM", "llama", 30, sliding_window=None)
     model = seeing(plain, "Mistral3ForConditionalGeneration", "mistral3")
-    grown = {"rope_type": "default", "rope_theta": 10000.0, "llama_4_scaling_beta": 0.1}
-    model.refused = [("hf", {"text_config": model.config["text_config"] | {"rope_parameters": grown}},
-                      "config.json: 'text_config.rope_parameters.llama_4_scaling_beta' is not 0: queries that grow with their position")]
+    model.refused = [("hf", {"text_config": model.config["text_config"] | {"model_type": "mistral4"}},
+                      "config.json: 'text_config.model_type' is 'mistral4', expected mistral or ministral3")]
     return model
+
+
+def ministral3():
+    """Alone, and as the part about text. Its magnitude of rope is 1: mscale over mscale_all_dim, as both are."""
+    rope = {"type": "yarn", "rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 16,
+            "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}
+    keys = {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 16,
+            "rope.scaling.yarn_log_multiplier": 1.0, "attention.temperature_scale": 0.1}
+    plain = {"rope_type": "default", "rope_theta": 10000.0, "llama_4_scaling_beta": 0.1}  # which says no length of a step
+    model = variant("ministral3", "Ministral3ForCausalLM", "mistral3", 31, keys, head_dim=32, model_type="ministral3",
+                    sliding_window=None, rope_parameters=rope, refused=[
+                        ("hf", {"rope_parameters": plain},
+                         "config.json: 'rope_parameters.original_max_position_embeddings' is missing: queries grow"),
+                        ("gguf", {"mistral3.rope.scaling.type": None, "mistral3.rope.scaling.original_context_length": None},
+                         "metadata key 'mistral3.rope.scaling.original_context_length' is missing: queries grow")])
+    return [model, seeing(model, "Mistral3ForConditionalGeneration", "ministral3-text")]
 
 
 def arcee():
@@ -266,7 +286,7 @@ def models():
             variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
                     attention_bias=True, tie_word_embeddings=True),
             variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),
-            hunyuan(), *mixtures(), arcee(), mistral3(),
+            hunyuan(), *mixtures(), arcee(), mistral3(), *ministral3(),
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
                     names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,
                     attention_out_bias=False),

@@ -7,14 +7,8 @@ from lab import *
 
 def yarn(config):
     """(frequencies, magnitude) of the stretched context."""
-    scaling, width, base = config["rope_scaling"], config["head_dim"], config["rope_theta"]
-
-    def border(turns):
-        return width * np.log(scaling["original_max_position_embeddings"] / (turns * 2 * np.pi)) / (2 * np.log(base))
-    low, high = max(np.floor(border(scaling["beta_fast"])), 0), min(np.ceil(border(scaling["beta_slow"])), width - 1)
-    stretch = np.clip((np.arange(width // 2) - low) / max(high - low, 0.001), 0, 1)
-    plain = layers.frequencies(width, base)
-    return stretch * plain / scaling["factor"] + (1 - stretch) * plain, scaling["attention_factor"]
+    scaling = config["rope_scaling"]
+    return layers.yarn(config["head_dim"], config["rope_theta"], scaling), scaling["attention_factor"]
 
 
 def forward(config, w, tokens):

@@ -97,7 +97,8 @@ class Adapter:
             if (module := MODULE.match(name)) and (name, 0) in self.pairs:
                 inner = ".base_layer" if module[2] == "gate_up_proj" else ""
                 tensors |= module_tensors("base_model.model." + module[1] + inner, *self.experts_of(name))
-                more = {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+                parent = ".".join(module[1].split(".")[-2:])
+                more = {"target_parameters": [parent + ".gate_up_proj", parent + ".down_proj"]}
         singles = {name: pair for name, pair in self.pairs.items() if isinstance(name, str) and pair[1].any()}
         self.write_folder(folder, singles, tensors, more)
 

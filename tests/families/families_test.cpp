@@ -257,7 +257,7 @@ TEST_CASE("every family takes adapters in either file format, and gives what the
 // Rows with one adapter, with another and with none in one step, in chunks of several sizes.
 TEST_CASE("an adapter of experts gives the same bits whatever else is in the batch") {
   const auto host = host_of_all();
-  for (const char* name : {"mixtral", "qwen3-moe", "gpt-oss", "deepseek-v3"}) {
+  for (const char* name : {"mixtral", "qwen3-moe", "gpt-oss", "deepseek-v3", "llama4-chunks"}) {
     const fs::path family = fs::path(NACELLE_FAMILIES) / name;
     REQUIRE(fs::exists(family));
     const auto golden = nlohmann::json::parse(read_file(family / "golden.json"));
@@ -284,11 +284,12 @@ TEST_CASE("an adapter of experts gives the same bits whatever else is in the bat
   }
 }
 
-// A cache that keeps no values, whose keys are one latent vector a token; and states beside it.
-TEST_CASE("latent vectors and states are shared, computed anew and cut over devices, and no id changes") {
+// A cache that keeps no values, whose keys are one latent vector a token; states beside it; chunks, whose blocks are
+// given back; and queries that grow with their position.
+TEST_CASE("latent vectors, states and chunks are shared, computed anew and cut over devices, and no id changes") {
   const auto host = host_of_all();
   for (const char* name : {"deepseek-v2-lite", "deepseek-v3", "lfm2-moe", "qwen3-next", "qwen3.5", "kimi-linear",
-                           "granite-hybrid", "nemotron-h", "falcon-h1"}) {
+                           "granite-hybrid", "nemotron-h", "falcon-h1", "llama4-chunks", "ministral3"}) {
     INFO(name);
     const fs::path family = fs::path(NACELLE_FAMILIES) / name;
     REQUIRE(fs::exists(family));

@@ -41,6 +41,21 @@ def frequencies(width, base):
     return base ** (-np.arange(0, width, 2) / width)
 
 
+def yarn(width, base, scaling):
+    """Frequencies of the stretched context (arXiv 2309.00071, section 3.2), for `scaling` of config.json."""
+    def border(turns):
+        return width * np.log(scaling["original_max_position_embeddings"] / (turns * 2 * np.pi)) / (2 * np.log(base))
+    low, high = max(np.floor(border(scaling["beta_fast"])), 0), min(np.ceil(border(scaling["beta_slow"])), width - 1)
+    stretch = np.clip((np.arange(width // 2) - low) / max(high - low, 0.001), 0, 1)
+    plain = frequencies(width, base)
+    return stretch * plain / scaling["factor"] + (1 - stretch) * plain
+
+
+def grown(q, strength, length, offset=0):
+    """Queries by their position (Ministral 3, Llama 4)."""
+    return q * (1 + strength * np.log(1 + (np.arange(len(q)) + offset) // length))[:, None]
+
+
 def rope_half(x, heads, frequency, magnitude=1.0):
     """Turns pairs (i, i + n) of the first 2n columns of each head by position * frequency[i]."""
     rows, n = len(x), len(frequency)
@@ -61,9 +76,9 @@ def rope_pairs(x, heads, frequency):
     return np.concatenate([pairs, turned[..., 2 * n :]], axis=-1).reshape(rows, -1)
 
 
-def attention(q, k, v, heads, kv_heads, scale=None, window=None, cap=None, sinks=None, slopes=None, causal=True):
-    """`window`: each row sees so many tokens, itself among them. `sinks`: a logit a head that takes weight and gives
-    nothing. `slopes`: ALiBi's, a head."""
+def attention(q, k, v, heads, kv_heads, scale=None, window=None, cap=None, sinks=None, slopes=None, causal=True, chunk=None):
+    """`window`: each row sees so many tokens, itself among them; `chunk`: those of its own chunk of so many. `sinks`: a logit
+    a head that takes weight and gives nothing. `slopes`: ALiBi's, a head."""
     rows = len(q)
     q, k, v = q.reshape(rows, heads, -1), k.reshape(rows, kv_heads, -1), v.reshape(rows, kv_heads, -1)
     scale = scale or q.shape[-1] ** -0.5
@@ -73,6 +88,8 @@ def attention(q, k, v, heads, kv_heads, scale=None, window=None, cap=None, sinks
         hidden |= distance < 0
     if window:
         hidden |= distance >= window
+    if chunk:
+        hidden |= np.arange(rows)[:, None] // chunk != np.arange(rows) // chunk
     out = []
     for head in range(heads):
         group = head * kv_heads // heads

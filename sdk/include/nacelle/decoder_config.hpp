@@ -58,7 +58,8 @@ inline nacelle_rope_attributes read_gguf_rope(const Config& config, const std::s
 class HuggingFaceRope {
  public:
   HuggingFaceRope(const Config& config, Decoder& model) : config_(config), model_(model) {
-    const bool merged = config.optional_string("rope_parameters.rope_type").has_value();
+    const bool merged = config.optional_string("rope_parameters.rope_type").has_value() ||
+                        config.optional_string("rope_parameters.type").has_value();
     block_ = merged ? "rope_parameters." : "rope_scaling.";
     const auto number = [&](const char* name) {  // where either generation puts it
       const auto inside = merged ? config.optional_number(key(name)) : std::nullopt;
@@ -116,6 +117,20 @@ class HuggingFaceRope {
     rope.low_frequency_factor = number("low_freq_factor");
     rope.high_frequency_factor = number("high_freq_factor");
     rope.original_context = config_.size(key("original_max_position_embeddings"));
+    if (rope.low_frequency_factor == rope.high_frequency_factor) llama3_by_list();
+  }
+
+  // Without a stretch between the frequencies that are kept and those that are divided (Llama 4), in which the scaling
+  // would blend: as a list of what each is divided by.
+  void llama3_by_list() {
+    auto& rope = model_.rope;
+    const double longest = rope.original_context / static_cast<double>(rope.low_frequency_factor);
+    for (std::uint32_t pair = 0; pair < rope.rotary_width / 2; ++pair) {
+      const double wave = 2 * M_PI * std::pow(static_cast<double>(rope.base), 2.0 * pair / rope.rotary_width);
+      model_.short_factors.push_back(wave > longest ? rope.factor : 1.0f);
+    }
+    rope.scaling = NACELLE_ROPE_SCALE_NONE;
+    rope.factor = 1;
   }
 
   void yarn() {

@@ -162,10 +162,11 @@ class DecoderGraph {
       q = norm(q, names_.q_norm, whole ? queries : model_.head_width, whole ? 0 : model_.head_width);
       k = norm(k, names_.k_norm, whole ? keys : model_.head_width, whole ? 0 : model_.head_width);
     };
-    const bool has_norm = model_.head_norm != HeadNorm::kNone;
+    const bool has_norm = model_.head_norm == HeadNorm::kEachHead || model_.head_norm == HeadNorm::kWhole;
     if (has_norm && !model_.head_norm_behind_rope) norm_heads();
     const nacelle_rope_attributes& rope = model_.layer_ropes.empty() ? model_.rope : model_.layer_ropes[layer_];
-    if (model_.uses_rope && rope.rotary_width) {
+    const bool turns = model_.uses_rope && rope.rotary_width;
+    if (turns) {
       // Factors belong to the scaling of `rope`; a layer with another scaling has none.
       const bool same = rope.scaling == model_.rope.scaling && rope.base == model_.rope.base;
       const Value first = same ? short_factors_ : Value{}, second = same ? long_factors_ : Value{};
@@ -173,10 +174,23 @@ class DecoderGraph {
       k = b_.rope(k, positions_, rope, first, second);
     }
     if (has_norm && model_.head_norm_behind_rope) norm_heads();
+    if (turns && model_.head_norm == HeadNorm::kUnweighted)
+      for (Value* heads_of : {&q, &k})
+        *heads_of = b_.rms_norm(*heads_of, {}, norm_attributes(model_.epsilon, 0, model_.head_width));
+    q = grown(q, turns);
     Value sinks;
     if (names_.sinks) sinks = block_weight(names_.sinks, ".weight", {heads}, whole_name(names_.sinks, ".weight"));
-    const Value y = b_.attention(q, k, v, attention_of_layer(), sinks);
+    const auto attributes = attention_of_layer();
+    const bool chunked = model_.chunked && attributes.window != 0;
+    const Value y =
+        chunked ? b_.chunked_attention(q, k, v, attributes, sinks) : b_.attention(q, k, v, attributes, sinks);
     return linear(y, names_.attention_output, model_.width, heads * model_.value_width, model_.output_bias);
+  }
+
+  Value grown(Value q, bool turns) {
+    const QueryGrowth& of = model_.query_growth;
+    if (of.strength == 0 || (of.without_rope && turns)) return q;
+    return b_.position_scale(q, positions_, static_cast<float>(of.strength), of.length, of.offset);
   }
 
   nacelle_attention_attributes attention_of_layer() {
@@ -212,7 +226,7 @@ class DecoderGraph {
   }
 
   // Without a gate.
-  Value activated(Value x) {
+  virtual Value activated(Value x) {
     const Value y = b_.unary(x, model_.activation);
     return model_.squared ? b_.mul(y, y) : y;
   }
@@ -244,11 +258,14 @@ class DecoderGraph {
             block_weight(names, ".bias", {of.count, outputs}, expert_source(names, true), of.bias == Bias::kOptional);
       return b_.moe_matmul(input, w, route.experts, bias, moe);
     };
-    const Value gate = model_.gated ? each(x, of.gate, of.width, model_.width) : Value{};
-    const Value up = each(x, of.up, of.width, model_.width);
+    // The rows, each times its weight.
+    const Value input = of.weighs_input ? b_.moe_combine(x, route.weights, moe) : x;
+    const Value gate = model_.gated ? each(input, of.gate, of.width, model_.width) : Value{};
+    const Value up = each(input, of.up, of.width, model_.width);
     const Value y = gate ? b_.gated(gate, up, gate_attributes()) : activated(up);
     moe.x_per_expert = 1;
-    const Value chosen = b_.moe_combine(each(y, of.down, model_.width, of.width), route.weights, moe);
+    Value chosen = each(y, of.down, model_.width, of.width);
+    if (!of.weighs_input) chosen = b_.moe_combine(chosen, route.weights, moe);
     return of.shared_width ? b_.add(chosen, shared_expert(x)) : chosen;
   }
 

@@ -11,10 +11,12 @@
 
 namespace nacelle::sdk {
 
-enum class Bias { kNever, kOptional, kAlways };    // kOptional: where the file has it
-enum class NormKind { kRms, kLayer };              // kLayer: less the mean, with an optional bias
-enum class HeadNorm { kNone, kEachHead, kWhole };  // of queries and keys before rope; kWhole: over all heads at once
-enum class Residual { kSequential, kParallel };    // kParallel: attention and feed-forward read the same input
+enum class Bias { kNever, kOptional, kAlways };  // kOptional: where the file has it
+enum class NormKind { kRms, kLayer };            // kLayer: less the mean, with an optional bias
+// Of queries and keys before rope; kWhole: over all heads at once; kUnweighted: of each head behind rope, in layers
+// that turn, without a weight.
+enum class HeadNorm { kNone, kEachHead, kWhole, kUnweighted };
+enum class Residual { kSequential, kParallel };         // kParallel: attention and feed-forward read the same input
 enum class Layout { kRows, kTransposed, kGroupHeads };  // of Hugging Face's matrices, see Tensors
 
 // A tensor's name in each file format, without ".weight" or ".bias". Empty: the model has no such part.
@@ -77,6 +79,7 @@ struct Experts {
   // Where Hugging Face's file has them otherwise: the weights [count, outputs, inputs] or biases [count, outputs] of
   // one of the three.
   std::function<Expr(const Names&, bool is_bias)> huggingface_source;
+  bool weighs_input = false;            // the one that is used (used is 1) reads its row times the weight
   const char* module = "mlp.experts.";  // before gate_up_proj and down_proj, where transformers 5 has all in one
 
   std::uint32_t shared_width = 0;  // of the expert that every row uses beside the chosen ones; 0: there is none
@@ -85,6 +88,13 @@ struct Experts {
   Names shared_down = {"ffn_down_shexp", "mlp.shared_experts.down_proj"};
   Names shared_gate_up = {};  // where set, one tensor holds the rows of gate, then up
   Names shared_router = {};   // one row, whose sigmoid multiplies what the shared expert gives; a vector in GGUF
+};
+
+// Queries are multiplied by 1 + strength ln(1 + floor((position + offset) / length)).
+struct QueryGrowth {
+  double strength = 0;  // 0: they are not
+  std::uint32_t length = 0, offset = 0;
+  bool without_rope = false;  // in layers that do not turn, and in no others
 };
 
 struct Decoder {
@@ -109,12 +119,14 @@ struct Decoder {
   double attention_scale = 0;     // 0: 1 / sqrt(head_width)
   double attention_soft_cap = 0;  // 0: none
   double alibi_bias = 0;          // the largest; 0: none
+  QueryGrowth query_growth;
   bool uses_rope = true;
   nacelle_rope_attributes rope{};
   // Of each layer, where they differ; rotary_width 0: the layer turns nothing.
   std::vector<nacelle_rope_attributes> layer_ropes;
   std::vector<float> short_factors, long_factors;  // of rope, where config.json has them and not a tensor
   std::vector<std::uint32_t> windows;              // of each layer; 0: all
+  bool chunked = false;                            // a window is the length of chunks, within which a layer attends
   // Layers that keep a state of fixed size and not keys and values: DecoderGraph::recurrent records them, the others
   // have attention. Beyond its end: none.
   std::vector<bool> recurrent_layers;
