@@ -1,7 +1,7 @@
 """Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope, Ministral
 3's YaRN with queries that grow with their position, Seed-OSS's biases, ERNIE 4.5's rope of neighbours, Hunyuan's norms behind
-rope and its stretched base, Arcee's squared relu; and the mixtures of ERNIE 4.5 (its technical report, section 2: experts are chosen by a softmax and a bias, and weighed without) and
-Hunyuan-A13B (its report, section 2.1), with a shared expert each."""
+rope and its stretched base, Arcee's squared relu; and the mixtures of ERNIE 4.5 (its technical report, section 2: experts are
+chosen by a softmax and a bias, and weighed without) and Hunyuan-A13B (its report, section 2.1), with a shared expert each."""
 from files import Packed
 from lab import *
 

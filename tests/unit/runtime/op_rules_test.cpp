@@ -264,14 +264,14 @@ TEST_CASE("operations with a state give a row for each row, whatever they are gi
 }
 
 TEST_CASE("chunks, growth with the position and xIELU give what they are given") {
-  Sketch sketch;
-  sketch.b.paged_cache(1, 16, 16, 32);
+  Sketch chunks, growth, activation;
+  chunks.b.paged_cache(1, 16, 16, 32);
   auto of = attention_attributes(4, 2, 8);
   of.window = 32;
-  CHECK(sketch.shape(sketch.b.chunked_attention(sketch.x(32), sketch.x(16), sketch.x(16), of, sketch.weight({4}))) ==
-        Shape{kRows, 32});
-  CHECK(sketch.shape(sketch.b.position_scale(sketch.x(7), sketch.b.positions(), 0.1f, 16, 1)) == Shape{kRows, 7});
-  CHECK(sketch.shape(sketch.b.xielu(sketch.x(9), sketch.weight({4}, "f16"))) == Shape{kRows, 9});
+  const Value mixed = chunks.b.chunked_attention(chunks.x(32), chunks.x(16), chunks.x(16), of, chunks.weight({4}));
+  CHECK(chunks.shape(mixed) == Shape{kRows, 32});
+  CHECK(growth.shape(growth.b.position_scale(growth.x(7), growth.b.positions(), 0.1f, 16, 1)) == Shape{kRows, 7});
+  CHECK(activation.shape(activation.b.xielu(activation.x(9), activation.weight({4}, "f16"))) == Shape{kRows, 9});
 }
 
 TEST_CASE("what an operation does not take is refused in words") {
