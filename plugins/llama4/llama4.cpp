@@ -78,6 +78,9 @@ Decoder read_gguf(const Config& config) {
   Decoder model = read_gguf_decoder(config, "llama4", NACELLE_ROPE_INTERLEAVED);
   const auto key = [](const char* name) { return std::string("llama4.") + name; };
   const std::uint32_t chunk = config.optional_size(key("attention.sliding_window")).value_or(kChunk);
+  const auto period = config.optional_size(key("attention.sliding_window_pattern")).value_or(kNoRopeInterval);
+  if (period != kNoRopeInterval)
+    config.fail_key(key("attention.sliding_window_pattern"), "is " + std::to_string(period) + ", expected 4");
   model.windows.assign(model.layer_count, 0);
   model.layer_ropes.assign(model.layer_count, model.rope);
   for (std::uint32_t layer = 0; layer < model.layer_count; ++layer) {

@@ -92,6 +92,8 @@ def models():
         ("hf", {"num_experts_per_tok": 2}, "config.json: 'num_experts_per_tok' is 2, expected 1: what an expert reads"),
         ("hf", {"no_rope_layers": [1, 1]}, "config.json: 'no_rope_layers' has 2 entries for 5 layers"),
         ("hf", {"layer_types": ["sliding_attention"]}, "config.json: 'layer_types' has 'sliding_attention' for layer 0"),
+        ("gguf", {"llama4.attention.sliding_window_pattern": 2},
+         "metadata key 'llama4.attention.sliding_window_pattern' is 2, expected 4"),
         ("gguf", {"llama4.expert_used_count": 2}, "metadata key 'llama4.expert_used_count' is 2, expected 1: what an")]
     scout = make("llama4-scout", 42, scaling={"rope_type": "llama3", "factor": 16.0, "low_freq_factor": 1.0,
                                               "high_freq_factor": 1.0, "original_max_position_embeddings": 128})
