@@ -26,7 +26,7 @@ void create(const openai::ServedModels& models, const http::ExchangePtr& exchang
   plan.format = std::move(prepared.format);
   plan.parallel_calls = body.prompt.parallel_calls;
   plan.call_prefix = "toolu_";
-  plan.shape = make_shape(plan.id, model->name());
+  plan.shape = make_shape(plan.id, model->name(), exchange->request().id);
   serving::start_generation(exchange, std::move(model), std::move(plan));
 }
 
@@ -42,7 +42,8 @@ http::Response count(const openai::ServedModels& models, const http::Request& re
 std::vector<http::Route> inference_routes(const openai::ServedModels& models) {
   using http::Where;
   const auto route = [](const char* path, http::Handler handler) -> http::Route {
-    return {"POST", path, std::move(handler), Where::kWorker, http::Access::kInfer, error_response};
+    return {"POST",         path,        std::move(handler), Where::kWorker, http::Access::kInfer,
+            error_response, "Request-Id"};  // Anthropic's clients keep it with an error
   };
   return {
       route("/v1/messages", [&models](const http::ExchangePtr& exchange) { create(models, exchange); }),

@@ -30,8 +30,8 @@ const char* error_type(int status) {
   }
 }
 
-Json error_json(const http::ApiError& error) {
-  return {{"error", {{"type", error_type(error.status)}, {"message", error.message}}}, {"request_id", nullptr}};
+Json error_json(const http::ApiError& error, std::string_view request_id) {
+  return {{"error", {{"type", error_type(error.status)}, {"message", error.message}}}, {"request_id", request_id}};
 }
 
 Json usage_json(const Usage& usage) {
@@ -43,7 +43,8 @@ Json usage_json(const Usage& usage) {
 
 class MessagesShape final : public serving::Shape {
  public:
-  MessagesShape(std::string id, std::string model) : id_(std::move(id)), model_(std::move(model)) {}
+  MessagesShape(std::string id, std::string model, std::string request_id)
+      : id_(std::move(id)), model_(std::move(model)), request_id_(std::move(request_id)) {}
 
   http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {
     const Choice& choice = choices.front();
@@ -84,10 +85,10 @@ class MessagesShape final : public serving::Shape {
            event("message_stop", Json::object());
   }
 
-  std::string failure(const http::ApiError& error) override { return event("error", error_json(error)); }
+  std::string failure(const http::ApiError& error) override { return event("error", error_json(error, request_id_)); }
   // No event may stand before message_start.
   std::string keep_alive() const override { return started_ ? ping() : Shape::keep_alive(); }
-  http::Response error(const http::ApiError& error) override { return anthropic::error_response(error); }
+  http::Response error(const http::ApiError& error) override { return anthropic::error_response(error, request_id_); }
 
  private:
   static std::string ping() { return event("ping", Json::object()); }
@@ -149,7 +150,7 @@ class MessagesShape final : public serving::Shape {
     return event("content_block_stop", {{"index", index_++}});
   }
 
-  const std::string id_, model_;
+  const std::string id_, model_, request_id_;
   bool started_ = false;  // message_start has gone
   bool open_ = false;     // a block is, of kind_
   AnswerEvent::Kind kind_ = AnswerEvent::Kind::kContent;
@@ -160,14 +161,14 @@ class MessagesShape final : public serving::Shape {
 
 }  // namespace
 
-std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model) {
-  return std::make_unique<MessagesShape>(std::move(id), std::move(model));
+std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model, std::string request_id) {
+  return std::make_unique<MessagesShape>(std::move(id), std::move(model), std::move(request_id));
 }
 
-http::Response error_response(const http::ApiError& error) {
+http::Response error_response(const http::ApiError& error, std::string_view request_id) {
   http::Response response = http::error_response(error);  // for its headers
   Json body = {{"type", "error"}};
-  body.update(error_json(error));
+  body.update(error_json(error, request_id));
   response.body = to_text(body);
   return response;
 }

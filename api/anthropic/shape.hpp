@@ -3,14 +3,16 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "api/serving/generation.hpp"
 
 namespace nacelle::anthropic {
 
-std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model);
+// `request_id`: of failures.
+std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model, std::string request_id);
 
-// {"type": "error", "error": {type, message}}, with a status of that API.
-http::Response error_response(const http::ApiError& error);
+// {"type": "error", "error": {type, message}, "request_id"}, with a status of that API.
+http::Response error_response(const http::ApiError& error, std::string_view request_id);
 
 }  // namespace nacelle::anthropic

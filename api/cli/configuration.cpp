@@ -9,10 +9,10 @@
 #include <cctype>
 #include <cstdlib>
 #include <filesystem>
-#include <numeric>
 
 #include "api/cli/refusals.hpp"
 #include "core/base/error.hpp"
+#include "core/base/nearest.hpp"
 
 namespace nacelle::cli {
 namespace {
@@ -84,35 +84,12 @@ bool overruled(const CLI::Option& option, const std::vector<CLI::Option*>& from_
   return false;
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
-    }
-  }
-  return row.back();
-}
-
 }  // namespace
 
 std::string environment_name(const std::string& flag) {
   std::string name = "NACELLE_";
   for (const char c : flag) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return name;
-}
-
-std::string nearest(std::string_view name, const std::vector<std::string>& names) {
-  std::string best;
-  std::size_t least = std::max<std::size_t>(2, name.size() / 3) + 1;
-  for (const std::string& candidate : names) {
-    const std::size_t distance = edit_distance(name, candidate);
-    if (distance < least) least = distance, best = candidate;
-  }
-  return best;
 }
 
 void bind_environment(CLI::App& command) {
@@ -152,9 +129,8 @@ void apply_file(CLI::App& command, const std::string& file) {
     const std::string where = place(file, item.first);
     CLI::Option* option = command.get_option_no_throw("--" + name);
     if (!option || !is_setting(*option)) {
-      const std::string near = nearest(name, setting_names(command));
       refuse(where, "there is no setting '" + name + "' of '" + command.get_name() + "'" +
-                        (near.empty() ? "" : "; did you mean '" + near + "'?"));
+                        did_you_mean(name, setting_names(command)));
     }
     if (std::find(applied.begin(), applied.end(), option) != applied.end()) refuse(where, name + " is there twice");
     if (option->count() > 0 || item.second.IsNull() || overruled(*option, applied, where)) continue;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace CLI {
@@ -37,8 +36,5 @@ void apply_file(CLI::App& command, const std::string& file);
 
 // All settings of a parsed command. `file` is what apply_file() was given; empty: none.
 std::vector<Setting> effective_settings(CLI::App& command, const std::string& file);
-
-// The nearest of `names` by edit distance; empty where none is near.
-std::string nearest(std::string_view name, const std::vector<std::string>& names);
 
 }  // namespace nacelle::cli

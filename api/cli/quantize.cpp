@@ -16,6 +16,7 @@
 #include "api/cli/setup.hpp"
 #include "core/base/cpu_budget.hpp"
 #include "core/base/log.hpp"
+#include "core/base/nearest.hpp"
 #include "core/compress/awq.hpp"
 #include "core/compress/convert.hpp"
 #include "core/compress/encode.hpp"

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "api/cli/configuration.hpp"
+#include "core/base/nearest.hpp"
 
 namespace nacelle::cli {
 namespace {

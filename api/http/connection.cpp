@@ -111,6 +111,7 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
     const Route* route = nullptr;
     std::string allow;  // of the path; empty where there is no such
     http::ErrorShape error_shape = error_response;
+    std::string_view id_header;
     bool malformed = false;  // the target is no path
     Clock::time_point begin = Clock::now();
   };
@@ -126,7 +127,7 @@ class Connection : public Outbox, public std::enable_shared_from_this<Connection
   Failure failure_of(const ErrorCode& error) const;
   void take_header(Parser& parser, Incoming& incoming) const;
   ExchangePtr begin_exchange(Incoming& incoming);
-  net::awaitable<bool> send_answer(Exchange& exchange, bool keep_alive, unsigned version);
+  net::awaitable<bool> send_answer(Exchange& exchange, HeaderOptions options, unsigned version);
   net::awaitable<bool> send_stream(Exchange& exchange, Framing framing);
   net::awaitable<void> wait_for_output();
   void note_output();
@@ -205,7 +206,9 @@ net::awaitable<bool> Connection::serve_one() {
   const unsigned version = parser.get().version();
   const ActiveCount count(context_);
   current_ = begin_exchange(incoming);
-  const bool sent = co_await send_answer(*current_, keep_alive, version);
+  const HeaderOptions options{Framing::kLength, keep_alive, context_.options.cors_origin, current_->request().id,
+                              incoming.id_header};
+  const bool sent = co_await send_answer(*current_, options, version);
   const bool cut = current_->cancelled() || !current_->head();
   record(current_->request(), incoming, cut ? 499 : current_->head()->status, current_->tokens());
   current_->on_output({});
@@ -337,15 +340,15 @@ void Connection::take_header(Parser& parser, Incoming& incoming) const {
   incoming.route = match.route;
   incoming.allow = std::move(match.allow);
   incoming.error_shape = match.error_shape;
+  incoming.id_header = match.id_header;
 }
 
 // Answers before the body was read, or instead of reading it; the connection ends.
 net::awaitable<void> Connection::refuse(const Incoming& incoming, const ApiError& error) {
   record(incoming.request, incoming, error.status, {});
-  HeaderOptions options;
-  options.cors_origin = context_.options.cors_origin;
-  options.request_id = incoming.request.id;
-  if (co_await send(closing_answer(incoming.error_shape(error), options))) co_await linger();
+  const std::string& id = incoming.request.id;
+  const HeaderOptions options{Framing::kLength, false, context_.options.cors_origin, id, incoming.id_header};
+  if (co_await send(closing_answer(incoming.error_shape(error, id), options))) co_await linger();
 }
 
 void Connection::record(const Request& request, const Incoming& incoming, int status, TokenCounts tokens) const {
@@ -373,14 +376,13 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
 }
 
 // True where the connection can carry another request.
-net::awaitable<bool> Connection::send_answer(Exchange& exchange, bool keep_alive, unsigned version) {
+net::awaitable<bool> Connection::send_answer(Exchange& exchange, HeaderOptions options, unsigned version) {
   begin_ticks();
   while (!exchange.head() && !exchange.cancelled()) co_await wait_for_output();
   if (exchange.cancelled()) co_return false;
 
   const Response& head = *exchange.head();
-  HeaderOptions options{Framing::kLength, keep_alive && !context_.closing, context_.options.cors_origin,
-                        exchange.request().id};
+  options.keep_alive = options.keep_alive && !context_.closing;
   if (exchange.streaming()) {
     options.framing = version >= 11 ? Framing::kChunked : Framing::kClose;
     options.keep_alive = options.keep_alive && version >= 11;

@@ -25,7 +25,8 @@ void run(ServerContext& context, const std::shared_ptr<const Site>& site, const 
     log::error("{} {}: {}", exchange->request().method, exchange->request().path, error.what());
     failure = {500, "internal error; the server's log has the details", "", "internal_error"};
   }
-  exchange->post([exchange, response = route.error_shape(failure)] { exchange->respond(response); });
+  exchange->post(
+      [exchange, response = route.error_shape(failure, exchange->request().id)] { exchange->respond(response); });
 }
 
 }  // namespace

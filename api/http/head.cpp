@@ -40,7 +40,7 @@ Response no_route(const Request& request, bool malformed, const std::string& all
   if (allow.empty()) return error_response({404, "no such path: " + where, "", "unknown_url"});
   Response response = request.method == "OPTIONS"
                           ? Response{204, "", "", {}}
-                          : error_shape({405, "method not allowed: " + where, "", "method_not_allowed"});
+                          : error_shape({405, "method not allowed: " + where, "", "method_not_allowed"}, request.id);
   response.headers.emplace_back("Allow", allow);
   return response;
 }

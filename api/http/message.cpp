@@ -36,7 +36,7 @@ std::string error_body(const ApiError& error) {
   return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-Response error_response(const ApiError& error) {
+Response error_response(const ApiError& error, std::string_view) {
   Response response{error.status, error_body(error), "application/json", {}};
   if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   if (error.status == 429 || error.status == 503)

@@ -60,10 +60,11 @@ class RequestError : public Error {
 
 // {"error": {message, type, param, code}}; the type follows from the status.
 std::string error_body(const ApiError& error);
-Response error_response(const ApiError& error);
+// This shape has no place for the id, which is in a header.
+Response error_response(const ApiError& error, std::string_view request_id = {});
 
-// What makes a failure's answer, in the shape of a dialect.
-using ErrorShape = Response (*)(const ApiError&);
+// What makes a failure's answer, in the shape of a dialect. The id: Request::id.
+using ErrorShape = Response (*)(const ApiError&, std::string_view request_id);
 
 // A RequestError's own; else the status follows from the kind: 400 kInvalidArgument and kUnsupported, 404 kNotFound,
 // 429 kResource and 503 kUnavailable (with Retry-After), 504 kTimeout, 500 kCorrupt and kInternal.

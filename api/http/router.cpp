@@ -43,7 +43,7 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   for (const Route& route : routes_) {
     auto parameters = match(route.pattern, path);
     if (!parameters) continue;
-    if (result.allow.empty()) result.error_shape = route.error_shape;
+    if (result.allow.empty()) result.error_shape = route.error_shape, result.id_header = route.id_header;
     result.allow += route.method + (route.method == "GET" ? ", HEAD, " : ", ");
     if (result.route || route.method != wanted) continue;
     result.route = &route;

@@ -32,6 +32,7 @@ struct Route {
   Where where = Where::kIoThread;
   Access access = Access::kInfer;
   ErrorShape error_shape = error_response;  // also of what fails before the handler runs
+  std::string_view id_header = {};          // where its clients look for the request's id, beside X-Request-Id
 };
 
 class Router {
@@ -44,6 +45,7 @@ class Router {
     std::string allow;              // "GET, HEAD, OPTIONS": of the path; empty where there is no such path
     // Of the path's routes.
     ErrorShape error_shape = error_response;
+    std::string_view id_header = {};
   };
   // HEAD finds the route of GET.
   Match find(std::string_view method, std::string_view path) const;

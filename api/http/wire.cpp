@@ -92,7 +92,10 @@ std::string header_text(const Response& response, const HeaderOptions& options) 
   if (options.framing == Framing::kChunked) add("Transfer-Encoding", "chunked");
   if (options.framing == Framing::kLength && has_body) add("Content-Length", std::to_string(response.body.size()));
   add("Connection", options.keep_alive ? "keep-alive" : "close");
-  if (!options.request_id.empty()) add("X-Request-Id", options.request_id);
+  if (!options.request_id.empty()) {
+    add("X-Request-Id", options.request_id);
+    if (!options.id_header.empty()) add(options.id_header, options.request_id);
+  }
   for (const auto& [name, value] : response.headers) add(name, value);
   if (!options.cors_origin.empty()) {
     add("Access-Control-Allow-Origin", options.cors_origin);
@@ -101,7 +104,7 @@ std::string header_text(const Response& response, const HeaderOptions& options) 
     add("Access-Control-Allow-Headers",
         "Authorization, Content-Type, X-Api-Key, X-Request-Id, Traceparent, Anthropic-Version, Anthropic-Beta, *");
     add("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
-    add("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+    add("Access-Control-Expose-Headers", "X-Request-Id, Request-Id, Retry-After");
   }
   return text += "\r\n";
 }

@@ -22,6 +22,7 @@ struct HeaderOptions {
   bool keep_alive = true;
   std::string_view cors_origin;      // empty: none
   std::string_view request_id = {};  // of X-Request-Id; empty: none
+  std::string_view id_header = {};   // says it too; empty: none
 };
 
 // Status line and header fields, with the empty line.

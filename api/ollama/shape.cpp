@@ -172,7 +172,7 @@ std::string rfc3339(std::chrono::system_clock::time_point time) {
   return fmt::format("{:%FT%T}.{:09}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)), rest);
 }
 
-http::Response error_response(const http::ApiError& error) {
+http::Response error_response(const http::ApiError& error, std::string_view) {
   http::Response response = http::error_response(error);  // for its headers
   response.body = to_text({{"error", error.message}});
   return response;

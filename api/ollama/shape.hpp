@@ -35,6 +35,6 @@ std::int64_t nanoseconds(Clock::time_point begin, Clock::time_point end);
 std::string rfc3339(std::chrono::system_clock::time_point time);
 
 // {"error": message}, with the status.
-http::Response error_response(const http::ApiError& error);
+http::Response error_response(const http::ApiError& error, std::string_view request_id = {});
 
 }  // namespace nacelle::ollama

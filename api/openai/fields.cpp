@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "api/http/message.hpp"
+#include "core/base/nearest.hpp"
 
 namespace nacelle::openai {
 namespace {
@@ -40,10 +41,13 @@ void check_present(const Json& object, std::initializer_list<const char*> names,
   }
 }
 
-void refuse_unknown(const std::string& name) {
+void refuse_unknown(const std::string& prefix, const std::string& name, const std::vector<std::string>& known) {
   // The name is the client's: it may be a megabyte.
-  const std::string shown = name.size() > 80 ? name.substr(0, 80) + "..." : name;
-  throw http::RequestError({400, "there is no field '" + shown + "'", shown, "unknown_parameter"});
+  const std::string whole = prefix + name;
+  const std::string shown = whole.size() > 80 ? whole.substr(0, 80) + "..." : whole;
+  const std::string near = nearest(name, known);
+  const std::string advice = near.empty() ? near : "; did you mean '" + prefix + near + "'?";
+  throw http::RequestError({400, "there is no field '" + shown + "'" + advice, shown, "unknown_parameter"});
 }
 
 double to_number(const std::string& name, const Json& value, double low, double high) {
@@ -97,7 +101,7 @@ const Json& to_template_variables(const std::string& name, const Json& value) {
                                   std::to_string(kMost) + " are taken",
                               name, "invalid_value"});
   for (const char* taken : {"messages", "tools", "bos_token", "eos_token"}) {
-    if (to_object(name, value).contains(taken)) refuse_unknown(name + "." + taken);
+    if (to_object(name, value).contains(taken)) refuse_unknown(name + ".", taken, {});
   }
   return value;
 }

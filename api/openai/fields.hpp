@@ -20,7 +20,9 @@ namespace nacelle::openai {
 [[noreturn]] void refuse_missing(const std::string& name);
 // That `object` has them all: null counts as absent. `prefix` as in read_fields().
 void check_present(const Json& object, std::initializer_list<const char*> names, const std::string& prefix);
-[[noreturn]] void refuse_unknown(const std::string& name);
+// `known`: what is suggested where one of them is near; without `prefix`, as `name`.
+[[noreturn]] void refuse_unknown(const std::string& prefix, const std::string& name,
+                                 const std::vector<std::string>& known);
 
 double to_number(const std::string& name, const Json& value, double low, double high);
 // Numbers like 16.0 count as integers.
@@ -90,7 +92,11 @@ void read_fields(T& target, const Json& object, std::span<const Field<T>> fields
     for (const Field<T>& field : fields) {
       if (field.name == name) found = &field;
     }
-    if (!found) refuse_unknown(prefix + name);
+    if (!found) {
+      std::vector<std::string> known;
+      for (const Field<T>& field : fields) known.push_back(field.name);
+      refuse_unknown(prefix, name, known);
+    }
     if (!value.is_null()) found->set(target, prefix + name, value);
   }
 }

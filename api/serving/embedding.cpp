@@ -75,7 +75,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   void fail(const http::ApiError& error) {
     if (over_) return;
     cancel();
-    exchange_->respond(plan_.error_shape(error));
+    exchange_->respond(plan_.error_shape(error, exchange_->request().id));
   }
 
   void cancel() {

@@ -13,6 +13,7 @@ test('the client raises errors that name the field', async () => {
     [{ model: 'other' }, { status: 404, code: 'model_not_found', param: 'model' }],
     [{ temperature: 'hot' }, { status: 400, code: 'invalid_value', param: 'temperature' }],
     [{ tempreature: 1 }, { status: 400, code: 'unknown_parameter', param: 'tempreature' }],
+    [{ max_token: 5 }, { status: 400, message: "400 there is no field 'max_token'; did you mean 'max_tokens'?" }],
     [{ messages: [] }, { status: 400, param: 'messages' }],
     [{ messages: undefined }, { status: 400, code: 'missing_required_parameter', param: 'messages' }],
     [{ tool_choice: 'required' }, { status: 400, code: 'missing_required_parameter', param: 'tools' }],

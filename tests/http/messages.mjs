@@ -112,9 +112,23 @@ test('failures have Anthropic\'s shape', async () => {
       assert.equal(error.error.type, 'error');
       assert.equal(error.error.error.type, type);
       assert.match(error.error.error.message, words);
+      assert.match(error.requestID, /^req-/);
+      assert.equal(error.error.request_id, error.requestID);
       return true;
     });
   }
+  await assert.rejects(create({ max_token: 5 }), /there is no field 'max_token'; did you mean 'max_tokens'\?/);
+});
+
+test('a failure before the handler, and the id that a client gave', async () => {
+  const headers = { 'X-Request-Id': 'abc-1' };
+  for (const method of ['GET', 'POST']) {
+    const response = await fetch(`${server.url}/v1/messages`, { method, headers });
+    assert.deepEqual(['x-request-id', 'request-id'].map((name) => response.headers.get(name)), ['abc-1', 'abc-1'], method);
+    assert.equal((await response.json()).request_id, 'abc-1', method);
+  }
+  const { _request_id: id } = await create();
+  assert.match(id, /^req-/);
 });
 
 test('a format, and the list of models', async () => {

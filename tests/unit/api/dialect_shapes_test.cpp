@@ -46,8 +46,9 @@ std::string types_of(const std::vector<Json>& events) {
 }  // namespace
 
 TEST_CASE("a message of Anthropic's, whole") {
-  const Json message = Json::parse(
-      anthropic::make_shape("msg_1", "m")->whole({choice_with(kEverything, FinishReason::kStop)}, {5, 7, 2}).body);
+  const Json message = Json::parse(anthropic::make_shape("msg_1", "m", "req-1")
+                                       ->whole({choice_with(kEverything, FinishReason::kStop)}, {5, 7, 2})
+                                       .body);
   CHECK(message == Json::parse(R"({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [
       {"type": "thinking", "thinking": "Hm.", "signature": ""}, {"type": "text", "text": "I call."},
       {"type": "tool_use", "id": "id_1", "name": "f", "input": {"a": 1}},
@@ -55,7 +56,7 @@ TEST_CASE("a message of Anthropic's, whole") {
       "stop_reason": "tool_use", "stop_sequence": null, "usage": {"input_tokens": 3,
       "cache_creation_input_tokens": 0, "cache_read_input_tokens": 2, "output_tokens": 7}})"));
   const Json stopped =
-      Json::parse(anthropic::make_shape("msg_1", "m")
+      Json::parse(anthropic::make_shape("msg_1", "m", "req-1")
                       ->whole({choice_with({{EventKind::kContent, "x"}}, FinishReason::kStop, "END")}, {})
                       .body);
   CHECK(stopped["stop_reason"] == "stop_sequence");
@@ -63,7 +64,7 @@ TEST_CASE("a message of Anthropic's, whole") {
 }
 
 TEST_CASE("what keeps a stream alive: a comment, and a ping once Anthropic's message has started") {
-  const auto shape = anthropic::make_shape("msg_1", "m");
+  const auto shape = anthropic::make_shape("msg_1", "m", "req-1");
   CHECK(shape->keep_alive() == ": keep-alive\n\n");
   shape->open({});
   CHECK(shape->keep_alive() == "event: ping\ndata: {\"type\":\"ping\"}\n\n");
@@ -71,7 +72,7 @@ TEST_CASE("what keeps a stream alive: a comment, and a ping once Anthropic's mes
 }
 
 TEST_CASE("a message of Anthropic's, streamed") {
-  const auto shape = anthropic::make_shape("msg_1", "m");
+  const auto shape = anthropic::make_shape("msg_1", "m", "req-1");
   const std::vector<Json> events = data_of(streamed(*shape, kEverything, FinishReason::kStop));
   CHECK(types_of(events) ==
         "message_start ping content_block_start content_block_delta content_block_stop content_block_start "
@@ -86,12 +87,15 @@ TEST_CASE("a message of Anthropic's, streamed") {
 }
 
 TEST_CASE("failures of Anthropic's API") {
-  const http::Response response = anthropic::error_response({503, "no room", "", "unavailable"});
+  const http::Response response = anthropic::error_response({503, "no room", "", "unavailable"}, "req-1");
   CHECK(response.status == 503);
   CHECK(Json::parse(response.body) ==
-        Json::parse(
-            R"({"type": "error", "error": {"type": "overloaded_error", "message": "no room"}, "request_id": null})"));
+        Json::parse(R"({"type": "error", "error": {"type": "overloaded_error", "message": "no room"},
+                        "request_id": "req-1"})"));
   CHECK_FALSE(response.headers.empty());
+  const auto shape = anthropic::make_shape("msg_1", "m", "req-1");
+  CHECK(Json::parse(shape->error({503, "no room", "", ""}).body)["request_id"] == "req-1");
+  CHECK(shape->failure({503, "no room", "", ""}).find(R"("request_id":"req-1")") != std::string::npos);
 }
 
 TEST_CASE("a response, whole and as events") {

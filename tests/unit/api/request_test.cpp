@@ -126,6 +126,19 @@ TEST_CASE("the deprecated functions are tools of which one is called") {
   CHECK(to_text(body.prompt.messages[2]) == R"({"role":"tool","content":"2","name":"f"})");
 }
 
+TEST_CASE("an unknown field that is nearly a known one") {
+  const auto message = [](const std::string& members) {
+    return failure_of([&] { parse_chat(chat_with(members)); }).message;
+  };
+  CHECK(message(R"("max_token": 5)") == "there is no field 'max_token'; did you mean 'max_tokens'?");
+  CHECK(message(R"("temprature": 1)") == "there is no field 'temprature'; did you mean 'temperature'?");
+  CHECK(message(R"("stream": true, "stream_options": {"include_use": true})") ==
+        "there is no field 'stream_options.include_use'; did you mean 'stream_options.include_usage'?");
+  CHECK(message(R"("colour": 1)") == "there is no field 'colour'");
+  CHECK(message(R"("chat_template_kwargs": {"messages": []})") == "there is no field 'chat_template_kwargs.messages'");
+  CHECK(message("\"" + std::string(100000, 'x') + "\": 1") == "there is no field '" + std::string(80, 'x') + "...'");
+}
+
 TEST_CASE("a wrong field of a chat is named") {
   struct Case {
     const char* members;
