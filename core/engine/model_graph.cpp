@@ -6,6 +6,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/formats/near_tensor.hpp"
 #include "core/plugin_host/model_config.hpp"
 #include "sdk/runtime/adapters.hpp"
 #include "sdk/runtime/graph_builder.hpp"
@@ -26,13 +27,25 @@ const PluginRecord& find_architecture(PluginHost& host, const ModelFiles& files,
               "model");
 }
 
+// Where the builder's error is that a tensor is missing: what the file has in its place. `missed`: what was looked for
+// in vain, as optional tensors are too.
+std::string advice_for(const std::string& error, const std::vector<std::string>& missed, const ModelFiles& files) {
+  for (const std::string& name : missed) {
+    if (error.find("'" + name + "' is missing") == std::string::npos) continue;
+    if (std::string near = near_tensor(name, files.tensors()); !near.empty()) return near;
+  }
+  return {};
+}
+
 // The architecture's graph with the selection of tokens behind it, and with adapters where they may be loaded.
 sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const ModelFiles& files,
                              const nacelle_model_config& config, bool adapters, bool adapter_embeddings,
                              bool adapter_experts) {
+  std::vector<std::string> missed;
   sdk::GraphBuilder builder(
-      [&files](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
+      [&](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
         const TensorInfo* tensor = files.tensor(name);
+        if (!tensor) missed.emplace_back(name);
         if (!tensor || tensor->shape.size() > NACELLE_MAX_RANK) return false;
         *type = tensor->type;
         *rank = static_cast<std::uint32_t>(tensor->shape.size());
@@ -43,7 +56,9 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
   const nacelle_status status = plugin.architecture->build(&config, builder.table(), &error);
   if (builder.failed() && error)
     host.services()->error_destroy(host.services()->context, std::exchange(error, nullptr));
-  if (builder.failed()) throw Error(ErrorKind::kCorrupt, files.title() + ": " + builder.error());
+  if (builder.failed())
+    throw Error(ErrorKind::kCorrupt,
+                files.title() + ": " + builder.error() + advice_for(builder.error(), missed, files));
   check(host.services(), status, error, files.title() + ": " + plugin.name);
   try {
     builder.add_logits_select();

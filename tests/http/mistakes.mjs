@@ -1,12 +1,12 @@
 // What people get wrong at the command line: each is told in one line what, where, what was expected and what to do.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
-import { Server, server } from './harness.mjs';
+import { root, Server, server } from './harness.mjs';
 
 const nacelle = process.env.NACELLE;
 const run = promisify(execFile);
@@ -71,6 +71,17 @@ test('plugins that are not there', async () => withFolder(async (folder) => {
   await assert.rejects(run(alone, ['run', '--prompt', 'Hello']), ({ stderr: lines }) => {
     assert.match(lines, /no plugins were found, .* looked in: \S+\/lib\/nacelle\/plugins/);
     assert.match(lines, /the built-in demo model: no plugin knows the architecture 'llama'/);
+    return true;
+  });
+}));
+
+test('a tensor that is missing, and the one whose name is near', async () => withFolder(async (folder) => {
+  const file = path.join(folder, 'typo.gguf');
+  const model = readFileSync(path.join(root, 'models/demo/nacelle-demo-q8_0.gguf'));
+  model.write('blk.0.attn_ouptut.weight', model.indexOf('blk.0.attn_output.weight'));
+  writeFileSync(file, model);
+  await assert.rejects(run(nacelle, ['run', '--model', file, '--prompt', 'Hello']), ({ stderr }) => {
+    assert.match(stderr, /weight blk\.0\.attn_output\.weight: tensor 'blk\.0\.attn_output\.weight' is missing from the model file; the file has 'blk\.0\.attn_ouptut\.weight', which is nearly that\n$/);
     return true;
   });
 }));
