@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
-import { chart, example, examples, exists, helm, packages, program, render, require, root } from './chart_render.mjs';
+import { chart, example, examples, exists, helm, packages, program, registry, render, require, root, valuesOf } from './chart_render.mjs';
 import { restricted } from './pod_security.mjs';
 
 const YAML = require('yaml');
@@ -58,7 +58,7 @@ test('values and schema have the same keys', () => {
 
 test('NOTES.txt says what there is and what comes next', () => {
   const notes = (name) => {
-    const { status, stdout, stderr } = spawnSync(helm, ['install', 'nacelle', chart, '--namespace', 'llm', '--dry-run=client', '-f', path.join(chart, 'examples', `${name}.yaml`)], { encoding: 'utf8' });
+    const { status, stdout, stderr } = spawnSync(helm, ['install', 'nacelle', chart, '--namespace', 'llm', '--dry-run=client', ...valuesOf(name)], { encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     return stdout.slice(stdout.indexOf('\nNOTES:\n'));
   };
@@ -91,11 +91,19 @@ for (const [flags, message] of [
   [['--set-json', 'pools=[{"name":"a","vendor":"cpu"},{"name":"a","vendor":"amd"}]'], "two are called 'a'"],
 ]) {
   test(`refused: ${flags.slice(1)}`, () => {
-    const { status, stderr } = spawnSync(helm, ['template', 'x', chart, ...flags], { encoding: 'utf8' });
+    const { status, stderr } = spawnSync(helm, ['template', 'x', chart, ...registry, ...flags], { encoding: 'utf8' });
     assert.notEqual(status, 0);
     assert.ok(stderr.includes(message), stderr);
   });
 }
+
+test('an image must be named', () => {
+  const { status, stderr } = spawnSync(helm, ['template', 'x', chart], { encoding: 'utf8' });
+  assert.notEqual(status, 0);
+  assert.match(stderr, /pool 'cpu': image\.repository is not set: no image of Nacelle is published; build nacelle:cpu \(`\.\/dev image cpu`\), push it, and set image\.repository/);
+  const own = spawnSync(helm, ['template', 'x', chart, '--set', 'defaults.image.reference=registry.internal/own@sha256:' + 'a'.repeat(64)], { encoding: 'utf8' });
+  assert.equal(own.status, 0, own.stderr);
+});
 
 // Field names and types, by the published types; formats and what is required, by the published schemas.
 const models = {

@@ -17,10 +17,15 @@ export const program = existsSync(built) ? built : '';
 
 const YAML = require('yaml');
 
+// What must be set, and what an example's own file may say otherwise.
+export const registry = ['--set', 'image.repository=registry.example.com/nacelle'];
+const settled = ['laptop', 'airgapped'];
+export const valuesOf = (name) => [...(settled.includes(name) ? [] : registry), '-f', path.join(chart, 'examples', `${name}.yaml`)];
+
 // The text that `helm install nacelle` would send for an example.
 export function example(name, ...flags) {
-  const { status, stdout, stderr } = spawnSync(helm, ['template', 'nacelle', chart, '--namespace', 'llm', '-f',
-                                                      path.join(chart, 'examples', `${name}.yaml`), ...flags], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(helm, ['template', 'nacelle', chart, '--namespace', 'llm', ...valuesOf(name), ...flags],
+                                               { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);
   return stdout;
 }

@@ -92,6 +92,7 @@ vulkan:
 {{- $pool := .pool -}}
 {{- $model := $pool.model -}}
 {{- $at := printf "pool '%s'" $pool.name -}}
+{{- if not (or .root.Values.image.repository $pool.image.reference) -}}{{- fail (printf "%s: image.repository is not set: no image of Nacelle is published; build nacelle:%s (`./dev image %s`), push it, and set image.repository, as registry.example.com/nacelle" $at $pool.facts.image $pool.facts.image) -}}{{- end -}}
 {{- if has $pool.name (list "manage" "dashboard") -}}{{- fail (printf "%s: the chart has an object of that name already; choose another" $at) -}}{{- end -}}
 {{- if and (eq $model.source "hf") (not $model.hf.repository) -}}{{- fail (printf "%s: model.source hf needs model.hf.repository, as Qwen/Qwen2.5-0.5B-Instruct-GGUF" $at) -}}{{- end -}}
 {{- if and (eq $model.source "http") (not (and $model.http.url $model.http.sha256)) -}}{{- fail (printf "%s: model.source http needs model.http.url and model.http.sha256" $at) -}}{{- end -}}
