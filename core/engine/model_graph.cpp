@@ -42,16 +42,15 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
                              const nacelle_model_config& config, bool adapters, bool adapter_embeddings,
                              bool adapter_experts) {
   std::vector<std::string> missed;
-  sdk::GraphBuilder builder(
-      [&](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
-        const TensorInfo* tensor = files.tensor(name);
-        if (!tensor) missed.emplace_back(name);
-        if (!tensor || tensor->shape.size() > NACELLE_MAX_RANK) return false;
-        *type = tensor->type;
-        *rank = static_cast<std::uint32_t>(tensor->shape.size());
-        std::copy(tensor->shape.begin(), tensor->shape.end(), shape);
-        return true;
-      });
+  sdk::GraphBuilder builder([&](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
+    const TensorInfo* tensor = files.tensor(name);
+    if (!tensor) missed.emplace_back(name);
+    if (!tensor || tensor->shape.size() > NACELLE_MAX_RANK) return false;
+    *type = tensor->type;
+    *rank = static_cast<std::uint32_t>(tensor->shape.size());
+    std::copy(tensor->shape.begin(), tensor->shape.end(), shape);
+    return true;
+  });
   nacelle_error* error = nullptr;
   const nacelle_status status = plugin.architecture->build(&config, builder.table(), &error);
   if (builder.failed() && error)

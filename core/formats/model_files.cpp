@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/error.hpp"
+#include "core/formats/file_error.hpp"
 #include "core/formats/foreign_file.hpp"
 
 namespace nacelle {
@@ -53,18 +54,64 @@ std::vector<std::string> names_with(const fs::path& folder, std::initializer_lis
   return names;
 }
 
+// "a.gguf, b.gguf and 3 more"
+std::string listed(const std::vector<std::string>& names) {
+  constexpr std::size_t kMost = 4;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kMost); ++i) text += (i ? ", " : "") + printable(names[i]);
+  return names.size() > kMost ? text + " and " + std::to_string(names.size() - kMost) + " more" : text;
+}
+
+// What a GGUF file says that it is: "adapter", "imatrix", "mmproj"; "model" where it says nothing, or cannot be read,
+// which is told when it is opened.
+std::string kind_of_gguf(const fs::path& path) {
+  try {
+    const GgufFile file(path);
+    const ConfigValue* value = file.find("general.type");
+    const auto* kind = value ? std::get_if<std::string_view>(value) : nullptr;
+    return kind ? std::string(*kind) : "model";
+  } catch (const Error&) {
+    return "model";
+  }
+}
+
+// The model among the GGUF files of a folder, or what there is instead.
+[[noreturn]] void fail_gguf_folder(const fs::path& folder, const std::string& start,
+                                   const std::vector<std::string>& names) {
+  std::vector<std::string> models, others;
+  for (const std::string& name : names) {
+    const std::string kind = kind_of_gguf(folder / name);
+    if (kind == "model") {
+      models.push_back(name);
+    } else {
+      others.push_back(name + " (" + printable(kind) + ")");
+    }
+  }
+  const std::string advice = models.empty() ? ", and none of its GGUF files is a model: " + listed(others)
+                             : models.size() == 1
+                                 ? ": give the GGUF file in it instead, " + (folder / models[0]).string()
+                                 : ": give one of its GGUF files instead: " + listed(models);
+  throw Error(ErrorKind::kInvalidArgument, start + advice);
+}
+
 // Throws what is most likely meant by a folder that lacks `missing`.
 [[noreturn]] void fail_folder(const fs::path& folder, const std::string& missing) {
   const std::string start = folder.string() + ": the folder holds no " + missing;
-  if (const auto gguf = names_with(folder, {".gguf"}); !gguf.empty()) {
+  if (const auto gguf = names_with(folder, {".gguf"}); !gguf.empty()) fail_gguf_folder(folder, start, gguf);
+  if (fs::exists(folder / "adapter_config.json")) {
     throw Error(ErrorKind::kInvalidArgument,
-                start + ": give the GGUF file in it instead, " + (folder / gguf[0]).string());
+                start + ", but adapter_config.json: it is a LoRA adapter; give its model, and the adapter as --lora " +
+                    "NAME=" + folder.string());
   }
   if (const auto torch = names_with(folder, {".bin", ".pt", ".pth", ".ckpt"}); !torch.empty()) {
     throw Error(ErrorKind::kUnsupported,
                 start + ", but " + torch[0] + ": PyTorch checkpoints are not read, convert it to safetensors or GGUF");
   }
-  throw Error(ErrorKind::kNotFound, start + ": expected a GGUF file, or a folder with config.json and *.safetensors");
+  std::vector<std::string> all;
+  for (const auto& entry : fs::directory_iterator(folder)) all.push_back(entry.path().filename().string());
+  std::ranges::sort(all);
+  throw Error(ErrorKind::kNotFound, start + ": expected a GGUF file, or a folder with config.json and *.safetensors; " +
+                                        (all.empty() ? "it is empty" : "it holds " + listed(all)));
 }
 
 std::string title_of(const fs::path& path) {

@@ -36,6 +36,26 @@ TEST_CASE("a file in memory is called by its name") {
   CHECK(ModelFiles::open(file)->title() == file.string());
 }
 
+TEST_CASE("a folder that is no model says what is in it") {
+  const TempFolder folder;
+  const std::string start = folder.path().string() + ": the folder holds no config.json";
+  const std::string expected = ": expected a GGUF file, or a folder with config.json and *.safetensors; ";
+  CHECK(open_error(folder.path()) == start + expected + "it is empty");
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) folder.write(name, "");
+  CHECK(open_error(folder.path()) == start + expected + "it holds a, b, c, d and 2 more");
+  folder.write("adapter_config.json", "{}");
+  CHECK(open_error(folder.path()) ==
+        start + ", but adapter_config.json: it is a LoRA adapter; give its model, and the adapter as --lora NAME=" +
+            folder.path().string());
+  folder.write("a-lora.gguf", GgufWriter().string("general.type", "adapter").bytes());
+  CHECK(open_error(folder.path()) == start + ", and none of its GGUF files is a model: a-lora.gguf (adapter)");
+  folder.write("model.gguf", GgufWriter().string("general.architecture", "llama").bytes());
+  CHECK(open_error(folder.path()) ==
+        start + ": give the GGUF file in it instead, " + (folder.path() / "model.gguf").string());
+  folder.write("broken.gguf", "GGUF");
+  CHECK(open_error(folder.path()) == start + ": give one of its GGUF files instead: broken.gguf, model.gguf");
+}
+
 TEST_CASE("a folder and a GGUF file of one model look alike") {
   if (!have_shared("models/tinystories-656k")) return;
   const auto folder = ModelFiles::open(shared_dir() / "models/tinystories-656k/");

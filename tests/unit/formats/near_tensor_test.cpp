@@ -33,11 +33,16 @@ TEST_CASE("a tensor whose name is misspelled") {
 }
 
 TEST_CASE("what is another tensor is not suggested") {
-  const std::vector<std::string> others = {
-      "blk.0.attn_k.weight", "blk.1.attn_q.weight",          "blk.0.attn_q_norm.weight",
-      "blk.0.attn_q.bias",   "model.layers.1.mlp.w1.weight", "norm.weight",
-      "weight",              "blk.10.attn_q.weight",         std::string(1 << 20, 'x') + ".attn_q.weight",
-      ""};
+  const std::vector<std::string> others = {"blk.0.attn_k.weight",
+                                           "blk.1.attn_q.weight",
+                                           "blk.0.attn_q_norm.weight",
+                                           "blk.0.attn_q.bias",
+                                           "model.layers.1.mlp.w1.weight",
+                                           "norm.weight",
+                                           "weight",
+                                           "blk.10.attn_q.weight",
+                                           std::string(1 << 20, 'x') + ".attn_q.weight",
+                                           ""};
   CHECK(near("blk.0.attn_q.weight", others).empty());
   CHECK(near("model.layers.1.mlp.w3.weight", others).empty());
   CHECK(near("output.weight", others).empty());
