@@ -49,7 +49,9 @@ DeviceModel::DeviceModel(PluginHost& host, const DeviceRecord& device, std::uniq
   losses_ = losses();
   try {
     call("open the device", [&](nacelle_error** error) { return api_->device_open(record_.index, &device_, error); });
+    check_made(device_, record_.name + ": device_open");
     call("create a stream", [&](nacelle_error** error) { return api_->stream_create(device_, &stream_, error); });
+    check_made(stream_, record_.name + ": stream_create");
     buckets_ = make_buckets(options, this->graph().vocabulary);
     prepare(files, options);
     tune(options);
@@ -89,6 +91,7 @@ void DeviceModel::prepare(const ModelFiles& files, const DeviceModelOptions& opt
     return api_->prepare(device_, &graph(), pointers.data(), static_cast<std::uint32_t>(pointers.size()),
                          source.table(), &prepare_options, &weights_, error);
   });
+  check_made(weights_, record_.name + ": prepare");
 }
 
 // Before the first plan is compiled, so never while serving.
@@ -157,6 +160,7 @@ void DeviceModel::start(std::uint32_t block_tokens, std::uint32_t block_count, s
       block_counts_[group] = graph().cache_groups[group]->kind == NACELLE_CACHE_STATE ? state_count : block_count;
     call("allocate the KV cache",
          [&](nacelle_error** error) { return api_->cache_create(weights_, &cache_options_, &cache_, error); });
+    check_made(cache_, record_.name + ": cache_create");
   }
   compile();
 }
@@ -170,7 +174,10 @@ void DeviceModel::compile() {
     call("compile a plan", [&](nacelle_error** error) {
       return api_->compile(weights_, &cache_options_, &plan.bucket, &plan.handle, &plan.step, &plan.output, error);
     });
+    check_made(plan.handle, record_.name + ": compile");
     plans_.push_back(plan);
+    if (plan.step.slot_count == 0)
+      throw Error(ErrorKind::kInternal, record_.name + ": compile gave a step block of 0 slots, expected 2 or more");
     call("bind a plan to the KV cache", [&](nacelle_error** error) { return api_->bind(plan.handle, cache_, error); });
   }
 }
@@ -179,6 +186,7 @@ std::byte* DeviceModel::step_block(Plan& plan) {
   void* step = nullptr;
   const void* output = nullptr;
   check_hot(api_->blocks(plan.handle, plan.slot, &step, &output), "finding a step block");
+  if (!step) check_made(step, record_.name + ": blocks");
   return static_cast<std::byte*>(step);
 }
 
@@ -186,6 +194,7 @@ const std::byte* DeviceModel::output_block(const Plan& plan) {
   void* step = nullptr;
   const void* output = nullptr;
   check_hot(api_->blocks(plan.handle, plan.slot, &step, &output), "finding an output block");
+  if (!output) check_made(output, record_.name + ": blocks");
   return static_cast<const std::byte*>(output);
 }
 

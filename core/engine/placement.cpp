@@ -36,7 +36,7 @@ std::unique_ptr<sdk::Graph> fit_graph(sdk::GraphRecord record, PluginHost& host,
   nacelle_error* error = nullptr;
   const nacelle_status status = device.api->device_open(device.index, &handle, &error);
   check(host.services(), status, error, device.name + ": cannot open the device");
-  if (!handle) throw Error(ErrorKind::kInternal, device.name + ": device_open gave NACELLE_OK and no device");
+  check_made(handle, device.name + ": device_open");
   const std::unique_ptr<nacelle_device, void (*)(nacelle_device*)> close(handle, device.api->device_close);
   std::string unsupported;
   auto fitted = sdk::decompose(

@@ -132,4 +132,7 @@ class PluginHost {
 // -> kUnavailable, INVALID_ARGUMENT and NOT_FOUND as they are, all else kInternal.
 void check(const nacelle_host* services, nacelle_status status, nacelle_error* error, std::string_view what);
 
+// That a call which answered NACELLE_OK left a handle; throws Error(kInternal) with `what` ("cpu: prepare") before it.
+void check_made(const void* made, std::string_view what);
+
 }  // namespace nacelle

@@ -49,4 +49,9 @@ void check(const nacelle_host* services, nacelle_status status, nacelle_error* e
   throw Error(known ? kStatuses[status].kind : ErrorKind::kInternal, message);
 }
 
+void check_made(const void* made, std::string_view what) {
+  if (!made)
+    throw Error(ErrorKind::kInternal, std::string(what) + " gave NACELLE_OK and NULL, which is a defect of the plugin");
+}
+
 }  // namespace nacelle

@@ -224,6 +224,30 @@ TEST_CASE("layers that do not fit a device go to the CPU") {
   }
 }
 
+TEST_CASE("a backend that answers OK and gives nothing is told in one line") {
+  const LoadOptions options = {.path = kDemo, .device = "faulty"};
+  for (const auto& [fault, function] : std::map<std::string, std::string>{{"null_device", "device_open"},
+                                                                          {"null_stream", "stream_create"},
+                                                                          {"null_weights", "prepare"},
+                                                                          {"null_cache", "cache_create"},
+                                                                          {"null_plan", "compile"}})
+    CHECK(failure_of(*faulty_host("reference", {{"fault", fault}}), options) ==
+          "faulty: " + function + " gave NACELLE_OK and NULL, which is a defect of the plugin");
+  const auto host = faulty_host("reference", {{"fault", "null_blocks"}});
+  Engine engine(Model::load(*host, options));
+  const Answer answer = generate(engine, greedy({1}, 1));
+  CHECK(answer.finish == FinishReason::kError);
+  CHECK(answer.error == "faulty: blocks gave NACELLE_OK and NULL, which is a defect of the plugin");
+}
+
+TEST_CASE("what a plugin throws on the host's pool is the failure of its call") {
+  const auto host = faulty_host("reference", {{"fault", "throws_on_pool"}});
+  CHECK(failure_of(*host, {.path = kDemo, .device = "faulty"}) ==
+        "faulty: cannot pack the weights: a range of it fails");
+  Engine engine(Model::load(*host, {.path = kDemo, .device = "reference"}));  // the pool goes on
+  CHECK(generate(engine, greedy({1}, 1)).finish == FinishReason::kLength);
+}
+
 TEST_CASE("a lost device fails what is in flight, and later requests, with an error that can be retried") {
   const auto host = faulty_host("cpu", {{"kind", kGpu}, {"fault", "device_lost"}, {"steps", "6"}});
   for (const LoadOptions& options :

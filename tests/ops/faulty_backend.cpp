@@ -63,6 +63,31 @@ nacelle_status plan_statistics(nacelle_plan* plan, nacelle_plan_statistics* stat
   return status;
 }
 
+// Where the fault is one of these: NACELLE_OK and no handle.
+void make_nothing() {
+  if (fault == "null_device") faulty.device_open = [](auto, auto, auto) -> nacelle_status { return NACELLE_OK; };
+  if (fault == "null_stream") faulty.stream_create = [](auto, auto, auto) -> nacelle_status { return NACELLE_OK; };
+  if (fault == "null_weights")
+    faulty.prepare = [](auto, auto, auto, auto, auto, auto, auto, auto) -> nacelle_status { return NACELLE_OK; };
+  if (fault == "null_cache") faulty.cache_create = [](auto, auto, auto, auto) -> nacelle_status { return NACELLE_OK; };
+  if (fault == "null_plan")
+    faulty.compile = [](auto, auto, auto, auto, auto, auto, auto) -> nacelle_status { return NACELLE_OK; };
+  if (fault == "null_blocks") faulty.blocks = [](auto, auto, auto, auto) -> nacelle_status { return NACELLE_OK; };
+}
+
+const nacelle_host* services = nullptr;
+
+// Packs its weights on the host's pool, where a range fails.
+nacelle_status prepare(nacelle_device*, const nacelle_graph*, const nacelle_bucket* const*, std::uint32_t,
+                       const nacelle_weight_source*, const nacelle_prepare_options*, nacelle_weights**,
+                       nacelle_error** error) {
+  return guard(services, error, [] {
+    Host(services, "faulty").parallel_for(1000, 1, [](std::uint64_t, std::uint64_t end) {
+      if (end > 100) throw Failure(NACELLE_INTERNAL, "a range of it fails");
+    });
+  });
+}
+
 void put_on(const nacelle_host* host) {
   const std::string path = setting(host, "target");
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -80,6 +105,9 @@ void put_on(const nacelle_host* host) {
   faulty.supports = supports;
   faulty.run = run;
   faulty.read_value = read_value;
+  services = host;
+  make_nothing();
+  if (fault == "throws_on_pool") faulty.prepare = prepare;
   if (fault == "event") faulty.event_query = event_query;
   if (fault == "submits") faulty.plan_statistics = plan_statistics;
 }

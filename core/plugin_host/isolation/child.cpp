@@ -58,6 +58,13 @@ class CacheOptions {
   std::vector<std::uint32_t> counts_;
 };
 
+// Of what a call made that answered NACELLE_OK.
+template <class T>
+std::uint64_t id_of_made(T* object, const char* function) {
+  check_made(object, function);
+  return to_id(object);
+}
+
 struct ChildWeights {
   std::unique_ptr<sdk::Graph> graph;
   nacelle_weights* handle = nullptr;
@@ -240,7 +247,7 @@ nacelle_status Server::devices(Function function, Request& request) {
       const auto index = in.get<std::uint32_t>();
       nacelle_device* device = nullptr;
       const nacelle_status status = cold(request, [&](auto error) { return api_->device_open(index, &device, error); });
-      if (status == NACELLE_OK) out.put(to_id(device));
+      if (status == NACELLE_OK) out.put(id_of_made(device, "device_open"));
       return status;
     }
     case Function::kDeviceClose: api_->device_close(get_object<nacelle_device>(in)); return NACELLE_OK;
@@ -249,7 +256,7 @@ nacelle_status Server::devices(Function function, Request& request) {
       nacelle_stream* stream = nullptr;
       const nacelle_status status =
           cold(request, [&](auto error) { return api_->stream_create(device, &stream, error); });
-      if (status == NACELLE_OK) out.put(to_id(stream));
+      if (status == NACELLE_OK) out.put(id_of_made(stream, "stream_create"));
       return status;
     }
     case Function::kStreamDestroy: api_->stream_destroy(get_object<nacelle_stream>(in)); return NACELLE_OK;
@@ -293,7 +300,9 @@ nacelle_status Server::prepare(Request& request) {
     return api_->prepare(device, &made->graph->view(), pointers.data(), static_cast<std::uint32_t>(pointers.size()),
                          rows.table(), &options, &made->handle, error);
   });
-  if (status == NACELLE_OK) request.out.put(to_id(made.release()));
+  if (status != NACELLE_OK) return status;
+  check_made(made->handle, "prepare");
+  request.out.put(to_id(made.release()));
   return status;
 }
 
@@ -368,7 +377,7 @@ nacelle_status Server::cache_bytes_or_create(Function function, Request& request
   nacelle_cache* cache = nullptr;
   const nacelle_status status =
       cold(request, [&](auto error) { return api_->cache_create(weights->handle, options.get(), &cache, error); });
-  if (status == NACELLE_OK) request.out.put(to_id(cache));
+  if (status == NACELLE_OK) request.out.put(id_of_made(cache, "cache_create"));
   return status;
 }
 
@@ -385,6 +394,7 @@ nacelle_status Server::compile(Request& request) {
     return api_->compile(weights->handle, options.get(), &bucket, &plan->handle, &step, &output, error);
   });
   if (status != NACELLE_OK) return status;
+  check_made(plan->handle, "compile");
   plan->shape.step = step;
   plan->shape.output = output;
   request.out.put_struct(&step);
@@ -406,6 +416,7 @@ nacelle_status Server::run(Request& request) {
   const void* output = nullptr;
   nacelle_status status = api_->blocks(plan->handle, slot, &step, &output);
   if (status != NACELLE_OK) return status;
+  if (!step || !output) return NACELLE_INTERNAL;
   copy_step(plan->shape, memory_.at(step_offset), static_cast<std::byte*>(step));
   status = api_->run(plan->handle, stream, slot);
   if (status == NACELLE_OK) status = api_->stream_synchronize(stream);

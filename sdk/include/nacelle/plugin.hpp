@@ -5,6 +5,7 @@
 #include <nacelle/plugin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -132,38 +133,29 @@ class Host {
 
   std::uint32_t team_size() const { return table_->team_size(table_->context); }
 
-  // Runs `body(member)` once on every thread of the pool. `body` must not throw.
+  // Runs `body(member)` once on every thread of the pool. `body` must not throw: a member that left would be waited for
+  // at the next barrier for ever, so the process ends, with a line in the log that says why.
   template <class Body>
   void team_run(Body&& body) const {
-    table_->team_run(
-        table_->context,
-        [](void* argument, const nacelle_team_member* member) {
-          (*static_cast<std::remove_reference_t<Body>*>(argument))(*member);
-        },
-        &body);
+    Member<std::remove_reference_t<Body>> all{body, *this};
+    table_->team_run(table_->context, &all.call, &all);
   }
 
   // The same for work that is divided by claims alone, so that no member waits for one that does not get its CPU: see
   // nacelle_host.team_share.
   template <class Body>
   void team_share(Body&& body) const {
-    table_->team_share(
-        table_->context,
-        [](void* argument, const nacelle_team_member* member) {
-          (*static_cast<std::remove_reference_t<Body>*>(argument))(*member);
-        },
-        &body);
+    Member<std::remove_reference_t<Body>> all{body, *this};
+    table_->team_share(table_->context, &all.call, &all);
   }
 
-  // Runs `body(begin, end)` over [0, count) on the pool. `body` must not throw.
+  // Runs `body(begin, end)` over [0, count) on the pool. What `body` throws is thrown again here, the first of it: the
+  // other ranges that are under way end, those that are not begun are left out.
   template <class Body>
   void parallel_for(std::uint64_t count, std::uint64_t grain, Body&& body) const {
-    table_->parallel_for(
-        table_->context, count, grain,
-        [](void* argument, std::uint64_t begin, std::uint64_t end) {
-          (*static_cast<std::remove_reference_t<Body>*>(argument))(begin, end);
-        },
-        &body);
+    Ranges<std::remove_reference_t<Body>> all{body};
+    table_->parallel_for(table_->context, count, grain, &all.call, &all);
+    if (all.failure) std::rethrow_exception(all.failure);
   }
 
   void barrier(const nacelle_team_member& member) const { table_->team_barrier(&member); }
@@ -175,6 +167,49 @@ class Host {
   }
 
  private:
+  // What the host's pool is given: the body, and what becomes of an exception, which must not reach the host.
+  template <class Body>
+  struct Member {
+    Body& body;
+    const Host& host;
+
+    static void call(void* argument, const nacelle_team_member* member) noexcept {
+      const auto& self = *static_cast<Member*>(argument);
+      try {
+        self.body(*member);
+      } catch (const std::exception& exception) {
+        self.host.end(exception.what());
+      } catch (...) {
+        self.host.end("of unknown type");
+      }
+    }
+  };
+  template <class Body>
+  struct Ranges {
+    Body& body;
+    std::atomic<bool> failed{false};
+    std::exception_ptr failure{};  // of who set `failed`; read when all have returned
+
+    static void call(void* argument, std::uint64_t begin, std::uint64_t end) noexcept {
+      auto& self = *static_cast<Ranges*>(argument);
+      if (self.failed.load(std::memory_order_relaxed)) return;
+      try {
+        self.body(begin, end);
+      } catch (...) {
+        if (!self.failed.exchange(true)) self.failure = std::current_exception();
+      }
+    }
+  };
+
+  [[noreturn]] void end(std::string_view what) const noexcept {
+    try {
+      log(NACELLE_LOG_ERROR,
+          "a function that runs on the host's pool let an exception out, which ends the process: " + std::string(what));
+    } catch (...) {  // no memory for the line
+    }
+    std::terminate();
+  }
+
   const nacelle_host* table_;
   std::string_view component_;
 };
