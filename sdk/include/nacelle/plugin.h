@@ -38,7 +38,9 @@ extern "C" {
 #define NACELLE_EXTERN_C
 #endif
 
-/* While the major is 0 the minor must match exactly. From 1.0 on: major equal, minor at least the host's floor. */
+/* The versions of the two ABIs that these headers describe; they stand in a plugin's manifest. A host takes a plugin of
+ * its own major, whatever the minor: an older one, because the ABI only grows, and a newer one too, because structs are
+ * read by their size. (Before 1.0 nothing was promised, and the minors had to be equal.) */
 #define NACELLE_BACKEND_ABI_MAJOR 1u
 #define NACELLE_BACKEND_ABI_MINOR 0u
 #define NACELLE_ARCHITECTURE_ABI_MAJOR 1u

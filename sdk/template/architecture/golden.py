@@ -43,7 +43,8 @@ def forward(model):
         h = norm(x, w("ffn_norm", layer), epsilon)
         gate = linear(h, "gate", layer)
         x = x + linear(gate / (1 + np.exp(-gate)) * linear(h, "up", layer), "down", layer)
-    return norm(x, w("norm"), epsilon) @ w("head").T
+    tied = "output.weight" not in model["tensors"] if gguf else config.get("tie_word_embeddings", False)
+    return norm(x, w("norm"), epsilon) @ w("table" if tied else "head").T
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ using namespace nacelle::sdk;
 struct Sizes {
   std::uint32_t layers, width, heads, kv_heads, head_width, inner, vocabulary, context;
   double epsilon, rope_base;
+  bool tied;  // the head is the embedding
 };
 
 // FILL IN: the keys of your family's files; `size` throws one line that names the key where it is missing or senseless.
@@ -25,6 +26,8 @@ Sizes read(const Config& config) {
   s.context = config.size(gguf ? "@NAME@.context_length" : "max_position_embeddings");
   s.epsilon = config.number(gguf ? "@NAME@.attention.layer_norm_rms_epsilon" : "rms_norm_eps");
   s.rope_base = config.optional_number(gguf ? "@NAME@.rope.freq_base" : "rope_theta").value_or(10000);
+  // GGUF says it by leaving the head out, config.json by a key.
+  s.tied = gguf ? !config.has_tensor("output.weight") : config.optional_bool("tie_word_embeddings").value_or(false);
   s.head_width = s.width / s.heads;
   if (s.width % s.heads || s.heads % s.kv_heads || s.head_width % 2)
     throw Failure(NACELLE_INVALID_ARGUMENT, "@NAME@: width " + std::to_string(s.width) + ", " +
@@ -41,7 +44,10 @@ class Graph {
   void build() {
     cache_ = b_.paged_cache(s_.layers, s_.kv_heads * s_.head_width, s_.kv_heads * s_.head_width);
     positions_ = b_.positions();
-    const Value table = weight("token_embd", "model.embed_tokens", {s_.vocabulary, s_.width});
+    Source embedding = {"token_embd.weight", "model.embed_tokens.weight"};
+    if (s_.tied)
+      embedding.huggingface = first_of({"model.embed_tokens.weight", "lm_head.weight"});  // some keep this one
+    const Value table = b_.weight("token_embd", {s_.vocabulary, s_.width}, embedding);
     Value x = b_.embedding(b_.tokens(), table);
     for (std::uint32_t layer = 0; layer < s_.layers; ++layer)
       x = b_.layer(layer, {x}, [&] {
@@ -51,7 +57,7 @@ class Graph {
       });
     x = b_.gather(x, b_.output_rows());  // only these rows' logits are wanted
     x = b_.rms_norm(x, weight("output_norm", "model.norm", {s_.width}), norm_attributes(s_.epsilon));
-    b_.mark_logits(b_.matmul(x, weight("output", "lm_head", {s_.vocabulary, s_.width})));
+    b_.mark_logits(b_.matmul(x, s_.tied ? table : weight("output", "lm_head", {s_.vocabulary, s_.width})));
   }
 
  private:
