@@ -95,6 +95,7 @@ std::string value_refusal(const CLI::Error& error, const CLI::Option& option, co
   std::string what = error.what();
   const std::string prefix = option.get_name() + ": ";
   if (what.starts_with(prefix)) what.erase(0, prefix.size());
+  if (error.get_name() == "RequiredError") return shown + " is required";
   if (error.get_name() == "ArgumentMismatch")
     what = what.starts_with("At Most") ? "may be given only once" : "a value is missing";
   return shown + ": " + range_refusal(what);

@@ -369,7 +369,8 @@ ExchangePtr Connection::begin_exchange(Incoming& incoming) {
   if (incoming.route) {
     dispatch(context_, site_, *incoming.route, exchange);
   } else {
-    exchange->respond(no_route(exchange->request(), incoming.malformed, incoming.allow, incoming.error_shape));
+    const std::string near = incoming.allow.empty() ? site_->router.near(exchange->request().path) : std::string();
+    exchange->respond(no_route(exchange->request(), incoming.malformed, incoming.allow, near, incoming.error_shape));
   }
   if (!exchange->head()) watch(exchange);
   return exchange;

@@ -34,13 +34,17 @@ std::optional<ApiError> head_fault(const Request& request) {
   return std::nullopt;
 }
 
-Response no_route(const Request& request, bool malformed, const std::string& allow, ErrorShape error_shape) {
+Response no_route(const Request& request, bool malformed, const std::string& allow, const std::string& near,
+                  ErrorShape error_shape) {
   const std::string where = request.method + " " + request.path;
   if (malformed) return error_response({400, "malformed request target", "", "bad_http"});
-  if (allow.empty()) return error_response({404, "no such path: " + where, "", "unknown_url"});
-  Response response = request.method == "OPTIONS"
-                          ? Response{204, "", "", {}}
-                          : error_shape({405, "method not allowed: " + where, "", "method_not_allowed"}, request.id);
+  const std::string advice = near.empty() ? near : "; did you mean " + near + "?";
+  if (allow.empty()) return error_response({404, "no such path: " + where + advice, "", "unknown_url"});
+  Response response =
+      request.method == "OPTIONS"
+          ? Response{204, "", "", {}}
+          : error_shape({405, "method not allowed: " + where + "; it takes " + allow, "", "method_not_allowed"},
+                        request.id);
   response.headers.emplace_back("Allow", allow);
   return response;
 }

@@ -15,7 +15,9 @@ std::string random_request_id();
 // body, which would be taken for broken JSON.
 std::optional<ApiError> head_fault(const Request& request);
 
-// Of a request that no route is for. `malformed`: its target is no path; `allow`: the methods of its path.
-Response no_route(const Request& request, bool malformed, const std::string& allow, ErrorShape error_shape);
+// Of a request that no route is for. `malformed`: its target is no path; `allow`: the methods of its path; `near`: the
+// path that was meant, where that is known.
+Response no_route(const Request& request, bool malformed, const std::string& allow, const std::string& near,
+                  ErrorShape error_shape);
 
 }  // namespace nacelle::http

@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "core/base/nearest.hpp"
+
 namespace nacelle::http {
 namespace {
 
@@ -52,6 +54,27 @@ Router::Match Router::find(std::string_view method, std::string_view path) const
   }
   if (!result.allow.empty()) result.allow += "OPTIONS";
   return result;
+}
+
+std::string Router::near(std::string_view path) const {
+  constexpr std::size_t kLongest = 128;
+  constexpr std::size_t kSlips = 2, kShortest = 5;  // "/v1" is not nearly "/v2"
+  if (path.size() > kLongest) return {};
+  std::string plain;  // one slash where there are more, none at the end
+  for (const char c : path)
+    if (c != '/' || !plain.ends_with('/')) plain += c;
+  while (plain.size() > 1 && plain.ends_with('/')) plain.pop_back();
+  constexpr std::string_view kVersion = "/v1", kTwice = "/v1/v1/";
+  const std::string other = plain.starts_with(kTwice) ? plain.substr(kVersion.size()) : std::string(kVersion) + plain;
+  for (const std::string& meant : {plain, other})
+    for (const Route& route : routes_)
+      if (match(route.pattern, meant)) return meant;
+  std::vector<std::string> patterns;
+  for (const Route& route : routes_)
+    if (route.pattern.size() >= kShortest && route.pattern.find('{') == std::string::npos)
+      patterns.push_back(route.pattern);
+  const std::string found = nearest(plain, patterns);
+  return edit_distance(plain, found) <= kSlips ? found : std::string();
 }
 
 }  // namespace nacelle::http

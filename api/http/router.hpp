@@ -49,6 +49,9 @@ class Router {
   };
   // HEAD finds the route of GET.
   Match find(std::string_view method, std::string_view path) const;
+  // The path of a route that `path`, which has none, was most likely meant to be: but for slashes, a "/v1" too many or
+  // too few, or a slip. Empty where there is no such.
+  std::string near(std::string_view path) const;
   const std::vector<Route>& routes() const noexcept { return routes_; }
 
  private:

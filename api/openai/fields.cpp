@@ -12,6 +12,7 @@ namespace {
 
 // A range as people say it: "from 0 to 2", "of at least 1". Of an open end that `value` is beyond, both ends.
 std::string range(const Json& low, const Json& high, bool open_ended, const Json& value) {
+  if (low == INT64_MIN && high == INT64_MAX) return " of at most 64 bits";
   open_ended &= !value.is_number() || value.get<double>() < high.get<double>();
   return open_ended ? " of at least " + to_text(low) : " from " + to_text(low) + " to " + to_text(high);
 }
@@ -46,8 +47,21 @@ void refuse_unknown(const std::string& prefix, const std::string& name, const st
   const std::string whole = prefix + name;
   const std::string shown = whole.size() > 80 ? whole.substr(0, 80) + "..." : whole;
   const std::string near = nearest(name, known);
-  const std::string advice = near.empty() ? near : "; did you mean '" + prefix + near + "'?";
+  std::string advice = near.empty() ? near : "; did you mean '" + prefix + near + "'?";
+  if (name == "extra_body")
+    advice = ": it is an argument of the openai client; its members belong into the body itself";
   throw http::RequestError({400, "there is no field '" + shown + "'" + advice, shown, "unknown_parameter"});
+}
+
+std::string_view type_words(Json::value_t type) {
+  switch (type) {
+    case Json::value_t::string: return "a string";
+    case Json::value_t::boolean: return "true or false";
+    case Json::value_t::object: return "an object";
+    case Json::value_t::array: return "an array";
+    case Json::value_t::number_unsigned: return "a whole number, 0 or more";
+    default: return "a number";
+  }
 }
 
 double to_number(const std::string& name, const Json& value, double low, double high) {

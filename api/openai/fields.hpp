@@ -24,6 +24,9 @@ void check_present(const Json& object, std::initializer_list<const char*> names,
 [[noreturn]] void refuse_unknown(const std::string& prefix, const std::string& name,
                                  const std::vector<std::string>& known);
 
+// "a string", "true or false": what a field must be.
+std::string_view type_words(Json::value_t type);
+
 double to_number(const std::string& name, const Json& value, double low, double high);
 // Numbers like 16.0 count as integers.
 std::int64_t to_integer(const std::string& name, const Json& value, std::int64_t low, std::int64_t high);
@@ -69,7 +72,7 @@ Field<T> custom(std::string name, void (*set)(T&, const std::string& name, const
 template <class T>
 Field<T> no_effect(std::string name, Json::value_t type) {
   return {std::move(name), [type](T&, const std::string& n, const Json& v) {
-            if (v.type() != type) refuse_value(n, Json(type).type_name(), v);
+            if (v.type() != type) refuse_value(n, type_words(type), v);
           }};
 }
 // Only `values` are accepted, and mean what happens anyway. With none, any value but null is refused.

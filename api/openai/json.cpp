@@ -13,6 +13,8 @@ constexpr std::size_t kMaxQuoted = 40;
 }  // namespace
 
 Json parse_json(std::string_view text) {
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
+    throw http::RequestError({400, "the request body is empty, expected a JSON object", "", "invalid_json"});
   try {
     return parse_bounded_json(text);
   } catch (const Error& error) {

@@ -32,6 +32,16 @@ test('the client raises errors that name the field', async () => {
   }
 });
 
+test('what is expected is said in words', async () => {
+  const chat = (body) => server.post('/v1/chat/completions', body);
+  for (const [body, message] of [
+    ['', 'the request body is empty, expected a JSON object'],
+    [{ messages: paris, user: 5 }, "'user' must be a string, not 5"],
+    [{ messages: paris, seed: 1.5 }, "'seed' must be an integer of at most 64 bits, not 1.5"],
+    [{ messages: paris, extra_body: { top_k: 1 } }, "there is no field 'extra_body': it is an argument of the openai client; its members belong into the body itself"],
+  ]) assert.equal((await chat(body)).body.error.message, message);
+});
+
 test('tokens that the vocabulary lacks', async () => {
   await assert.rejects(client.completions.create({ model, prompt: [1, 99999] }), { status: 400, param: 'prompt' });
   assert.equal((await server.post('/detokenize', { tokens: [99999] })).body.error.param, 'tokens');
@@ -42,7 +52,18 @@ test('paths and methods', async () => {
   const response = await server.get('/v1/chat/completions');
   assert.equal(response.status, 405);
   assert.match(response.headers.get('allow'), /POST/);
-  assert.equal((await response.json()).error.code, 'method_not_allowed');
+  const { error } = await response.json();
+  assert.equal(error.code, 'method_not_allowed');
+  assert.equal(error.message, 'method not allowed: GET /v1/chat/completions; it takes POST, OPTIONS');
+  for (const [path, meant] of [
+    ['/chat/completions', '; did you mean /v1/chat/completions?'], ['/v1/v1/models', '; did you mean /v1/models?'],
+    ['/v1/models/', '; did you mean /v1/models?'], ['//v1//models', '; did you mean /v1/models?'],
+    ['/models/nacelle-demo', '; did you mean /v1/models/nacelle-demo?'], ['/v1/chat/completion', '; did you mean /v1/chat/completions?'],
+    ['/v1', ''], ['/v1/files', ''], [`/${'v1/'.repeat(1000)}`, ''],
+  ]) {
+    const { message } = (await (await server.get(path)).json()).error;
+    assert.equal(message, `no such path: GET ${path}${meant}`);
+  }
 });
 
 const suite = 'conformance/json-test-suite/test_parsing';

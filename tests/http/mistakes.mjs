@@ -46,6 +46,7 @@ const refusedCommands = [
   [['serve', '--config', '.'], /^nacelle: --config \.: is a folder, expected a YAML file$/],
   [['run', '--temperature', 'hot'], /^nacelle: --temperature: expected a number, not 'hot'/],
   [['run', '--max-sequences', '0'], /^nacelle: --max-sequences: expected 1 or more, not 0/],
+  [['eval', 'x'], /^nacelle: --text is required \(see `nacelle eval --help`\)$/],
   [['inspect', '--model', 'x'], /^nacelle: there is no flag '--model'/],
 ];
 test('a command line that cannot be meant is refused in one line', async () => {
