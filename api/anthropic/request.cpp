@@ -4,31 +4,31 @@
 #include <optional>
 #include <utility>
 
+#include "api/fields/constraint_fields.hpp"
 #include "api/http/message.hpp"
-#include "api/openai/constraint_fields.hpp"
 #include "api/openai/responses_request.hpp"
 
 namespace nacelle::anthropic {
 namespace {
 
-using openai::boolean;
-using openai::check_present;
-using openai::custom;
-using openai::Field;
-using openai::Fields;
-using openai::integer;
-using openai::Json;
-using openai::no_effect;
-using openai::number;
-using openai::only;
-using openai::read_fields;
-using openai::refuse_missing;
-using openai::refuse_unsupported;
-using openai::refuse_value;
-using openai::string;
-using openai::to_array;
-using openai::to_object;
-using openai::to_string;
+using fields::boolean;
+using fields::check_present;
+using fields::custom;
+using fields::Field;
+using fields::Fields;
+using fields::integer;
+using fields::Json;
+using fields::no_effect;
+using fields::number;
+using fields::only;
+using fields::read_fields;
+using fields::refuse_missing;
+using fields::refuse_unsupported;
+using fields::refuse_value;
+using fields::string;
+using fields::to_array;
+using fields::to_object;
+using fields::to_string;
 
 constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 1024;
@@ -77,12 +77,12 @@ Fields<Block> block_fields(const std::string& path, const std::string& type) {
     more(custom<Block>("content",
                        [](Block& b, const std::string& n, const Json& v) { b.content = to_text_blocks(n, v); }));
     more(custom<Block>("is_error",
-                       [](Block& b, const std::string& n, const Json& v) { b.is_error = openai::to_boolean(n, v); }));
+                       [](Block& b, const std::string& n, const Json& v) { b.is_error = fields::to_boolean(n, v); }));
   } else if (type == "thinking") {
     more(block_string("thinking", &Block::text));
     more(no_effect<Block>("signature", Json::value_t::string));
   } else {
-    refuse_unsupported(path + ".type", openai::describe(type));
+    refuse_unsupported(path + ".type", fields::describe(type));
   }
   return fields;
 }
@@ -107,7 +107,7 @@ std::string to_text_blocks(const std::string& name, const Json& value) {
   for (std::size_t i = 0; i < value.size(); ++i) {
     std::string type;
     const Block block = to_block(element(name, i), value[i], type);
-    if (type != "text") refuse_unsupported(element(name, i) + ".type", openai::describe(type));
+    if (type != "text") refuse_unsupported(element(name, i) + ".type", fields::describe(type));
     text += (text.empty() ? "" : "\n") + block.text;
   }
   return text;
@@ -123,7 +123,7 @@ void append_assistant_block(Json& messages, const std::string& type, const Block
   } else if (type == "tool_use") {
     openai::append_assistant_call(messages, block.id, block.name, block.input);
   } else {
-    refuse_unsupported(path + ".type", openai::describe(type) + " of the assistant");
+    refuse_unsupported(path + ".type", fields::describe(type) + " of the assistant");
   }
 }
 
@@ -151,7 +151,7 @@ void append_user_blocks(Json& messages, const std::string& name, const Json& val
       text += (has_text ? "\n" : "") + block.text;
       has_text = true;
     } else {
-      refuse_unsupported(element(name, i) + ".type", openai::describe(type) + " of the user");
+      refuse_unsupported(element(name, i) + ".type", fields::describe(type) + " of the user");
     }
   }
   if (has_text) append_user_text(messages, text);
@@ -235,7 +235,7 @@ void set_tools(D& draft, const std::string& name, const Json& value) {
         only<Tool>("defer_loading", {false}),
         only<Tool>("allowed_callers", {Json::array({"direct"})}),
         custom<Tool>("strict", [](Tool& t, const std::string& n,
-                                  const Json& v) { t.function["strict"] = openai::to_boolean(n, v); }),
+                                  const Json& v) { t.function["strict"] = fields::to_boolean(n, v); }),
     };
     const std::string path = element(name, i);
     read_fields<Tool>(tool, to_object(path, value[i]), fields, path + ".");
@@ -294,7 +294,7 @@ void set_format(D& draft, const std::string& name, const Json& value) {
   static const Fields<D> fields = {
       only<D>("type", {"json_schema"}),
       custom<D>("schema", [](D& d, const std::string& n,
-                             const Json& v) { openai::set_schema(d.constraint, "output_config", to_object(n, v)); }),
+                             const Json& v) { fields::set_schema(d.constraint, "output_config", to_object(n, v)); }),
   };
   read_fields<D>(draft, to_object(name, value), fields, name + ".");
   check_present(value, {"schema"}, name + ".");
@@ -375,7 +375,7 @@ Fields<D> answer_fields() {
 }
 
 D parse(std::string_view body, const Fields<D>& fields) {
-  const Json json = openai::parse_json(body);
+  const Json json = fields::parse_json(body);
   D draft;
   read_fields<D>(draft, to_object("body", json), fields);
   check_present(json, {"model"}, "");

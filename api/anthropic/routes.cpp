@@ -34,7 +34,7 @@ http::Response count(const openai::ServedModels& models, const http::Request& re
   const MessagesBody body = parse_count_tokens(request.body);
   const openai::ServedModelPtr model = models.find(body.model);
   const std::size_t tokens = openai::encode_chat(*model->model, body.prompt).size();
-  return {200, openai::to_text({{"input_tokens", tokens}}), "application/json", {}};
+  return {200, fields::to_text({{"input_tokens", tokens}}), "application/json", {}};
 }
 
 }  // namespace

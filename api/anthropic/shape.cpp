@@ -8,8 +8,8 @@ namespace nacelle::anthropic {
 namespace {
 
 using chat::AnswerEvent;
-using openai::Json;
-using openai::to_text;
+using fields::Json;
+using fields::to_text;
 using serving::Choice;
 
 std::string event(const char* type, const Json& members) {

@@ -8,11 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 
 namespace nacelle::chat {
 
-using openai::Json;
+using fields::Json;
 
 struct AnswerEvent {
   enum class Kind {

@@ -72,7 +72,7 @@ Json object_call(const Json& tools, const char* key, Held which, const Json& tai
                  const Json& head = "") {
   Json calls = Json::array();
   for (const Json& tool : tools) {
-    calls.push_back(list({openai::to_text(Json(name_of(tool))) + ",", space(), '"' + std::string(key) + "\":", space(),
+    calls.push_back(list({fields::to_text(Json(name_of(tool))) + ",", space(), '"' + std::string(key) + "\":", space(),
                           arguments(tool, which), tail, "}"}));
   }
   return list({"{", head, '"' + std::string(name) + "\":", space(), one_of(std::move(calls))});

@@ -3,11 +3,11 @@
 
 #include <string_view>
 
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 
 namespace nacelle::chat {
 
-using openai::Json;
+using fields::Json;
 
 // A whole answer with calls of `tools` in it, each call as far as its tool is strict: free text until one begins.
 // `content`: the part that the answer must be where it calls nothing; null: any text. `think`: a tag that it does not

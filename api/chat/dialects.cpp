@@ -250,7 +250,7 @@ Json with_reasoning(const AnswerFormat& format, Json answer, bool must_come) {
 }
 
 constrain::ConstraintSpec spec_of(const Json& composition, std::string param) {
-  return {constrain::ConstraintSpec::Kind::kComposition, openai::to_text(composition), {}, std::move(param)};
+  return {constrain::ConstraintSpec::Kind::kComposition, fields::to_text(composition), {}, std::move(param)};
 }
 
 // A constraint as a part of another; null for a schema that is no JSON.

@@ -73,7 +73,7 @@ class Cursor {
 
 std::optional<Json> parse_object(std::string_view text) {
   try {
-    Json json = openai::parse_json(text);
+    Json json = fields::parse_json(text);
     if (json.is_object()) return json;
   } catch (const Error&) {  // a model wrote it: it need not be JSON
   }
@@ -382,7 +382,7 @@ bool add_whole_call(std::string_view object, AnswerEvents& out) {
     arguments = given->get<std::string>();
     if (!parse_object(arguments)) return false;
   } else if (given != call.end() && given->is_object()) {
-    arguments = openai::to_text(*given);
+    arguments = fields::to_text(*given);
   } else if (given != call.end() && !given->is_null()) {
     return false;
   }

@@ -115,7 +115,7 @@ class PythonCallParser final : public HoldingParser {
     const LiteralEnd end = read_python_literal(text.substr(at + 1), taken, value);
     if (end == LiteralEnd::kCut && !last) return kMore;
     if (end == LiteralEnd::kBroken) return done(State::kText, 0, out);
-    add(out, Kind::kArguments, (std::exchange(first_, false) ? "" : ", ") + openai::to_text(Json(key)) + ": " + value);
+    add(out, Kind::kArguments, (std::exchange(first_, false) ? "" : ", ") + fields::to_text(Json(key)) + ": " + value);
     return end == LiteralEnd::kCut ? text.size() : at + 1 + taken;
   }
 

@@ -67,7 +67,7 @@ class LiteralReader {
       end = quoted(said);
       if (end == LiteralEnd::kWhole) space();
     }
-    json_ += openai::to_text(Json(said));
+    json_ += fields::to_text(Json(said));
     if (end == LiteralEnd::kCut) json_.pop_back();  // its closing quote, which shows that it is cut
     return at_ == text_.size() ? LiteralEnd::kCut : end;
   }
@@ -177,7 +177,7 @@ class LiteralReader {
     const std::size_t begin = json_.size();
     const LiteralEnd end = value(depth + 1);
     if (end == LiteralEnd::kWhole && json_[begin] != '"')
-      json_.replace(begin, std::string::npos, openai::to_text(Json(json_.substr(begin))));
+      json_.replace(begin, std::string::npos, fields::to_text(Json(json_.substr(begin))));
     return end;
   }
 
@@ -200,7 +200,7 @@ class LiteralReader {
       if (dot == 0 || number[dot - 1] == '-') number.insert(dot, "0");
     }
     const Json json = Json::parse(number, nullptr, false);
-    return json.is_number() || json.is_boolean() || json.is_null() ? number : openai::to_text(Json(said));
+    return json.is_number() || json.is_boolean() || json.is_null() ? number : fields::to_text(Json(said));
   }
 
   const std::string_view text_;

@@ -36,7 +36,7 @@ Json value_of(unsigned kinds, std::string_view text) {
   if (word == "True" || word == "False") return word == "True";  // as Python writes them
   if (word == "None") return nullptr;
   try {
-    return openai::parse_json(word);
+    return fields::parse_json(word);
   } catch (const Error&) {  // a model wrote it
     return text;
   }
@@ -228,9 +228,9 @@ unsigned value_kinds(const Json& root, const Json& schema) { return kinds(root, 
 
 std::string bare_member(const Json& tools, std::string_view function, std::string_view parameter, std::string_view text,
                         bool whole) {
-  std::string value = openai::to_text(whole ? value_of(kinds_of(tools, function, parameter), text) : Json(text));
+  std::string value = fields::to_text(whole ? value_of(kinds_of(tools, function, parameter), text) : Json(text));
   if (!whole) value.pop_back();
-  return openai::to_text(Json(parameter)) + ": " + value;
+  return fields::to_text(Json(parameter)) + ": " + value;
 }
 
 AnswerParserPtr make_xml_call_parser(const Json& tools, const XmlMarks& marks) {

@@ -150,7 +150,7 @@ std::string human(const std::string& name, const Json& value) {
       name == "state_per_sequence") {
     return human_bytes(value.get<std::uint64_t>());
   }
-  return value.is_string() ? value.get<std::string>() : openai::to_text(value);
+  return value.is_string() ? value.get<std::string>() : fields::to_text(value);
 }
 
 // "memory.weights  3.6 MiB": one line a leaf.

@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 
 namespace nacelle::cli {
 
-using openai::Json;
+using fields::Json;
 
 // The one document of --json, with a newline.
 void print_json(const Json& json);

@@ -2,17 +2,17 @@
 
 #include <utility>
 
+#include "api/fields/json.hpp"
 #include "api/http/message.hpp"
-#include "api/openai/json.hpp"
 #include "api/version.hpp"
 
 namespace nacelle::kserve {
 namespace {
 
-using openai::Json;
+using fields::Json;
 
 http::Response json_response(int status, const Json& json) {
-  return {status, openai::to_text(json), "application/json", {}};
+  return {status, fields::to_text(json), "application/json", {}};
 }
 
 http::Response server_metadata(const http::Request&) {

@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 #include "core/engine/model.hpp"
 #include "core/plugin_host/plugin_host.hpp"
 
 namespace nacelle::manage {
 
-using openai::Json;
+using fields::Json;
 
 // nacelle_kernel_info, owned.
 struct Kernel {

@@ -16,7 +16,7 @@ NACELLE_EMBEDDED_FILE(nacelle_openapi);
 namespace nacelle::manage {
 namespace {
 
-using openai::Json;
+using fields::Json;
 
 std::string operation(std::string_view method, std::string_view path) {
   std::string name(method);
@@ -89,7 +89,7 @@ http::Route openapi_route(const std::vector<http::Route>& others) {
   const auto answer = std::make_shared<Answer>();
   for (const http::Route& route : others) answer->wanted.insert(operation(route.method, route.pattern));
   return {"GET", "/openapi.json", http::answer([answer](const http::Request&) {
-            std::call_once(answer->made, [&] { answer->text = openai::to_text(cut_down(answer->wanted)); });
+            std::call_once(answer->made, [&] { answer->text = fields::to_text(cut_down(answer->wanted)); });
             return http::Response{200, answer->text, "application/json", {}};
           }),
           http::Where::kIoThread, http::Access::kOpen};

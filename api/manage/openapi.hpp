@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "api/fields/json.hpp"
 #include "api/http/router.hpp"
-#include "api/openai/json.hpp"
 
 namespace nacelle::manage {
 
 // The whole description, of all listeners.
-const openai::Json& openapi_document();
+const fields::Json& openapi_document();
 
 // "GET /v1/models" of each operation that is described.
 std::vector<std::string> described_operations();

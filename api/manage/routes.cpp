@@ -3,19 +3,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "api/fields/fields.hpp"
 #include "api/manage/inventory.hpp"
-#include "api/openai/fields.hpp"
 
 namespace nacelle::manage {
 namespace {
 
+using fields::Fields;
 using http::ExchangePtr;
-using openai::Fields;
 using openai::ServedModel;
 using openai::ServedModels;
 
 http::Response json_answer(const Json& json, int status = 200) {
-  return {status, openai::to_text(json), "application/json", {}};
+  return {status, fields::to_text(json), "application/json", {}};
 }
 
 Json describe_model(const ServedModel& served) {
@@ -56,13 +56,13 @@ struct ChangeBody {
 using B = ChangeBody;
 
 template <class Spec>
-openai::Field<B> text_field(const char* name, Spec B::*spec, std::string Spec::*member) {
+fields::Field<B> text_field(const char* name, Spec B::*spec, std::string Spec::*member) {
   return {name,
-          [spec, member](B& b, const std::string& n, const Json& v) { b.*spec.*member = openai::to_string(n, v); }};
+          [spec, member](B& b, const std::string& n, const Json& v) { b.*spec.*member = fields::to_string(n, v); }};
 }
 
-openai::Field<B> wait_field() {
-  return openai::boolean<B>("wait", [](B& b, bool v) { b.wait = v; });
+fields::Field<B> wait_field() {
+  return fields::boolean<B>("wait", [](B& b, bool v) { b.wait = v; });
 }
 
 Fields<B> load_fields() {
@@ -72,7 +72,7 @@ Fields<B> load_fields() {
       text_field("device", &B::load, &LoadSpec::device),
       text_field("split", &B::load, &LoadSpec::split),
       text_field("reader", &B::load, &LoadSpec::reader),
-      openai::boolean<B>("join", [](B& b, bool v) { b.load.join = v; }),
+      fields::boolean<B>("join", [](B& b, bool v) { b.load.join = v; }),
       wait_field(),
   };
 }
@@ -82,7 +82,7 @@ Fields<B> unload_fields() {
   return {
       text_field("model", &B::move, &MoveSpec::name),
       text_field("reader", &B::move, &MoveSpec::reader),
-      openai::number<B>("drain_seconds", 0, kLongestDrain, [](B& b, double v) { b.drain_seconds = v; }),
+      fields::number<B>("drain_seconds", 0, kLongestDrain, [](B& b, double v) { b.drain_seconds = v; }),
       wait_field(),
   };
 }
@@ -96,9 +96,9 @@ Fields<B> move_fields() {
 }
 
 ChangeBody parse_change(const std::string& text, const Fields<B>& fields) {
-  const Json json = openai::parse_json(text);
+  const Json json = fields::parse_json(text);
   ChangeBody body;
-  openai::read_fields<B>(body, openai::to_object("body", json), fields);
+  fields::read_fields<B>(body, fields::to_object("body", json), fields);
   if ((!body.load.device.empty() && !body.load.split.empty()) ||
       (!body.move.device.empty() && !body.move.split.empty()))
     throw http::RequestError({400, "'device' and 'split' exclude each other", "split", "invalid_value"});
@@ -107,7 +107,7 @@ ChangeBody parse_change(const std::string& text, const Fields<B>& fields) {
 
 // A name that nobody has is told at once.
 void check_target(const ServedModels& models, const MoveSpec& target) {
-  if (target.reader.empty() && target.name.empty()) openai::refuse_missing("model");
+  if (target.reader.empty() && target.name.empty()) fields::refuse_missing("model");
   target.reader.empty() ? (void)models.find_group(target.name) : (void)models.find_reader(target.reader);
 }
 
@@ -146,7 +146,7 @@ void unload(const ServedModels& models, ModelManager& manager, const ExchangePtr
 void move(const ServedModels& models, ModelManager& manager, const ExchangePtr& exchange) {
   const ChangeBody body = parse_change(exchange->request().body, move_fields());
   check_target(models, body.move);
-  if (body.move.device.empty() && body.move.split.empty() && body.move.group.empty()) openai::refuse_missing("device");
+  if (body.move.device.empty() && body.move.split.empty() && body.move.group.empty()) fields::refuse_missing("device");
   manager.move(body.move, limit_of(body),
                answer_when_done(exchange, body, [&models, &manager] { return list_models(models, manager); }));
 }
@@ -170,19 +170,19 @@ Json list_adapters(const ServedModels& models) {
 
 AdapterSpec parse_adapter(const std::string& text, bool loads) {
   using A = AdapterSpec;
-  Fields<A> fields = {openai::string<A>("lora_name", [](A& a, const std::string& v) { a.name = v; })};
+  Fields<A> fields = {fields::string<A>("lora_name", [](A& a, const std::string& v) { a.name = v; })};
   if (loads) {
-    fields.push_back(openai::string<A>("lora_path", [](A& a, const std::string& v) { a.path = v; }));
-    fields.push_back(openai::string<A>("base_model_name", [](A& a, const std::string& v) { a.base = v; }));
-    fields.push_back(openai::boolean<A>("load_inplace", [](A& a, bool v) { a.replace = v; }));
+    fields.push_back(fields::string<A>("lora_path", [](A& a, const std::string& v) { a.path = v; }));
+    fields.push_back(fields::string<A>("base_model_name", [](A& a, const std::string& v) { a.base = v; }));
+    fields.push_back(fields::boolean<A>("load_inplace", [](A& a, bool v) { a.replace = v; }));
   } else {
-    fields.push_back(openai::only<A>("lora_int_id", {}));
+    fields.push_back(fields::only<A>("lora_int_id", {}));
   }
-  const Json json = openai::parse_json(text);
+  const Json json = fields::parse_json(text);
   A spec;
-  openai::read_fields<A>(spec, openai::to_object("body", json), fields);
-  if (spec.name.empty()) openai::refuse_missing("lora_name");
-  if (loads && spec.path.empty()) openai::refuse_missing("lora_path");
+  fields::read_fields<A>(spec, fields::to_object("body", json), fields);
+  if (spec.name.empty()) fields::refuse_missing("lora_name");
+  if (loads && spec.path.empty()) fields::refuse_missing("lora_path");
   return spec;
 }
 

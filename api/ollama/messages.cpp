@@ -5,23 +5,23 @@
 #include <optional>
 #include <utility>
 
+#include "api/fields/fields.hpp"
 #include "api/ollama/request.hpp"
-#include "api/openai/fields.hpp"
 
 namespace nacelle::ollama {
 namespace {
 
-using openai::custom;
-using openai::Fields;
-using openai::integer;
-using openai::Json;
-using openai::only;
-using openai::read_fields;
-using openai::refuse_missing;
-using openai::refuse_value;
-using openai::string;
-using openai::to_array;
-using openai::to_object;
+using fields::custom;
+using fields::Fields;
+using fields::integer;
+using fields::Json;
+using fields::only;
+using fields::read_fields;
+using fields::refuse_missing;
+using fields::refuse_value;
+using fields::string;
+using fields::to_array;
+using fields::to_object;
 
 std::string element(const std::string& name, std::size_t index) { return name + "[" + std::to_string(index) + "]"; }
 
@@ -64,7 +64,7 @@ struct Message {
 
 // In any case, as Ollama reads it.
 void set_role(Message& message, const std::string& name, const Json& value) {
-  message.role = openai::to_string(name, value);
+  message.role = fields::to_string(name, value);
   for (char& c : message.role) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   static constexpr std::string_view kRoles[] = {"system", "user", "assistant", "tool"};
   if (std::find(std::begin(kRoles), std::end(kRoles), message.role) == std::end(kRoles))
@@ -132,7 +132,7 @@ class Ids {
 }  // namespace
 
 void refuse_images(const std::string& name, const Json& value) {
-  if (!to_array(name, value).empty()) openai::refuse_unsupported(name, "an image");
+  if (!to_array(name, value).empty()) fields::refuse_unsupported(name, "an image");
 }
 
 Json read_messages(const std::string& name, const Json& value) {

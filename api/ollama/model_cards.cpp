@@ -16,7 +16,7 @@
 namespace nacelle::ollama {
 namespace {
 
-using openai::Json;
+using fields::Json;
 using openai::ServedModel;
 using openai::ServedModelPtr;
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 #include "api/openai/served_models.hpp"
 
 namespace nacelle::ollama {
@@ -11,9 +11,9 @@ namespace nacelle::ollama {
 // The model of that name, also with a ":latest" behind it, as Ollama's clients add one. Throws as ServedModels::find().
 openai::ServedModelPtr find_model(const openai::ServedModels& models, const std::string& name);
 
-openai::Json list_models(const openai::ServedModels& models);   // GET /api/tags
-openai::Json list_running(const openai::ServedModels& models);  // GET /api/ps
+fields::Json list_models(const openai::ServedModels& models);   // GET /api/tags
+fields::Json list_running(const openai::ServedModels& models);  // GET /api/ps
 // POST /api/show; `verbose`: with all tokens and tensors.
-openai::Json show_model(const openai::ServedModel& model, bool verbose);
+fields::Json show_model(const openai::ServedModel& model, bool verbose);
 
 }  // namespace nacelle::ollama

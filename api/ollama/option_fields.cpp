@@ -6,15 +6,15 @@
 namespace nacelle::ollama {
 namespace {
 
-using openai::custom;
-using openai::Field;
-using openai::Fields;
-using openai::integer;
-using openai::Json;
-using openai::no_effect;
-using openai::number;
-using openai::only;
-using openai::refuse_value;
+using fields::custom;
+using fields::Field;
+using fields::Fields;
+using fields::integer;
+using fields::Json;
+using fields::no_effect;
+using fields::number;
+using fields::only;
+using fields::refuse_value;
 
 using O = Options;
 
@@ -41,7 +41,7 @@ void set_stop(O& options, const std::string& name, const Json& value) {
   options.request.stop.clear();
   for (std::size_t i = 0; i < list.size(); ++i) {
     const std::string path = value.is_string() ? name : name + "[" + std::to_string(i) + "]";
-    const std::string& text = openai::to_string(path, list[i]);
+    const std::string& text = fields::to_string(path, list[i]);
     if (text.empty() || text.size() > kMaxStopBytes) refuse_value(path, "a string of 1 to 1024 bytes", list[i]);
     options.request.stop.push_back(text);
   }
@@ -146,7 +146,7 @@ GenerationRequest default_request() {
 Options read_options(const std::string& name, const Json& value) {
   static const Fields<O> fields = option_fields();
   Options options{default_request(), std::nullopt, 0};
-  openai::read_fields<O>(options, openai::to_object(name, value), fields, name + ".");
+  fields::read_fields<O>(options, fields::to_object(name, value), fields, name + ".");
   apply_last_n(options);
   return options;
 }

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "api/openai/fields.hpp"
+#include "api/fields/fields.hpp"
 #include "core/engine/request.hpp"
 
 namespace nacelle::ollama {
@@ -19,9 +19,9 @@ struct Options {
 GenerationRequest default_request();
 
 // Throws RequestError(400) that names the option ("options.top_k").
-Options read_options(const std::string& name, const openai::Json& value);
+Options read_options(const std::string& name, const fields::Json& value);
 
 // Whether it is 0, which in Ollama unloads the model: seconds, or a duration as Go writes it ("5m"); below 0: for ever.
-bool keeps_nothing(const std::string& name, const openai::Json& value);
+bool keeps_nothing(const std::string& name, const fields::Json& value);
 
 }  // namespace nacelle::ollama

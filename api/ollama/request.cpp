@@ -2,25 +2,25 @@
 
 #include <utility>
 
+#include "api/fields/constraint_fields.hpp"
 #include "api/http/message.hpp"
 #include "api/ollama/option_fields.hpp"
-#include "api/openai/constraint_fields.hpp"
 
 namespace nacelle::ollama {
 namespace {
 
-using openai::boolean;
-using openai::custom;
-using openai::Field;
-using openai::Fields;
-using openai::integer;
-using openai::Json;
-using openai::only;
-using openai::read_fields;
-using openai::refuse_missing;
-using openai::refuse_value;
-using openai::string;
-using openai::to_string;
+using fields::boolean;
+using fields::custom;
+using fields::Field;
+using fields::Fields;
+using fields::integer;
+using fields::Json;
+using fields::only;
+using fields::read_fields;
+using fields::refuse_missing;
+using fields::refuse_value;
+using fields::string;
+using fields::to_string;
 
 constexpr std::size_t kMaxInputs = 2048;  // as OpenAI's route takes
 
@@ -40,8 +40,8 @@ void add(Fields<D>& fields, std::initializer_list<Field<D>> more) {
 }
 
 Json parse_object(std::string_view body) {
-  Json json = openai::parse_json(body);
-  openai::to_object("body", json);
+  Json json = fields::parse_json(body);
+  fields::to_object("body", json);
   return json;
 }
 
@@ -55,7 +55,7 @@ void set_format(std::optional<constrain::ConstraintSpec>& constraint, const std:
     return;
   }
   if (!value.is_object()) refuse_value(name, "\"json\" or a JSON Schema", value);
-  openai::set_schema(constraint, name, value);
+  fields::set_schema(constraint, name, value);
 }
 
 void set_think(std::optional<Think>& think, const std::string& name, const Json& value) {
@@ -214,7 +214,7 @@ GenerateBody parse_generate(std::string_view body) {
          string<D>("suffix", [](D& d, const std::string& v) { d.suffix = v; }),
          string<D>("system", [](D& d, const std::string& v) { d.system = v; }), custom<D>("template", refuse_template),
          boolean<D>("raw", [](D& d, bool v) { d.raw = v; }),
-         custom<D>("context", [](D& d, const std::string& n, const Json& v) { d.before = openai::to_tokens(n, v); }),
+         custom<D>("context", [](D& d, const std::string& n, const Json& v) { d.before = fields::to_tokens(n, v); }),
          custom<D>("images", [](D&, const std::string& n, const Json& v) { refuse_images(n, v); })});
     return all;
   }();

@@ -71,9 +71,9 @@ PullBody parse_pull(std::string_view body);
 
 // `messages` of a chat, in the form that templates expect. Calls without an id get one, and results that name none are
 // those of the calls before them, in their order.
-openai::Json read_messages(const std::string& name, const openai::Json& value);
+fields::Json read_messages(const std::string& name, const fields::Json& value);
 
 // Throws RequestError(400) where there are some.
-void refuse_images(const std::string& name, const openai::Json& value);
+void refuse_images(const std::string& name, const fields::Json& value);
 
 }  // namespace nacelle::ollama

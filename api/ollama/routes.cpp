@@ -16,8 +16,8 @@
 namespace nacelle::ollama {
 namespace {
 
+using fields::Json;
 using http::ExchangePtr;
-using openai::Json;
 using openai::ServedModelPtr;
 using openai::ServedModels;
 
@@ -25,7 +25,7 @@ using openai::ServedModels;
   throw http::RequestError({status, std::move(message), std::move(param), ""});
 }
 
-http::Response json_response(const Json& json) { return {200, openai::to_text(json), "application/json", {}}; }
+http::Response json_response(const Json& json) { return {200, fields::to_text(json), "application/json", {}}; }
 
 void respond(const ExchangePtr& exchange, http::Response response) {
   exchange->post([exchange, response = std::move(response)]() mutable { exchange->respond(std::move(response)); });

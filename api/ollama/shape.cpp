@@ -14,9 +14,9 @@ namespace nacelle::ollama {
 namespace {
 
 using chat::AnswerEvent;
-using openai::Json;
-using openai::json_string;
-using openai::to_text;
+using fields::Json;
+using fields::json_string;
+using fields::to_text;
 using serving::Choice;
 
 std::string now() { return rfc3339(std::chrono::system_clock::now()); }

@@ -26,7 +26,7 @@ struct AnswerHead {
 std::unique_ptr<serving::Shape> make_shape(AnswerHead head, const Tokenizer* tokenizer);
 
 // The only object of an answer without text: `reason` is "load" or "pull".
-openai::Json empty_answer(const AnswerHead& head, const char* reason);
+fields::Json empty_answer(const AnswerHead& head, const char* reason);
 
 // Integers, as all of Ollama's durations.
 std::int64_t nanoseconds(Clock::time_point begin, Clock::time_point end);

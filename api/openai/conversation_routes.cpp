@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/query.hpp"
 #include "api/openai/response_items.hpp"
 #include "api/openai/responses_request.hpp"

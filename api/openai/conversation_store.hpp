@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 
 namespace nacelle::openai {
 

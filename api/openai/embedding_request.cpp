@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 
 namespace nacelle::openai {
 namespace {

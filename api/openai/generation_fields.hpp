@@ -7,8 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "api/openai/constraint_fields.hpp"
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/request.hpp"
 
 namespace nacelle::openai {

@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 #include "core/engine/request.hpp"
 
 namespace nacelle::openai {

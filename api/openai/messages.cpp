@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "api/http/message.hpp"
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/request.hpp"
 
 namespace nacelle::openai {

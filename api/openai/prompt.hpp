@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "api/chat/dialects.hpp"
-#include "api/openai/constraint_fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/quoting.hpp"
 #include "api/openai/request.hpp"
 #include "core/engine/model.hpp"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/responses_request.hpp"
 
 namespace nacelle::openai {

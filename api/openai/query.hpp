@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "api/http/message.hpp"
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 
 namespace nacelle::openai {
 

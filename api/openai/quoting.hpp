@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 #include "core/tokenizer/tokenizer.hpp"
 
 namespace nacelle::openai {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "api/chat/tool_choice.hpp"
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 #include "core/constrain/constraint.hpp"
 #include "core/engine/request.hpp"
 

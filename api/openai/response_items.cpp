@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/random_id.hpp"
 #include "api/openai/request.hpp"
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 
 namespace nacelle::openai {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/response_events.hpp"
 
 namespace nacelle::openai {

@@ -5,7 +5,7 @@
 
 #include "api/openai/background_response.hpp"
 #include "api/openai/conversation_routes.hpp"
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/prompt.hpp"
 #include "api/openai/query.hpp"
 #include "api/openai/random_id.hpp"

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "api/openai/json.hpp"
+#include "api/openai/names.hpp"
 #include "api/serving/generation.hpp"
 #include "core/tokenizer/tokenizer.hpp"
 

@@ -1,6 +1,6 @@
 // The bodies of POST /tokenize and /detokenize.
 #include "api/http/message.hpp"
-#include "api/openai/fields.hpp"
+#include "api/openai/names.hpp"
 #include "api/openai/request.hpp"
 
 namespace nacelle::openai {

@@ -2,17 +2,17 @@
 
 #include <utility>
 
+#include "api/fields/fields.hpp"
 #include "api/manage/routes.hpp"
-#include "api/openai/fields.hpp"
 
 namespace nacelle::takeoff {
 namespace {
 
+using fields::Fields;
+using fields::Json;
 using http::ExchangePtr;
 using manage::LoadSpec;
 using manage::MoveSpec;
-using openai::Fields;
-using openai::Json;
 using openai::ServedModel;
 using openai::ServedModels;
 
@@ -46,7 +46,7 @@ Json list_groups(const ServedModels& models) {
 }
 
 LoadSpec parse_reader(const std::string& text) {
-  using namespace openai;
+  using namespace fields;
   static const Fields<LoadSpec> fields = {
       string<LoadSpec>("model_name", [](LoadSpec& s, const std::string& v) { s.path = v; }),
       string<LoadSpec>("consumer_group", [](LoadSpec& s, const std::string& v) { s.name = v; }),
@@ -70,7 +70,7 @@ LoadSpec parse_reader(const std::string& text) {
 manage::ModelManager::Done answer(const ExchangePtr& exchange, int status, std::function<Json()> result) {
   return [exchange, status, result = std::move(result)](const Error* error) {
     http::Response response = error ? http::error_response(manage::change_error(*error))
-                                    : http::Response{status, openai::to_text(result()), "application/json", {}};
+                                    : http::Response{status, fields::to_text(result()), "application/json", {}};
     exchange->post([exchange, response = std::move(response)]() mutable { exchange->respond(std::move(response)); });
   };
 }
@@ -88,7 +88,7 @@ void remove(const ServedModels& models, manage::ModelManager& manager, const Exc
 }
 
 void move(const ServedModels& models, manage::ModelManager& manager, const ExchangePtr& exchange) {
-  using namespace openai;
+  using namespace fields;
   static const Fields<MoveSpec> fields = {
       string<MoveSpec>("device", [](MoveSpec& s, const std::string& v) { s.device = v; }),
       string<MoveSpec>("consumer_group", [](MoveSpec& s, const std::string& v) { s.group = v; }),
@@ -116,7 +116,7 @@ std::vector<http::Route> reader_routes(const ServedModels& models, manage::Model
   };
   const auto get = [&](const char* pattern, Json (*make)(const ServedModels&, const http::Request&)) -> http::Route {
     return {"GET", pattern, http::answer([&models, make](const http::Request& request) {
-              return http::Response{200, openai::to_text(make(models, request)), "application/json", {}};
+              return http::Response{200, fields::to_text(make(models, request)), "application/json", {}};
             }),
             Where::kWorker, Access::kManage};
   };

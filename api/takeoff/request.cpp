@@ -1,14 +1,14 @@
 #include "api/takeoff/request.hpp"
 
+#include "api/fields/constraint_fields.hpp"
+#include "api/fields/fields.hpp"
 #include "api/http/message.hpp"
-#include "api/openai/constraint_fields.hpp"
-#include "api/openai/fields.hpp"
 
 namespace nacelle::takeoff {
 namespace {
 
-using openai::Fields;
-using openai::Json;
+using fields::Fields;
+using fields::Json;
 
 constexpr std::size_t kMaxTexts = 256;
 constexpr std::uint32_t kDefaultNewTokens = 128;  // Takeoff's
@@ -23,11 +23,11 @@ void set_texts(Body& body, const std::string& name, const Json& value) {
     return;
   }
   if (!value.is_array() || value.empty() || value.size() > kMaxTexts) {
-    openai::refuse_value(name, "a string or a list of 1 to 256 strings", value);
+    fields::refuse_value(name, "a string or a list of 1 to 256 strings", value);
   }
   body.list = true;
   for (std::size_t i = 0; i < value.size(); ++i) {
-    body.texts.push_back(openai::to_string(name + "[" + std::to_string(i) + "]", value[i]));
+    body.texts.push_back(fields::to_string(name + "[" + std::to_string(i) + "]", value[i]));
   }
 }
 
@@ -41,7 +41,7 @@ void refuse_inputs(G&, const std::string& name, const Json&) {
 }
 
 Fields<G> generate_fields() {
-  using namespace openai;
+  using namespace fields;
   return {
       custom<G>("text", set_texts<G>),
       string<G>("consumer_group", [](G& b, const std::string& v) { b.consumer_group = v; }),
@@ -74,26 +74,26 @@ Fields<G> generate_fields() {
 EmbedBody parse_embed(std::string_view body) {
   using E = EmbedBody;
   static const Fields<E> fields = {
-      openai::custom<E>("text", set_texts<E>),
-      openai::string<E>("consumer_group", [](E& e, const std::string& v) { e.consumer_group = v; }),
+      fields::custom<E>("text", set_texts<E>),
+      fields::string<E>("consumer_group", [](E& e, const std::string& v) { e.consumer_group = v; }),
   };
-  const Json json = openai::parse_json(body);
+  const Json json = fields::parse_json(body);
   E parsed;
-  openai::read_fields<E>(parsed, openai::to_object("body", json), fields);
-  if (parsed.texts.empty()) openai::refuse_missing("text");
+  fields::read_fields<E>(parsed, fields::to_object("body", json), fields);
+  if (parsed.texts.empty()) fields::refuse_missing("text");
   return parsed;
 }
 
 GenerateBody parse_generate(std::string_view body) {
   static const Fields<G> fields = generate_fields();
-  const Json json = openai::parse_json(body);
+  const Json json = fields::parse_json(body);
   G parsed;
   parsed.request.max_tokens = kDefaultNewTokens;
   parsed.request.sampling.top_k = kDefaultTopK;
-  openai::read_fields<G>(parsed, openai::to_object("body", json), fields);
-  if (parsed.texts.empty()) openai::refuse_missing("text");
+  fields::read_fields<G>(parsed, fields::to_object("body", json), fields);
+  if (parsed.texts.empty()) fields::refuse_missing("text");
   if (parsed.request.min_tokens > parsed.request.max_tokens) {
-    openai::refuse_value("min_new_tokens", "at most 'max_new_tokens', " + std::to_string(parsed.request.max_tokens),
+    fields::refuse_value("min_new_tokens", "at most 'max_new_tokens', " + std::to_string(parsed.request.max_tokens),
                          parsed.request.min_tokens);
   }
   return parsed;

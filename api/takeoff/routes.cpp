@@ -61,8 +61,8 @@ void embed(const openai::ServedModels& models, const http::ExchangePtr& exchange
     openai::check_length(*model->model, plan.prompts.back().size(), "text");
   }
   plan.respond = [list = body.list](const std::vector<std::vector<float>>& vectors, const Usage&) {
-    const openai::Json json = {{"result", list ? openai::Json(vectors) : openai::Json(vectors.front())}};
-    return http::Response{200, openai::to_text(json), "application/json", {}};
+    const fields::Json json = {{"result", list ? fields::Json(vectors) : fields::Json(vectors.front())}};
+    return http::Response{200, fields::to_text(json), "application/json", {}};
   };
   serving::start_embedding(exchange, std::move(model), std::move(plan));
 }

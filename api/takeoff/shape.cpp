@@ -4,7 +4,7 @@ namespace nacelle::takeoff {
 namespace {
 
 using chat::AnswerEvent;
-using openai::Json;
+using fields::Json;
 using serving::Choice;
 
 std::string text_of(const Choice& choice) { return chat::joined(choice.events, AnswerEvent::Kind::kContent); }
@@ -29,7 +29,7 @@ class GenerateShape final : public serving::Shape {
     Json texts = Json::array();
     for (const Choice& choice : choices) texts.push_back(text_of(choice));
     const Json body = {{"text", list_ ? texts : texts.front()}};
-    return {200, openai::to_text(body), "application/json", {}};
+    return {200, fields::to_text(body), "application/json", {}};
   }
 
   std::string open(const Usage&) override { return {}; }

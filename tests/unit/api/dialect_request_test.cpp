@@ -9,8 +9,8 @@
 #include "tests/unit/api/failure.hpp"
 
 using namespace nacelle;
-using openai::Json;
-using openai::to_text;
+using fields::Json;
+using fields::to_text;
 using test::failure_of;
 
 namespace {

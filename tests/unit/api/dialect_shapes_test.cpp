@@ -6,7 +6,7 @@
 #include "api/takeoff/shape.hpp"
 
 using namespace nacelle;
-using openai::Json;
+using fields::Json;
 using serving::Choice;
 using EventKind = chat::AnswerEvent::Kind;
 

@@ -1,5 +1,5 @@
 // Bodies as JSON: the JSONTestSuite, and the bounds that it does not test.
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -10,7 +10,7 @@
 #include "tests/unit/api/failure.hpp"
 
 using namespace nacelle;
-using namespace nacelle::openai;
+using namespace nacelle::fields;
 using test::failure_of;
 
 TEST_CASE("JSONTestSuite: y_ parses, n_ is a clean 400, i_ is either") {

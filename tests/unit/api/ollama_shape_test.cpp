@@ -5,7 +5,7 @@
 
 using namespace nacelle;
 using namespace std::chrono_literals;
-using openai::Json;
+using fields::Json;
 using serving::Choice;
 using EventKind = chat::AnswerEvent::Kind;
 

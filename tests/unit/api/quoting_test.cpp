@@ -11,7 +11,7 @@
 namespace nacelle::test {
 namespace {
 
-using openai::Json;
+using fields::Json;
 using openai::Quoting;
 using openai::RenderedChat;
 

@@ -9,7 +9,7 @@
 #include "tests/unit/api/failure.hpp"
 
 using namespace nacelle;
-using openai::Json;
+using fields::Json;
 using test::failure_of;
 
 namespace {

@@ -3,7 +3,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 
 using namespace nacelle;
 using namespace nacelle::openai;

@@ -1,10 +1,10 @@
-#include "api/openai/constraint_fields.hpp"
+#include "api/fields/constraint_fields.hpp"
 
 #include <utility>
 
 #include "api/http/message.hpp"
 
-namespace nacelle::openai {
+namespace nacelle::fields {
 namespace {
 
 using Spec = constrain::ConstraintSpec;
@@ -82,4 +82,4 @@ void set_response_format(Constraint& constraint, const std::string& name, const 
   set_spec(constraint, Spec::Kind::kJsonSchema, name, to_text(format.schema));
 }
 
-}  // namespace nacelle::openai
+}  // namespace nacelle::fields

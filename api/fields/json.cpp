@@ -1,11 +1,11 @@
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 
 #include <algorithm>
 
 #include "api/http/message.hpp"
 #include "core/formats/bounded_json.hpp"
 
-namespace nacelle::openai {
+namespace nacelle::fields {
 namespace {
 
 constexpr std::size_t kMaxQuoted = 40;
@@ -61,4 +61,4 @@ std::string describe(const Json& value) {
   return to_text(text.size() > kMaxQuoted ? Json(text.substr(0, kMaxQuoted) + "...") : value);
 }
 
-}  // namespace nacelle::openai
+}  // namespace nacelle::fields

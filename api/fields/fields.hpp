@@ -9,10 +9,10 @@
 #include <string_view>
 #include <vector>
 
-#include "api/openai/json.hpp"
+#include "api/fields/json.hpp"
 #include "core/tokenizer/tokenizer.hpp"
 
-namespace nacelle::openai {
+namespace nacelle::fields {
 
 // Each throws RequestError(400); `name` is the field's path: "messages[2].content".
 [[noreturn]] void refuse_value(const std::string& name, std::string_view expected, const Json& value);
@@ -104,4 +104,4 @@ void read_fields(T& target, const Json& object, std::span<const Field<T>> fields
   }
 }
 
-}  // namespace nacelle::openai
+}  // namespace nacelle::fields

@@ -1,4 +1,4 @@
-#include "api/openai/fields.hpp"
+#include "api/fields/fields.hpp"
 
 #include <cmath>
 #include <optional>
@@ -7,7 +7,7 @@
 #include "api/http/message.hpp"
 #include "core/base/nearest.hpp"
 
-namespace nacelle::openai {
+namespace nacelle::fields {
 namespace {
 
 // A range as people say it: "from 0 to 2", "of at least 1". Of an open end that `value` is beyond, both ends.
@@ -127,4 +127,4 @@ std::vector<TokenId> to_tokens(const std::string& name, const Json& value) {
   return tokens;
 }
 
-}  // namespace nacelle::openai
+}  // namespace nacelle::fields

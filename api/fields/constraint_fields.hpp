@@ -5,10 +5,10 @@
 #include <optional>
 #include <string>
 
-#include "api/openai/fields.hpp"
-#include "api/openai/request.hpp"
+#include "api/fields/fields.hpp"
+#include "core/constrain/constraint.hpp"
 
-namespace nacelle::openai {
+namespace nacelle::fields {
 
 using Constraint = std::optional<constrain::ConstraintSpec>;
 
@@ -35,4 +35,4 @@ Fields<T> constraint_fields() {
           field("guided_choice", set_choice)};
 }
 
-}  // namespace nacelle::openai
+}  // namespace nacelle::fields

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace nacelle::openai {
+namespace nacelle::fields {
 
 using Json = nlohmann::ordered_json;
 
@@ -24,4 +24,4 @@ Json byte_list(std::string_view bytes);
 // A value for an error message: scalars as they are, cut after 40 bytes, else "an array" or "an object".
 std::string describe(const Json& value);
 
-}  // namespace nacelle::openai
+}  // namespace nacelle::fields
