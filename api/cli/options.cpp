@@ -31,6 +31,13 @@ CLI::Validator at_least_one() {
 constexpr const char* kCacheTypeHelp =
     "of keys and values: f32, f16, bf16, q8_0 or q4_0; or k=TYPE,v=TYPE (default: f32 for an F32 model, else f16)";
 
+constexpr const char* kModelHelp =
+    "a GGUF file, a split's first part, a Hugging Face folder, or hf:ORG/NAME[@REVISION][:FILE]";
+
+void add_json(App& app, bool& json) {
+  app.add_flag("--json", json, "one JSON document on standard output, and nothing else there");
+}
+
 void add_log_flags(App& app, std::string& level, std::string& format) {
   heading(app, "Log");
   app.add_option("--log-level", level, "trace, debug, info, warning, error or off")->capture_default_str();
@@ -65,7 +72,7 @@ void add_plugin_folders(App& app, HostFlags& flags) {
 
 void add_host_flags(App& app, HostFlags& flags, bool json) {
   heading(app, kFirst);
-  if (json) app.add_flag("--json", flags.json, "one JSON document on standard output, and nothing else there");
+  if (json) add_json(app, flags.json);
   heading(app, "Threads and memory");
   app.add_option("--threads", flags.threads, "compute threads (default: the CPU budget of this process)");
   app.add_option_function<std::string>(
@@ -146,10 +153,7 @@ void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-b
                "time for measuring kernels while loading, as 5s (default: 3s for `tune`, else none)");
 }
 
-CLI::Option* add_path(App& app, std::string& path) {
-  return app.add_option("--model", path,
-                        "a GGUF file, a split's first part, a Hugging Face folder, or hf:ORG/NAME[@REVISION][:FILE]");
-}
+void add_path(App& app, std::string& path) { app.add_option("--model", path, kModelHelp); }
 
 // `off`: 0 is one too.
 void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help, bool off = false) {
@@ -177,7 +181,7 @@ CLI::Validator origin() {
           ""};
 }
 
-void set_up(App& app, ServeOptions& o) {
+void add_served_models(App& app, ServeOptions& o) {
   heading(app, "Models");
   app.add_option(
       "--model", o.models,
@@ -197,6 +201,9 @@ void set_up(App& app, ServeOptions& o) {
                "adapters may change the embedding of tokens too: each step then takes its changes from the host");
   app.add_flag("--lora-experts", o.model.lora_experts,
                "adapters may change a mixture's experts too: each slot then takes memory for every expert's pairs");
+}
+
+void add_listeners(App& app, ServeOptions& o) {
   heading(app, "Listening");
   app.add_option("--host", o.address, "address to listen on")->capture_default_str();
   app.add_option("--port", o.port, "port to listen on; 0 picks a free one and prints it")
@@ -214,6 +221,9 @@ void set_up(App& app, ServeOptions& o) {
   app.add_option("--tls-key", o.http.tls_key, "the certificate's private key in PEM");
   app.add_option("--drain-seconds", o.drain_seconds, "seconds that answers under way may take after SIGTERM")
       ->capture_default_str();
+}
+
+void add_requests(App& app, ServeOptions& o) {
   heading(app, "Requests");
   app.add_option("--max-queue", o.max_queue, "requests that wait for their turn; one more gets 429")
       ->capture_default_str();
@@ -227,26 +237,36 @@ void set_up(App& app, ServeOptions& o) {
       ->check(CLI::Range(1, 16))
       ->needs(draft)
       ->capture_default_str();
+}
+
+void add_connections(App& app, http::ServerOptions& o) {
   heading(app, "Connections");
-  app.add_option("--max-body-bytes", o.http.max_body_bytes, "of a request; 413 beyond")->capture_default_str();
-  app.add_option("--max-header-bytes", o.http.max_header_bytes, "of a request; 431 beyond")->capture_default_str();
-  app.add_option("--max-connections", o.http.max_connections, "open at once; one more gets 503")
+  app.add_option("--max-body-bytes", o.max_body_bytes, "of a request; 413 beyond")->capture_default_str();
+  app.add_option("--max-header-bytes", o.max_header_bytes, "of a request; 431 beyond")->capture_default_str();
+  app.add_option("--max-connections", o.max_connections, "open at once; one more gets 503")
       ->check(at_least_one())
       ->capture_default_str();
-  app.add_option("--max-unsent-bytes", o.http.max_unsent_bytes, "of a stream whose reader lags")->capture_default_str();
-  add_seconds(app, "--header-timeout", o.http.header_timeout,
+  app.add_option("--max-unsent-bytes", o.max_unsent_bytes, "of a stream whose reader lags")->capture_default_str();
+  add_seconds(app, "--header-timeout", o.header_timeout,
               "seconds from a request's first byte to the end of its header");
-  add_seconds(app, "--body-timeout", o.http.body_timeout, "seconds for the whole body");
-  add_seconds(app, "--idle-timeout", o.http.idle_timeout, "seconds between two requests of a connection");
-  add_seconds(app, "--write-timeout", o.http.write_timeout, "seconds in which a client takes nothing");
-  add_seconds(app, "--sse-keep-alive", o.http.keep_alive,
+  add_seconds(app, "--body-timeout", o.body_timeout, "seconds for the whole body");
+  add_seconds(app, "--idle-timeout", o.idle_timeout, "seconds between two requests of a connection");
+  add_seconds(app, "--write-timeout", o.write_timeout, "seconds in which a client takes nothing");
+  add_seconds(app, "--sse-keep-alive", o.keep_alive,
               "seconds without a byte after which a stream says that it is alive; 0: never", true);
-  add_seconds(app, "--stream-gather", o.http.stream_gather,
+  add_seconds(app, "--stream-gather", o.stream_gather,
               "seconds that a token may wait to go out with the next ones of its stream, where more than 16 streams "
               "get theirs in steps as short as this; 0: none waits",
               true);
-  app.add_option("--cors-origin", o.http.cors_origin, "site whose pages may call the API, or * (default: none)")
+  app.add_option("--cors-origin", o.cors_origin, "site whose pages may call the API, or * (default: none)")
       ->check(origin());
+}
+
+void set_up(App& app, ServeOptions& o) {
+  add_served_models(app, o);
+  add_listeners(app, o);
+  add_requests(app, o);
+  add_connections(app, o.http);
   add_model_flags(app, o.model);
   add_host_flags(app, o.host, false);
 }
@@ -338,7 +358,7 @@ void set_up(App& app, KeyOptions& o) {
       app.add_subcommand("new", "make a key: give its text to the client, its line to the file of --api-keys");
   create->add_option("NAME", o.name, "who it is for, as the log shows it")->required();
   create->add_option("--role", o.roles, "infer, manage (which includes infer)")->capture_default_str();
-  create->add_flag("--json", o.json, "one JSON document on standard output, and nothing else there");
+  add_json(*create, o.json);
   app.require_subcommand(1);
 }
 
@@ -347,15 +367,13 @@ void set_up(App& app, PullOptions& o) {
       ->required();
   app.add_option("--sha256", o.sha256, "that the file of a URL must have");
   app.add_option("--retries", o.retries, "in a row without a byte more")->capture_default_str();
-  app.add_flag("--json", o.json, "one JSON document on standard output, and nothing else there");
+  add_json(app, o.json);
   add_model_cache(app, o.model_cache);
   add_log_flags(app, o.log_level, o.log_format);
 }
 
 void set_up(App& app, QuantizeOptions& o) {
-  app.add_option("IN", o.in,
-                 "a GGUF file, a split's first part, a Hugging Face folder, or hf:ORG/NAME[@REVISION][:FILE]")
-      ->required();
+  app.add_option("IN", o.in, kModelHelp)->required();
   app.add_option("OUT", o.out, "the GGUF file to write");
   app.add_option("--type", o.type,
                  "q8_0, q6_k, q5_k_m, q4_k_m, q4_0, iq4_xs, q3_k_m, q2_k, ...; see docs/compression.md")
@@ -368,7 +386,7 @@ void set_up(App& app, QuantizeOptions& o) {
   app.add_flag("--list", o.list, "print each tensor and the type that it would get, and write nothing");
   add_plugin_folders(app, o.host);
   app.add_option("--threads", o.host.threads, "(default: the CPU budget of this process)");
-  app.add_flag("--json", o.host.json, "one JSON document on standard output, and nothing else there");
+  add_json(app, o.host.json);
   add_model_cache(app, o.model_cache);
   add_log_flags(app, o.host.log_level, o.host.log_format);
 }
