@@ -23,8 +23,10 @@ float alibi_slope(double max_bias, std::uint32_t head, std::uint32_t head_count)
   return static_cast<float>(std::exp2(power));
 }
 
+}  // namespace
+
 // What both halves of an attention need to know. Blocks lie in the cache group, or from `own` on.
-struct Memory {
+struct Compiler::KvMemory {
   KvShape shape;
   std::uint32_t group, layer, layers;
   const Place* own = nullptr;
@@ -45,6 +47,8 @@ struct Memory {
                : frame.sequence_lengths[sequence];
   }
 };
+
+namespace {
 
 // Tokens [begin, end) that a query at `position` of a sequence of `length` tokens sees.
 std::pair<std::uint32_t, std::uint32_t> visible(const nacelle_attention_attributes& of, bool chunked,
@@ -69,17 +73,18 @@ std::uint32_t head_parts(std::uint32_t group) {
 }
 
 // A unit is a tile of rows with a part of the query heads of one KV head. Where that makes less than kUnitsAThread for
-// each
-// thread, as in a long context of one sequence, it is one split of that, and a step of its own merges the splits: the
-// same bits.
+// each thread, as in a long context of one sequence, it is one split of that, and a step of its own merges the splits:
+// the same bits.
 constexpr std::uint32_t kUnitsAThread = 4;
 constexpr std::uint64_t kMostPartials = 1024;  // that are kept: a row of a split each
 constexpr std::uint64_t kSmallMerge = 1024;    // heads of partials whose merging takes no longer than a barrier
 
-struct AttentionStep {
+}  // namespace
+
+struct Compiler::AttentionStep {
   nacelle_attention_attributes of;
   bool chunked;
-  Memory memory;
+  KvMemory memory;
   const KeyKernels* keys;
   const ValueKernels* values;
   const AttentionKernels* kernels;
@@ -201,46 +206,63 @@ struct AttentionStep {
   }
 };
 
-}  // namespace
-
-void Compiler::attention(const nacelle_op& op) {
-  const auto of = attributes<nacelle_attention_attributes>(op);
-  const bool cached = of.cache_group != NACELLE_NO_CACHE;
-  const bool aliased = input(op, 2) == NACELLE_NO_VALUE;
-  Memory memory{};
-  if (cached)
-    memory = {kv_shapes(graph_, cache_)[of.cache_group], of.cache_group, of.cache_layer,
-              graph_.cache_groups[of.cache_group]->layer_count};
-  else
-    memory.shape = {kTileTokens,      of.kv_head_count, of.key_width, of.value_width,
-                    NACELLE_TYPE_F32, NACELLE_TYPE_F32, aliased};
-  const KeyKernels* keys = choose_keys(memory.shape.key_type, weights_.isa());
-  const ValueKernels* values = choose_values(memory.shape.value_type, aliased, weights_.isa());
-
-  // The row-wise half.
+// The row-wise half. Without a cache group the place that keys and values get is returned.
+Place* Compiler::store_kv(const nacelle_op& op, AttentionStep& step) {
   begin_rows(Lead::kRows, true);
   const Place* k = read(op.inputs[1]);
-  const Place* v = aliased ? nullptr : read(op.inputs[2]);
+  const Place* v = input(op, 2) == NACELLE_NO_VALUE ? nullptr : read(op.inputs[2]);
   Place* own = nullptr;
-  if (!cached)
-    memory.own = own = make_place(Space::kArena, Lead::kRows, memory.shape.layer_bytes(), own_blocks(bucket_));
-  push_rows([=](const Frame& frame, std::uint32_t row, std::byte*) {
+  if (step.of.cache_group == NACELLE_NO_CACHE)
+    step.memory.own = own =
+        make_place(Space::kArena, Lead::kRows, step.memory.shape.layer_bytes(), own_blocks(bucket_));
+  push_rows([=, of = step.of, memory = step.memory, keys = step.keys, values = step.values](
+                const Frame& frame, std::uint32_t row, std::byte*) {
     const std::uint32_t sequence = frame.row_sequences[row];
     const KvView view = memory.view(frame, sequence, 0);
     const std::uint32_t position = memory.position(frame, row, sequence);
     keys->store(view, of.kv_head_count, position, frame.at(*k, row));
     if (v) values->store(view, of.kv_head_count, position, frame.at(*v, row), of.value_width);
   });
+  return own;
+}
 
-  // The parallel half.
-  begin_step();
-  if (own) keep_alive(own);
+// Room for no more than are ever split: on few threads none are, and there is no second step.
+Place* Compiler::place_partials(AttentionStep& step) {
+  step.least_units = kUnitsAThread * threads_;
+  const std::uint64_t most_tiles = (step.least_units - 1) / step.part_count;
+  const std::uint64_t most_rows =
+      std::min<std::uint64_t>(bucket_.rows, most_tiles * attention_rows(step.group, bucket_.rows));
+  const bool cached = step.of.cache_group != NACELLE_NO_CACHE;
+  if (!cached || bucket_.rows >= kManyRows || most_rows == 0 || splits_of(bucket_.context) <= 1) return nullptr;
+  step.partial_count = std::min<std::uint64_t>(kMostPartials, most_rows * splits_of(bucket_.context));
+  Place* partials =
+      make_place(Space::kArena, Lead::kRows, step.of.head_count * partial_floats(step.of.value_width) * sizeof(float),
+                 step.partial_count);
+  step.partials = partials;
+  return partials;
+}
+
+void Compiler::attention(const nacelle_op& op) {
+  const auto of = attributes<nacelle_attention_attributes>(op);
+  const bool aliased = input(op, 2) == NACELLE_NO_VALUE;
+  KvMemory memory{};
+  if (of.cache_group != NACELLE_NO_CACHE)
+    memory = {kv_shapes(graph_, cache_)[of.cache_group], of.cache_group, of.cache_layer,
+              graph_.cache_groups[of.cache_group]->layer_count};
+  else
+    memory.shape = {kTileTokens,      of.kv_head_count, of.key_width, of.value_width,
+                    NACELLE_TYPE_F32, NACELLE_TYPE_F32, aliased};
   auto step = std::make_shared<AttentionStep>();
   step->of = of;
   step->chunked = op.kind == NACELLE_OP_CHUNKED_ATTENTION;
   step->memory = memory;
-  step->keys = keys;
-  step->values = values;
+  step->keys = choose_keys(memory.shape.key_type, weights_.isa());
+  step->values = choose_values(memory.shape.value_type, aliased, weights_.isa());
+  Place* own = store_kv(op, *step);
+
+  // The parallel half.
+  begin_step();
+  if (own) keep_alive(own);
   step->kernels = choose_table(weights_.isa()).attention;
   step->q = read(op.inputs[0]);
   step->out = write(op.outputs[0]);
@@ -260,18 +282,7 @@ void Compiler::attention(const nacelle_op& op) {
   need_scratch(
       (attention_scratch(of.value_width) + attention_rows(step->group, bucket_.rows) * step->group * of.value_width) *
       sizeof(float));
-  // Room for no more than are ever split: on few threads none are, and there is no second step.
-  step->least_units = kUnitsAThread * threads_;
-  const std::uint64_t most_tiles = (step->least_units - 1) / step->part_count;
-  const std::uint64_t most_rows =
-      std::min<std::uint64_t>(bucket_.rows, most_tiles * attention_rows(step->group, bucket_.rows));
-  Place* partials = nullptr;
-  if (cached && bucket_.rows < kManyRows && most_rows != 0 && splits_of(bucket_.context) > 1) {
-    step->partial_count = std::min<std::uint64_t>(kMostPartials, most_rows * splits_of(bucket_.context));
-    partials = make_place(Space::kArena, Lead::kRows, of.head_count * partial_floats(of.value_width) * sizeof(float),
-                          step->partial_count);
-    step->partials = partials;
-  }
+  Place* partials = place_partials(*step);
   push_step(
       "attention", [step](const Frame& frame, std::uint32_t) { return step->work(frame); },
       [step](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {

@@ -1,6 +1,7 @@
 // Matmuls: those that share their input become one step; bias, residual and gated activation are applied to each tile
 // while it is in the cache.
 #include <algorithm>
+#include <memory>
 
 #include "backends/cpu/compiler.hpp"
 #include "backends/cpu/tiling.hpp"
@@ -154,26 +155,43 @@ void multiply_tile(const PackedMatrix& w, MatmulCall call, std::uint32_t group, 
 
 }  // namespace
 
-void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
+// One step of matmuls that read the same rows. Its units are cut by tile(); what a part does beside its product is done
+// to each kernel call's columns while they are warm.
+struct Compiler::MatmulStep {
+  const VectorKernels& kernels;
+  const Place* x;
+  std::vector<MatmulPart> parts;
   const MatmulVariant& variant = *parts[0].weights->variant;
-  need_scratch(2 * kScratchFloats * sizeof(float));
-  const bool encodes =
+  bool encodes =
       std::any_of(parts.begin(), parts.end(), [](const MatmulPart& part) { return !part.encodings.empty(); });
-  const auto count_units = [parts](const Tiling& tiling) {
+
+  Work work(const Frame& frame) const {
+    const std::uint32_t rows = frame.count(x->lead);
+    if (rows == 0) return {0, 1};
+    const Tiling tiling = tile(rows, variant, encodes);
     std::uint64_t units = 0;
     for (const MatmulPart& part : parts) units += tiling.units(part.weights->groups());
-    return units;
-  };
-  const VectorKernels& kernels = vectors_;
-  const Lead lead = x->lead;
+    return matmul_work(units, rows);
+  }
 
-  // The columns [group, group + groups) of one part for some rows.
-  const auto residual_at = [](const MatmulPart& part, const Frame& frame, std::uint32_t row, std::uint32_t group) {
-    return frame.at(*part.residual, row) + std::uint64_t{group} * kGroupRows;
-  };
-  const auto run_units = [x, &kernels, residual_at](const MatmulPart& part, const Frame& frame, std::uint32_t row,
-                                                    std::uint32_t rows, std::uint32_t group, std::uint32_t groups,
-                                                    std::byte* scratch) {
+  void run(const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) const {
+    const std::uint32_t rows = frame.count(x->lead);
+    const Tiling tiling = tile(rows, variant, encodes);
+    std::uint64_t first = 0;  // unit of the part at hand
+    for (const MatmulPart& part : parts) {
+      const std::uint32_t groups = part.weights->groups();
+      for_calls(tiling, rows, groups, first, begin, end,
+                [&](std::uint32_t group, std::uint32_t count, std::uint32_t row, std::uint32_t row_count) {
+                  run_call(part, frame, group, count, row, row_count, reinterpret_cast<float*>(scratch));
+                });
+      first += tiling.units(groups);
+    }
+  }
+
+ private:
+  // Groups [group, group + groups) of a part, for rows [row, row + rows). Gate and up are made in scratch.
+  void run_call(const MatmulPart& part, const Frame& frame, std::uint32_t group, std::uint32_t groups,
+                std::uint32_t row, std::uint32_t rows, float* scratch) const {
     const std::uint32_t columns = groups * kGroupRows;
     MatmulCall call{};
     call.rows = rows;
@@ -181,54 +199,53 @@ void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
     call.x_stride = x->stride;
     float* out = frame.at(*part.out, row) + std::uint64_t{group} * kGroupRows;
     const std::uint64_t out_stride = part.out->stride / sizeof(float);
-    float* gate = part.up_weights ? reinterpret_cast<float*>(scratch) : out;
+    float* gate = part.up_weights ? scratch : out;
     const std::uint64_t gate_stride = part.up_weights ? columns : out_stride;
-    float* up = reinterpret_cast<float*>(scratch) + kScratchFloats;
-    // Pieces of rows, too short for the processor to fetch the next one's by itself, and perhaps in the other core's
-    // cache: all are on their way while the products are made.
-    for (std::uint32_t r = 0; part.residual && r < rows; ++r)
-      for (std::uint32_t i = 0; i < columns; i += kGroupRows)
-        __builtin_prefetch(residual_at(part, frame, row + r, group) + i, 0, 2);
+    float* up = scratch + kScratchFloats;
+    if (part.residual) fetch_residual(*part.residual, frame, group, columns, row, rows);
     multiply_tile(*part.weights, call, group, groups, gate, gate_stride);
     if (part.up_weights) multiply_tile(*part.up_weights, call, group, groups, up, columns);
-    const auto add_bias = [&](float* y, const float* bias) {
-      if (bias) kernels.add(y, bias + std::uint64_t{group} * kGroupRows, columns, y);
-    };
     for (std::uint32_t r = 0; r < rows; ++r) {
       float* y = gate + r * gate_stride;
       float* to = part.only_encoded ? y : out + r * out_stride;
-      add_bias(y, part.bias);
+      add_bias(part.bias, group, columns, y);
       if (part.up_weights) {
-        add_bias(up + std::uint64_t{r} * columns, part.up_bias);
-        kernels.gated(part.gated, y, up + std::uint64_t{r} * columns, columns, to);
+        float* up_row = up + std::uint64_t{r} * columns;
+        add_bias(part.up_bias, group, columns, up_row);
+        kernels.gated(part.gated, y, up_row, columns, to);
       }
-      if (part.residual) kernels.add(y, residual_at(part, frame, row + r, group), columns, y);
+      if (part.residual) kernels.add(y, residual_at(*part.residual, frame, group, row + r), columns, y);
       for (const Encoding& encoding : part.encodings)
         encoding.encode(to, part.out->width, group / 2, (group + groups) / 2,
                         frame.at<std::uint8_t>(*encoding.to, row + r));
     }
-  };
+  }
 
+  void add_bias(const float* bias, std::uint32_t group, std::uint32_t columns, float* y) const {
+    if (bias) kernels.add(y, bias + std::uint64_t{group} * kGroupRows, columns, y);
+  }
+
+  static const float* residual_at(const Place& residual, const Frame& frame, std::uint32_t group, std::uint32_t row) {
+    return frame.at(residual, row) + std::uint64_t{group} * kGroupRows;
+  }
+
+  // Pieces of rows, too short for the processor to fetch the next one's by itself, and perhaps in the other core's
+  // cache: all are on their way while the products are made.
+  static void fetch_residual(const Place& residual, const Frame& frame, std::uint32_t group, std::uint32_t columns,
+                             std::uint32_t row, std::uint32_t rows) {
+    for (std::uint32_t r = 0; r < rows; ++r)
+      for (std::uint32_t i = 0; i < columns; i += kGroupRows)
+        __builtin_prefetch(residual_at(residual, frame, group, row + r) + i, 0, 2);
+  }
+};
+
+void Compiler::push_matmul(std::vector<MatmulPart> parts, const Place* x) {
+  need_scratch(2 * kScratchFloats * sizeof(float));
+  const auto step = std::make_shared<const MatmulStep>(MatmulStep{vectors_, x, std::move(parts)});
   push_step(
-      "matmul",
-      [=, &variant](const Frame& frame, std::uint32_t) -> Work {
-        const std::uint32_t rows = frame.count(lead);
-        if (rows == 0) return {0, 1};
-        return matmul_work(count_units(tile(rows, variant, encodes)), rows);
-      },
-      [=, &variant, parts = std::move(parts)](const Frame& frame, std::uint64_t begin, std::uint64_t end,
-                                              std::byte* scratch) {
-        const std::uint32_t rows = frame.count(lead);
-        const Tiling tiling = tile(rows, variant, encodes);
-        std::uint64_t first = 0;  // unit of the part at hand
-        for (const MatmulPart& part : parts) {
-          const std::uint32_t groups = part.weights->groups();
-          for_calls(tiling, rows, groups, first, begin, end,
-                    [&](std::uint32_t group, std::uint32_t count, std::uint32_t row, std::uint32_t row_count) {
-                      run_units(part, frame, row, row_count, group, count, scratch);
-                    });
-          first += tiling.units(groups);
-        }
+      "matmul", [step](const Frame& frame, std::uint32_t) { return step->work(frame); },
+      [step](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte* scratch) {
+        step->run(frame, begin, end, scratch);
       });
 }
 

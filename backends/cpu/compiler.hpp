@@ -55,8 +55,11 @@ class Compiler : private sdk::GraphView {
     std::vector<Encoding> encodings;  // of `out`, made tile by tile
     bool only_encoded = false;        // nobody reads `out` itself, and it is not written
   };
-  struct MatmulOps;  // the operations behind a part; compile_matmul.cpp
-  struct Sorted {    // rows by expert; compile_moe.cpp
+  struct MatmulOps;      // the operations behind a part; compile_matmul.cpp
+  struct MatmulStep;     // what a step of parts does; compile_matmul.cpp
+  struct KvMemory;       // where keys and values lie; compile_attention.cpp
+  struct AttentionStep;  // what the parallel half does; compile_attention.cpp
+  struct Sorted {        // rows by expert; compile_moe.cpp
     Place* order;
     const Place* tally;
   };
@@ -122,6 +125,10 @@ class Compiler : private sdk::GraphView {
   // Whether all that reads the value reads an encoding of it.
   bool is_only_encoded(std::uint32_t value) const;
   void push_matmul(std::vector<MatmulPart> parts, const Place* x);
+
+  // compile_attention.cpp
+  Place* store_kv(const nacelle_op& op, AttentionStep& step);
+  Place* place_partials(AttentionStep& step);
 
   // compile_moe.cpp
   Sorted sort_experts(std::uint32_t value, std::uint32_t expert_count);
