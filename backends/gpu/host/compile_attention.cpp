@@ -15,38 +15,39 @@ constexpr std::uint64_t kMaxPartialBytes = 256 << 20;  // beyond, blocks walk th
 
 }  // namespace
 
-void Compiler::attention(const nacelle_op& op) {
-  const auto of = attributes<nacelle_attention_attributes>(op);
-  const bool cached = of.cache_group != NACELLE_NO_CACHE;
-  const bool has_values = input(op, 2) != NACELLE_NO_VALUE;
-  const nacelle_step_layout& step = step_;
-  const std::uint64_t count = count_offset(Lead::kRows), sequences = count_offset(Lead::kSequences);
-  const std::uint64_t tables = table_offset(of.cache_group);
-  const auto view_of = [=](const Addresses& at) {
-    KvView view = at.cache->layout(of.cache_group).view(of.cache_layer);
-    view.base = at.cache->memory(of.cache_group);
-    view.block_count = at.cache->block_count(of.cache_group);
+std::function<KvView(const Addresses&)> Compiler::kv_of(std::uint32_t group, std::uint32_t layer) const {
+  return [=, table_width = step_.table_width, tables = table_offset(group)](const Addresses& at) {
+    KvView view = at.cache->layout(group).view(layer);
+    view.base = at.cache->memory(group);
+    view.block_count = at.cache->block_count(group);
     view.tables = at.in_step<std::uint32_t>(tables);
-    view.table_width = step.table_width;
+    view.table_width = table_width;
     return view;
   };
-  if (cached) {
-    const Place* k = read(op.inputs[1]);
-    const Place* v = has_values ? read(op.inputs[2]) : nullptr;
-    push([=, grid = Grid{of.kv_head_count, bucket_.rows, 1}](const Addresses& at) {
-      const KvWriteArguments arguments{view_of(at),
-                                       at.rows(*k),
-                                       v ? at.rows(*v) : Rows{},
-                                       of.kv_head_count,
-                                       of.key_width,
-                                       of.value_width,
-                                       at.in_step<std::uint32_t>(step.positions),
-                                       at.in_step<std::uint32_t>(step.row_sequences),
-                                       at.in_step<std::uint32_t>(count)};
-      return Launch::of(Kernel::k_kv_write, grid, kAttentionThreads, arguments);
-    });
-  }
+}
 
+void Compiler::write_kv(const nacelle_op& op) {
+  const auto of = attributes<nacelle_attention_attributes>(op);
+  const Place* k = read(op.inputs[1]);
+  const Place* v = input(op, 2) == NACELLE_NO_VALUE ? nullptr : read(op.inputs[2]);
+  push([=, step = step_, count = count_offset(Lead::kRows), cache = kv_of(of.cache_group, of.cache_layer),
+        grid = Grid{of.kv_head_count, bucket_.rows, 1}](const Addresses& at) {
+    const KvWriteArguments arguments{cache(at),
+                                     at.rows(*k),
+                                     v ? at.rows(*v) : Rows{},
+                                     of.kv_head_count,
+                                     of.key_width,
+                                     of.value_width,
+                                     at.in_step<std::uint32_t>(step.positions),
+                                     at.in_step<std::uint32_t>(step.row_sequences),
+                                     at.in_step<std::uint32_t>(count)};
+    return Launch::of(Kernel::k_kv_write, grid, kAttentionThreads, arguments);
+  });
+}
+
+AttentionArguments Compiler::attention_arguments(const nacelle_op& op) const {
+  const auto of = attributes<nacelle_attention_attributes>(op);
+  const bool has_values = input(op, 2) != NACELLE_NO_VALUE;
   AttentionArguments base{};
   base.heads = of.head_count;
   base.kv_heads = of.kv_head_count;
@@ -62,31 +63,57 @@ void Compiler::attention(const nacelle_op& op) {
   base.sinks = weights_.vector(input(op, 3));
   base.bias = weights_.vector(input(op, 4));
   if (base.bias) base.bias_reach = static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[1] / 2);
-  base.splits = cached ? divide_up(bucket_.context, kSplitTokens) : 1;
+  base.splits = of.cache_group == NACELLE_NO_CACHE ? 1 : divide_up(bucket_.context, kSplitTokens);
+  return base;
+}
+
+// How the work of an attention is given to blocks of threads.
+struct Compiler::AttentionBlocks {
+  Kernel kernel;
+  bool split;               // a block takes one split of the keys, and a fold follows; else it walks all splits
+  std::uint32_t tile_rows;  // that a block takes
+  std::uint32_t heads;      // blocks side by side for a row's heads
+};
+
+Compiler::AttentionBlocks Compiler::attention_blocks(const nacelle_attention_attributes& of, std::uint32_t splits,
+                                                     std::uint64_t partial_bytes) const {
+  const bool cached = of.cache_group != NACELLE_NO_CACHE;
   const AttentionVariant& variant =
       cached ? choose_attention(of, cache_.key_type,
                                 graph_.cache_groups[of.cache_group]->value_width ? cache_.value_type : cache_.key_type,
                                 weights_.device().properties)
              : own_rows_attention();
   const std::uint32_t group = of.head_count / of.kv_head_count, together = std::min(group, variant.heads);
-  const std::uint64_t partial_bytes =
-      std::uint64_t{4} * of.head_count * base.splits * (of.value_width + 2);  // of a row
   // A step with a row a sequence gives each row a block of its own; else rows of a sequence share the keys they load.
   const auto rows_of = [&](std::uint32_t queries) {
     return bucket_.rows > bucket_.sequences ? std::max(1u, queries / together) : 1;
   };
   const bool few = variant.tensor ? bucket_.rows <= std::max(bucket_.sequences, kFewRows)
-                                  : rows_of(variant.walk_queries) == 1 && base.splits > 1;
+                                  : rows_of(variant.walk_queries) == 1 && splits > 1;
   const bool split = cached && few && partial_bytes * bucket_.rows <= kMaxPartialBytes;
-  base.tile_rows = rows_of(split ? variant.split_queries : variant.walk_queries);
-  Place* partial = split ? temporary(Lead::kRows, partial_bytes) : nullptr;
+  return {split ? variant.split : variant.walk, split, rows_of(split ? variant.split_queries : variant.walk_queries),
+          of.kv_head_count * divide_up(group, variant.heads)};
+}
+
+void Compiler::attention(const nacelle_op& op) {
+  const auto of = attributes<nacelle_attention_attributes>(op);
+  const bool cached = of.cache_group != NACELLE_NO_CACHE;
+  if (cached) write_kv(op);
+  AttentionArguments base = attention_arguments(op);
+  const std::uint64_t partial_bytes =
+      std::uint64_t{4} * of.head_count * base.splits * (of.value_width + 2);  // of a row
+  const AttentionBlocks blocks = attention_blocks(of, base.splits, partial_bytes);
+  base.tile_rows = blocks.tile_rows;
+  Place* partial = blocks.split ? temporary(Lead::kRows, partial_bytes) : nullptr;
   const Place* q = read(op.inputs[0]);
   const Place* k = cached ? nullptr : read(op.inputs[1]);
-  const Place* v = cached ? nullptr : has_values ? read(op.inputs[2]) : k;
+  const Place* v = cached ? nullptr : input(op, 2) == NACELLE_NO_VALUE ? k : read(op.inputs[2]);
   Place* out = write(op.outputs[0]);
-  const auto arguments_at = [=](const Addresses& at) {
+  const auto arguments_at = [=, step = step_, count = count_offset(Lead::kRows),
+                             sequences = count_offset(Lead::kSequences),
+                             cache = kv_of(of.cache_group, of.cache_layer)](const Addresses& at) {
     AttentionArguments arguments = base;
-    if (cached) arguments.cache = view_of(at);
+    if (cached) arguments.cache = cache(at);
     if (k) arguments.keys = at.rows(*k);
     if (v) arguments.values = at.rows(*v);
     arguments.q = at.rows(*q);
@@ -100,12 +127,11 @@ void Compiler::attention(const nacelle_op& op) {
     arguments.sequence_count = at.in_step<std::uint32_t>(sequences);
     return arguments;
   };
-  const Grid grid{split ? base.splits : 1, of.kv_head_count * divide_up(group, variant.heads),
-                  divide_up(bucket_.rows, base.tile_rows)};
-  push([=, kernel = split ? variant.split : variant.walk](const Addresses& at) {
+  const Grid grid{blocks.split ? base.splits : 1, blocks.heads, divide_up(bucket_.rows, blocks.tile_rows)};
+  push([=, kernel = blocks.kernel](const Addresses& at) {
     return Launch::of(kernel, grid, kAttentionThreads, arguments_at(at));
   });
-  if (!split) return;
+  if (!blocks.split) return;
   touch(partial);
   touch(out);
   push([=, fold = Grid{of.head_count, bucket_.rows, 1}](const Addresses& at) {

@@ -99,6 +99,13 @@ class Compiler : private sdk::GraphView {
   const Place* encode(std::uint32_t value, const PackedMatrix& matrix);
   // compile_attention.cpp
   void attention(const nacelle_op& op);
+  std::function<KvView(const Addresses&)> kv_of(std::uint32_t group, std::uint32_t layer) const;
+  void write_kv(const nacelle_op& op);
+  // What is the same in every step.
+  AttentionArguments attention_arguments(const nacelle_op& op) const;
+  struct AttentionBlocks;
+  AttentionBlocks attention_blocks(const nacelle_attention_attributes& of, std::uint32_t splits,
+                                   std::uint64_t partial_bytes) const;
   void logits_select(const nacelle_op& op);
   void embedding_output(std::uint32_t value);
   // compile_recurrent.cpp

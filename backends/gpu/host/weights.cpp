@@ -22,7 +22,29 @@ namespace {
 constexpr std::uint64_t kChunkBytes = 8 << 20;  // packed at a time
 constexpr std::uint32_t kPanelMultiple = 2;     // a warp of the largest tile takes two panels
 
+constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
 }  // namespace
+
+// The arrays of a packed matrix, in the order of PanelOut: one behind the other in the matrix's memory.
+struct GpuWeights::PanelArrays {
+  PanelArrays(const PanelLayout& layout, std::uint64_t count)
+      : panels(count), sizes{layout.code_bytes, layout.high_bytes, layout.scale_bytes, layout.super_bytes} {
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      offsets[i] = bytes;
+      bytes += round_up(sizes[i] * panels, 256);
+      panel_bytes += sizes[i];
+    }
+  }
+
+  std::uint64_t panels;
+  std::array<std::uint64_t, 4> sizes;  // bytes of a panel in each array
+  std::array<std::uint64_t, 4> offsets{};
+  std::uint64_t bytes = 0;        // of all arrays
+  std::uint64_t panel_bytes = 0;  // of one panel in all arrays
+};
 
 GpuWeights::GpuWeights(std::shared_ptr<OpenDevice> device, const nacelle_graph& graph,
                        std::span<const nacelle_bucket> buckets, const nacelle_weight_source& source,
@@ -83,80 +105,84 @@ Memory GpuWeights::upload(const void* data, std::uint64_t bytes) {
   return memory;
 }
 
-void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight, bool experts) {
-  const std::string_view name = sdk::weight_name(graph_, weight);
+const Format& GpuWeights::packed_format(std::uint32_t weight) const {
   const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
   const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
   const Format* format = find_format(value.type);
   if (!format || extent.columns % type_info(value.type)->block_elements || extent.rows > UINT32_MAX)
-    throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": weight " + std::string(name) +
+    throw sdk::Failure(NACELLE_UNIMPLEMENTED, device_->backend + ": weight " +
+                                                  std::string(sdk::weight_name(graph_, weight)) +
                                                   " is stored in a type or width that has no kernel; expected f32, " +
                                                   "f16, bf16 or a block type of GGUF in whole blocks");
-  const PanelLayout layout(*format, extent.columns);
+  return *format;
+}
+
+void GpuWeights::load_matrix(const nacelle_weight_source& source, std::uint32_t weight, bool experts) {
+  const nacelle_value& value = *graph_.values[graph_.weights[weight]->value];
+  const sdk::WeightExtent extent = sdk::weight_extent(graph_, weight);
+  const Format& format = packed_format(weight);
+  const PanelLayout layout(format, extent.columns);
   PackedMatrix& matrix = matrices_[weight];
-  matrix.format = format;
-  matrix.tensor = uses_tensor_cores(*format, device_->properties);
+  matrix.format = &format;
+  matrix.tensor = uses_tensor_cores(format, device_->properties);
   matrix.outputs = static_cast<std::uint32_t>(experts ? value.shape[1] : extent.rows);
   const auto blocks = static_cast<std::uint32_t>(extent.rows / matrix.outputs);  // experts, or 1
-  matrix.expert_panels =
-      (matrix.outputs + kPanelRows * kPanelMultiple - 1) / (kPanelRows * kPanelMultiple) * kPanelMultiple;
-  const std::uint64_t panels = std::uint64_t{blocks} * matrix.expert_panels;
-  const std::array<std::uint64_t, 4> sizes = {layout.code_bytes, layout.high_bytes, layout.scale_bytes,
-                                              layout.super_bytes};
-  std::array<std::uint64_t, 4> offsets{};
-  std::uint64_t total = 0, panel_bytes = 0;
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    offsets[i] = total;
-    total += (sizes[i] * panels + 255) / 256 * 256;
-    panel_bytes += sizes[i];
-  }
-  matrix.memory = Memory(context(), total);
-  bytes_ += total;
-
-  const std::uint64_t at_once = std::clamp<std::uint64_t>(kChunkBytes / panel_bytes, 1, panels);
-  const Memory staging(context(), at_once * panel_bytes, true);
-  std::array<std::uint8_t*, 4> staged{};
-  for (std::size_t i = 0, at = 0; i < sizes.size(); at += sizes[i++] * at_once) staged[i] = staging.data() + at;
-  for (std::uint64_t first = 0; first < panels;) {
-    // Panels of one expert, so that the rows are consecutive in the source.
-    const std::uint64_t expert = first / matrix.expert_panels, within = first % matrix.expert_panels;
-    const std::uint64_t count = std::min(at_once, matrix.expert_panels - within);
-    const std::uint64_t begin = within * kPanelRows,
-                        end = std::min<std::uint64_t>(begin + count * kPanelRows, matrix.outputs);
-    const std::uint64_t rows_here = end > begin ? end - begin : 0;
-    const auto pack = [&](const sdk::WeightRows* rows) {
-      device_->host.parallel_for(count, 1, [&](std::uint64_t from, std::uint64_t to) {
-        for (std::uint64_t p = from; p < to; ++p) {
-          const std::uint8_t* pointers[kPanelRows];
-          for (std::uint32_t r = 0; r < kPanelRows; ++r)
-            pointers[r] = p * kPanelRows + r < rows_here ? rows->row(p * kPanelRows + r) : nullptr;
-          pack_panel(
-              *format, value.type, extent.columns, pointers,
-              {staged[0] + p * sizes[0], staged[1] + p * sizes[1], staged[2] + p * sizes[2], staged[3] + p * sizes[3]});
-        }
-      });
-    };
-    if (rows_here) {
-      const sdk::WeightRows rows(device_->host, graph_, source, weight, expert * matrix.outputs + begin, rows_here);
-      pack(&rows);
-    } else {
-      pack(nullptr);
-    }
-    for (std::size_t i = 0; i < sizes.size(); ++i)
-      copy_in(matrix.memory.data() + offsets[i] + first * sizes[i], staged[i], count * sizes[i]);
-    first += count;
-  }
+  matrix.expert_panels = static_cast<std::uint32_t>(round_up(matrix.outputs, kPanelRows * kPanelMultiple) / kPanelRows);
+  const PanelArrays arrays(layout, std::uint64_t{blocks} * matrix.expert_panels);
+  matrix.memory = Memory(context(), arrays.bytes);
+  bytes_ += arrays.bytes;
+  pack_panels(source, weight, arrays);
   PackedWeights& packed = matrix.packed;
-  packed.codes = matrix.memory.data() + offsets[0];
-  packed.high = matrix.memory.data() + offsets[1];
-  packed.scales = matrix.memory.data() + offsets[2];
-  packed.supers = matrix.memory.data() + offsets[3];
+  packed.codes = matrix.memory.data() + arrays.offsets[0];
+  packed.high = matrix.memory.data() + arrays.offsets[1];
+  packed.scales = matrix.memory.data() + arrays.offsets[2];
+  packed.supers = matrix.memory.data() + arrays.offsets[3];
   packed.rows = static_cast<std::uint32_t>(extent.rows);
   packed.columns = static_cast<std::uint32_t>(extent.columns);
-  packed.panels = static_cast<std::uint32_t>(panels);
+  packed.panels = static_cast<std::uint32_t>(arrays.panels);
   packed.tiles = layout.tiles;
   packed.slices = layout.slices;
   packed.slice_tiles = layout.slice_tiles;
+}
+
+// A few megabytes at a time, and those of one expert, so that the rows are consecutive in the source.
+void GpuWeights::pack_panels(const nacelle_weight_source& source, std::uint32_t weight, const PanelArrays& arrays) {
+  const PackedMatrix& matrix = matrices_[weight];
+  const auto& sizes = arrays.sizes;
+  const std::uint64_t at_once = std::clamp<std::uint64_t>(kChunkBytes / arrays.panel_bytes, 1, arrays.panels);
+  const Memory staging(context(), at_once * arrays.panel_bytes, true);
+  std::array<std::uint8_t*, 4> staged{};
+  for (std::size_t i = 0, at = 0; i < sizes.size(); at += sizes[i++] * at_once) staged[i] = staging.data() + at;
+  for (std::uint64_t first = 0, count; first < arrays.panels; first += count) {
+    const std::uint64_t expert = first / matrix.expert_panels, within = first % matrix.expert_panels;
+    count = std::min(at_once, matrix.expert_panels - within);
+    const std::uint64_t begin = within * kPanelRows;
+    const std::uint64_t end = std::min<std::uint64_t>(begin + count * kPanelRows, matrix.outputs);
+    const auto pack = [&](const sdk::WeightRows* rows, std::uint64_t row_count) {
+      device_->host.parallel_for(count, 1, [&](std::uint64_t from, std::uint64_t to) {
+        for (std::uint64_t p = from; p < to; ++p)
+          pack_rows(
+              weight, rows, p * kPanelRows, row_count,
+              {staged[0] + p * sizes[0], staged[1] + p * sizes[1], staged[2] + p * sizes[2], staged[3] + p * sizes[3]});
+      });
+    };
+    if (end > begin) {
+      const sdk::WeightRows rows(device_->host, graph_, source, weight, expert * matrix.outputs + begin, end - begin);
+      pack(&rows, end - begin);
+    } else {
+      pack(nullptr, 0);
+    }
+    for (std::size_t i = 0; i < sizes.size(); ++i)
+      copy_in(matrix.memory.data() + arrays.offsets[i] + first * sizes[i], staged[i], count * sizes[i]);
+  }
+}
+
+void GpuWeights::pack_rows(std::uint32_t weight, const sdk::WeightRows* rows, std::uint64_t first,
+                           std::uint64_t row_count, const PanelOut& to) const {
+  const std::uint8_t* pointers[kPanelRows];
+  for (std::uint32_t r = 0; r < kPanelRows; ++r) pointers[r] = first + r < row_count ? rows->row(first + r) : nullptr;
+  pack_panel(*matrices_[weight].format, graph_.values[graph_.weights[weight]->value]->type,
+             sdk::weight_extent(graph_, weight).columns, pointers, to);
 }
 
 void GpuWeights::load_vector(const nacelle_weight_source& source, std::uint32_t weight) {

@@ -7,6 +7,7 @@
 #include <nacelle/adapter_slots.hpp>
 #include <nacelle/backend.hpp>
 #include <nacelle/rope.hpp>
+#include <nacelle/weight_rows.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -84,7 +85,14 @@ class GpuWeights final : public sdk::Weights {
     std::vector<AdapterEntry> host;
     std::vector<Memory> a, b;  // by slot, of the largest rank: addresses stay
   };
+  struct PanelArrays;  // weights.cpp
+  // Throws sdk::Failure for what no kernel multiplies by.
+  const Format& packed_format(std::uint32_t weight) const;
   void load_matrix(const nacelle_weight_source& source, std::uint32_t weight, bool experts);
+  void pack_panels(const nacelle_weight_source& source, std::uint32_t weight, const PanelArrays& arrays);
+  // One panel, from row `first` of the `row_count` rows that `rows` has; past them there is padding.
+  void pack_rows(std::uint32_t weight, const sdk::WeightRows* rows, std::uint64_t first, std::uint64_t row_count,
+                 const PanelOut& to) const;
   void load_vector(const nacelle_weight_source& source, std::uint32_t weight);
   void make_ropes(std::uint32_t context);
   void make_adapters();
