@@ -109,10 +109,7 @@ nacelle_status CpuCache::copy_blocks(sdk::Stream&, std::uint32_t group,
                                      std::span<const nacelle_block_copy> pairs) noexcept {
   if (group >= groups_.size()) return NACELLE_INVALID_ARGUMENT;
   const Group& of = groups_[group];
-  const auto outside = [&](const nacelle_block_copy& pair) {
-    return pair.from >= of.block_count || pair.to >= of.block_count;
-  };
-  if (std::any_of(pairs.begin(), pairs.end(), outside)) return NACELLE_INVALID_ARGUMENT;
+  if (!sdk::are_within(pairs, of.block_count)) return NACELLE_INVALID_ARGUMENT;
   for (const nacelle_block_copy& pair : pairs)
     if (pair.from != pair.to)
       std::memcpy(of.memory.data() + pair.to * of.block_bytes, of.memory.data() + pair.from * of.block_bytes,

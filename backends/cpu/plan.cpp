@@ -4,19 +4,10 @@
 #include <algorithm>
 #include <cstring>
 #include <nacelle/allocation_count.hpp>
+#include <nacelle/graph_view.hpp>
 #include <numeric>
 
 namespace nacelle::cpu {
-namespace {
-
-std::uint64_t embedding_width(const nacelle_graph& graph) {
-  for (std::uint32_t v = 0; v < graph.value_count; ++v)
-    if (graph.values[v]->output == NACELLE_OUTPUT_EMBEDDING)
-      return static_cast<std::uint64_t>(graph.values[v]->shape[graph.values[v]->rank - 1]);
-  return 0;
-}
-
-}  // namespace
 
 CpuPlan::CpuPlan(const sdk::Host& host, const CpuWeights& weights, const nacelle_cache_options& cache_options,
                  const nacelle_bucket& bucket)
@@ -25,7 +16,7 @@ CpuPlan::CpuPlan(const sdk::Host& host, const CpuWeights& weights, const nacelle
       bucket_(bucket),
       cache_options_(cache_options),
       step_layout_(sdk::make_step_layout(graph_, cache_options, bucket, kSlots)),
-      output_layout_(sdk::make_output_layout(bucket, embedding_width(graph_))),
+      output_layout_(sdk::make_output_layout(bucket, sdk::embedding_width(graph_))),
       threads_(std::max(1u, host.team_size())),
       program_(Compiler(weights, cache_options, bucket, output_layout_, threads_).compile()),
       arena_(host, program_.space_bytes[0]),

@@ -54,8 +54,7 @@ nacelle_status ReferenceCache::copy_blocks(sdk::Stream&, std::uint32_t group,
                                            std::span<const nacelle_block_copy> pairs) noexcept {
   if (group >= groups_.size()) return NACELLE_INVALID_ARGUMENT;
   const Group& of = groups_[group];
-  for (const nacelle_block_copy& pair : pairs)
-    if (pair.from >= of.block_count || pair.to >= of.block_count) return NACELLE_INVALID_ARGUMENT;
+  if (!sdk::are_within(pairs, of.block_count)) return NACELLE_INVALID_ARGUMENT;
   const std::uint64_t bytes = of.layout.block_bytes();
   for (const nacelle_block_copy& pair : pairs)
     if (pair.from != pair.to)

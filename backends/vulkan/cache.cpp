@@ -77,10 +77,7 @@ nacelle_status VulkanCache::copy_blocks(sdk::Stream&, std::uint32_t group,
                                         std::span<const nacelle_block_copy> pairs) noexcept {
   if (group >= groups_.size()) return NACELLE_INVALID_ARGUMENT;
   const Group& of = groups_[group];
-  const auto outside = [&](const nacelle_block_copy& pair) {
-    return pair.from >= of.block_count || pair.to >= of.block_count;
-  };
-  if (std::any_of(pairs.begin(), pairs.end(), outside)) return NACELLE_INVALID_ARGUMENT;
+  if (!sdk::are_within(pairs, of.block_count)) return NACELLE_INVALID_ARGUMENT;
   try {
     device_.run_now([&](VkCommandBuffer commands) {
       for (const nacelle_block_copy& pair : pairs) {

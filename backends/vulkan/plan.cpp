@@ -4,18 +4,12 @@
 #include <algorithm>
 #include <cstring>
 #include <nacelle/allocation_count.hpp>
+#include <nacelle/graph_view.hpp>
 
 #include "backends/vulkan/compiler.hpp"
 
 namespace nacelle::vulkan {
 namespace {
-
-std::uint64_t embedding_width(const nacelle_graph& graph) {
-  for (std::uint32_t v = 0; v < graph.value_count; ++v)
-    if (graph.values[v]->output == NACELLE_OUTPUT_EMBEDDING)
-      return static_cast<std::uint64_t>(graph.values[v]->shape[graph.values[v]->rank - 1]);
-  return 0;
-}
 
 // Rows of the smallest table that tokens are looked up in; 0 where there is none.
 std::uint32_t table_rows(const VulkanWeights& weights) {
@@ -46,7 +40,7 @@ VulkanPlan::VulkanPlan(const VulkanWeights& weights, const nacelle_cache_options
       bucket_(bucket),
       cache_options_(cache_options),
       step_layout_(sdk::make_step_layout(graph_, cache_options, bucket, kSlots)),
-      output_layout_(sdk::make_output_layout(bucket, embedding_width(graph_))),
+      output_layout_(sdk::make_output_layout(bucket, sdk::embedding_width(graph_))),
       limits_{&graph_,
               bucket,
               &step_layout_,

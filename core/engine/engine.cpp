@@ -1,6 +1,7 @@
 // The engine as other threads reach it.
 #include "core/engine/engine.hpp"
 
+#include <nacelle/graph_view.hpp>
 #include <optional>
 #include <utility>
 
@@ -169,9 +170,7 @@ RequestId Engine::submit(GenerationRequest request, EventSink sink) {
 }
 void Engine::cancel(RequestId id) { loop_->cancel(id); }
 void Engine::cancel_all() { loop_->cancel_all(); }
-std::uint32_t Engine::embedding_width() const noexcept {
-  return nacelle::embedding_width(model_->device().last().graph());
-}
+std::uint32_t Engine::embedding_width() const noexcept { return sdk::embedding_width(model_->device().last().graph()); }
 
 Engine::Load Engine::load() const { return loop_->load(); }
 bool Engine::can_serve() const noexcept { return !model_->device().lost(); }

@@ -1,5 +1,6 @@
 #include "core/engine/request_check.hpp"
 
+#include <nacelle/graph_view.hpp>
 #include <string>
 
 #include "core/base/error.hpp"
@@ -46,7 +47,7 @@ void check_request(const GenerationRequest& request, Model& model) {
   if (request.grammar && request.ignore_eos)
     throw Error(ErrorKind::kInvalidArgument,
                 "an answer with a grammar ends where the grammar does; leave ignore_eos out", "ignore_eos");
-  if (request.embed && embedding_width(model.device().last().graph()) == 0)
+  if (request.embed && sdk::embedding_width(model.device().last().graph()) == 0)
     throw Error(ErrorKind::kUnsupported, "the model '" + model.name() + "' gives no embeddings", "model");
   if (request.mean && model.is_encoder())
     throw Error(ErrorKind::kUnsupported,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <nacelle/graph_view.hpp>
 #include <numeric>
 
 #include "core/engine/host_adapter.hpp"
@@ -228,17 +229,10 @@ std::span<const float> DeviceRow::whole_adjusted() {
 }
 
 std::span<const float> DeviceRow::embedding() const {
-  const std::size_t width = embedding_width(device_.graph());
+  const std::size_t width = sdk::embedding_width(device_.graph());
   if (width == 0) return {};
   const std::byte* block = device_.output_block(*plan_) + plan_->output.embedding;
   return {reinterpret_cast<const float*>(block) + row_ * width, width};
-}
-
-std::uint32_t embedding_width(const nacelle_graph& graph) noexcept {
-  for (std::uint32_t v = 0; v < graph.value_count; ++v)
-    if (graph.values[v]->output == NACELLE_OUTPUT_EMBEDDING)
-      return static_cast<std::uint32_t>(graph.values[v]->shape[1]);
-  return 0;
 }
 
 // What the device would have answered, had the step block held the row's adjustments, and the plan the change of the

@@ -57,7 +57,4 @@ class DeviceRow : public LogitsRow {
   std::vector<float> own_adjusted_, own_raw_;
 };
 
-// Of the value that is marked as the embedding; 0: none is.
-std::uint32_t embedding_width(const nacelle_graph& graph) noexcept;
-
 }  // namespace nacelle

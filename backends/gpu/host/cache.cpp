@@ -113,10 +113,7 @@ nacelle_status GpuCache::copy_blocks(sdk::Stream& stream, std::uint32_t group,
                                      std::span<const nacelle_block_copy> pairs) noexcept {
   if (group >= groups_.size()) return NACELLE_INVALID_ARGUMENT;
   const Group& of = groups_[group];
-  const auto outside = [&](const nacelle_block_copy& pair) {
-    return pair.from >= of.block_count || pair.to >= of.block_count;
-  };
-  if (std::any_of(pairs.begin(), pairs.end(), outside)) return NACELLE_INVALID_ARGUMENT;
+  if (!sdk::are_within(pairs, of.block_count)) return NACELLE_INVALID_ARGUMENT;
   const std::uint64_t bytes = of.layout.block_bytes();
   const auto blocks = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(bytes / 4096, 1, 64));
   for (const nacelle_block_copy& pair : pairs) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <nacelle/allocation_count.hpp>
+#include <nacelle/graph_view.hpp>
 #include <string>
 
 #include "backends/gpu/host/stream.hpp"
@@ -11,13 +12,6 @@ namespace nacelle::gpu {
 namespace {
 
 Queue* queue_of(sdk::Stream& stream) { return static_cast<GpuStream&>(stream).queue(); }
-
-std::uint64_t embedding_width(const nacelle_graph& graph) {
-  for (std::uint32_t v = 0; v < graph.value_count; ++v)
-    if (graph.values[v]->output == NACELLE_OUTPUT_EMBEDDING)
-      return static_cast<std::uint64_t>(graph.values[v]->shape[graph.values[v]->rank - 1]);
-  return 0;
-}
 
 }  // namespace
 
@@ -29,7 +23,7 @@ GpuPlan::GpuPlan(const GpuWeights& weights, const nacelle_cache_options& cache_o
       cache_options_(cache_options),
       bucket_(bucket),
       step_layout_(sdk::make_step_layout(graph_, cache_options, bucket, kSlots)),
-      output_layout_(sdk::make_output_layout(bucket, embedding_width(graph_))),
+      output_layout_(sdk::make_output_layout(bucket, sdk::embedding_width(graph_))),
       program_(Compiler(weights, cache_options, bucket, step_layout_, output_layout_).compile()),
       arena_(weights.context(), program_.arena_bytes),
       slots_(kSlots) {

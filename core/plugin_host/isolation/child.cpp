@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <nacelle/graph_view.hpp>
 #include <string>
 #include <thread>
 #include <vector>
@@ -80,9 +81,7 @@ BlockShape shape_of(const nacelle_graph& graph, const nacelle_bucket& bucket) {
   shape.bucket = bucket;
   shape.group_count = graph.cache_group_count;
   shape.vocabulary = graph.vocabulary;
-  for (std::uint32_t i = 0; i < graph.value_count; ++i)
-    if (graph.values[i]->output == NACELLE_OUTPUT_EMBEDDING)
-      shape.embedding_width = static_cast<std::uint32_t>(graph.values[i]->shape[1]);
+  shape.embedding_width = sdk::embedding_width(graph);
   return shape;
 }
 

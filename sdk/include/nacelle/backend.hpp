@@ -7,6 +7,7 @@
 
 #include <nacelle/backend.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <nacelle/plugin.hpp>
@@ -37,6 +38,12 @@ class Cache {
   virtual ~Cache() = default;
   virtual nacelle_status copy_blocks(Stream&, std::uint32_t group, std::span<const nacelle_block_copy>) noexcept = 0;
 };
+
+// What copy_blocks checks before it copies any: all blocks are below `block_count`.
+inline bool are_within(std::span<const nacelle_block_copy> pairs, std::uint32_t block_count) noexcept {
+  return std::all_of(pairs.begin(), pairs.end(),
+                     [&](const nacelle_block_copy& pair) { return pair.from < block_count && pair.to < block_count; });
+}
 
 class Plan {
  public:

@@ -17,6 +17,15 @@ namespace nacelle::sdk {
 enum class Lead : std::uint32_t { kRows, kSequences, kOutputRows };
 inline constexpr std::uint32_t kLeads = 3;
 
+// Columns of the value that is marked NACELLE_OUTPUT_EMBEDDING; 0: none is.
+inline std::uint32_t embedding_width(const nacelle_graph& graph) noexcept {
+  for (std::uint32_t v = 0; v < graph.value_count; ++v) {
+    const nacelle_value& value = *graph.values[v];
+    if (value.output == NACELLE_OUTPUT_EMBEDDING) return static_cast<std::uint32_t>(value.shape[value.rank - 1]);
+  }
+  return 0;
+}
+
 // A checked graph and the bucket that a plan is made for. `backend` begins the text of every Failure.
 class GraphView {
  public:

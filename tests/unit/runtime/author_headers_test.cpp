@@ -396,5 +396,21 @@ TEST_CASE("a value's rows, width and readers are told") {
   CHECK(view.only_consumer(Small::kOut) == nullptr);
 }
 
+TEST_CASE("the width of an embedding is that of the value that is marked so") {
+  Small small;
+  CHECK(embedding_width(small.graph()) == 0);
+  small.values[Small::kV] = Small::activation(24);
+  small.values[Small::kV].output = NACELLE_OUTPUT_EMBEDDING;
+  CHECK(embedding_width(small.graph()) == 24);
+}
+
+TEST_CASE("a pair with a block that is not there is found, at either end") {
+  const nacelle_block_copy pairs[] = {{0, 3}, {2, 2}, {4, 1}};
+  CHECK(are_within(pairs, 5));
+  CHECK_FALSE(are_within(pairs, 4));
+  CHECK_FALSE(are_within(std::span(pairs).first(1), 3));
+  CHECK(are_within({}, 0));
+}
+
 }  // namespace
 }  // namespace nacelle::test
