@@ -142,23 +142,18 @@ class MergeModel : public PieceModel {
   }
 
   void encode_word(std::string_view word, EncodeScratch& scratch, std::vector<TokenId>& out) const {
-    WordCache::Entry* entry = scratch.words.entry(word);
-    if (entry && entry->holds(word)) {
-      out.insert(out.end(), entry->ids, entry->ids + entry->count);
-      return;
-    }
-    const std::size_t begin = out.size();
-    const TokenId whole = keep_whole_ ? index_.find(word) : -1;
-    if (whole >= 0) {
-      out.push_back(whole);
-    } else {
+    scratch.words.append(word, out, [&] {
+      const TokenId whole = keep_whole_ ? index_.find(word) : -1;
+      if (whole >= 0) {
+        out.push_back(whole);
+        return;
+      }
       scratch.merger.clear();
       merge(word, scratch.merger);
       scratch.merger.for_each([&](const Merger::Symbol& symbol) {
         if (symbol.id >= 0) out.push_back(symbol.id);
       });
-    }
-    if (entry) entry->store(word, out.data() + begin, out.size() - begin);
+    });
   }
 };
 

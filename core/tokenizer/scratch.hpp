@@ -22,6 +22,20 @@ class WordCache {
  public:
   static constexpr std::size_t kWordMost = 30, kIdsMost = 8;
 
+  // Appends the ids of `word`: those that are remembered, else those that spell() appends, which then are.
+  template <class Spell>
+  void append(std::string_view word, std::vector<TokenId>& out, const Spell& spell) {
+    Entry* entry = word.size() > kWordMost ? nullptr : &entry_of(word);
+    if (entry && entry->holds(word)) {
+      out.insert(out.end(), entry->ids, entry->ids + entry->count);
+      return;
+    }
+    const std::size_t begin = out.size();
+    spell();
+    if (entry) entry->store(word, out.data() + begin, out.size() - begin);
+  }
+
+ private:
   struct alignas(64) Entry {
     std::uint8_t size = 0;  // of `word`; 0: empty
     std::uint8_t count = 0;
@@ -36,14 +50,11 @@ class WordCache {
       std::memcpy(ids, first, n * sizeof(TokenId));
     }
   };
-  // The entry for `word`, which holds it or may be filled with store(); nullptr when the word is too long.
-  Entry* entry(std::string_view word) {
-    if (word.size() > kWordMost) return nullptr;
+  Entry& entry_of(std::string_view word) {
     if (entries_.empty()) entries_.resize(kEntries);
-    return &entries_[hash_bytes(word) >> 32 & (kEntries - 1)];
+    return entries_[hash_bytes(word) >> 32 & (kEntries - 1)];
   }
 
- private:
   static constexpr std::size_t kEntries = 8192;  // half a MiB; English prose has some 5000 distinct words a megabyte
   std::vector<Entry> entries_;
 };

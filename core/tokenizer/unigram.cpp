@@ -28,14 +28,7 @@ class Unigram final : public PieceModel {
   }
 
   void encode(std::string_view piece, EncodeScratch& scratch, std::vector<TokenId>& out) const override {
-    WordCache::Entry* entry = scratch.words.entry(piece);
-    if (entry && entry->holds(piece)) {
-      out.insert(out.end(), entry->ids, entry->ids + entry->count);
-      return;
-    }
-    const std::size_t begin = out.size();
-    best_path(piece, out);
-    if (entry) entry->store(piece, out.data() + begin, out.size() - begin);
+    scratch.words.append(piece, out, [&] { best_path(piece, out); });
   }
 
  private:

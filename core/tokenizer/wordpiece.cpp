@@ -20,17 +20,12 @@ class WordPiece final : public PieceModel {
   }
 
   void encode(std::string_view piece, EncodeScratch& scratch, std::vector<TokenId>& out) const override {
-    WordCache::Entry* entry = scratch.words.entry(piece);
-    if (entry && entry->holds(piece)) {
-      out.insert(out.end(), entry->ids, entry->ids + entry->count);
-      return;
-    }
-    const std::size_t begin = out.size();
-    if (is_long(piece) || !spell(piece, scratch.key, out)) {
+    scratch.words.append(piece, out, [&] {
+      const std::size_t begin = out.size();
+      if (!is_long(piece) && spell(piece, scratch.key, out)) return;
       out.resize(begin);
       out.push_back(options_.unk);
-    }
-    if (entry) entry->store(piece, out.data() + begin, out.size() - begin);
+    });
   }
 
  private:
