@@ -40,6 +40,32 @@ void HoldingParser::run(bool last, AnswerEvents& out) {
   held_.erase(0, taken);
 }
 
+CallParser::Shown CallParser::show_until(std::string_view mark, std::string_view text, bool last, AnswerEvents& out,
+                                         std::string_view beginning) {
+  const std::size_t marked = text.find(mark);
+  const std::size_t open = beginning.empty() ? marked : std::min(marked, text.find(beginning));
+  if (open != std::string_view::npos) {
+    const std::size_t shown = trimmed(text.substr(0, open)).size();
+    const std::size_t behind = open == marked ? open + mark.size() : open;
+    add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
+    lead_ = text.substr(shown, behind - shown);
+    return {behind, true};
+  }
+  if (last) {
+    if (!called_ || leading_space(text) < text.size()) add(out, AnswerEvent::Kind::kContent, text);
+    return {text.size(), false};
+  }
+  const std::size_t held = std::max(partial_mark(text, mark), partial_mark(text, beginning));
+  const std::size_t shown = trimmed(text.substr(0, text.size() - held)).size();
+  add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
+  return {shown > 0 ? shown : kMore, false};
+}
+
+void CallParser::show_lead(AnswerEvents& out) {
+  add(out, AnswerEvent::Kind::kContent, lead_);
+  lead_.clear();
+}
+
 std::string joined(const AnswerEvents& events, AnswerEvent::Kind kind) {
   std::string text;
   for (const AnswerEvent& event : events) {

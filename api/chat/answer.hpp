@@ -86,6 +86,25 @@ class HoldingParser : public AnswerParser {
   std::string held_;
 };
 
+// A parser of calls behind a mark. Until it is sure that a call follows, the mark and what comes behind it are its
+// lead: content, should it be none.
+class CallParser : public HoldingParser {
+ protected:
+  struct Shown {
+    std::size_t taken;  // what step() returns
+    bool opened;        // a call may begin here
+  };
+  // One decision about the user's text: it is shown up to `mark`, which is taken into the lead with the white space
+  // before it. `beginning`, where it is given, opens a call too and is itself left for the next step.
+  Shown show_until(std::string_view mark, std::string_view text, bool last, AnswerEvents& out,
+                   std::string_view beginning = {});
+  void show_lead(AnswerEvents& out);
+  void end(AnswerEvents& out) override { show_lead(out); }
+
+  std::string lead_;
+  bool called_ = false;  // there was a call: white space alone is no content any more
+};
+
 // Bytes at the end of `text` that may be the beginning of `mark`.
 std::size_t partial_mark(std::string_view text, std::string_view mark) noexcept;
 std::size_t leading_space(std::string_view text) noexcept;

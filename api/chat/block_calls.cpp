@@ -1,7 +1,6 @@
 #include "api/chat/block_calls.hpp"
 
 #include <string>
-#include <utility>
 
 #include "api/chat/json_calls.hpp"
 
@@ -21,7 +20,7 @@ std::string_view name_in(std::string_view id) {
   return numbered ? id.substr(0, colon) : id;
 }
 
-class BlockCallParser final : public HoldingParser {
+class BlockCallParser final : public CallParser {
   using Kind = AnswerEvent::Kind;
 
  public:
@@ -38,8 +37,6 @@ class BlockCallParser final : public HoldingParser {
     }
     return text.size();
   }
-
-  void end(AnswerEvents& out) override { add(out, Kind::kContent, std::exchange(lead_, {})); }
 
  private:
   enum class State {
@@ -60,26 +57,14 @@ class BlockCallParser final : public HoldingParser {
     return go(next, taken);
   }
   std::size_t no_call(std::string_view text, std::size_t taken, AnswerEvents& out) {
-    add(out, Kind::kContent, std::exchange(lead_, {}));
+    show_lead(out);
     add(out, Kind::kContent, text.substr(0, taken));
     return go(State::kText, taken);
   }
 
   std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t open = text.find(marks_.calls);
-    if (open != std::string_view::npos) {
-      const std::size_t shown = trimmed(text.substr(0, open)).size();
-      add(out, Kind::kContent, text.substr(0, shown));
-      lead_ = text.substr(shown, open + marks_.calls.size() - shown);
-      return go(State::kBetween, open + marks_.calls.size());
-    }
-    if (last) {
-      if (!called_ || leading_space(text) < text.size()) add(out, Kind::kContent, text);
-      return text.size();
-    }
-    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, marks_.calls))).size();
-    add(out, Kind::kContent, text.substr(0, shown));
-    return shown > 0 ? shown : kMore;
+    const Shown shown = show_until(marks_.calls, text, last, out);
+    return shown.opened ? go(State::kBetween, shown.taken) : shown.taken;
   }
 
   std::size_t between(std::string_view text, bool last, AnswerEvents& out) {
@@ -134,8 +119,6 @@ class BlockCallParser final : public HoldingParser {
   const BlockMarks marks_;
   State state_ = State::kText;
   ObjectScanner scanner_;
-  std::string lead_;     // bytes taken before it is sure that a call follows
-  bool called_ = false;  // there was a call: white space alone is no content any more
 };
 
 }  // namespace

@@ -12,7 +12,7 @@ constexpr std::string_view kArgKey = "<arg_key>", kArgKeyEnd = "</arg_key>";
 constexpr std::string_view kArgValue = "<arg_value>", kArgValueEnd = "</arg_value>";
 constexpr std::size_t kLongestName = 256;  // of a function or parameter: more is no call
 
-class GlmCallParser final : public HoldingParser {
+class GlmCallParser final : public CallParser {
  public:
   explicit GlmCallParser(const Json& tools) : tools_(tools) {}
 
@@ -26,8 +26,6 @@ class GlmCallParser final : public HoldingParser {
     }
     return text.size();
   }
-
-  void end(AnswerEvents& out) override { add(out, AnswerEvent::Kind::kContent, std::exchange(lead_, {})); }
 
  private:
   enum class State {
@@ -45,21 +43,9 @@ class GlmCallParser final : public HoldingParser {
   }
 
   std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t open = text.find(kGlmOpen);
-    if (open != std::string_view::npos) {
-      const std::size_t shown = trimmed(text.substr(0, open)).size();
-      add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
-      lead_ = text.substr(shown, open + kGlmOpen.size() - shown);
-      state_ = State::kName;
-      return open + kGlmOpen.size();
-    }
-    if (last) {
-      if (!called_ || leading_space(text) < text.size()) add(out, AnswerEvent::Kind::kContent, text);
-      return text.size();
-    }
-    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, kGlmOpen))).size();
-    add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
-    return shown > 0 ? shown : kMore;
+    const Shown shown = show_until(kGlmOpen, text, last, out);
+    if (shown.opened) state_ = State::kName;
+    return shown.taken;
   }
 
   // A name is one where a key or the call's end stands behind it.
@@ -84,7 +70,7 @@ class GlmCallParser final : public HoldingParser {
   }
 
   std::size_t no_call(AnswerEvents& out) {
-    add(out, AnswerEvent::Kind::kContent, std::exchange(lead_, {}));
+    show_lead(out);
     state_ = State::kText;
     return 0;
   }
@@ -133,10 +119,8 @@ class GlmCallParser final : public HoldingParser {
 
   const Json tools_;
   State state_ = State::kText;
-  std::string lead_;  // bytes taken before it is sure that a call follows
   std::string name_, key_;
-  bool first_ = true;    // no parameter was written yet
-  bool called_ = false;  // there was a call: white space alone is no content any more
+  bool first_ = true;  // no parameter was written yet
 };
 
 }  // namespace

@@ -156,7 +156,7 @@ Match match_named(std::string_view text, Head& head) {
   return Match::kYes;
 }
 
-class JsonCallParser final : public HoldingParser {
+class JsonCallParser final : public CallParser {
  public:
   JsonCallParser(const JsonCallStyle& style, const Json& tools) : style_(style), tools_(tools), at_start_(style.bare) {}
 
@@ -174,8 +174,6 @@ class JsonCallParser final : public HoldingParser {
     }
     return text.size();
   }
-
-  void end(AnswerEvents& out) override { add(out, Kind::kContent, std::exchange(lead_, {})); }
 
  private:
   enum class State {
@@ -199,7 +197,7 @@ class JsonCallParser final : public HoldingParser {
     return go(next, taken);
   }
   std::size_t no_call(std::string_view text, std::size_t taken, AnswerEvents& out) {
-    add(out, Kind::kContent, std::exchange(lead_, {}));
+    show_lead(out);
     add(out, Kind::kContent, text.substr(0, taken));
     in_list_ = false;
     return go(State::kText, taken);
@@ -215,21 +213,10 @@ class JsonCallParser final : public HoldingParser {
         return lead(text, space, State::kHead);
       }
     }
-    const std::size_t open = text.find(style_.open);
-    if (open != std::string_view::npos) {
-      const std::size_t shown = trimmed(text.substr(0, open)).size();
-      add(out, Kind::kContent, text.substr(0, shown));
-      lead_ = text.substr(shown, open + style_.open.size() - shown);
-      bare_ = false;
-      return go(style_.list ? State::kOpened : State::kHead, open + style_.open.size());
-    }
-    if (last) {
-      if (!called_ || leading_space(text) < text.size()) add(out, Kind::kContent, text);
-      return text.size();
-    }
-    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, style_.open))).size();
-    add(out, Kind::kContent, text.substr(0, shown));
-    return shown > 0 ? shown : kMore;
+    const Shown shown = show_until(style_.open, text, last, out);
+    if (!shown.opened) return shown.taken;
+    bare_ = false;
+    return go(style_.list ? State::kOpened : State::kHead, shown.taken);
   }
 
   std::size_t opened(std::string_view text, bool last, AnswerEvents& out) {
@@ -329,12 +316,10 @@ class JsonCallParser final : public HoldingParser {
   State state_ = State::kText;
   ObjectScanner scanner_;
   std::size_t scanned_ = 0;  // of a whole object
-  std::string lead_;         // bytes taken before it is sure that a call follows
   bool at_start_;            // a call may begin without a tag
   bool bare_ = false;        // this one did
   bool named_ = false;       // this one is name[ARGS]{...}
   bool in_list_ = false;
-  bool called_ = false;  // there was a call: white space alone is no content any more
 };
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace nacelle::chat {
 namespace {
 
-class PythonCallParser final : public HoldingParser {
+class PythonCallParser final : public CallParser {
   using Kind = AnswerEvent::Kind;
 
  public:
@@ -31,7 +31,7 @@ class PythonCallParser final : public HoldingParser {
 
   void end(AnswerEvents& out) override {
     if (objects_) objects_->finish(out);
-    add(out, Kind::kContent, std::exchange(lead_, {}));
+    show_lead(out);
   }
 
  private:
@@ -50,26 +50,13 @@ class PythonCallParser final : public HoldingParser {
     return taken;
   }
   std::size_t no_call(AnswerEvents& out) {
-    add(out, Kind::kContent, std::exchange(lead_, {}));
+    show_lead(out);
     return go(State::kText, 0);
   }
 
   std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
-    const std::string_view mark = kPythonMarks.open;
-    const std::size_t open = text.find(mark);
-    if (open != std::string_view::npos) {
-      const std::size_t shown = trimmed(text.substr(0, open)).size();
-      add(out, Kind::kContent, text.substr(0, shown));
-      lead_ = text.substr(shown, open + mark.size() - shown);
-      return go(State::kOpened, open + mark.size());
-    }
-    if (last) {
-      if (!called_ || leading_space(text) < text.size()) add(out, Kind::kContent, text);
-      return text.size();
-    }
-    const std::size_t shown = trimmed(text.substr(0, text.size() - partial_mark(text, mark))).size();
-    add(out, Kind::kContent, text.substr(0, shown));
-    return shown > 0 ? shown : kMore;
+    const Shown shown = show_until(kPythonMarks.open, text, last, out);
+    return shown.opened ? go(State::kOpened, shown.taken) : shown.taken;
   }
 
   // A list, of calls or of objects, or one object.
@@ -151,9 +138,7 @@ class PythonCallParser final : public HoldingParser {
   const Json tools_;
   State state_ = State::kText;
   AnswerParserPtr objects_;
-  std::string lead_;     // bytes taken before it is sure that a call follows
-  bool first_ = true;    // no parameter was written yet
-  bool called_ = false;  // there was a call: white space alone is no content any more
+  bool first_ = true;  // no parameter was written yet
 };
 
 }  // namespace

@@ -42,7 +42,7 @@ Json value_of(unsigned kinds, std::string_view text) {
   }
 }
 
-class XmlCallParser final : public HoldingParser {
+class XmlCallParser final : public CallParser {
  public:
   XmlCallParser(const Json& tools, const XmlMarks& marks) : tools_(tools), marks_(marks) {}
 
@@ -58,8 +58,6 @@ class XmlCallParser final : public HoldingParser {
     return text.size();
   }
 
-  void end(AnswerEvents& out) override { add(out, AnswerEvent::Kind::kContent, std::exchange(lead_, {})); }
-
  private:
   enum class State {
     kText,
@@ -70,24 +68,9 @@ class XmlCallParser final : public HoldingParser {
   };
 
   std::size_t plain(std::string_view text, bool last, AnswerEvents& out) {
-    const std::size_t open = std::min(text.find(marks_.open), text.find(marks_.function));
-    if (open != std::string_view::npos) {
-      const std::size_t shown = trimmed(text.substr(0, open)).size();
-      add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
-      const std::size_t mark =
-          text.substr(open).starts_with(marks_.open) ? marks_.open.size() : 0;  // some leave it out
-      lead_ = text.substr(shown, open + mark - shown);
-      state_ = State::kFunction;
-      return open + mark;
-    }
-    if (last) {
-      if (!called_ || leading_space(text) < text.size()) add(out, AnswerEvent::Kind::kContent, text);
-      return text.size();
-    }
-    const std::size_t held = std::max(partial_mark(text, marks_.open), partial_mark(text, marks_.function));
-    const std::size_t shown = trimmed(text.substr(0, text.size() - held)).size();
-    add(out, AnswerEvent::Kind::kContent, text.substr(0, shown));
-    return shown > 0 ? shown : kMore;
+    const Shown shown = show_until(marks_.open, text, last, out, marks_.function);  // some leave the opening mark out
+    if (shown.opened) state_ = State::kFunction;
+    return shown.taken;
   }
 
   // The name in <function=NAME> or <parameter=NAME>: none at once where it cannot be one.
@@ -112,7 +95,7 @@ class XmlCallParser final : public HoldingParser {
     const Tag found = tag(text.substr(space), marks_.function);
     if (found.end == 0) {
       if (found.more && !last) return kMore;
-      add(out, AnswerEvent::Kind::kContent, std::exchange(lead_, {}));
+      show_lead(out);
       state_ = State::kText;
       const std::size_t taken = last && found.more ? text.size() : std::min(text.size(), space + 1);
       add(out, AnswerEvent::Kind::kContent, text.substr(0, taken));  // its '<' would be found again
@@ -175,10 +158,8 @@ class XmlCallParser final : public HoldingParser {
   const Json tools_;
   const XmlMarks marks_;
   State state_ = State::kText;
-  std::string lead_;  // bytes taken before it is sure that a call follows
   std::string name_, key_;
-  bool first_ = true;    // no parameter was written yet
-  bool called_ = false;  // there was a call: white space alone is no content any more
+  bool first_ = true;  // no parameter was written yet
 };
 
 }  // namespace
