@@ -5,15 +5,13 @@
 #include "core/engine/adapter.hpp"
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
-#include <nacelle/block_formats.hpp>
 #include <optional>
 #include <set>
 
 #include "core/base/error.hpp"
+#include "core/engine/adapter_checks.hpp"
 #include "core/engine/expert_pairs.hpp"
 #include "core/formats/file_error.hpp"
 #include "core/plugin_host/sha256.hpp"
@@ -30,8 +28,6 @@ struct LowRank {
 };
 
 std::uint64_t columns_of(const sdk::WeightNode& node) { return static_cast<std::uint64_t>(node.shape.back()); }
-
-std::string text_of(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 class Fitter {
  public:
@@ -69,8 +65,7 @@ class Fitter {
   bool used(const ExpertsChange& change) const { return used_.contains(&change); }
 
   [[noreturn]] void fail(const std::string& tensor, const std::string& what) const {
-    throw Error(ErrorKind::kUnsupported, file_.path.string() + ": tensor " + in_quotes(tensor) + ": " + what,
-                "lora_path");
+    refuse_tensor(file_, tensor, what);
   }
 
  private:
@@ -422,7 +417,8 @@ class Fitter {
 
   [[noreturn]] void fail_shape(const std::string& name, const std::vector<std::int64_t>& expected,
                                const std::vector<std::int64_t>& found) const {
-    fail(name, fmt::format("expected a pair for the model's {}, found one for {}", text_of(expected), text_of(found)));
+    fail(name, fmt::format("expected a pair for the model's {}, found one for {}", text_of_shape(expected),
+                           text_of_shape(found)));
   }
 
   [[noreturn]] void refuse_form(const sdk::WeightNode& node) const {
@@ -453,82 +449,6 @@ void check_used(const Fitter& fitter, const AdapterFile& file, const ModelFiles&
     if (!fitter.used(change))
       fitter.fail(change.name, fmt::format("its pair, of widths {} and {}, fits no weight of experts in the model {}",
                                            change.a_width, change.b_width, model.title()));
-}
-
-bool is_float(nacelle_type type) {
-  return type == NACELLE_TYPE_F32 || type == NACELLE_TYPE_F16 || type == NACELLE_TYPE_BF16;
-}
-
-// Whether two tensors of one shape hold the same numbers, but for rounding to 8 bits of mantissa.
-bool same_numbers(const TensorInfo& a, const std::byte* a_bytes, const TensorInfo& b, const std::byte* b_bytes) {
-  const std::uint64_t rows = a.shape[0], columns = a.shape[1];
-  std::vector<float> one(columns), other(columns);
-  for (std::uint64_t row = 0; row < rows; ++row) {
-    const auto* from_a = reinterpret_cast<const std::uint8_t*>(a_bytes) + row * (a.size / rows);
-    const auto* from_b = reinterpret_cast<const std::uint8_t*>(b_bytes) + row * (b.size / rows);
-    decode_row(a.type, from_a, columns, one.data());
-    decode_row(b.type, from_b, columns, other.data());
-    for (std::uint64_t i = 0; i < columns; ++i)
-      if (!(std::abs(one[i] - other[i]) <= std::abs(other[i]) / 64 + 1e-6f)) return false;
-  }
-  return true;
-}
-
-// Tensors that PEFT saves whole beside the pairs must be the model's own embedding or head: by their shape, and where
-// the model's can be read as they are, by their numbers.
-void check_whole(const Fitter& fitter, const AdapterFile& file, const ModelFiles& model,
-                 const std::vector<AdapterTarget>& targets) {
-  for (const WholeTensor& whole : file.whole) {
-    const sdk::TensorLookup only = [&](std::string_view name, nacelle_type* type, std::uint32_t* rank,
-                                       std::int64_t* shape) {
-      if (name != whole.tensor || whole.info.shape.size() != 2 || !is_float(whole.info.type)) return false;
-      *type = whole.info.type;
-      *rank = 2;
-      std::ranges::copy(whole.info.shape, shape);
-      return true;
-    };
-    const auto is_of = [&](const AdapterTarget& target) {
-      const auto& declared = file.format == model.format() ? target.source->declared : target.source->other;
-      if (target.place == AdapterPlace::kLayer || !declared) return false;
-      try {
-        return sdk::resolve_weight(declared->get(), target.layer, only).kind == NACELLE_EXPR_TENSOR;
-      } catch (const sdk::Failure&) {
-        return false;
-      }
-    };
-    const auto target = std::ranges::find_if(targets, is_of);
-    if (target == targets.end())
-      fitter.fail(whole.tensor, "is there whole, and only low-rank pairs can be added to a model");
-    const std::vector<std::int64_t> has(whole.info.shape.begin(), whole.info.shape.end());
-    if (has != target->shape)
-      fitter.fail(whole.tensor, fmt::format("is there whole, of shape {} where the model's is {}: an adapter cannot "
-                                            "change the vocabulary; merge it into the model",
-                                            text_of(has), text_of(target->shape)));
-    const TensorInfo* own = model.tensor(target->source->value.tensor);
-    if (own && is_float(own->type) && own->shape == whole.info.shape &&
-        !same_numbers(whole.info, file.files[whole.info.file].bytes().data() + whole.info.offset, *own,
-                      model.data(*own).data()))
-      fitter.fail(whole.tensor,
-                  "was trained whole: it differs from the model's, and only low-rank pairs can be added; "
-                  "merge the adapter into the model");
-  }
-}
-
-void check_family(const AdapterFile& file, const ModelFiles& model, const std::vector<AdapterTarget>& targets) {
-  const auto refuse = [&](const std::string& what) {
-    throw Error(ErrorKind::kUnsupported, file.path.string() + ": " + what, "lora_path");
-  };
-  if (file.format != model.format()) {
-    if (std::ranges::any_of(targets, [](const AdapterTarget& target) { return target.source->other != nullptr; }))
-      return;
-    refuse(std::string("is ") + (file.format == ModelFormat::kGguf ? "a GGUF adapter" : "a folder as PEFT writes it") +
-           ", and the model's architecture plugin does not say how its " +
-           (model.format() == ModelFormat::kGguf ? "GGUF tensors" : "tensors in Hugging Face layout") +
-           " correspond: expected an adapter in the model's own format, or a newer plugin");
-  }
-  if (!file.architecture.empty() && file.architecture != model.architecture())
-    refuse("is for the architecture " + in_quotes(file.architecture) + ", the model's is " +
-           in_quotes(model.architecture()));
 }
 
 std::string hash_of(const Adapter& adapter) {
@@ -583,7 +503,7 @@ AdapterPtr fit_adapter(std::string name, AdapterFile file, const std::vector<Ada
   auto adapter = std::make_shared<Adapter>();
   adapter->name = std::move(name);
   adapter->path = file.path;
-  check_whole(fitter, file, model, targets);
+  check_saved_tensors(file, model, targets);
   for (const AdapterTarget& target : targets)
     if (auto pair = fitter.fit(target)) add_part(*adapter, target, *std::move(pair), max_rank);
   check_used(fitter, file, model);

@@ -55,6 +55,7 @@ struct AdapterTarget {
   std::vector<std::int64_t> shape;
   std::shared_ptr<const sdk::WeightSource> source;
 };
+// Of the layers, in the graph's order; then head and embedding, where the graph says how they are made.
 std::vector<AdapterTarget> adapter_targets(const sdk::GraphRecord& graph);
 
 // Turns changes of tensors, of the model's file or of the same model's in the other format, into changes of the graph's
