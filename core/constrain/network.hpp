@@ -32,6 +32,7 @@ struct GrammarLimits {
   std::chrono::nanoseconds until = std::chrono::nanoseconds::max();
 };
 
+// The text of the refusal of a grammar that takes longer than `time`.
 std::string too_slow(std::chrono::milliseconds time);
 // Throws Error(kInvalidArgument) when the compilation takes too long.
 void check_time(const GrammarLimits& limits);

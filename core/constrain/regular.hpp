@@ -29,6 +29,7 @@ struct Automaton {
 // What leads from `start` to `end` in a network without calls. Throws Error(kInvalidArgument) past the limit of states.
 Automaton determinise(const Network& network, PositionId start, PositionId end);
 
+// What both match; what `a` matches and `b` does not. Throw as determinise() does.
 Automaton intersection(const Automaton& a, const Automaton& b, const GrammarLimits& limits);
 Automaton difference(const Automaton& a, const Automaton& b, const GrammarLimits& limits);
 
