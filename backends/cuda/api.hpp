@@ -57,9 +57,7 @@ struct CudaApi {
   void stream_destroy(Stream stream) { cudaStreamDestroy(stream); }
   Error stream_synchronize(Stream stream) { return cudaStreamSynchronize(stream); }
   static cudaMemcpyKind kind(Direction direction) {
-    return direction == Direction::kToDevice ? cudaMemcpyHostToDevice
-           : direction == Direction::kToHost ? cudaMemcpyDeviceToHost
-                                             : cudaMemcpyDeviceToDevice;
+    return direction == Direction::kToDevice ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
   }
   Error copy(void* to, const void* from, std::size_t bytes, Direction direction, Stream stream) {
     return cudaMemcpyAsync(to, from, bytes, kind(direction), stream);

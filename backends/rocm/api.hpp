@@ -114,9 +114,7 @@ struct HipApi {
   void stream_destroy(Stream stream) { (void)hip.hipStreamDestroy(stream); }
   Error stream_synchronize(Stream stream) { return hip.hipStreamSynchronize(stream); }
   static hipMemcpyKind kind(Direction direction) {
-    return direction == Direction::kToDevice ? hipMemcpyHostToDevice
-           : direction == Direction::kToHost ? hipMemcpyDeviceToHost
-                                             : hipMemcpyDeviceToDevice;
+    return direction == Direction::kToDevice ? hipMemcpyHostToDevice : hipMemcpyDeviceToHost;
   }
   Error copy(void* to, const void* from, std::size_t bytes, Direction direction, Stream stream) {
     return hip.hipMemcpyAsync(to, from, bytes, kind(direction), stream);

@@ -40,7 +40,7 @@ struct Launch {
   }
 };
 
-enum class Direction { kToDevice, kToHost, kOnDevice };
+enum class Direction { kToDevice, kToHost };
 
 struct DeviceProperties {
   std::string name, detail, reason;
