@@ -24,8 +24,9 @@ void for_matmul_variants(std::uint32_t type, Visitor visit) {
 // A variant's static cost on a core that has `usable`; `lone`: for one row.
 double cost_on(IsaSet usable, const MatmulVariant& variant, bool lone = false) noexcept;
 
-// The cheapest usable variant for weights of `type`; nullptr for none.
-const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, bool lone = false) noexcept;
+// The cheapest usable variant for weights of `type`, or the one named by `pin` where it is usable; nullptr for none.
+const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin = {},
+                                   bool lone = false) noexcept;
 
 // The highest usable table that has vectors.
 const KernelTable& choose_table(IsaSet usable) noexcept;

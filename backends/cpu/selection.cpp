@@ -172,7 +172,7 @@ const MatmulVariant* Selection::variant(std::uint32_t weight, nacelle_type type,
 
 const MatmulVariant* Selection::prior(nacelle_type type, std::uint32_t rows) const {
   const MatmulVariant* pin = pins_.find(type);
-  return pin ? pin : choose_matmul(type, usable_, rows == 0);
+  return pin ? pin : choose_matmul(type, usable_, {}, rows == 0);
 }
 
 std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type, std::uint32_t rows) const {

@@ -80,15 +80,15 @@ TEST_CASE("a lone row may have another variant than many rows, never one of othe
     for (const Maker maker : {Maker::kOther, Maker::kIntel})
       for (const nacelle::TypeInfo& info : nacelle::kTypes) {
         const MatmulVariant* many = choose_matmul(info.type, usable.by(maker));
-        const MatmulVariant* lone = choose_matmul(info.type, usable.by(maker), true);
+        const MatmulVariant* lone = choose_matmul(info.type, usable.by(maker), {}, true);
         REQUIRE((many == nullptr) == (lone == nullptr));
         if (many) CHECK(std::string_view(many->numerics) == lone->numerics);
         if (maker == Maker::kIntel) CHECK(many == lone);
       }
   const IsaSet zen4 = all_up_to(Isa::kAvx512Bf16);
   CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4)->isa == Isa::kAvx512);
-  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4, true)->isa == Isa::kAvx2);
-  CHECK(choose_matmul(NACELLE_TYPE_Q4_0, zen4, true)->isa == Isa::kAvx512);
+  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4, {}, true)->isa == Isa::kAvx2);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_0, zen4, {}, true)->isa == Isa::kAvx512);
 }
 
 TEST_CASE("BF16 weights: vdpbf16ps where it is as fast as f32's multiply-add, which it is not on Intel's cores") {
