@@ -7,12 +7,12 @@
 
 namespace nacelle::cpu {
 
-// How much a step has to do: threads claim `grain` of `units` at a time, or, `halving`, half of their share, then half
-// of the rest. 0 units: the step is skipped. A `small` step costs less than a barrier: whoever ends the
-// step before it last does it alone.
+// How much a step has to do: threads claim `grain` of `units` at a time, or, `shrinking`, half of their share and then
+// three quarters of what is left. 0 units: the step is skipped. A `small` step costs less than a barrier: whoever ends
+// the step before it last does it alone.
 struct Work {
   std::uint64_t units, grain;
-  bool small = false, halving = false;
+  bool small = false, shrinking = false;
 };
 
 class Chunks {
@@ -23,9 +23,9 @@ class Chunks {
 
   // `threads`: of the plan, whatever the number that takes part, so that all runs of a step have equal chunks.
   Chunks(const Work& work, std::uint64_t threads) : work_(work), stretches_(threads) {
-    if (work.halving) {
+    if (work.shrinking) {
       grain_ = 1;
-      for (std::uint64_t left = longest(); left != 0; left /= 2) total_ += stretches_;
+      for (std::uint64_t turn = 0, left = longest(); left != 0; left = rest(left, turn++)) total_ += stretches_;
     } else {
       grain_ = work.grain;
       total_ = work.units;
@@ -38,7 +38,7 @@ class Chunks {
 
   // What the claim that came to `claimed` is.
   Range operator[](std::uint64_t claimed) const {
-    return work_.halving ? halved(claimed % stretches_, claimed / stretches_) : even(claimed / work_.grain);
+    return work_.shrinking ? shrunk(claimed % stretches_, claimed / stretches_) : even(claimed / work_.grain);
   }
 
  private:
@@ -52,13 +52,18 @@ class Chunks {
     return {begin, std::min(begin + work_.grain, work_.units)};
   }
 
-  // The first half of a stretch, then half of what is left, and so on to the last unit: a claim costs time in which
-  // nothing is fetched, so there are few of them, and yet all threads end within a unit of each other.
-  Range halved(std::uint64_t stretch, std::uint64_t turn) const {
+  // What the claim number `turn` of a stretch leaves of `units`. A claim costs time in which nothing is fetched, so
+  // there are few of them; yet the first is no more than what a thread of half the others' speed does while they do all
+  // else, and the last is one unit, so that all end within a unit of each other.
+  static std::uint64_t rest(std::uint64_t units, std::uint64_t turn) {
+    return turn == 0 ? units / 2 : units > 1 ? (units + 3) / 4 : 0;
+  }
+
+  Range shrunk(std::uint64_t stretch, std::uint64_t turn) const {
     const std::uint64_t end = work_.units * (stretch + 1) / stretches_;
-    std::uint64_t begin = work_.units * stretch / stretches_;
-    for (; turn != 0; --turn) begin += (end - begin + 1) / 2;
-    return {begin, begin + (end - begin + 1) / 2};
+    std::uint64_t left = end - work_.units * stretch / stretches_;
+    for (std::uint64_t before = 0; before != turn; ++before) left = rest(left, before);
+    return {end - left, end - rest(left, turn)};
   }
 
   Work work_;

@@ -83,7 +83,7 @@ inline constexpr std::uint32_t kRowBlock = 48;
 inline constexpr std::uint32_t kFewGroups = 2, kMostGroups = 8;
 // Few rows: what counts is that weights come as long streams. Units are small, and a kernel call takes all that lie
 // side by side in a chunk, up to this many groups.
-inline constexpr std::uint32_t kFewRows = 4, kStreamGroups = 32;
+inline constexpr std::uint32_t kFewRows = 4, kStreamGroups = 96;
 inline constexpr std::uint64_t kScratchFloats = kRowBlock * kMostGroups * kGroupRows;
 static_assert(kFewRows * kStreamGroups * kGroupRows <= kScratchFloats);
 
