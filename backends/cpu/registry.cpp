@@ -30,12 +30,14 @@ double cost_on(IsaSet usable, const MatmulVariant& variant, bool lone) noexcept 
   return lone && variant.lone_cost != 0 ? variant.lone_cost : variant.cost;
 }
 
-const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin, bool lone) noexcept {
+const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin, bool lone,
+                                   bool from_memory) noexcept {
   const MatmulVariant* best = nullptr;
   bool pinned = false;
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
     if (!usable.has(variant.isa) || pinned) return;
     pinned = variant.name == pin;
+    if (!pinned && variant.streams && !(lone && from_memory)) return;
     if (pinned || !best || cost_on(usable, variant, lone) < cost_on(usable, *best, lone)) best = &variant;
   });
   return best;

@@ -25,8 +25,9 @@ void for_matmul_variants(std::uint32_t type, Visitor visit) {
 double cost_on(IsaSet usable, const MatmulVariant& variant, bool lone = false) noexcept;
 
 // The cheapest usable variant for weights of `type`, or the one named by `pin` where it is usable; nullptr for none.
-const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin = {},
-                                   bool lone = false) noexcept;
+// `from_memory`: the weights of a model are more than the caches hold.
+const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin = {}, bool lone = false,
+                                   bool from_memory = false) noexcept;
 
 // The highest usable table that has vectors.
 const KernelTable& choose_table(IsaSet usable) noexcept;

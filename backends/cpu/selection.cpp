@@ -1,6 +1,8 @@
 // Cases of a graph, and the choice for each: pin, cached verdict, static cost.
 #include "backends/cpu/selection.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
 #include <nacelle/build_id.hpp>
@@ -8,6 +10,8 @@
 #include <thread>
 #include <tuple>
 #include <utility>
+
+#include "backends/cpu/packing.hpp"
 
 namespace nacelle::cpu {
 namespace {
@@ -92,9 +96,39 @@ Load MatmulCase::load(std::uint32_t rows) const {
   return {std::min(busy, kMostExperts), (pairs + busy - 1) / busy};
 }
 
+namespace {
+
+// Virtual machines report their host's whole cache; what two cores really reach of it is no more than this.
+constexpr std::uint64_t kMostCache = 96u << 20, kLeastCache = 8u << 20;
+
+// Of all matrices of a graph, once packed.
+std::uint64_t packed_bytes(const nacelle_graph& graph) {
+  std::uint64_t bytes = 0;
+  for (std::uint32_t w = 0; w < graph.weight_count; ++w) {
+    const nacelle_value& value = *graph.values[graph.weights[w]->value];
+    if (value.rank < 2) continue;
+    std::uint64_t rows = 1;
+    for (std::uint32_t d = 0; d + 1 < value.rank; ++d) rows *= static_cast<std::uint64_t>(value.shape[d]);
+    bytes +=
+        packed_groups(rows) * packed_group_bytes(value.type, static_cast<std::uint64_t>(value.shape[value.rank - 1]));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+std::uint64_t cache_bytes() {
+  const long level3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return std::clamp<std::uint64_t>(level3 > 0 ? static_cast<std::uint64_t>(level3) : 0, kLeastCache, kMostCache);
+}
+
 Selection::Selection(const sdk::Host& host, IsaSet usable, const nacelle_graph& graph,
                      std::span<const nacelle_bucket> buckets, std::string_view pins)
-    : usable_(usable), pins_(pins, usable), cache_(host, scope_of(host, usable)), uses_(graph.weight_count) {
+    : usable_(usable),
+      from_memory_(packed_bytes(graph) > cache_bytes()),
+      pins_(pins, usable),
+      cache_(host, scope_of(host, usable)),
+      uses_(graph.weight_count) {
   find_cases(graph, buckets);
   choices_.resize(cases_.size());
   for (std::size_t i = 0; i < cases_.size(); ++i)
@@ -172,7 +206,7 @@ const MatmulVariant* Selection::variant(std::uint32_t weight, nacelle_type type,
 
 const MatmulVariant* Selection::prior(nacelle_type type, std::uint32_t rows) const {
   const MatmulVariant* pin = pins_.find(type);
-  return pin ? pin : choose_matmul(type, usable_, {}, rows == 0);
+  return pin ? pin : choose_matmul(type, usable_, {}, rows == 0, from_memory_);
 }
 
 std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type, std::uint32_t rows) const {
@@ -180,7 +214,9 @@ std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type, std::
   const MatmulVariant* best = prior(type, rows);
   if (!best) return found;
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
-    if (usable_.has(variant.isa) && variant.numerics == std::string_view(best->numerics)) found.push_back(&variant);
+    if (usable_.has(variant.isa) && variant.numerics == std::string_view(best->numerics) &&
+        (!variant.streams || streams(rows) || &variant == best))
+      found.push_back(&variant);
   });
   std::stable_sort(found.begin(), found.end(), [&](const MatmulVariant* a, const MatmulVariant* b) {
     return cost_on(usable_, *a, rows == 0) < cost_on(usable_, *b, rows == 0);

@@ -59,6 +59,9 @@ struct Choice {
   std::optional<sdk::Verdict> verdict;
 };
 
+// What two cores may find of a model in the last cache, at the most.
+std::uint64_t cache_bytes();
+
 class Selection {
  public:
   // Reads the verdicts of the tuning cache; tell() says what it lacks. Throws as Pins does.
@@ -74,9 +77,11 @@ class Selection {
   const Choice& choice(std::size_t index, std::uint32_t rows) const { return choices_[index][rows]; }
 
   // Usable variants of the numerics class that the type is bound to, by static cost in the row bucket.
+  // Streaming ones are candidates for lone rows of a model that the caches do not hold.
   std::vector<const MatmulVariant*> candidates(nacelle_type type, std::uint32_t rows) const;
   // The variant that the type has in a row bucket without any measurement.
   const MatmulVariant* prior(nacelle_type type, std::uint32_t rows) const;
+  bool streams(std::uint32_t rows) const { return rows == 0 && from_memory_; }
   bool pinned(nacelle_type type) const { return pins_.find(type) != nullptr; }
   IsaSet usable() const { return usable_; }
 
@@ -99,6 +104,7 @@ class Selection {
   sdk::TuningCase key(std::size_t index, std::uint32_t rows) const;
 
   IsaSet usable_;
+  bool from_memory_;  // whether weights come from memory at each step, as they are more than the caches hold
   Pins pins_;
   sdk::TuningCache cache_;
   std::vector<Use> uses_;  // by weight

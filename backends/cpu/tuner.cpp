@@ -21,13 +21,6 @@ constexpr std::size_t kFewCandidates = 4;
 constexpr double kFarBehind = 10;
 constexpr double kCeilingShare = 0.2;  // of the budget
 constexpr std::uint64_t kLine = 64;
-// Virtual machines report their host's whole cache; what two cores really reach of it is no more than this.
-constexpr std::uint64_t kMostCache = 96u << 20, kLeastCache = 8u << 20;
-
-std::uint64_t cache_bytes() {
-  const long level3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return std::clamp<std::uint64_t>(level3 > 0 ? static_cast<std::uint64_t>(level3) : 0, kLeastCache, kMostCache);
-}
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 

@@ -7,7 +7,7 @@ namespace nacelle::cpu {
 namespace {
 
 // Where a hint puts a line.
-enum class Cache { kL1 = 3, kL2 = 2 };
+enum class Cache { kL1 = 3, kL2 = 2, kPast = 0 };  // kPast: in L1, and out of it no further
 // GCC takes a function that does nothing but this for one without effect and drops calls of it, unless it is inlined
 // early: this one, and those made of it, always are.
 template <Cache kCache>

@@ -11,6 +11,8 @@ namespace {
 using I = __m512i;
 
 inline I load_i(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
+// Past the caches, aligned to 64 bytes.
+inline I load_once(const std::uint8_t* p) { return _mm512_stream_load_si512(const_cast<std::uint8_t*>(p)); }
 inline I set_i32(std::int32_t x) { return _mm512_set1_epi32(x); }
 inline I set_i8(std::int8_t x) { return _mm512_set1_epi8(x); }
 // The four bytes at p in every lane.

@@ -31,7 +31,7 @@ constexpr std::uint64_t encoded_row_bytes(Activation activation, std::uint64_t c
 
 // x[rows, columns] times packed weights; `weights` and `out` point at the first group that is wanted.
 struct MatmulCall {
-  const std::uint8_t* weights;
+  const std::uint8_t* weights;  // aligned to 64
   std::uint64_t group_bytes;
   std::uint32_t columns;  // K
   std::uint32_t rows;
@@ -60,6 +60,9 @@ struct MatmulVariant {
   // Of a lone row, whose weights come from memory, where `cost` ranks it wrongly; on Intel's cores not measured,
   // unused.
   double lone_cost = 0;
+  // Reads a lone row's weights past the caches: faster where they come from memory, slower where they could stay in a
+  // cache, which never gets them so.
+  bool streams = false;
 };
 
 // ---- Attention ----------------------------------------------------------------------------------------------------

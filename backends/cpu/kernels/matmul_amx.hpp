@@ -56,7 +56,7 @@ void amx_tile(const MatmulCall& call, std::uint32_t row, const AmxPanel<kType>& 
   const Tile tile(call, row, kTile, panel, first_block);
   settle_memory(&panel);
   for (std::uint32_t b = 0; b < count; ++b) {
-    panel.prefetch_block(b);
+    panel.begin_block(b);
     tile.add_block(
         b,
         [&](auto r, I(&dots)[kTile][1]) __attribute__((always_inline)) {

@@ -12,7 +12,7 @@ namespace nacelle::cpu {
 namespace {
 
 // A tile: kRows rows of x times kVectors vectors of output columns, walked block by block. Of its rows `rows` are
-// wanted; the others repeat the last. Weights: PackedBlocks or Panel.
+// wanted; the others repeat the last. Weights: PackedBlocks, Panel or StreamedBlocks.
 template <nacelle_type kType, int kRows, int kVectors, class Weights>
 struct QuantTile {
   using Q = Quant<kType>;
@@ -169,7 +169,7 @@ struct QuantTile {
   // Blocks [0, count) as the weights count them.
   [[gnu::always_inline]] void run(std::uint32_t count, F (&sums)[kRows][kVectors]) const {
     for (std::uint32_t b = 0; b < count; ++b) {
-      weights.prefetch_block(b);
+      weights.begin_block(b);
       if constexpr (kRows > 1) prefetch_next_rows(b);
       add_block(
           b,
@@ -182,16 +182,15 @@ struct QuantTile {
 };
 
 // All blocks at once, straight from the packed weights.
-template <nacelle_type kType, int kRows, int kVectors>
+template <nacelle_type kType, int kRows, int kVectors, class Weights = PackedBlocks<kType, kVectors>>
 void quant_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t rows, std::uint32_t vector) {
-  const PackedBlocks<kType, kVectors> packed(call, vector);
+  const Weights packed(call, vector);
   F sums[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) sums[r][v] = zero();
-  QuantTile<kType, kRows, kVectors, PackedBlocks<kType, kVectors>>(call, row, rows, packed, 0)
-      .run(call.columns / kQuantBlock, sums);
+  QuantTile<kType, kRows, kVectors, Weights>(call, row, rows, packed, 0).run(call.columns / kQuantBlock, sums);
 #pragma GCC unroll 8
   for (std::uint32_t r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
@@ -303,7 +302,8 @@ constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost, do
           Quant<kType>::kEncode,
           multiply_quant<kType, kRows, kVectors, kLoneVectors>,
           0,
-          lone_cost};
+          lone_cost,
+          false};
 }
 
 }  // namespace

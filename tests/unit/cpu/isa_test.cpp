@@ -91,6 +91,21 @@ TEST_CASE("a lone row may have another variant than many rows, never one of othe
   CHECK(choose_matmul(NACELLE_TYPE_Q4_0, zen4, {}, true)->isa == Isa::kAvx512);
 }
 
+TEST_CASE("a lone row is read past the caches where they do not hold the model, and nowhere else") {
+  const IsaSet zen4 = all_up_to(Isa::kAvx512Bf16);
+  for (const nacelle::TypeInfo& info : nacelle::kTypes)
+    for (const bool lone : {false, true})
+      for (const bool from_memory : {false, true})
+        for (const Maker maker : {Maker::kOther, Maker::kIntel}) {
+          const MatmulVariant* variant = choose_matmul(info.type, zen4.by(maker), {}, lone, from_memory);
+          if (!variant) continue;
+          CHECK(std::string_view(variant->numerics) == choose_matmul(info.type, zen4.by(maker))->numerics);
+          if (!lone || !from_memory || maker == Maker::kIntel) CHECK_FALSE(variant->streams);
+        }
+  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4, {}, true, true)->streams);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_K, zen4, {}, true, true)->streams);
+}
+
 TEST_CASE("BF16 weights: vdpbf16ps where it is as fast as f32's multiply-add, which it is not on Intel's cores") {
   CHECK(maker_of("GenuineIntel") == Maker::kIntel);
   CHECK(maker_of("AuthenticAMD") == Maker::kOther);

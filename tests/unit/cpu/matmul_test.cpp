@@ -68,11 +68,17 @@ Weights random_weights(std::uint32_t type, std::uint32_t n, std::uint32_t k) {
   return w;
 }
 
-std::vector<std::uint8_t> pack(std::uint32_t type, const Weights& w, std::uint32_t n, std::uint32_t k) {
-  std::vector<std::uint8_t> packed(packed_groups(n) * packed_group_bytes(type, k), 0xff);
+// Packed weights are aligned to cache lines.
+struct alignas(64) Line {
+  std::uint8_t bytes[64];
+};
+
+std::vector<Line> pack(std::uint32_t type, const Weights& w, std::uint32_t n, std::uint32_t k) {
+  std::vector<Line> packed(packed_groups(n) * packed_group_bytes(type, k) / sizeof(Line));
+  std::memset(packed.data(), 0xff, packed.size() * sizeof(Line));
   for (std::uint32_t g = 0; g < packed_groups(n); ++g)
     pack_group(type, w.stored.data() + g * kGroupRows * w.row_bytes, w.row_bytes,
-               std::min(kGroupRows, n - g * kGroupRows), k, packed.data() + g * packed_group_bytes(type, k));
+               std::min(kGroupRows, n - g * kGroupRows), k, packed.data()->bytes + g * packed_group_bytes(type, k));
   return packed;
 }
 
@@ -95,7 +101,8 @@ struct Problem {
   const MatmulVariant& variant;
   std::uint32_t rows, n, k;
   std::vector<float> x;
-  std::vector<std::uint8_t> encoded, packed;
+  std::vector<std::uint8_t> encoded;
+  std::vector<Line> packed;
   std::uint64_t x_stride;
   Weights weights;
 
@@ -119,14 +126,9 @@ struct Problem {
     const std::uint64_t stride = packed_groups(n) * kGroupRows, bytes = packed_group_bytes(variant.weight, k);
     out.resize(rows * stride);
     for (std::uint32_t g = 0; g < packed_groups(n); g += groups) {
-      const MatmulCall call{packed.data() + g * bytes,
-                            bytes,
-                            k,
-                            count,
-                            encoded.data() + row * x_stride,
-                            x_stride,
-                            out.data() + row * stride + g * kGroupRows,
-                            stride};
+      const MatmulCall call{
+          packed.data()->bytes + g * bytes,           bytes, k, count, encoded.data() + row * x_stride, x_stride,
+          out.data() + row * stride + g * kGroupRows, stride};
       variant.multiply(call, std::min<std::uint32_t>(groups, static_cast<std::uint32_t>(packed_groups(n)) - g));
     }
   }
@@ -261,7 +263,7 @@ TEST_CASE("a packed row reads back as it was stored") {
     const auto packed = pack(type, w, n, k);
     std::vector<float> row(k);
     for (std::uint32_t r = 0; r < n; ++r) {
-      unpack_row(type, packed.data(), r, k, 2.0f, row.data());
+      unpack_row(type, packed.data()->bytes, r, k, 2.0f, row.data());
       for (std::uint32_t c = 0; c < k; ++c) REQUIRE(row[c] == 2 * static_cast<float>(w.values[std::size_t{r} * k + c]));
     }
   }
