@@ -286,7 +286,8 @@ net::awaitable<std::optional<Connection::Failure>> Connection::read_header(Parse
 
 net::awaitable<std::optional<Connection::Failure>> Connection::read_body(Parser& parser, BodyShare& share) {
   ErrorCode error;
-  if (beast::iequals(parser.get()[beast::http::field::expect], "100-continue") && !parser.is_done()) {
+  // HTTP/1.0 has no such answer.
+  if (parser.get().version() >= 11 && !parser.get()[beast::http::field::expect].empty() && !parser.is_done()) {
     if (!co_await send("HTTP/1.1 100 Continue\r\n\r\n")) co_return Failure{true, {}};
   }
   parser.eager(true);
@@ -510,7 +511,8 @@ void Connection::arm() {
   timer_.async_wait([weak = weak_from_this()](const ErrorCode& error) {
     const auto self = weak.lock();
     if (error || !self) return;
-    if (self->waiting_) self->tick();
+    // Nothing times out while an answer is waited for, however late this thread comes: the deadline is the next tick.
+    if (self->waiting_) return self->tick(), self->arm();
     if (Clock::now() < self->deadline_) return self->arm();
     self->timer_.expires_at(Clock::time_point::max());  // so that the next deadline, of lingering, arms it again
     self->timed_out_ = true;

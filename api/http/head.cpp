@@ -20,6 +20,10 @@ std::optional<ApiError> head_fault(const Request& request) {
   const auto hosts = std::count_if(request.headers.begin(), request.headers.end(),
                                    [](const auto& header) { return header.first == "host"; });
   if (hosts > 1) return ApiError{400, "malformed HTTP request: more than one Host", "", "bad_http"};
+  for (const auto& [name, value] : request.headers)
+    if (name == "expect" && !value.empty() && ::strcasecmp(value.c_str(), "100-continue") != 0)
+      return ApiError{417, "the header Expect says '" + value.substr(0, 80) + "'; only '100-continue' is known here",
+                      "", "unsupported_expectation"};
   const auto refuse = [](int status, const char* field, const std::string& value, const char* expected) {
     return ApiError{status,
                     std::string("the request body has the ") + field + " '" + value.substr(0, 80) + "'; " + expected,

@@ -128,6 +128,16 @@ struct Fixture {
                if (idles == 4) raw->finish();
              });
            }},
+          {"GET", "/held",
+           [this](const ExchangePtr& exchange) {
+             exchange->on_cancel([this] { ++cancels; });
+             exchange->on_idle([this, raw = exchange.get()] {
+               if (++idles == 1) return std::this_thread::sleep_for(150ms);  // beyond the next tick, and nothing is said
+               if (idles > 2) return;
+               raw->start_stream("text/plain");
+               raw->write("late ");
+             });
+           }},
           {"GET", "/busy", [this](const ExchangePtr& exchange) { busy(exchange); }},
           {"GET", "/pour",
            [this](const ExchangePtr& exchange) {
@@ -248,6 +258,22 @@ TEST_CASE_METHOD(Fixture, "bodies: chunked, awaited with 100-continue, too large
   Client chunked(port);
   chunked.send("POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n186a1\r\n" + large + "\r\n0\r\n\r\n");
   CHECK(has(chunked.read_all(), "413 Content Too Large"));
+}
+
+TEST_CASE_METHOD(Fixture, "an expectation that is not met is refused, and HTTP/1.0 is not asked to go on") {
+  for (const char* expected : {"a-miracle", "100-continue, a-miracle", "100-continue\r\nExpect: a-miracle"}) {
+    Client client(port);
+    client.send("POST /echo HTTP/1.1\r\nExpect: " + std::string(expected) + "\r\nContent-Length: 2\r\n\r\nok");
+    const std::string refused = client.read_all();
+    CHECK(has(refused, "HTTP/1.1 417 Expectation Failed"));
+    CHECK(has(refused, "a-miracle'; only '100-continue' is known here"));
+    CHECK(has(refused, "[closed]"));
+  }
+  Client old(port);
+  old.send("POST /echo HTTP/1.0\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n");
+  CHECK(old.read_until("\r\n\r\n", 50ms) == "[timeout]");
+  old.send("ok");
+  CHECK(old.read_until("ok").starts_with("HTTP/1.1 200 OK"));
 }
 
 TEST_CASE_METHOD(Fixture, "a compressed body is refused by name") {
@@ -384,6 +410,17 @@ TEST_CASE_METHOD(Fixture, "a stream that has nothing to send keeps its client pa
   const std::string word = "e\r\n: keep-alive\n\n\r\n";
   CHECK(has(text, "\r\n\r\n" + word + word + word + "7\r\nthe end\r\n0\r\n\r\nHTTP/1.1 200 OK"));
   CHECK(took >= 4 * 100ms);
+}
+
+// As when a crowded machine does not let it run, or a person stops the process for a while.
+TEST_CASE_METHOD(Fixture, "a thread that is held up in a tick ticks on, and still sees its client leave") {
+  Client client(port);
+  client.send("GET /held HTTP/1.1\r\n\r\n");
+  CHECK(has(client.read_until("late "), "200 OK"));
+  CHECK(idles >= 2);
+  CHECK(cancels == 0);
+  client.close();
+  CHECK(eventually([&] { return cancels == 1; }));
 }
 
 TEST_CASE_METHOD(Fixture, "nothing is added to a stream that goes on, nor to one that its reader does not take") {
