@@ -1,7 +1,12 @@
 // Each service of nacelle_host, called as a plugin calls it.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -161,6 +166,48 @@ TEST_CASE("the team runs a function on each thread") {
     for (; begin < end; ++begin) ++visits[begin];
   });
   CHECK(std::all_of(visits.begin(), visits.end(), [](const auto& count) { return count == 1; }));
+}
+
+TEST_CASE("what is thrown inside the team is told before it ends the process") {
+  const auto told = [](bool share, auto thrown) {
+    int ends[2] = {-1, -1};
+    REQUIRE(::pipe(ends) == 0);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      const rlimit none{0, 0};
+      ::setrlimit(RLIMIT_CORE, &none);
+      ::signal(SIGABRT, SIG_DFL);  // not Catch's, which would report a failed test
+      ::dup2(ends[1], STDERR_FILENO);
+      PluginFolder folder;
+      auto options = folder.options();
+      options.threads = 2;
+      const PluginHost host(options);
+      const sdk::Host services(host.services(), "test");
+      const auto body = [&](const nacelle_team_member& member) {
+        if (member.index == 0) throw thrown;
+        services.barrier(member);
+      };
+      share ? services.team_share(body) : services.team_run(body);
+      ::_exit(0);
+    }
+    ::close(ends[1]);
+    std::string text(4096, '\0');
+    std::size_t size = 0;
+    for (ssize_t more = 1; more > 0 && size < text.size(); size += static_cast<std::size_t>(more))
+      if ((more = ::read(ends[0], text.data() + size, text.size() - size)) < 0) break;
+    ::close(ends[0]);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    text.resize(size);
+    return text;
+  };
+  const std::string line =
+      "error test: a function that runs on the host's pool let an exception out, which ends the process: ";
+  CHECK(contains(told(false, std::runtime_error("as promised")), line + "as promised\n"));
+  CHECK(contains(told(true, std::runtime_error("as promised")), line + "as promised\n"));
+  CHECK(contains(told(false, 42), line + "of unknown type\n"));
 }
 
 TEST_CASE("the tuning cache keeps bytes, and a damaged file is a miss") {
