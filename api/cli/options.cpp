@@ -31,6 +31,17 @@ CLI::Validator at_least_one() {
 constexpr const char* kCacheTypeHelp =
     "of keys and values: f32, f16, bf16, q8_0 or q4_0; or k=TYPE,v=TYPE (default: f32 for an F32 model, else f16)";
 
+// What a shell makes of a variable that is not set; without a word of it in --help.
+CLI::Validator named_model() {
+  return {
+      [](std::string& text) {
+        return text.empty()
+                   ? std::string("expected a path or hf:ORG/NAME, not ''; left out, the built-in demo model is taken")
+                   : std::string();
+      },
+      ""};
+}
+
 constexpr const char* kModelHelp =
     "a GGUF file, a split's first part, a Hugging Face folder, or hf:ORG/NAME[@REVISION][:FILE]";
 
@@ -153,7 +164,7 @@ void add_model_flags(App& app, ModelFlags& flags, const char* budget = "--tune-b
                "time for measuring kernels while loading, as 5s (default: 3s for `tune`, else none)");
 }
 
-void add_path(App& app, std::string& path) { app.add_option("--model", path, kModelHelp); }
+void add_path(App& app, std::string& path) { app.add_option("--model", path, kModelHelp)->check(named_model()); }
 
 // `off`: 0 is one too.
 void add_seconds(App& app, const char* name, std::chrono::milliseconds& value, const char* help, bool off = false) {
@@ -184,9 +195,10 @@ CLI::Validator origin() {
 void add_served_models(App& app, ServeOptions& o) {
   heading(app, "Models");
   app.add_option(
-      "--model", o.models,
-      "[NAME=]PATH[,device=DEVICE] or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated; several of one name "
-      "share its requests (default: the built-in demo model)");
+         "--model", o.models,
+         "[NAME=]PATH[,device=DEVICE] or [NAME=]hf:ORG/NAME[@REVISION][:FILE], may be repeated; several of one name "
+         "share its requests (default: the built-in demo model)")
+      ->check(named_model());
   app.add_option("--lora", o.loras, "NAME=PATH[,model=MODEL]: an adapter that requests may name; may be repeated");
   app.add_option(
       "--alias", o.aliases,

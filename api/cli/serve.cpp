@@ -136,7 +136,12 @@ void load_models(const ServeOptions& options, PluginHost& host, ServedModels& mo
   for (const std::string& text : options.loras) adapters.push_back(split_lora(text));
   std::vector<manage::LoadSpec> wanted;
   for (const std::string& text : options.models) wanted.push_back(split_model(text));
-  if (wanted.empty()) wanted.emplace_back();
+  if (wanted.empty()) {
+    // A variable without a value counts as none, as for all settings; but the model was perhaps to come from there.
+    const char* variable = std::getenv("NACELLE_MODEL");
+    if (variable && *variable == '\0') log::warning("NACELLE_MODEL is empty: the built-in demo model is served");
+    wanted.emplace_back();
+  }
   for (const manage::LoadSpec& spec : wanted) models.add(load_served(options, host, spec), true);
   for (const manage::AdapterSpec& adapter : adapters) manage::add_adapter(models, adapter);
   warn_of_idle_aliases(aliases, models);

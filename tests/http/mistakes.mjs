@@ -47,6 +47,9 @@ const refusedCommands = [
   [['run', '--temperature', 'hot'], /^nacelle: --temperature: expected a number, not 'hot'/],
   [['run', '--max-sequences', '0'], /^nacelle: --max-sequences: expected 1 or more, not 0/],
   [['eval', 'x'], /^nacelle: --text is required \(see `nacelle eval --help`\)$/],
+  [['serve', '--model', ''], /^nacelle: --model: expected a path or hf:ORG\/NAME, not ''; left out, the built-in demo model is taken \(see/],
+  [['run', '--model='], /^nacelle: --model: a value is missing/],
+  [['serve', '--model', 'x.gguf', '--model', ''], /^nacelle: --model: expected a path or hf:ORG\/NAME, not ''/],
   [['inspect', '--model', 'x'], /^nacelle: there is no flag '--model'/],
 ];
 test('a command line that cannot be meant is refused in one line', async () => {
@@ -57,6 +60,20 @@ test('a command line that cannot be meant is refused in one line', async () => {
       return true;
     });
   }
+});
+
+test('a variable without a value names no model, and that is said', async () => {
+  const said = async (flags) => {
+    const other = await Server.start(...flags);
+    await other.stop();
+    return other.log.includes('warning NACELLE_MODEL is empty: the built-in demo model is served');
+  };
+  assert.equal(await said([]), false);
+  process.env.NACELLE_MODEL = '';
+  try {
+    assert.equal(await said([]), true);
+    assert.equal(await said(['--model', path.join(root, 'models/demo/nacelle-demo-q8_0.gguf')]), false);
+  } finally { delete process.env.NACELLE_MODEL; }
 });
 
 test('a port that cannot be had, and what to do', async () => {
