@@ -1,8 +1,11 @@
 #include "api/anthropic/request.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "api/fields/constraint_fields.hpp"
 #include "api/http/message.hpp"
@@ -14,6 +17,7 @@ namespace {
 using fields::boolean;
 using fields::check_present;
 using fields::custom;
+using fields::element;
 using fields::Field;
 using fields::Fields;
 using fields::integer;
@@ -39,10 +43,10 @@ struct MessagesDraft : MessagesBody {
   std::string system;
   chat::ToolChoice tool_choice;
   std::optional<std::int64_t> budget;
+  std::vector<std::string> deferred;                        // tools that the model learns of by a reference
+  std::vector<std::pair<std::string, std::string>> loaded;  // such references: where they stand, and the tool's name
 };
 using D = MessagesDraft;
-
-std::string element(const std::string& name, std::size_t index) { return name + "[" + std::to_string(index) + "]"; }
 
 // ---- Blocks
 
@@ -51,9 +55,10 @@ struct Block {
   std::optional<std::string> content;
   bool is_error = false;  // the content says what went wrong, if there is any
   Json input;
+  std::vector<std::pair<std::string, std::string>> references;  // as MessagesDraft::loaded
 };
 
-std::string to_text_blocks(const std::string& name, const Json& value);
+std::string to_text_blocks(const std::string& name, const Json& value, Block* result = nullptr);
 
 template <class Value>
 Field<Block> block_string(std::string name, Value Block::*member) {
@@ -75,12 +80,16 @@ Fields<Block> block_fields(const std::string& path, const std::string& type) {
   } else if (type == "tool_result") {
     more(block_string("tool_use_id", &Block::id));
     more(custom<Block>("content",
-                       [](Block& b, const std::string& n, const Json& v) { b.content = to_text_blocks(n, v); }));
+                       [](Block& b, const std::string& n, const Json& v) { b.content = to_text_blocks(n, v, &b); }));
     more(custom<Block>("is_error",
                        [](Block& b, const std::string& n, const Json& v) { b.is_error = fields::to_boolean(n, v); }));
   } else if (type == "thinking") {
     more(block_string("thinking", &Block::text));
     more(no_effect<Block>("signature", Json::value_t::string));
+  } else if (type == "redacted_thinking") {
+    more(no_effect<Block>("data", Json::value_t::string));
+  } else if (type == "tool_reference") {
+    more(block_string("tool_name", &Block::name));
   } else {
     refuse_unsupported(path + ".type", fields::describe(type));
   }
@@ -95,19 +104,25 @@ Block to_block(const std::string& path, const Json& value, std::string& type) {
   if (type == "text") check_present(value, {"text"}, path + ".");
   if (type == "thinking") check_present(value, {"thinking"}, path + ".");
   if (type == "tool_result") check_present(value, {"tool_use_id"}, path + ".");
+  if (type == "tool_reference") check_present(value, {"tool_name"}, path + ".");
   if (type == "tool_use") check_present(value, {"id", "name", "input"}, path + ".");
   return block;
 }
 
-// A string, or a list of text blocks.
-std::string to_text_blocks(const std::string& name, const Json& value) {
+// A string, or a list of text blocks. In a tool's result there may be references to tools too: it is told their names.
+std::string to_text_blocks(const std::string& name, const Json& value, Block* result) {
   if (value.is_string()) return value.get<std::string>();
   if (!value.is_array()) refuse_value(name, "a string or a list of text blocks", value);
   std::string text;
   for (std::size_t i = 0; i < value.size(); ++i) {
     std::string type;
-    const Block block = to_block(element(name, i), value[i], type);
-    if (type != "text") refuse_unsupported(element(name, i) + ".type", fields::describe(type));
+    Block block = to_block(element(name, i), value[i], type);
+    if (result && type == "tool_reference") {
+      block.text = "Loaded tool: " + block.name;
+      result->references.emplace_back(element(name, i) + ".tool_name", std::move(block.name));
+    } else if (type != "text") {
+      refuse_unsupported(element(name, i) + ".type", fields::describe(type));
+    }
     text += (text.empty() ? "" : "\n") + block.text;
   }
   return text;
@@ -122,6 +137,8 @@ void append_assistant_block(Json& messages, const std::string& type, const Block
     openai::append_assistant_reasoning(messages, block.text);
   } else if (type == "tool_use") {
     openai::append_assistant_call(messages, block.id, block.name, block.input);
+  } else if (type == "redacted_thinking") {
+    // What another model thought and only its own server can read: there is nothing to show to this one.
   } else {
     refuse_unsupported(path + ".type", fields::describe(type) + " of the assistant");
   }
@@ -137,7 +154,8 @@ void append_user_text(Json& messages, const std::string& text) {
 }
 
 // Results become messages of their own, before the text that stands beside them.
-void append_user_blocks(Json& messages, const std::string& name, const Json& value) {
+void append_user_blocks(D& draft, const std::string& name, const Json& value) {
+  Json& messages = draft.prompt.messages;
   std::string text;
   bool has_text = false;
   for (std::size_t i = 0; i < value.size(); ++i) {
@@ -147,6 +165,7 @@ void append_user_blocks(Json& messages, const std::string& name, const Json& val
       std::string result = block.content.value_or("");
       if (result.empty() && block.is_error) result = "error";
       messages.push_back({{"role", "tool"}, {"content", std::move(result)}, {"tool_call_id", std::move(block.id)}});
+      std::move(block.references.begin(), block.references.end(), std::back_inserter(draft.loaded));
     } else if (type == "text") {
       text += (has_text ? "\n" : "") + block.text;
       has_text = true;
@@ -157,7 +176,8 @@ void append_user_blocks(Json& messages, const std::string& name, const Json& val
   if (has_text) append_user_text(messages, text);
 }
 
-void append_message(Json& messages, const std::string& path, const Json& value) {
+void append_message(D& draft, const std::string& path, const Json& value) {
+  Json& messages = draft.prompt.messages;
   struct Message {
     std::string role;
     Json content;
@@ -189,10 +209,13 @@ void append_message(Json& messages, const std::string& path, const Json& value) 
     }
     return;
   }
-  if (!message.content.is_array() || message.content.empty()) {
-    refuse_value(name, "a string or a list of at least one block", message.content);
+  const bool user = message.role == "user";
+  if (!message.content.is_array() || (user && message.content.empty())) {
+    refuse_value(name, user ? "a string or a list of at least one block" : "a string or a list of blocks",
+                 message.content);
   }
-  if (message.role == "user") return append_user_blocks(messages, name, message.content);
+  if (user) return append_user_blocks(draft, name, message.content);
+  if (message.content.empty()) openai::append_assistant_text(messages, "");  // our own answer, where nothing was said
   for (std::size_t i = 0; i < message.content.size(); ++i) {
     std::string type;
     const Block block = to_block(element(name, i), message.content[i], type);
@@ -203,7 +226,7 @@ void append_message(Json& messages, const std::string& path, const Json& value) 
 void set_messages(D& draft, const std::string& name, const Json& value) {
   draft.has_messages = true;
   Json& messages = draft.prompt.messages = Json::array();
-  for (std::size_t i = 0; i < to_array(name, value).size(); ++i) append_message(messages, element(name, i), value[i]);
+  for (std::size_t i = 0; i < to_array(name, value).size(); ++i) append_message(draft, element(name, i), value[i]);
   if (messages.empty()) refuse_value(name, "a list of at least one message", value);
   const Json& last = messages.back();
   if (last["role"] != "assistant") return;
@@ -220,7 +243,8 @@ void set_tools(D& draft, const std::string& name, const Json& value) {
   Json tools = Json::array();
   for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
     struct Tool {
-      Json function = Json::object();
+      Json function = Json::object(), examples;
+      bool deferred = false;
     } tool;
     static const Fields<Tool> fields = {
         only<Tool>("type", {"custom"}),
@@ -232,7 +256,12 @@ void set_tools(D& draft, const std::string& name, const Json& value) {
                      [](Tool& t, const std::string& n, const Json& v) { t.function["parameters"] = to_object(n, v); }),
         no_effect<Tool>("cache_control", Json::value_t::object),
         no_effect<Tool>("eager_input_streaming", Json::value_t::boolean),  // inputs are streamed as they come anyway
-        only<Tool>("defer_loading", {false}),
+        boolean<Tool>("defer_loading", [](Tool& t, bool v) { t.deferred = v; }),
+        custom<Tool>("input_examples",
+                     [](Tool& t, const std::string& n, const Json& v) {
+                       for (std::size_t j = 0; j < to_array(n, v).size(); ++j) to_object(element(n, j), v[j]);
+                       t.examples = v;
+                     }),
         only<Tool>("allowed_callers", {Json::array({"direct"})}),
         custom<Tool>("strict", [](Tool& t, const std::string& n,
                                   const Json& v) { t.function["strict"] = fields::to_boolean(n, v); }),
@@ -241,6 +270,8 @@ void set_tools(D& draft, const std::string& name, const Json& value) {
     read_fields<Tool>(tool, to_object(path, value[i]), fields, path + ".");
     if (!tool.function.contains("name")) refuse_missing(path + ".name");
     if (!tool.function.contains("parameters")) refuse_missing(path + ".input_schema");
+    if (!tool.examples.is_null()) tool.function["parameters"]["examples"] = std::move(tool.examples);
+    if (tool.deferred) draft.deferred.push_back(tool.function["name"]);
     tools.push_back({{"type", "function"}, {"function", std::move(tool.function)}});
   }
   if (!tools.empty()) draft.prompt.tools = std::move(tools);
@@ -274,13 +305,19 @@ void set_thinking(D& draft, const std::string& name, const Json& value) {
   struct Thinking {
     std::string type;
     std::optional<std::int64_t> budget;
+    bool omitted = false;
   } thinking;
   static const Fields<Thinking> fields = {
       string<Thinking>("type", [](Thinking& t, const std::string& v) { t.type = v; }),
       integer<Thinking>("budget_tokens", kMinBudget, INT32_MAX, [](Thinking& t, std::int64_t v) { t.budget = v; }),
-      only<Thinking>("display", {"summarized"}),  // a summary or more: all of it
+      custom<Thinking>("display",
+                       [](Thinking& t, const std::string& n, const Json& v) {
+                         if (v != "summarized" && v != "omitted") refuse_value(n, "summarized or omitted", v);
+                         t.omitted = v == "omitted";  // a summary or more: all of it
+                       }),
   };
   read_fields<Thinking>(thinking, to_object(name, value), fields, name + ".");
+  draft.omit_thinking = thinking.omitted;
   if (thinking.type == "adaptive") return;  // as the model likes
   if (thinking.type != "enabled" && thinking.type != "disabled") {
     refuse_value(name + ".type", "enabled, adaptive or disabled", Json(thinking.type));
@@ -337,6 +374,13 @@ void set_stops(D& draft, const std::string& name, const Json& value) {
   }
 }
 
+// Anthropic's client sends it from its tool runner, and goes on without where the failure says so (see shape.cpp).
+void refuse_thread(D&, const std::string& name, const Json&) {
+  throw http::RequestError({400,
+                            "'" + name + "': no conversation is kept here; send all its messages, without 'thread'",
+                            name, "thread_unsupported_request"});
+}
+
 Fields<D> prompt_fields() {
   return {
       string<D>("model", [](D& d, const std::string& v) { d.model = v; }),
@@ -351,6 +395,7 @@ Fields<D> prompt_fields() {
       only<D>("output_format", {}),
       only<D>("mcp_servers", {Json::array()}),
       only<D>("speed", {"standard"}),
+      custom<D>("thread", refuse_thread),
   };
 }
 
@@ -374,12 +419,31 @@ Fields<D> answer_fields() {
   return fields;
 }
 
+// Leaves out the tools that are deferred and that no result has loaded: a search tool of the client's finds them.
+void take_deferred(D& draft) {
+  const auto named = [](const Json& tools, const std::string& name) {
+    return std::any_of(tools.begin(), tools.end(), [&](const Json& tool) { return tool["function"]["name"] == name; });
+  };
+  for (const auto& [place, name] : draft.loaded)
+    if (!named(draft.prompt.tools, name)) refuse_value(place, "the name of one of the 'tools'", Json(name));
+  if (draft.deferred.empty()) return;
+  const auto is = [](const std::string& name) { return [&name](const auto& loaded) { return loaded.second == name; }; };
+  Json shown = Json::array();
+  for (const Json& tool : draft.prompt.tools) {
+    const std::string name = tool["function"]["name"];
+    const bool deferred = std::find(draft.deferred.begin(), draft.deferred.end(), name) != draft.deferred.end();
+    if (!deferred || std::any_of(draft.loaded.begin(), draft.loaded.end(), is(name))) shown.push_back(tool);
+  }
+  draft.prompt.tools = shown.empty() ? Json(nullptr) : std::move(shown);
+}
+
 D parse(std::string_view body, const Fields<D>& fields) {
   const Json json = fields::parse_json(body);
   D draft;
   read_fields<D>(draft, to_object("body", json), fields);
   check_present(json, {"model"}, "");
   if (!draft.has_messages) refuse_missing("messages");
+  take_deferred(draft);
   openai::prepend_system(draft.prompt.messages, draft.system);
   openai::apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice.name");
   return draft;

@@ -14,10 +14,12 @@ struct MessagesBody {
   GenerationRequest request;                            // all but id, prompt and grammar
   std::optional<constrain::ConstraintSpec> constraint;  // output_config.format
   bool stream = false;
+  bool omit_thinking = false;  // thinking.display
 };
 
-// Throws RequestError(400) that names the field. Supported are text, tool_use, tool_result and thinking blocks;
-// cache_control is accepted, since prefixes are cached anyway. thinking.budget_tokens is checked and sets no limit.
+// Throws RequestError(400) that names the field. Supported are text, tool_use, tool_result (of text and references to
+// tools), thinking and redacted_thinking blocks; cache_control is accepted, since prefixes are cached anyway.
+// thinking.budget_tokens is checked and sets no limit. The prompt has no deferred tool but those that a result loads.
 MessagesBody parse_messages(std::string_view body);
 // As above, of a body without max_tokens and what else belongs to an answer.
 MessagesBody parse_count_tokens(std::string_view body);

@@ -26,7 +26,7 @@ void create(const openai::ServedModels& models, const http::ExchangePtr& exchang
   plan.format = std::move(prepared.format);
   plan.parallel_calls = body.prompt.parallel_calls;
   plan.call_prefix = "toolu_";
-  plan.shape = make_shape(plan.id, model->name(), exchange->request().id);
+  plan.shape = make_shape(plan.id, model->name(), exchange->request().id, body.omit_thinking);
   serving::start_generation(exchange, std::move(model), std::move(plan));
 }
 

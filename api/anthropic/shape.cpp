@@ -31,7 +31,10 @@ const char* error_type(int status) {
 }
 
 Json error_json(const http::ApiError& error, std::string_view request_id) {
-  return {{"error", {{"type", error_type(error.status)}, {"message", error.message}}}, {"request_id", request_id}};
+  Json failure = {{"type", error_type(error.status)}, {"message", error.message}};
+  if (error.code == "thread_unsupported_request")  // a word that Anthropic's client goes by
+    failure["details"] = {{"error_code", error.code}, {"unsupported", {"thread"}}};
+  return {{"error", std::move(failure)}, {"request_id", request_id}};
 }
 
 Json usage_json(const Usage& usage) {
@@ -43,8 +46,11 @@ Json usage_json(const Usage& usage) {
 
 class MessagesShape final : public serving::Shape {
  public:
-  MessagesShape(std::string id, std::string model, std::string request_id)
-      : id_(std::move(id)), model_(std::move(model)), request_id_(std::move(request_id)) {}
+  MessagesShape(std::string id, std::string model, std::string request_id, bool omit_thinking)
+      : id_(std::move(id)),
+        model_(std::move(model)),
+        request_id_(std::move(request_id)),
+        omit_thinking_(omit_thinking) {}
 
   http::Response whole(const std::vector<Choice>& choices, const Usage& usage) override {
     const Choice& choice = choices.front();
@@ -53,7 +59,8 @@ class MessagesShape final : public serving::Shape {
       switch (one.kind) {
         case AnswerEvent::Kind::kContent: content.push_back({{"type", "text"}, {"text", one.text}}); break;
         case AnswerEvent::Kind::kReasoning:
-          content.push_back({{"type", "thinking"}, {"thinking", one.text}, {"signature", ""}});
+          content.push_back(
+              {{"type", "thinking"}, {"thinking", omit_thinking_ ? std::string() : one.text}, {"signature", ""}});
           break;
         case AnswerEvent::Kind::kCall:
           calls_ = true;
@@ -120,6 +127,7 @@ class MessagesShape final : public serving::Shape {
       out = close_block();  // not in one expression: its order would be the compiler's
       out += open_block(one);
     }
+    if (one.kind == AnswerEvent::Kind::kReasoning && omit_thinking_) return out;
     Json delta;
     switch (one.kind) {
       case AnswerEvent::Kind::kContent: delta = {{"type", "text_delta"}, {"text", one.text}}; break;
@@ -151,8 +159,9 @@ class MessagesShape final : public serving::Shape {
   }
 
   const std::string id_, model_, request_id_;
-  bool started_ = false;  // message_start has gone
-  bool open_ = false;     // a block is, of kind_
+  const bool omit_thinking_;  // its blocks come without their text
+  bool started_ = false;      // message_start has gone
+  bool open_ = false;         // a block is, of kind_
   AnswerEvent::Kind kind_ = AnswerEvent::Kind::kContent;
   std::size_t index_ = 0;
   bool calls_ = false;
@@ -161,8 +170,9 @@ class MessagesShape final : public serving::Shape {
 
 }  // namespace
 
-std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model, std::string request_id) {
-  return std::make_unique<MessagesShape>(std::move(id), std::move(model), std::move(request_id));
+std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model, std::string request_id,
+                                           bool omit_thinking) {
+  return std::make_unique<MessagesShape>(std::move(id), std::move(model), std::move(request_id), omit_thinking);
 }
 
 http::Response error_response(const http::ApiError& error, std::string_view request_id) {

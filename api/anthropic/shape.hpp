@@ -9,8 +9,9 @@
 
 namespace nacelle::anthropic {
 
-// `request_id`: of failures.
-std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model, std::string request_id);
+// `request_id`: of failures. `omit_thinking`: its blocks come without their text.
+std::unique_ptr<serving::Shape> make_shape(std::string id, std::string model, std::string request_id,
+                                           bool omit_thinking = false);
 
 // {"type": "error", "error": {type, message}, "request_id"}, with a status of that API.
 http::Response error_response(const http::ApiError& error, std::string_view request_id);

@@ -19,9 +19,11 @@ void set_spec(Constraint& constraint, Spec::Kind kind, const std::string& name, 
 }
 
 struct ResponseFormat {
-  enum class Kind { kNone, kText, kObject, kSchema };
+  enum class Kind { kNone, kText, kObject, kSchema, kRegex };
   Kind kind = Kind::kNone;
   Json named, schema;  // json_schema, and the schema in it
+  Json plain;          // the schema beside json_object, as Together, Fireworks and llama.cpp have it
+  Json pattern;        // of a regex, as Together has it
 };
 
 }  // namespace
@@ -53,20 +55,37 @@ void set_response_format(Constraint& constraint, const std::string& name, const 
   static const Fields<ResponseFormat> fields = {
       custom<ResponseFormat>("type",
                              [](ResponseFormat& f, const std::string& n, const Json& v) {
-                               if (v != "text" && v != "json_object" && v != "json_schema")
-                                 refuse_value(n, "\"text\", \"json_object\" or \"json_schema\"", v);
-                               f.kind = v == "text" ? Kind::kText : v == "json_object" ? Kind::kObject : Kind::kSchema;
+                               static const std::pair<std::string_view, Kind> words[] = {{"text", Kind::kText},
+                                                                                         {"json_object", Kind::kObject},
+                                                                                         {"json_schema", Kind::kSchema},
+                                                                                         {"regex", Kind::kRegex}};
+                               for (const auto& [word, kind] : words)
+                                 if (v == word) f.kind = kind;
+                               if (f.kind == Kind::kNone)
+                                 refuse_value(n, "\"text\", \"json_object\", \"json_schema\" or \"regex\"", v);
                              }),
       custom<ResponseFormat>("json_schema", [](ResponseFormat& f, const std::string&, const Json& v) { f.named = v; }),
+      custom<ResponseFormat>("schema", [](ResponseFormat& f, const std::string&, const Json& v) { f.plain = v; }),
+      custom<ResponseFormat>("pattern", [](ResponseFormat& f, const std::string&, const Json& v) { f.pattern = v; }),
   };
   ResponseFormat format;
   read_fields<ResponseFormat>(format, to_object(name, value), fields, name + ".");
   if (format.kind == Kind::kNone) refuse_missing(name + ".type");
+  if (!format.plain.is_null() && format.kind != Kind::kObject)
+    refuse_value(name + ".schema", "absent where the type is not json_object", format.plain);
+  if (!format.pattern.is_null() && format.kind != Kind::kRegex)
+    refuse_value(name + ".pattern", "absent where the type is not regex", format.pattern);
   const std::string path = name + ".json_schema";
   if (format.kind != Kind::kSchema) {
     if (!format.named.is_null()) refuse_value(path, "absent where the type is not json_schema", format.named);
-    if (format.kind == Kind::kObject) set_spec(constraint, Spec::Kind::kJsonObject, name, "");
-    return;
+    if (format.kind == Kind::kRegex) {
+      if (format.pattern.is_null()) refuse_missing(name + ".pattern");
+      return set_spec(constraint, Spec::Kind::kRegex, name, to_string(name + ".pattern", format.pattern));
+    }
+    if (format.kind == Kind::kText) return;
+    if (format.plain.is_null()) return set_spec(constraint, Spec::Kind::kJsonObject, name, "");
+    if (!format.plain.is_object()) refuse_value(name + ".schema", "a JSON Schema", format.plain);
+    return set_spec(constraint, Spec::Kind::kJsonSchema, name, to_text(format.plain));
   }
   if (format.named.is_null()) refuse_missing(path);
   static const Fields<ResponseFormat> named = {

@@ -123,8 +123,15 @@ const Json& to_template_variables(const std::string& name, const Json& value) {
 std::vector<TokenId> to_tokens(const std::string& name, const Json& value) {
   std::vector<TokenId> tokens;
   tokens.reserve(to_array(name, value).size());
-  for (const Json& item : value) tokens.push_back(static_cast<TokenId>(to_integer(name, item, 0, INT32_MAX)));
+  for (const Json& item : value) {
+    const bool plain =
+        item.is_number_unsigned() && item.get<std::uint64_t>() <= INT32_MAX;  // nearly all: no name is made
+    tokens.push_back(static_cast<TokenId>(plain ? item.get<std::int64_t>()
+                                                : to_integer(element(name, tokens.size()), item, 0, INT32_MAX)));
+  }
   return tokens;
 }
+
+std::string element(const std::string& name, std::size_t index) { return name + "[" + std::to_string(index) + "]"; }
 
 }  // namespace nacelle::fields

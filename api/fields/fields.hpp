@@ -34,7 +34,9 @@ bool to_boolean(const std::string& name, const Json& value);
 const std::string& to_string(const std::string& name, const Json& value);
 const Json& to_object(const std::string& name, const Json& value);
 const Json& to_array(const std::string& name, const Json& value);
-std::vector<TokenId> to_tokens(const std::string& name, const Json& value);
+std::vector<TokenId> to_tokens(const std::string& name, const Json& value);  // a fault names its element: "prompt[2]"
+// "stop[2]"
+std::string element(const std::string& name, std::size_t index);
 
 // An object of further template variables; what the body has fields for cannot come in by this door.
 const Json& to_template_variables(const std::string& name, const Json& value);
@@ -86,11 +88,13 @@ Field<T> only(std::string name, std::vector<Json> values) {
           }};
 }
 
-// Sets every member of `object` by the field of its name. null counts as absent. `prefix` ("stream_options.") stands
-// before the names in errors.
+// Sets every member of `object` by the field of its name. null counts as absent, also where the name is unknown: many
+// clients write out what was not asked for, and a null of a field newer than this server asks for nothing. `prefix`
+// ("stream_options.") stands before the names in errors.
 template <class T>
 void read_fields(T& target, const Json& object, std::span<const Field<T>> fields, const std::string& prefix = {}) {
   for (const auto& [name, value] : object.items()) {
+    if (value.is_null()) continue;
     const Field<T>* found = nullptr;
     for (const Field<T>& field : fields) {
       if (field.name == name) found = &field;
@@ -100,7 +104,7 @@ void read_fields(T& target, const Json& object, std::span<const Field<T>> fields
       for (const Field<T>& field : fields) known.push_back(field.name);
       refuse_unknown(prefix, name, known);
     }
-    if (!value.is_null()) found->set(target, prefix + name, value);
+    found->set(target, prefix + name, value);
   }
 }
 

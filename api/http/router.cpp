@@ -42,6 +42,8 @@ Handler answer(std::function<Response(const Request&)> make) {
 Router::Match Router::find(std::string_view method, std::string_view path) const {
   Match result;
   const std::string_view wanted = method == "HEAD" ? "GET" : method;
+  constexpr std::string_view kOpenai = "/openai";  // before OpenAI's paths, as Groq's clients and KServe's have it
+  if (path.starts_with(kOpenai) && path.substr(kOpenai.size()).starts_with("/v1/")) path.remove_prefix(kOpenai.size());
   for (const Route& route : routes_) {
     auto parameters = match(route.pattern, path);
     if (!parameters) continue;

@@ -12,6 +12,7 @@ namespace nacelle::ollama {
 namespace {
 
 using fields::custom;
+using fields::element;
 using fields::Fields;
 using fields::integer;
 using fields::Json;
@@ -22,8 +23,6 @@ using fields::refuse_value;
 using fields::string;
 using fields::to_array;
 using fields::to_object;
-
-std::string element(const std::string& name, std::size_t index) { return name + "[" + std::to_string(index) + "]"; }
 
 struct Call {
   std::string id, name;

@@ -15,6 +15,7 @@ using fields::Field;
 using fields::Fields;
 using fields::integer;
 using fields::Json;
+using fields::number;
 using fields::only;
 using fields::read_fields;
 using fields::refuse_missing;
@@ -105,6 +106,40 @@ D read_answer(std::string_view body, const Fields<D>& fields) {
 
 // ---- Chats
 
+// What the AI SDK's `ollama-ai-provider-v2` puts beside `options`, where Ollama does not look: taken as it is meant.
+struct ChatDraft : Draft<ChatBody> {
+  std::optional<double> temperature, top_p;
+  std::optional<std::int64_t> max_output_tokens;
+  chat::ToolChoice tool_choice;
+};
+
+void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& value) {
+  using Kind = chat::ToolChoice::Kind;
+  static const std::pair<std::string_view, Kind> words[] = {
+      {"none", Kind::kNone}, {"auto", Kind::kAuto}, {"required", Kind::kRequired}};
+  for (const auto& [word, kind] : words)
+    if (value == word) return void(draft.tool_choice.kind = kind);
+  if (!value.is_object()) refuse_value(name, "none, auto, required or an object that names a function", value);
+  static const Fields<ChatDraft> function = {
+      string<ChatDraft>("name", [](ChatDraft& d, const std::string& v) { d.tool_choice.name = v; })};
+  static const Fields<ChatDraft> fields = {
+      only<ChatDraft>("type", {"function"}), function.front(),
+      custom<ChatDraft>("function", [](ChatDraft& d, const std::string& n, const Json& v) {
+        read_fields<ChatDraft>(d, fields::to_object(n, v), function, n + ".");
+      })};
+  read_fields<ChatDraft>(draft, value, fields, name + ".");
+  if (draft.tool_choice.name.empty()) refuse_missing(name + ".name");
+  draft.tool_choice.kind = Kind::kNamed;
+}
+
+void take_beside(ChatDraft& draft) {
+  SamplingParams& sampling = draft.request.sampling;
+  if (draft.temperature) sampling.temperature = static_cast<float>(*draft.temperature);
+  if (draft.top_p) sampling.top_p = static_cast<float>(*draft.top_p);
+  if (draft.max_output_tokens) draft.request.max_tokens = static_cast<std::uint32_t>(*draft.max_output_tokens);
+  openai::apply_tool_choice(draft.prompt, draft.tool_choice, "tool_choice");
+}
+
 // A last message of the assistant's is the beginning of the answer.
 void take_prefill(Draft<ChatBody>& draft) {
   Json& messages = draft.prompt.messages;
@@ -190,17 +225,22 @@ Fields<B> name_fields() {
 }  // namespace
 
 ChatBody parse_chat(std::string_view body) {
-  using D = Draft<ChatBody>;
+  using D = ChatDraft;
   static const Fields<D> fields = [] {
     Fields<D> all = answer_fields<D>();
     add(all,
-        {custom<D>("messages",
+        {number<D>("temperature", 0, 100, [](D& d, double v) { d.temperature = v; }),
+         number<D>("top_p", 0, 1, [](D& d, double v) { d.top_p = v; }),
+         integer<D>("max_output_tokens", 1, INT32_MAX, [](D& d, std::int64_t v) { d.max_output_tokens = v; }),
+         custom<D>("tool_choice", set_tool_choice),
+         custom<D>("messages",
                    [](D& d, const std::string& n, const Json& v) { d.prompt.messages = read_messages(n, v); }),
          custom<D>("tools", [](D& d, const std::string&, const Json& v) { d.prompt.tools = openai::check_tools(v); })});
     return all;
   }();
   D draft = read_answer<D>(body, fields);
   if (draft.prompt.messages.is_null()) draft.prompt.messages = Json::array();
+  take_beside(draft);
   take_prefill(draft);
   return draft;
 }

@@ -135,16 +135,6 @@ void chat(const ServedModels& models, const ExchangePtr& exchange) {
   start(request, body, std::move(prepared), !body.prompt.prefill.empty());
 }
 
-void check_context(const Model& model, const std::vector<TokenId>& tokens) {
-  for (const TokenId token : tokens) {
-    if (static_cast<std::size_t>(token) < model.tokenizer().vocab_size()) continue;
-    refuse(400,
-           "'context' holds " + std::to_string(token) + "; the vocabulary has ids 0 to " +
-               std::to_string(model.tokenizer().vocab_size() - 1),
-           "context");
-  }
-}
-
 // A prompt without a template: with a hole, raw, or to a model that has none.
 openai::PreparedChat prepare_plain(const Model& model, const GenerateBody& body) {
   openai::PreparedChat plain;
@@ -174,7 +164,7 @@ void generate(const ServedModels& models, const ExchangePtr& exchange) {
   if (!prepare(request, models, body, false, asked)) return;
   const Model& model = *request.model->model;
   check_generates(model, body.model);
-  check_context(model, body.before);
+  openai::check_token_ids(model, body.before, "context");
   const bool plain = body.raw || !body.suffix.empty() || !model.chat_template();
   if (plain && !body.system.empty())
     refuse(400, "'system': the model '" + body.model + "' has no chat template, which would show it", "system");

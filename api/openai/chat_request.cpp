@@ -23,8 +23,10 @@ void set_chosen_function(ChatDraft& draft, const std::string& name, const Json& 
 // "none", "auto", "required", or {"type": "function", "function": {"name": ...}}.
 void set_tool_choice(ChatDraft& draft, const std::string& name, const Json& value) {
   using Kind = chat::ToolChoice::Kind;
-  static const std::pair<std::string_view, Kind> words[] = {
-      {"none", Kind::kNone}, {"auto", Kind::kAuto}, {"required", Kind::kRequired}};
+  static const std::pair<std::string_view, Kind> words[] = {{"none", Kind::kNone},
+                                                            {"auto", Kind::kAuto},
+                                                            {"required", Kind::kRequired},
+                                                            {"any", Kind::kRequired}};  // Mistral's
   for (const auto& [word, kind] : words) {
     if (value == word) {
       draft.tool_choice.kind = kind;
@@ -90,6 +92,13 @@ Fields<ChatDraft> chat_fields() {
       only<D>("audio", {}),
       only<D>("web_search_options", {}),
       only<D>("moderation", {}),
+      // Mistral's and Groq's clients.
+      integer<D>("random_seed", INT64_MIN, INT64_MAX,
+                 [](D& d, std::int64_t v) { d.request.sampling.seed = static_cast<std::uint64_t>(v); }),
+      only<D>("safe_prompt", {false}),
+      only<D>("guardrails", {Json::array()}),
+      only<D>("reasoning_format", {"parsed"}),
+      only<D>("include_reasoning", {true}),
       custom<D>("functions",
                 [](D& d, const std::string&, const Json& v) { d.functions_as_tools = tools_of_functions(v); }),
       custom<D>("function_call", set_function_call),
@@ -108,6 +117,9 @@ ChatBody parse_chat(std::string_view body) {
   ChatDraft draft;
   read_fields<ChatDraft>(draft, to_object("body", json), fields);
   if (draft.prompt.messages.is_null()) refuse_missing("messages");
+  take_prefix(draft.prompt, json["messages"]);
+  if (draft.constraint && !draft.prompt.prefill.empty())
+    refuse_value(draft.constraint->param, "absent where the last message is the answer's beginning", Json::object());
   take_functions(draft);
   apply_tool_choice(draft.prompt, draft.tool_choice, draft.functions ? "function_call" : "tool_choice");
   if (draft.top_logprobs && !draft.logprobs) {

@@ -18,8 +18,11 @@ using CompletionDraft = Draft<CompletionBody>;
 Fields<CompletionDraft> completion_fields() {
   Fields<CompletionDraft> fields = generation_fields<CompletionDraft>(0);
   const Field<CompletionDraft> more[] = {
-      custom<CompletionDraft>(
-          "prompt", [](CompletionDraft& d, const std::string& n, const Json& v) { d.prompts = to_inputs(n, v); }),
+      custom<CompletionDraft>("prompt",
+                              [](CompletionDraft& d, const std::string& n, const Json& v) {
+                                d.prompts = to_inputs(n, v);
+                                d.one_list = v.is_array() && v.front().is_number();
+                              }),
       boolean<CompletionDraft>("echo", [](CompletionDraft& d, bool v) { d.echo = v; }),
       integer<CompletionDraft>(
           "logprobs", 0, 5,

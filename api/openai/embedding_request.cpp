@@ -20,8 +20,17 @@ void set_pooling(EmbeddingBody& body, const std::string& name, const Json& value
 }
 
 void set_documents(RerankBody& body, const std::string& name, const Json& value) {
+  static const Fields<std::string> fields = {
+      string<std::string>("text", [](std::string& text, const std::string& v) { text = v; })};
   for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
-    body.documents.push_back(to_string(name + "[" + std::to_string(i) + "]", value[i]));
+    const std::string place = element(name, i);
+    std::string& text = body.documents.emplace_back();
+    if (!value[i].is_object()) {
+      text = to_string(place, value[i]);
+    } else {
+      check_present(value[i], {"text"}, place + ".");
+      read_fields<std::string>(text, value[i], fields, place + ".");
+    }
   }
 }
 
@@ -34,14 +43,16 @@ std::vector<Prompt> to_inputs(const std::string& name, const Json& value) {
   if (value.front().is_number()) return {to_tokens(name, value)};
   if (value.size() > kMaxInputs) refuse_value(name, "a list of at most 2048 inputs", value);
   std::vector<Prompt> inputs;
+  const bool texts = value.front().is_string(), lists = value.front().is_array();
+  if (!texts && !lists) refuse_value(element(name, 0), "a string, a token id or a list of token ids", value.front());
   for (const Json& item : value) {
-    if (item.type() != value.front().type()) refuse_value(name, kExpected, item);
-    if (item.is_string()) {
-      inputs.emplace_back(item.get<std::string>());
+    const std::string place = element(name, inputs.size());
+    if (texts) {
+      inputs.emplace_back(to_string(place, item));
     } else if (item.is_array() && !item.empty()) {
-      inputs.emplace_back(to_tokens(name, item));
+      inputs.emplace_back(to_tokens(place, item));
     } else {
-      refuse_value(name, kExpected, item);
+      refuse_value(place, "a list of at least one token id", item);
     }
   }
   return inputs;
@@ -51,11 +62,18 @@ EmbeddingBody parse_embedding(std::string_view body) {
   using E = EmbeddingBody;
   static const Fields<E> fields = {
       string<E>("model", [](E& e, const std::string& v) { e.model = v; }),
-      custom<E>("input", [](E& e, const std::string& n, const Json& v) { e.inputs = to_inputs(n, v); }),
+      custom<E>("input",
+                [](E& e, const std::string& n, const Json& v) {
+                  e.inputs = to_inputs(n, v);
+                  e.one_list = v.is_array() && v.front().is_number();
+                }),
       custom<E>("encoding_format", set_encoding),
       boolean<E>("normalize", [](E& e, bool v) { e.normalize = v; }),
       custom<E>("pooling", set_pooling),
       only<E>("dimensions", {}),
+      only<E>("output_dimension", {}),  // Mistral's
+      only<E>("output_dtype", {"float"}),
+      no_effect<E>("metadata", Json::value_t::object),
       no_effect<E>("user", Json::value_t::string),
   };
   const Json json = parse_json(body);

@@ -12,6 +12,7 @@ namespace nacelle::openai {
 struct EmbeddingBody {
   std::string model;
   std::vector<Prompt> inputs;  // at least one
+  bool one_list = false;       // the only one, of token ids, not in a list of such
   bool base64 = false;         // vectors as little-endian floats in base64
   bool normalize = true;       // to length 1
   bool mean = false;           // pooling

@@ -7,6 +7,7 @@
 
 #include "api/openai/embedding_request.hpp"
 #include "api/openai/prompt.hpp"
+#include "api/openai/random_id.hpp"
 #include "api/openai/routes.hpp"
 #include "api/serving/embedding.hpp"
 
@@ -34,6 +35,9 @@ void embed(const ServedModels& models, const http::ExchangePtr& exchange) {
   for (const Prompt& input : body.inputs) {
     const auto* text = std::get_if<std::string>(&input);
     plan.prompts.push_back(text ? encode_text(*model->model, *text) : std::get<std::vector<TokenId>>(input));
+    if (!text)
+      check_token_ids(*model->model, plan.prompts.back(),
+                      body.one_list ? "input" : element("input", plan.prompts.size() - 1));
     check_length(*model->model, plan.prompts.back().size(), "input");
   }
   plan.respond = [base64 = body.base64, name = model->name()](const auto& vectors, const Usage& usage) {
@@ -41,7 +45,8 @@ void embed(const ServedModels& models, const http::ExchangePtr& exchange) {
     for (const std::vector<float>& vector : vectors) {
       data.push_back({{"object", "embedding"}, {"index", data.size()}, {"embedding", vector_json(vector, base64)}});
     }
-    const Json json = {{"object", "list"},
+    const Json json = {{"id", random_id("embd-")},  // Mistral's clients want one
+                       {"object", "list"},
                        {"data", std::move(data)},
                        {"model", name},
                        {"usage", {{"prompt_tokens", usage.prompt_tokens}, {"total_tokens", usage.prompt_tokens}}}};
@@ -80,7 +85,8 @@ void rerank(const ServedModels& models, const http::ExchangePtr& exchange) {
     check_length(*model->model, plan.prompts.back().size(), "documents");
   }
   plan.respond = [body = std::move(body), name = model->name()](const auto& scores, const Usage& usage) {
-    const Json json = {{"model", name},
+    const Json json = {{"id", random_id("rerank-")},
+                       {"model", name},
                        {"results", ranked(body, scores)},
                        {"usage", {{"prompt_tokens", usage.prompt_tokens}, {"total_tokens", usage.prompt_tokens}}}};
     return http::Response{200, to_text(json), "application/json", {}};
@@ -92,12 +98,12 @@ void rerank(const ServedModels& models, const http::ExchangePtr& exchange) {
 
 std::vector<http::Route> embedding_routes(const ServedModels& models) {
   using http::Where;
-  return {
-      {"POST", "/v1/embeddings", [&models](const http::ExchangePtr& exchange) { embed(models, exchange); },
-       Where::kWorker},
-      {"POST", "/v1/rerank", [&models](const http::ExchangePtr& exchange) { rerank(models, exchange); },
-       Where::kWorker},
+  const auto later = [&models](const char* path, void (*handle)(const ServedModels&, const http::ExchangePtr&)) {
+    return http::Route{"POST", path, [&models, handle](const http::ExchangePtr& exchange) { handle(models, exchange); },
+                       Where::kWorker};
   };
+  return {later("/v1/embeddings", embed), later("/v1/rerank", rerank),
+          later("/v2/rerank", rerank)};  // Cohere's clients
 }
 
 }  // namespace nacelle::openai

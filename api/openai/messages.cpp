@@ -115,6 +115,7 @@ struct Message {
   std::string role;
   std::optional<std::string> content, name, tool_call_id, reasoning, refusal;
   Json tool_calls;
+  bool prefix = false;
 };
 
 const Fields<Message>& message_fields() {
@@ -136,6 +137,7 @@ const Fields<Message>& message_fields() {
                 [](M& m, const std::string& name, const Json& v) { m.tool_calls = to_function_call(name, v); }),
       string<M>("refusal", [](M& m, const std::string& v) { m.refusal = v; }),  // what another model had to say
       no_effect<M>("cache_control", Json::value_t::object),
+      boolean<M>("prefix", [](M& m, bool v) { m.prefix = v; }),  // Mistral's
       // Null in our answers, and so in what clients send back.
       only<M>("audio", {}),
       only<M>("annotations", {Json::array()}),
@@ -144,7 +146,8 @@ const Fields<Message>& message_fields() {
   return fields;
 }
 
-Json normalise(const std::string& path, const Json& value) {
+// `last`: of the conversation; it may be the beginning of the answer.
+Json normalise(const std::string& path, const Json& value, bool last) {
   Message message;
   read_fields<Message>(message, to_object(path, value), message_fields(), path + ".");
   if (message.role.empty()) refuse_missing(path + ".role");
@@ -155,7 +158,10 @@ Json normalise(const std::string& path, const Json& value) {
   }
   if (!message.content && role->name == "assistant") message.content = message.refusal;
   const bool calls = !message.tool_calls.is_null() && !message.tool_calls.empty();
-  if (!message.content && !(role->may_lack_content && calls)) refuse_missing(path + ".content");
+  // Our own answer may be reasoning alone.
+  if (!message.content && !(role->may_lack_content && (calls || message.reasoning))) refuse_missing(path + ".content");
+  if (message.prefix && (!last || calls || role->name != "assistant"))
+    refuse_value(path + ".prefix", "absent or false but in a last message of the assistant's, of text", true);
   if (calls && role->name != "assistant") refuse_value(path + ".tool_calls", "absent but in assistant messages", value);
   Json result = {{"role", role->template_name}, {"content", message.content.value_or("")}};
   if (message.name) result["name"] = *message.name;
@@ -241,15 +247,32 @@ void apply_tool_choice(ChatPrompt& prompt, const chat::ToolChoice& choice, const
 Json normalise_messages(const Json& messages) {
   Json result = Json::array();
   for (const Json& message : to_array("messages", messages)) {
-    result.push_back(normalise("messages[" + std::to_string(result.size()) + "]", message));
+    result.push_back(normalise(element("messages", result.size()), message, result.size() + 1 == messages.size()));
   }
   if (result.empty()) refuse_value("messages", "a list of at least one message", messages);
   return result;
 }
 
+void take_prefix(ChatPrompt& prompt, const Json& messages) {
+  const auto prefix = messages.back().find("prefix");
+  if (prefix == messages.back().end() || *prefix != true) return;
+  if (prompt.messages.size() == 1)
+    refuse_value("messages", "a list in which something is said before the answer's beginning", messages);
+  prompt.prefill = prompt.messages.back()["content"].get<std::string>();
+  prompt.messages.erase(prompt.messages.size() - 1);
+}
+
 namespace {
 
 struct CheckedTool {};
+
+// null counts as absent; a template would write it.
+Json without_nulls(const Json& object) {
+  Json result = Json::object();
+  for (const auto& [name, value] : object.items())
+    if (!value.is_null()) result[name] = value;
+  return result;
+}
 
 void check_function(CheckedTool& tool, const std::string& name, const Json& value) {
   static const Fields<CheckedTool> fields = {
@@ -269,7 +292,7 @@ Json tools_of_functions(const Json& functions) {
   for (const Json& item : to_array("functions", functions)) {
     CheckedTool tool;
     check_function(tool, "functions[" + std::to_string(tools.size()) + "]", item);
-    tools.push_back({{"type", "function"}, {"function", item}});
+    tools.push_back({{"type", "function"}, {"function", without_nulls(item)}});
   }
   return tools.empty() ? Json(nullptr) : tools;
 }
@@ -284,8 +307,9 @@ Json check_tools(const Json& tools) {
     CheckedTool tool;
     read_fields<CheckedTool>(tool, to_object(path, item), fields, path + ".");
     check_present(item, {"type", "function"}, path + ".");
-    checked.push_back(item);
+    checked.push_back(without_nulls(item));
     checked.back().erase("cache_control");  // not for the template
+    checked.back()["function"] = without_nulls(item["function"]);
   }
   return checked.empty() ? Json(nullptr) : checked;
 }

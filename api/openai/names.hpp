@@ -12,6 +12,7 @@ using fields::Constraint;
 using fields::constraint_fields;
 using fields::custom;
 using fields::describe;
+using fields::element;
 using fields::Field;
 using fields::Fields;
 using fields::integer;

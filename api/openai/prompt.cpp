@@ -344,4 +344,16 @@ void check_length(const Model& model, std::size_t tokens, const char* param, boo
                             param, "context_length_exceeded"});
 }
 
+void check_token_ids(const Model& model, const std::vector<TokenId>& tokens, const std::string& name) {
+  const std::size_t size = model.tokenizer().vocab_size();
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] >= 0 && static_cast<std::size_t>(tokens[i]) < size) continue;
+    const std::string place = element(name, i);
+    throw http::RequestError({400,
+                              "'" + place + "' is " + std::to_string(tokens[i]) + "; the vocabulary has ids 0 to " +
+                                  std::to_string(size - 1),
+                              place, "invalid_value"});
+  }
+}
+
 }  // namespace nacelle::openai

@@ -58,5 +58,7 @@ std::vector<TokenId> encode_infill(const Model& model, std::string_view prefix, 
 // Throws RequestError(400), naming `param`, where no token of an answer fits behind a prompt of so many, or the prompt
 // itself does not where none is wanted.
 void check_length(const Model& model, std::size_t tokens, const char* param, bool answered = true);
+// Throws RequestError(400), naming the element of `name`, where the vocabulary has no such token.
+void check_token_ids(const Model& model, const std::vector<TokenId>& tokens, const std::string& name);
 
 }  // namespace nacelle::openai

@@ -50,6 +50,7 @@ struct ChatBody : GenerationBody {
 
 struct CompletionBody : GenerationBody {
   std::vector<Prompt> prompts;        // at least one
+  bool one_list = false;              // the only one, of token ids, not in a list of such
   std::optional<std::string> suffix;  // what follows the answer; every prompt is a text then
   bool echo = false;
   std::uint32_t best_of = 1;  // at least n
@@ -78,6 +79,8 @@ DetokenizeBody parse_detokenize(std::string_view body);
 // Checks `messages` and brings them into the form of ChatPrompt: text parts are joined, "developer" becomes "system",
 // and the arguments of tool calls, which are JSON in a string, become objects.
 Json normalise_messages(const Json& messages);
+// Where the last of `messages` is the answer's beginning (Mistral's "prefix": true) it becomes the prompt's prefill.
+void take_prefix(ChatPrompt& prompt, const Json& messages);
 Json check_tools(const Json& tools);
 // The deprecated form of `tools`: what stands behind "function" in each.
 Json tools_of_functions(const Json& functions);

@@ -140,10 +140,25 @@ void append_call(InputItems& input, const std::string& path, const Item& item, J
   append_assistant_call(input.messages, item.call_id, item.name, listed["arguments"]);
 }
 
-void append_item(InputItems& input, const std::string& path, const Json& value) {
-  const auto type = to_object(path, value).find("type");
+bool has(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && !found->is_null();
+}
+
+std::string type_of(const std::string& path, const Json& value) {
+  if (has(to_object(path, value), "type")) return to_string(path + ".type", value["type"]);
+  return has(value, "id") && !has(value, "role") && !has(value, "content") ? "item_reference" : "message";
+}
+
+void append_item(InputItems& input, const std::string& path, const Json& value, const FindItem& find) {
   Item item;
-  const std::string name = type == value.end() || type->is_null() ? "message" : to_string(path + ".type", *type);
+  const std::string name = type_of(path, value);
+  if (find && name == "item_reference") {
+    static const Fields<Item> fields = {item_string("type", &Item::type), item_string("id", &Item::id)};
+    read_fields<Item>(item, value, fields, path + ".");
+    if (item.id.empty()) refuse_missing(path + ".id");
+    return append_item(input, path, find(path, item.id), nullptr);
+  }
   read_fields<Item>(item, value, item_fields(path, name), path + ".");
   item.type = name;
   Json listed = {{"id", item.id}, {"type", name}, {"status", item.status}};
@@ -185,15 +200,15 @@ void name_items(Json& items, const std::vector<const Json*>& taken) {
   }
 }
 
-InputItems parse_items(const std::string& name, const Json& value, std::size_t most) {
+InputItems parse_items(const std::string& name, const Json& value, std::size_t most, const FindItem& find) {
   InputItems input;
   if (value.is_string()) {
-    append_item(input, name, {{"role", "user"}, {"content", value}});
+    append_item(input, name, {{"role", "user"}, {"content", value}}, nullptr);
     return input;
   }
   if (!value.is_array() || value.empty()) refuse_value(name, "a string or a list of at least one item", value);
   if (value.size() > most) refuse_value(name, "a list of at most " + std::to_string(most) + " items", value);
-  for (std::size_t i = 0; i < value.size(); ++i) append_item(input, name + "[" + std::to_string(i) + "]", value[i]);
+  for (std::size_t i = 0; i < value.size(); ++i) append_item(input, element(name, i), value[i], find);
   return input;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,9 +17,13 @@ struct InputItems {
   Json items = Json::array();     // the same as the API lists them; "id" is "" where the client gave none
 };
 
+// The item that stands at `path` as a reference to its id. Throws RequestError where there is no such.
+using FindItem = std::function<Json(const std::string& path, const std::string& id)>;
+
 // A string, or a list of 1 to `most` items. Throws RequestError(400) that names the field. Supported are text,
-// functions' calls and reasoning.
-InputItems parse_items(const std::string& name, const Json& value, std::size_t most = SIZE_MAX);
+// functions' calls, reasoning and, with `find`, references to such items.
+InputItems parse_items(const std::string& name, const Json& value, std::size_t most = SIZE_MAX,
+                       const FindItem& find = nullptr);
 
 // Gives an id to those that have none, or one that is taken by an item before; `taken`: by others.
 void name_items(Json& items, const std::vector<const Json*>& taken = {});

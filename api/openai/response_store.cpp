@@ -1,5 +1,6 @@
 #include "api/openai/response_store.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "api/http/message.hpp"
@@ -13,9 +14,11 @@ std::size_t tree_bytes(const Json& json) { return 4 * to_text(json).size(); }
 std::size_t ResponseStore::bytes_to_keep(StoredResponse& response) const {
   std::size_t bytes = response.json.size() + tree_bytes(response.messages);
   if (response.items) bytes += tree_bytes(*response.items);
+  for (const auto& [id, json] : response.output) bytes += 2 * id.size() + json.size();
   if (bytes <= limits_.bytes) return bytes;
   response.messages = nullptr;
   response.items = nullptr;
+  response.output.clear();
   return response.json.size();
 }
 
@@ -57,6 +60,7 @@ void ResponseStore::insert(const std::string& id, StoredResponse response, std::
   auto events = std::exchange(response.events, nullptr);
   entries_.push_back({id, std::make_shared<const StoredResponse>(std::move(response)), bytes, std::move(events)});
   by_id_[id] = std::prev(entries_.end());
+  for (const auto& item : entries_.back().response->output) by_item_[item.first] = std::prev(entries_.end());
   bytes_ += bytes;
 }
 
@@ -95,9 +99,18 @@ bool ResponseStore::erase(const std::string& id, const std::string& owner) {
   return true;
 }
 
+std::string ResponseStore::find_item(const std::string& id, const std::string& owner) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = by_item_.find(id);
+  if (found == by_item_.end() || found->second->response->owner != owner) return {};
+  const auto& output = found->second->response->output;
+  return std::find_if(output.begin(), output.end(), [&](const auto& item) { return item.first == id; })->second;
+}
+
 void ResponseStore::erase(Entries::iterator entry) {
   bytes_ -= entry->bytes;
   by_id_.erase(entry->id);
+  for (const auto& item : entry->response->output) by_item_.erase(item.first);
   entries_.erase(entry);
 }
 

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "api/openai/names.hpp"
 #include "api/openai/response_events.hpp"
@@ -24,6 +26,7 @@ struct StoredResponse {
   std::string owner = {};                       // the API key's name, as Request::client: nobody else finds it
   bool background = false;                      // it was asked for in the background
   std::shared_ptr<EventLog> events = nullptr;   // of one in the background that was streamed
+  std::vector<std::pair<std::string, std::string>> output = {};  // its items, by id: JSON
 };
 
 // What there is under an id: a response that is over, or one that runs in the background, or nothing.
@@ -61,6 +64,8 @@ class ResponseStore {
   // Nothing where it was never stored, was given up, or is another's.
   FoundResponse find(const std::string& id, const std::string& owner) const;
   bool erase(const std::string& id, const std::string& owner);
+  // The JSON of an item of a kept response's output; "" as for find().
+  std::string find_item(const std::string& id, const std::string& owner) const;
 
  private:
   struct Entry {
@@ -83,6 +88,7 @@ class ResponseStore {
   mutable std::mutex mutex_;
   Entries entries_;  // oldest first
   std::unordered_map<std::string, Entries::iterator> by_id_;
+  std::unordered_map<std::string, Entries::iterator> by_item_;  // of an item of its output
   std::unordered_map<std::string, Running> running_;
   std::size_t bytes_ = 0, running_bytes_ = 0;
 };

@@ -18,6 +18,7 @@ struct ResponsesDraft : ResponsesBody {
   Json format = {{"type", "text"}};  // text.format
   std::optional<std::uint32_t> max_output_tokens;
   Json metadata = Json::object();
+  const FindItem* find = nullptr;
   bool logprobs = false;  // by include
   std::uint32_t top_logprobs = 0;
 };
@@ -134,7 +135,7 @@ Fields<R> prompt_fields() {
       string<R>("model", [](R& d, const std::string& v) { d.model = v; }),
       custom<R>("input",
                 [](R& d, const std::string& name, const Json& v) {
-                  InputItems input = parse_items(name, v);
+                  InputItems input = parse_items(name, v, SIZE_MAX, *d.find);
                   d.prompt.messages = std::move(input.messages);
                   d.items = std::move(input.items);
                 }),
@@ -250,10 +251,11 @@ bool to_include(const std::string& name, const Json& value) {
   return logprobs;
 }
 
-ResponsesBody parse_responses(std::string_view body) {
+ResponsesBody parse_responses(std::string_view body, const FindItem& find) {
   static const Fields<R> fields = responses_fields();
   const Json json = parse_json(body);
   R draft;
+  draft.find = &find;
   read_fields<R>(draft, to_object("body", json), fields);
   if (draft.prompt.messages.is_null()) refuse_missing("input");
   if (draft.background && !draft.store) refuse_value("store", "true where 'background' is", false);
@@ -266,7 +268,7 @@ ResponsesBody parse_responses(std::string_view body) {
   return draft;
 }
 
-ResponsesBody parse_input_tokens(std::string_view body) {
+ResponsesBody parse_input_tokens(std::string_view body, const FindItem& find) {
   static const Fields<R> fields = [] {
     Fields<R> all = prompt_fields();
     all.push_back(only<R>("personality", {}));
@@ -274,6 +276,7 @@ ResponsesBody parse_input_tokens(std::string_view body) {
   }();
   const Json json = parse_json(body);
   R draft;
+  draft.find = &find;
   read_fields<R>(draft, to_object("body", json), fields);
   if (draft.prompt.messages.is_null()) {
     if (draft.previous.empty() && draft.conversation.empty()) refuse_missing("input");

@@ -21,10 +21,10 @@ struct ResponsesBody : GenerationBody {
   Json repeated = Json::object();  // what the response repeats of the request
 };
 
-// Each throws RequestError(400) that names the field, as parse_chat() does.
-ResponsesBody parse_responses(std::string_view body);
+// Each throws RequestError(400) that names the field, as parse_chat() does. `find`: of items that `input` refers to.
+ResponsesBody parse_responses(std::string_view body, const FindItem& find = nullptr);
 // Only what counts for the prompt.
-ResponsesBody parse_input_tokens(std::string_view body);
+ResponsesBody parse_input_tokens(std::string_view body, const FindItem& find = nullptr);
 
 // Of responses and conversations: at most 16 names, each with a text.
 const Json& to_metadata(const std::string& name, const Json& value);

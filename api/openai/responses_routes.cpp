@@ -52,6 +52,27 @@ Json messages_of(const ResponseStore& store, const std::string& id, const std::s
   return found.kept->messages;
 }
 
+// Items of the client's responses that its input refers to. Together they are no more than may well fit a context: a
+// body that names one of them again and again would take memory without end.
+FindItem item_finder(const Kept& kept, const std::string& client) {
+  constexpr std::size_t kMost = 8u << 20;
+  return [&kept, &client, bytes = std::size_t{0}](const std::string& path, const std::string& id) mutable {
+    const std::string json = kept.responses.find_item(id, client);
+    if (json.empty()) {
+      throw http::RequestError(
+          {404,
+           "'" + path + "': no item '" + id.substr(0, 80) +
+               "' of a response is kept (the oldest are given up first, and with \"store\": false there "
+               "is none); send the item itself",
+           path, "item_not_found"});
+    }
+    if ((bytes += json.size()) > kMost)
+      throw http::RequestError(
+          {400, "'" + path + "': the items that are referred to take more than 8 MiB together", path, "invalid_value"});
+    return parse_json(json);
+  };
+}
+
 // The conversation up to the end of the input; instructions are left out.
 Json conversation_of(const Kept& kept, const ResponsesBody& body, const std::string& client) {
   Json messages = Json::array();
@@ -108,6 +129,8 @@ void keep(const Pending& pending, const EndedResponse& over) {
   StoredResponse response{over.text,          whole ? with_answer(pending.messages, over.said) : Json(),
                           pending.items,      pending.client,
                           pending.background, pending.events};
+  if (whole)
+    for (const Json& item : over.json["output"]) response.output.emplace_back(item["id"], to_text(item));
   ResponseStore& store = pending.kept->responses;
   pending.background ? store.finish(pending.id, std::move(response)) : store.put(pending.id, std::move(response));
 }
@@ -142,8 +165,8 @@ void start_in_background(const http::ExchangePtr& exchange, ServedModelPtr model
 }
 
 void respond(const KeptPtr& kept, const http::ExchangePtr& exchange) {
-  ResponsesBody body = parse_responses(exchange->request().body);
   const std::string& client = exchange->request().client;
+  ResponsesBody body = parse_responses(exchange->request().body, item_finder(*kept, client));
   ServedModelPtr model = kept->models.find(body.model);
   name_items(body.items);
   Json messages = conversation_of(*kept, body, client);
@@ -174,7 +197,7 @@ void respond(const KeptPtr& kept, const http::ExchangePtr& exchange) {
 }
 
 http::Response count_input(const Kept& kept, const http::Request& request) {
-  const ResponsesBody body = parse_input_tokens(request.body);
+  const ResponsesBody body = parse_input_tokens(request.body, item_finder(kept, request.client));
   const ServedModelPtr model = kept.models.find(body.model);
   const Json messages = conversation_of(kept, body, request.client);
   const std::size_t tokens = prepare_response(*model->model, body, messages).tokens.size();

@@ -39,15 +39,21 @@ void chat(const ServedModels& models, const http::ExchangePtr& exchange) {
       make_plan(*model, body, true, {.head = {}, .choices = body.n, .echoes = {}, .functions = body.functions});
   compile_constraint(*model->model, prepared.constraint, plan.request);
   plan.request.shown_special = std::move(prepared.shown_special);
+  plan.request.continues_text = !body.prompt.prefill.empty();
   plan.format = std::move(prepared.format);
   plan.parallel_calls = body.prompt.parallel_calls;
   plan.prompts = {std::move(prepared.tokens)};
   serving::start_generation(exchange, std::move(model), std::move(plan));
 }
 
-std::vector<TokenId> encode_prompt(const Model& model, const CompletionBody& body, const Prompt& prompt) {
+std::vector<TokenId> encode_prompt(const Model& model, const CompletionBody& body, std::size_t index) {
+  const Prompt& prompt = body.prompts[index];
   const auto* text = std::get_if<std::string>(&prompt);
-  if (!text) return std::get<std::vector<TokenId>>(prompt);
+  if (!text) {
+    const auto& tokens = std::get<std::vector<TokenId>>(prompt);
+    check_token_ids(model, tokens, body.one_list ? "prompt" : element("prompt", index));
+    return tokens;
+  }
   return body.suffix ? encode_infill(model, *text, *body.suffix) : encode_text(model, *text);
 }
 
@@ -57,7 +63,7 @@ void complete(const ServedModels& models, const http::ExchangePtr& exchange) {
   std::vector<std::vector<TokenId>> prompts;
   std::vector<std::string> echoes;
   for (const Prompt& prompt : body.prompts) {
-    prompts.push_back(encode_prompt(*model->model, body, prompt));
+    prompts.push_back(encode_prompt(*model->model, body, prompts.size()));
     check_length(*model->model, prompts.back().size(), "prompt", !body.request.prompt_only);
     if (!body.echo) continue;
     const auto* text = std::get_if<std::string>(&prompt);
@@ -102,15 +108,9 @@ Response tokenize(const ServedModels& models, const Request& request) {
 
 Response detokenize(const ServedModels& models, const Request& request) {
   const DetokenizeBody body = parse_detokenize(request.body);
-  const Tokenizer& tokenizer = models.find(body.model)->model->tokenizer();
-  for (const TokenId id : body.tokens) {
-    if (static_cast<std::size_t>(id) < tokenizer.vocab_size()) continue;
-    throw http::RequestError({400,
-                              "'tokens' holds " + std::to_string(id) + "; the vocabulary has ids 0 to " +
-                                  std::to_string(tokenizer.vocab_size() - 1),
-                              "tokens", "invalid_value"});
-  }
-  return json_response({{"content", tokenizer.decode(body.tokens, false)}});
+  const ServedModelPtr model = models.find(body.model);
+  check_token_ids(*model->model, body.tokens, "tokens");
+  return json_response({{"content", model->model->tokenizer().decode(body.tokens, false)}});
 }
 
 Json model_json(const ServedModel& model) {

@@ -27,6 +27,7 @@ void set_text(TokenizeDraft& draft, const std::string& name, const Json& value) 
 void set_messages(TokenizeDraft& draft, const std::string& name, const Json& value) {
   claim(draft, name);
   draft.chat.messages = normalise_messages(value);
+  take_prefix(draft.chat, value);
 }
 
 }  // namespace

@@ -53,6 +53,8 @@ def check_rerank(url, name, golden):
     check(list(got) == list(np.argsort(-scores)), f"{name}: best first")
     check(all(one["document"]["text"] == golden["texts"][one["index"]] for one in answer["results"]), f"{name}: documents")
     check(len(post(url, "/v1/rerank", body | {"top_n": 2})["results"]) == 2, f"{name}: top_n")
+    objects = body | {"documents": [{"text": text} for text in golden["texts"]]}
+    check(post(url, "/v2/rerank", objects)["results"] == answer["results"], f"{name}: Cohere's path and documents")
     refused = post(url, "/v1/embeddings", {"model": name, "input": "waa"})
     check("scores pairs" in json.dumps(refused), f"{name}: no embeddings ({refused.get('error')})")
 

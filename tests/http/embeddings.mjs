@@ -51,7 +51,7 @@ test('the mean of all rows in place of the last, whatever else the engine does',
 
 test('wrong fields are named', async () => {
   for (const [options, param] of [
-    [{ input: undefined }, 'input'], [{ input: [] }, 'input'], [{ input: [1, 99999] }, 'input'],
+    [{ input: undefined }, 'input'], [{ input: [] }, 'input'], [{ input: [1, 99999] }, 'input[1]'],
     [{ dimensions: 64 }, 'dimensions'], [{ encoding_format: 'int8' }, 'encoding_format'], [{ pooling: 'cls' }, 'pooling'],
     [{ colour: 1 }, 'colour'], [{ input: 'word '.repeat(3000) }, 'input'],
   ]) {

@@ -43,8 +43,8 @@ test('what is expected is said in words', async () => {
 });
 
 test('tokens that the vocabulary lacks', async () => {
-  await assert.rejects(client.completions.create({ model, prompt: [1, 99999] }), { status: 400, param: 'prompt' });
-  assert.equal((await server.post('/detokenize', { tokens: [99999] })).body.error.param, 'tokens');
+  await assert.rejects(client.completions.create({ model, prompt: [1, 99999] }), { status: 400, param: 'prompt[1]' });
+  assert.equal((await server.post('/detokenize', { tokens: [99999] })).body.error.param, 'tokens[0]');
 });
 
 test('paths and methods', async () => {

@@ -15,6 +15,7 @@ import './templates.mjs';
 import './takeoff.mjs';
 import './embeddings.mjs';
 import './errors.mjs';
+import './clients.mjs';
 import './connections.mjs';
 import './devices.mjs';
 import './gather.mjs';

@@ -182,7 +182,7 @@ test('wrong fields are named', async () => {
     [{ input: undefined }, 'input'], [{ input: [] }, 'input'], [{ colour: 1 }, 'colour'],
     [{ input: [{ role: 'robot', content: 'x' }] }, 'input[0].role'],
     [{ input: [{ role: 'user', content: [{ type: 'input_image', image_url: 'u' }] }] }, 'input[0].content[0].type'],
-    [{ input: [{ type: 'item_reference', id: 'x' }] }, 'input[0].type'],
+    [{ input: [{ type: 'item_reference' }] }, 'input[0].id'], [{ input: [{ type: 'computer_call', id: 'x' }] }, 'input[0].type'],
     [{ tools: [{ type: 'web_search' }] }, 'tools[0].type'],
     [{ text: { format: { type: 'xml' } } }, 'text.format.type'],
     [{ background: true, store: false }, 'store'], [{ text: { verbosity: 'low' } }, 'text.verbosity'],

@@ -59,6 +59,14 @@ test('templates of one system message and of thinking', async (context) => {
   const request = { model: 'thinks', max_tokens: 4, messages: [of('user', 'Hello!')] };
   const message = await server.post('/v1/messages', { ...request, output_config: { effort: 'high' } });
   assert.equal(message.body.content[0].type, 'thinking');
+  const quiet = { ...request, thinking: { type: 'adaptive', display: 'omitted' } };
+  assert.deepEqual((await server.post('/v1/messages', quiet)).body.content, [{ type: 'thinking', thinking: '', signature: '' }]);
+  const events = await (await fetch(`${server.url}/v1/messages`, { method: 'POST', body: JSON.stringify({ ...quiet, stream: true }) })).text();
+  assert.deepEqual(events.match(/"type":"(content_block\w*|thinking_delta)"/g), ['"type":"content_block_start"', '"type":"content_block_stop"']);
+  // Our own answer, sent back as it came.
+  const chat = await server.post('/v1/chat/completions', request);
+  const again = await server.post('/v1/chat/completions', { ...request, messages: [...request.messages, chat.body.choices[0].message, of('user', 'And?')] });
+  assert.equal(again.status, 200, JSON.stringify(again.body));
   assert.equal((await server.post('/v1/chat/completions', { ...request, reasoning_effort: 'high' })).body.error.param, 'reasoning_effort');
 });
 

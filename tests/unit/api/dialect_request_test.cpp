@@ -94,6 +94,40 @@ TEST_CASE("Anthropic's blocks become messages of a chat") {
   CHECK(body.prompt.messages.size() == 1);
 }
 
+TEST_CASE("what Anthropic's newest clients send") {
+  const auto body = anthropic::parse_messages(message_body(R"("diagnostics": null, "user_profile_id": null,
+      "workspace_id": null, "thread": null, "thinking": {"type": "adaptive", "display": "omitted", "effort": null})"));
+  CHECK(body.omit_thinking);
+  CHECK_FALSE(anthropic::parse_messages(message_body("")).omit_thinking);
+  CHECK(anthropic_messages(R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": [
+        {"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "b"}]}, {"role": "user", "content": "c"},
+        {"role": "assistant", "content": []}, {"role": "user", "content": "d"}])") ==
+        R"([{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},)"
+        R"({"role":"assistant","content":""},{"role":"user","content":"d"}])");
+}
+
+TEST_CASE("tools that are deferred are in the prompt once a result has loaded them") {
+  const auto prompt = [](const std::string& result) {
+    return anthropic::parse_messages(R"({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "a"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "search", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [)" +
+                                     result + R"(]}]}],
+        "tools": [{"name": "search", "input_schema": {}}, {"name": "f", "input_schema": {}, "defer_loading": true},
+        {"name": "g", "input_schema": {}, "defer_loading": true, "input_examples": [{"a": 1}]}]})")
+        .prompt;
+  };
+  const auto names = [](const Json& tools) {
+    std::string all;
+    for (const Json& tool : tools) all += tool["function"]["name"].get<std::string>() + " ";
+    return all;
+  };
+  CHECK(names(prompt("").tools) == "search ");
+  const auto loaded = prompt(R"({"type": "tool_reference", "tool_name": "g"})");
+  CHECK(names(loaded.tools) == "search g ");
+  CHECK(loaded.tools[1]["function"]["parameters"] == Json({{"examples", {{{"a", 1}}}}}));
+  CHECK(loaded.messages.back()["content"] == "Loaded tool: g");
+}
+
 TEST_CASE("what Anthropic's API lacks is named") {
   const auto param = [](const std::string& members) {
     return failure_of([&] { anthropic::parse_messages(message_body(members)); }).param;
@@ -112,13 +146,22 @@ TEST_CASE("what Anthropic's API lacks is named") {
         "context_management.edits[0].keep");
   CHECK(param(R"("context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]})") ==
         "context_management.edits[0].type");
-  CHECK(param(R"("thinking": {"type": "adaptive", "display": "omitted"})") == "thinking.display");
+  CHECK(param(R"("thinking": {"type": "adaptive", "display": "shouted"})") == "thinking.display");
+  CHECK(param(R"("thread": {"type": "create"})") == "thread");
+  CHECK(param(R"("user_profile_id": "u")") == "user_profile_id");
+  CHECK(param(R"("tools": [{"name": "f", "input_schema": {}, "input_examples": [1]}])") ==
+        "tools[0].input_examples[0]");
   const auto content = [](const char* blocks) { return failure_of([&] { anthropic_messages(blocks); }).param; };
   CHECK(param(R"("output_config": {"format": {"type": "xml"}})") == "output_config.format.type");
   CHECK(param(R"("output_config": {"format": {"type": "json_schema"}})") == "output_config.format.schema");
   CHECK(content("[]") == "messages");
   CHECK(content(R"([{"role": "assistant", "content": "x"}])") == "messages");
   CHECK(content(R"([{"role": "user"}])") == "messages[0].content");
+  CHECK(content(R"([{"role": "user", "content": []}])") == "messages[0].content");
+  CHECK(content(R"([{"role": "user", "content": [{"type": "tool_reference", "tool_name": "f"}]}])") ==
+        "messages[0].content[0].type");
+  CHECK(content(R"([{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": [
+      {"type": "tool_reference", "tool_name": "f"}]}]}])") == "messages[0].content[0].content[0].tool_name");
   CHECK(content(R"([{"role": "system", "content": "x"}, {"role": "user", "content": "x"}])") == "messages[0].role");
   CHECK(content(R"([{"role": "user", "content": [{"type": "image"}]}])") == "messages[0].content[0].type");
   CHECK(content(R"([{"role": "user", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]}])") ==
@@ -221,6 +264,27 @@ TEST_CASE("input items as the API lists them") {
   CHECK(openai::parse_items("conversation", items).messages == body.prompt.messages);
 }
 
+TEST_CASE("a reference stands for the item that has its id") {
+  std::string asked;
+  const openai::FindItem find = [&](const std::string& path, const std::string& id) {
+    asked += path + ":" + id + " ";
+    return Json::parse(R"({"id": "m", "type": "message", "role": "assistant", "status": "completed",
+        "content": [{"type": "output_text", "text": "b", "annotations": [], "logprobs": []}]})");
+  };
+  const char* text =
+      R"({"input": [{"role": "user", "content": "a"}, {"type": "item_reference", "id": "m"}, {"id": "n"}]})";
+  const auto body = openai::parse_responses(text, find);
+  CHECK(asked == "input[1]:m input[2]:n ");
+  CHECK(body.items[1]["id"] == "m");
+  CHECK(to_text(body.prompt.messages) == R"([{"role":"user","content":"a"},{"role":"assistant","content":"bb"}])");
+  const auto fault = [&](const char* item) {
+    return failure_of([&] { openai::parse_responses(std::string(R"({"input": [)") + item + "]}", find); }).param;
+  };
+  CHECK(fault(R"({"type": "item_reference"})") == "input[0].id");
+  CHECK(fault(R"({"type": "item_reference", "id": "m", "role": "user"})") == "input[0].role");
+  CHECK(failure_of([&] { openai::parse_responses(text); }).param == "input[1].type");  // nothing to look in
+}
+
 TEST_CASE("what counts for the prompt is all that counting takes") {
   CHECK(openai::parse_input_tokens(R"({"input": "Hi", "instructions": "Be brief."})").instructions == "Be brief.");
   CHECK(openai::parse_input_tokens(R"({"previous_response_id": "resp_1"})").prompt.messages.empty());
@@ -286,12 +350,17 @@ TEST_CASE("bodies of embeddings and rerank") {
   CHECK(inputs(R"("a")") == std::vector<openai::Prompt>{"a"});
   CHECK(inputs("[1, 2]") == std::vector<openai::Prompt>{Tokens{1, 2}});
   CHECK(inputs(R"(["a", "b"])") == std::vector<openai::Prompt>{"a", "b"});
-  CHECK(failure_of([&] { inputs(R"(["a", 1])"); }).param == "input");
+  CHECK(failure_of([&] { inputs(R"(["a", 1])"); }).param == "input[1]");
+  CHECK(failure_of([&] { inputs("[7, -7]"); }).param == "input[1]");
   CHECK(openai::parse_embedding(R"({"input": "a", "encoding_format": "base64", "normalize": false})").base64);
   CHECK(failure_of([] { openai::parse_embedding(R"({"input": "a", "dimensions": 5})"); }).param == "dimensions");
   CHECK(openai::parse_rerank(R"({"query": "q", "documents": ["a", "b"], "top_n": 1})").documents.size() == 2);
   CHECK(openai::parse_rerank(R"({"query": "q", "documents": ["a", "b"], "top_n": 1})").top_n == 1);
   CHECK(failure_of([] { openai::parse_rerank(R"({"query": "q", "documents": [1]})"); }).param == "documents[0]");
+  CHECK(openai::parse_rerank(R"({"query": "q", "documents": [{"text": "a"}, "b"]})").documents ==
+        std::vector<std::string>{"a", "b"});
+  CHECK(failure_of([] { openai::parse_rerank(R"({"query": "q", "documents": [{"title": "a"}]})"); }).param ==
+        "documents[0].text");
   for (const auto& [bytes, text] :
        {std::pair{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}}) {
     CHECK(openai::to_base64(bytes) == text);

@@ -268,7 +268,7 @@ TEST_CASE("a single prompt") {
   CHECK(generate_fault(R"("raw": true, "suffix": "x")") == "suffix");
   CHECK(generate_fault(R"("raw": true, "think": true)") == "think");
   CHECK(generate_fault(R"("suffix": "x", "system": "s")") == "system");
-  CHECK(generate_fault(R"("context": [1.5])") == "context");
+  CHECK(generate_fault(R"("context": [1.5])") == "context[0]");
   CHECK(generate_fault(R"("context": "x")") == "context");
   CHECK(generate_fault(R"("images": ["x"])") == "images");
   CHECK(generate_fault(R"("tools": [])") == "tools");

@@ -89,6 +89,58 @@ TEST_CASE("null counts as absent, and defaults are OpenAI's") {
             .prompt.tools.is_null());
 }
 
+TEST_CASE("a null asks for nothing, whatever its name") {
+  const ChatBody body = parse_chat(R"({"colour": null, "stream": true, "stream_options": {"shade": null},
+      "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi", "hue": null}], "tint": null}],
+      "tools": [{"type": "function", "tone": null, "function": {"name": "f", "strict": null, "tinge": null}}]})");
+  CHECK(to_text(body.prompt.tools) == R"([{"type":"function","function":{"name":"f"}}])");  // as templates write it
+  CHECK(parse_completion(text_with(R"("colour": null)")).prompts.size() == 1);
+  CHECK(failure_of([] { parse_chat(chat_with(R"("colour": false)")); }).param == "colour");
+  CHECK(failure_of([] { parse_chat(chat_with(R"("colour": {})")); }).param == "colour");
+}
+
+TEST_CASE("what Mistral's, Together's and others' clients call by names of their own") {
+  CHECK(parse_chat(chat_with(R"("random_seed": 7)")).request.sampling.seed == 7);
+  CHECK(parse_chat(chat_with(R"("tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "any")"))
+            .prompt.tool_choice.kind == chat::ToolChoice::Kind::kRequired);
+  using Kind = constrain::ConstraintSpec::Kind;
+  const auto format = [](const char* value) {
+    return *parse_chat(chat_with(std::string(R"("response_format": )") + value)).constraint;
+  };
+  CHECK(format(R"({"type": "json_object", "schema": {"type": "array"}})").kind == Kind::kJsonSchema);
+  CHECK(format(R"({"type": "json_object", "schema": {"type": "array"}})").text == R"({"type":"array"})");
+  CHECK(format(R"({"type": "json_object", "schema": null})").kind == Kind::kJsonObject);
+  CHECK(format(R"({"type": "regex", "pattern": "a|b"})").kind == Kind::kRegex);
+}
+
+TEST_CASE("a last message of the assistant's may be the answer's beginning") {
+  const auto chat = [](const char* messages, const char* more = "") {
+    return parse_chat(std::string(R"({"messages": )") + messages + more + "}");
+  };
+  const char* begun =
+      R"([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well,", "prefix": true}])";
+  CHECK(chat(begun).prompt.prefill == "Well,");
+  CHECK(chat(begun).prompt.messages.size() == 1);
+  const ChatBody plain =
+      chat(R"([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well.", "prefix": false}])");
+  CHECK(plain.prompt.prefill.empty());
+  CHECK(plain.prompt.messages.size() == 2);
+  CHECK(failure_of([&] { chat(begun, R"(, "response_format": {"type": "json_object"})"); }).param == "response_format");
+  for (const char* bad :
+       {R"([{"role": "assistant", "content": "a", "prefix": true}, {"role": "user", "content": "b"}])",
+        R"([{"role": "user", "content": "a", "prefix": true}])"})
+    CHECK(failure_of([&] { chat(bad); }).param == "messages[0].prefix");
+  CHECK(failure_of([&] { chat(R"([{"role": "assistant", "content": "a", "prefix": true}])"); }).param == "messages");
+}
+
+TEST_CASE("an answer that was reasoning alone may be sent back") {
+  CHECK(to_text(parse_chat(R"({"messages": [{"role": "user", "content": "a"},
+            {"role": "assistant", "content": null, "reasoning_content": "Hm.", "refusal": null}]})")
+                    .prompt.messages[1]) == R"({"role":"assistant","content":"","reasoning_content":"Hm."})");
+  CHECK(failure_of([] { parse_chat(R"({"messages": [{"role": "assistant", "content": null}]})"); }).param ==
+        "messages[0].content");
+}
+
 TEST_CASE("choices among tools") {
   const auto choice = [](const char* value) {
     return parse_chat(chat_with(std::string(R"("parallel_tool_calls": false, "tools": [{"type": "function", "function":
@@ -179,8 +231,13 @@ TEST_CASE("a wrong field of a chat is named") {
       {R"("logprobs": 2)", "logprobs", "invalid_value"},
       {R"("metadata": 1)", "metadata", "invalid_value"},
       {R"("response_format": {"type": "xml"})", "response_format.type", "invalid_value"},
-      {R"("response_format": {"type": "json_object", "schema": {"type": "object"}})", "response_format.schema",
-       "unknown_parameter"},
+      {R"("response_format": {"type": "text", "schema": {"type": "object"}})", "response_format.schema",
+       "invalid_value"},
+      {R"("response_format": {"type": "json_object", "schema": "x"})", "response_format.schema", "invalid_value"},
+      {R"("response_format": {"type": "json_object", "pattern": "x"})", "response_format.pattern", "invalid_value"},
+      {R"("response_format": {"type": "regex"})", "response_format.pattern", "missing_required_parameter"},
+      {R"("response_format": {"type": "regex", "pattern": 1})", "response_format.pattern", "invalid_value"},
+      {R"("safe_prompt": true)", "safe_prompt", "unsupported_parameter"},
       {R"("response_format": {"type": "json_schema", "strict": true, "json_schema": {"schema": {}}})",
        "response_format.strict", "unknown_parameter"},
       {R"("response_format": {"type": "text", "json_schema": {"schema": {}}})", "response_format.json_schema",
@@ -252,10 +309,21 @@ TEST_CASE("a completion's prompt has four forms") {
   CHECK(prompts(R"(["a", "b"])") == std::vector<Prompt>{"a", "b"});
   CHECK(prompts("[1, 2]") == std::vector<Prompt>{Tokens{1, 2}});
   CHECK(prompts("[[1], [2, 3]]") == std::vector<Prompt>{Tokens{1}, Tokens{2, 3}});
-  for (const char* bad :
-       {"5", "[]", "[[]]", R"(["a", 1])", R"([1, "a"])", "[-1]", "[1.5]", "[[1], 2]", "[null]", "{}"}) {
+  const std::pair<const char*, const char*> faults[] = {{"5", "prompt"},
+                                                        {"[]", "prompt"},
+                                                        {"{}", "prompt"},
+                                                        {"[[]]", "prompt[0]"},
+                                                        {R"(["a", 1])", "prompt[1]"},
+                                                        {R"([1, "a"])", "prompt[1]"},
+                                                        {"[-1]", "prompt[0]"},
+                                                        {"[1.5]", "prompt[0]"},
+                                                        {"[null]", "prompt[0]"},
+                                                        {"[[1], 2]", "prompt[1]"},
+                                                        {"[1, 2, 2147483648]", "prompt[2]"},
+                                                        {"[[1], [2, true]]", "prompt[1][1]"}};
+  for (const auto& [bad, place] : faults) {
     INFO(bad);
-    CHECK(failure_of([&] { prompts(bad); }).param == "prompt");
+    CHECK(failure_of([&] { prompts(bad); }).param == place);
   }
   CHECK(failure_of([&] { prompts("null"); }).code == "missing_required_parameter");
 }
@@ -319,5 +387,6 @@ TEST_CASE("tokenise and detokenise bodies") {
         }).param == "messages");
   CHECK(parse_detokenize(R"({"tokens": [1, 2]})").tokens == std::vector<TokenId>{1, 2});
   CHECK(failure_of([] { parse_detokenize("{}"); }).param == "tokens");
-  CHECK(failure_of([] { parse_detokenize(R"({"tokens": ["a"]})"); }).param == "tokens");
+  CHECK(failure_of([] { parse_detokenize(R"({"tokens": ["a"]})"); }).param == "tokens[0]");
+  CHECK(failure_of([] { parse_detokenize(R"({"tokens": "a"})"); }).param == "tokens");
 }

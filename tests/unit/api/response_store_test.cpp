@@ -71,6 +71,30 @@ TEST_CASE("responses are kept within bounds") {
   CHECK_FALSE(store.erase("e", "ann"));
 }
 
+TEST_CASE("items of kept responses are found, their owner's alone, as long as the response is") {
+  openai::ResponseStore store({.responses = 2, .bytes = 1000});
+  const auto put = [&](const std::string& id, std::size_t bytes = 1) {
+    openai::StoredResponse response = of_size(10);
+    response.output = {{id + "1", "{}"}, {id + "2", std::string(bytes, 'y')}};
+    store.put(id, std::move(response));
+  };
+  put("a", 5);
+  CHECK(store.find_item("a2", "ann") == "yyyyy");
+  CHECK(store.find_item("a1", "ann") == "{}");
+  CHECK(store.find_item("a1", "bob").empty());
+  CHECK(store.find_item("a3", "ann").empty());
+  put("b");
+  put("c");
+  CHECK(store.find_item("a1", "ann").empty());
+  CHECK(store.erase("b", "ann"));
+  CHECK(store.find_item("b1", "ann").empty());
+  put("d", 900);  // counted: no room for it beside c
+  CHECK(store.find_item("c1", "ann").empty() == !store.find("c", "ann"));
+  put("e", 990);
+  CHECK(store.find("e", "ann"));
+  CHECK(store.find_item("e1", "ann").empty());  // too large beside the response
+}
+
 TEST_CASE("a response that runs is never given up, and no more run than may") {
   openai::ResponseStore store({.responses = 2, .bytes = 1000, .running = 2});
   store.begin("run", make_background(), 100);
