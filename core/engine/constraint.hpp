@@ -18,7 +18,7 @@ namespace nacelle {
 // when a step has used up its share is done in the next one; the sequences that it is for sit that step out, and no
 // others do.
 struct ConstraintWork {
-  static constexpr std::uint64_t kOfStep = 200'000;  // 4 ms for all sequences, every other step: a state's at least
+  static constexpr std::uint64_t kOfStep = 200'000;  // 4 ms for all sequences, every third step: a state's at least
   static constexpr std::uint64_t kAlways = 500;      // for each call, though that is used up: most need no more
   static constexpr std::uint64_t kOfAnswer = 20'000'000, kOfToken = 50'000;  // an answer of n tokens: the sum
 };

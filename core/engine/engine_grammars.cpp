@@ -33,11 +33,13 @@ void Engine::Loop::follow_grammars() {
   remove_ended();
 }
 
-// Of the step that is over; the next one's share begins. There is none behind a step that took most of one: a character
-// of three tokens is told after three steps, and those who wait for it notice all of their shares.
+// Of the step that is over; the next one's share begins. There is none where the last two took more than half of one: a
+// character of three tokens is told after three steps, and those who wait for it notice all of their shares, which are
+// one and a half at most.
 void Engine::Loop::note_grammar_work() {
   const std::uint64_t used = std::exchange(grammar_used_, 0);
-  grammar_left_ = used > ConstraintWork::kOfStep / 2 ? 0 : ConstraintWork::kOfStep;
+  const std::uint64_t recent = used + std::exchange(grammar_before_, used);
+  grammar_left_ = recent > ConstraintWork::kOfStep / 2 ? 0 : ConstraintWork::kOfStep;
   if (used == 0) return;
   const std::lock_guard lock(mutex_);
   stats_.grammar_work += used;

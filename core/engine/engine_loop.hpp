@@ -84,6 +84,7 @@ class Engine::Loop {
   std::vector<std::unique_ptr<Sequence>> arrived_;         // on their way to the scheduler
   std::vector<std::pair<RequestId, FinishReason>> ended_;  // in this step
   std::uint64_t grammar_left_ = 0, grammar_used_ = 0;      // of ConstraintWork::kOfStep; together, but for one call
+  std::uint64_t grammar_before_ = 0;                       // what the step before used
   std::vector<Sequence*> unready_;                         // whose grammar is not, in this step
   Clock::time_point next_deadline_ = Clock::time_point::max();
   EngineTiming timing_;

@@ -170,7 +170,7 @@ TEST_CASE("a costly grammar slows its own answer and no other") {
   CHECK(stats.grammar_work > 8 * stats.most_grammar_work);
 }
 
-TEST_CASE("a step behind one that gave grammars a whole share gives them none") {
+TEST_CASE("the two steps behind one that gave grammars a whole share give them none") {
   ConstrainedDemo demo;
   GenerationRequest costly = demo.ask(ambiguous(), 12), plain = demo.ask(kCapital, 100);
   costly.sampling.temperature = 1.5f;
@@ -188,14 +188,16 @@ TEST_CASE("a step behind one that gave grammars a whole share gives them none") 
   ended.get_future().wait();
   demo.engine.cancel_all();
   other.wait();
-  int costly_steps = 0, in_a_row = 0;
-  bool before = false;
+  int costly_steps = 0, in_a_row = 0, two_apart = 0;
+  bool before = false, earlier = false;
   for (std::size_t i = 1; i < work.size(); ++i) {
     const bool now = work[i] - work[i - 1] > ConstraintWork::kOfStep / 2;
     costly_steps += now;
     in_a_row += now && before;
-    before = now;
+    two_apart += now && earlier;
+    earlier = std::exchange(before, now);
   }
   CHECK(costly_steps > 5);
+  CHECK(4 * two_apart < costly_steps);
   CHECK(4 * in_a_row < costly_steps);  // work is timed: a thread that must wait for a core may seem to do some
 }
