@@ -122,8 +122,8 @@ ChatBody parse_chat(std::string_view body) {
     refuse_value(draft.constraint->param, "absent where the last message is the answer's beginning", Json::object());
   take_functions(draft);
   apply_tool_choice(draft.prompt, draft.tool_choice, draft.functions ? "function_call" : "tool_choice");
-  if (draft.top_logprobs && !draft.logprobs) {
-    refuse_value("top_logprobs", "absent where 'logprobs' is not true", *draft.top_logprobs);
+  if (draft.top_logprobs.value_or(0) > 0 && !draft.logprobs) {
+    refuse_value("top_logprobs", "absent or 0 where 'logprobs' is not true", *draft.top_logprobs);
   }
   if (draft.logprobs) draft.request.logprobs = draft.top_logprobs.value_or(0);
   finish_generation(draft);

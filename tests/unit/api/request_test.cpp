@@ -84,6 +84,7 @@ TEST_CASE("null counts as absent, and defaults are OpenAI's") {
   CHECK(parse_completion(text_with("")).request.max_tokens == 16);
   CHECK(parse_chat(chat_with(R"("top_k": -1)")).request.sampling.top_k == 0);
   CHECK(parse_chat(chat_with(R"("logprobs": true)")).request.logprobs == 0);
+  CHECK_FALSE(parse_chat(chat_with(R"("logprobs": false, "top_logprobs": 0)")).request.logprobs);
   CHECK(parse_chat(chat_with(R"("max_tokens": 5.0)")).request.max_tokens == 5);
   CHECK(parse_chat(chat_with(R"("tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none")"))
             .prompt.tools.is_null());
