@@ -322,9 +322,9 @@ TEST_CASE("a completion's prompt has four forms") {
                                                         {"[[1], 2]", "prompt[1]"},
                                                         {"[1, 2, 2147483648]", "prompt[2]"},
                                                         {"[[1], [2, true]]", "prompt[1][1]"}};
-  for (const auto& [bad, place] : faults) {
-    INFO(bad);
-    CHECK(failure_of([&] { prompts(bad); }).param == place);
+  for (const auto& fault : faults) {
+    INFO(fault.first);
+    CHECK(failure_of([&] { prompts(fault.first); }).param == fault.second);
   }
   CHECK(failure_of([&] { prompts("null"); }).code == "missing_required_parameter");
 }
