@@ -443,6 +443,7 @@ constexpr Family kFamilies[] = {
     {"GraniteMoeForCausalLM", "granitemoe", 0, granite},
     {"GraniteMoeSharedForCausalLM", "granitemoe", kSharedWidth, granite},
     {"GraniteMoeHybridForCausalLM", "granitehybrid", kHybrid | kSharedWidth, granite},
+    {"BambaForCausalLM", "granitehybrid", kHybrid},
     {"Qwen2MoeForCausalLM", "qwen2moe", kSharedWidth},
     {"Olmo2ForCausalLM", "olmo2"},
     {"Olmo3ForCausalLM", "olmo2"},

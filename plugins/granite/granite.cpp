@@ -1,5 +1,6 @@
 // Granite 3 and 4: Llama's blocks with four scales, with a plain feed-forward part, with experts, or with experts and a
-// shared one; Granite 4-H has Mamba-2 layers in place of most attention, and no rope in the others. GGUF stores Q and K
+// shared one; Granite 4-H has Mamba-2 layers in place of most attention, and no rope in the others. Bamba is the same
+// without the scales, with rope on half of each head, and bears Granite 4-H's name in GGUF. GGUF stores Q and K
 // permuted, so that its rope turns neighbouring columns; Hugging Face turns the two halves.
 #include <nacelle/decoder_mamba.hpp>
 
@@ -14,7 +15,8 @@ struct Variant {
 constexpr Variant kVariants[] = {{"granite", "GraniteForCausalLM", false, false, false},
                                  {"granitemoe", "GraniteMoeForCausalLM", true, true, false},
                                  {"", "GraniteMoeSharedForCausalLM", true, true, false},
-                                 {"granitehybrid", "GraniteMoeHybridForCausalLM", true, true, true}};
+                                 {"granitehybrid", "GraniteMoeHybridForCausalLM", true, true, true},
+                                 {"", "BambaForCausalLM", false, false, true}};
 
 const Variant* variant_of(const Config& config) {
   for (const Variant& variant : kVariants)
@@ -26,6 +28,13 @@ struct Model {
   Decoder decoder;
   Mamba2 mamba;  // of no layers where the model has none
 };
+
+// Under Granite 4-H's name, without Granite's scales.
+bool is_bamba(const Config& config) {
+  return config.is_gguf()
+             ? config.architecture() == "granitehybrid" && !config.optional_number("granitehybrid.embedding_scale")
+             : config.architecture() == "BambaForCausalLM";
+}
 
 void read_scales(const Config& config, Decoder& model) {
   const auto number = [&](const char* gguf, const char* huggingface) {
@@ -98,9 +107,35 @@ void read_hybrid(const Config& config, Model& model) {
   model.mamba = read_huggingface_mamba(config, kPrefixedMambaKeys, decoder);
 }
 
+// attn_layer_indices are the layers that attend; the first half of each head turns.
+void read_bamba(const Config& config, Model& model) {
+  Decoder& decoder = model.decoder;
+  const char* key = "attn_layer_indices";
+  decoder.recurrent_layers.assign(decoder.layer_count, true);
+  for (const double layer : config.optional_numbers(key, decoder.layer_count).value_or(std::vector<double>())) {
+    if (!(layer >= 0 && layer < decoder.layer_count) || layer != std::floor(layer))
+      config.fail_key(key, "names a layer that is none of " + std::to_string(decoder.layer_count));
+    decoder.recurrent_layers[static_cast<std::size_t>(layer)] = false;
+  }
+  if (!config.optional_number("partial_rotary_factor") &&
+      !config.optional_number("rope_parameters.partial_rotary_factor"))
+    decoder.rope.rotary_width = decoder.head_width / 2;
+  decoder.rope.style = NACELLE_ROPE_INTERLEAVED;  // as GGUF has it: the halves of a part are turned in this file
+  model.mamba = read_huggingface_mamba(config, kPrefixedMambaKeys, decoder);
+}
+
+void name_bamba(Tensors& tensors) {
+  tensors.output_norm.huggingface = "final_layernorm";
+  tensors.feed_forward_norm.huggingface = "pre_ff_layernorm";
+  tensors.gate.huggingface = "feed_forward.gate_proj";
+  tensors.up.huggingface = "feed_forward.up_proj";
+  tensors.down.huggingface = "feed_forward.down_proj";
+}
+
 void read_huggingface(const Config& config, const Variant& variant, Model& model) {
   Decoder& decoder = model.decoder;
   decoder = read_huggingface_decoder(config);
+  if (is_bamba(config)) return read_bamba(config, model);
   if (config.optional_bool("attention_bias").value_or(false)) decoder.qkv_bias = decoder.output_bias = Bias::kAlways;
   if (config.optional_bool("mlp_bias").value_or(false)) decoder.feed_forward_bias = Bias::kAlways;
   if (variant.is_hybrid) read_hybrid(config, model);
@@ -124,10 +159,11 @@ Model read_model(const Config& config) {
   config.is_gguf() ? read_gguf(config, variant, model) : read_huggingface(config, variant, model);
   Decoder& decoder = model.decoder;
   decoder.tensors.gguf_pairs = true;
-  read_scales(config, decoder);
+  const bool bare = is_bamba(config);
+  bare ? name_bamba(decoder.tensors) : read_scales(config, decoder);
   if (decoder.experts.count)
     name_experts(decoder.experts);
-  else if (variant.is_hybrid)
+  else if (variant.is_hybrid && !bare)
     name_dense(decoder);
   model.mamba.tensors = kMambaModule;
   model.mamba.layer_count = static_cast<std::uint32_t>(std::ranges::count(decoder.recurrent_layers, true));

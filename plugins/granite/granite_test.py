@@ -1,5 +1,6 @@
 """Granite 3 and 4: Llama's blocks (arXiv 2302.13971) with four scales; experts weighted by a softmax over the logits of the
-best, and a shared one beside them; in Granite 4-H Mamba-2 layers (arXiv 2405.21060) in place of most attention, without rope."""
+best, and a shared one beside them; in Granite 4-H Mamba-2 layers (arXiv 2405.21060) in place of most attention, without rope.
+Bamba: the same without scales, with rope on half of each head."""
 import mamba
 from lab import *
 
@@ -109,6 +110,60 @@ def model(name, seed, architecture, gguf_architecture, experts=0, shared=0, kind
     return Model(name, config, weights, forward, gguf_keys(gguf_architecture, config, **keys), gguf, refused=list(refused))
 
 
+BAMBA_NAMES = {"model.final_layernorm": "output_norm", "pre_ff_layernorm": "ffn_norm", "feed_forward.gate_proj": "ffn_gate",
+               "feed_forward.up_proj": "ffn_up", "feed_forward.down_proj": "ffn_down"}
+
+
+def bamba_forward(config, w, tokens):
+    heads, kv_heads, head_width, epsilon = sizes(config)
+    turn = layers.frequencies(head_width // 2, config["rope_theta"])
+    x = w["model.embed_tokens.weight"][tokens]
+    for layer in range(config["num_hidden_layers"]):
+        b = Block(w, f"model.layers.{layer}.")
+        y = layers.rms_norm(x, b["input_layernorm.weight"], epsilon)
+        if layer in config["attn_layer_indices"]:
+            q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
+            q, k = layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn)
+            y = b.linear(layers.attention(q, k, v, heads, kv_heads), "self_attn.o_proj")
+        else:
+            y = mamba.forward(b, "mamba.", y, shape_of(config), epsilon)
+        x = x + y
+        x = x + gated(b, layers.rms_norm(x, b["pre_ff_layernorm.weight"], epsilon), prefix="feed_forward.")
+    return head(w, layers.rms_norm(x, w["model.final_layernorm.weight"], epsilon))
+
+
+def bamba():
+    random, attending = Random(159), [1, 3]
+    config = llama_config("BambaForCausalLM", num_hidden_layers=4, attn_layer_indices=attending, attn_rotary_emb=8,
+                          mamba_n_heads=8, mamba_d_head=16, mamba_n_groups=1, mamba_d_state=16, mamba_d_conv=4, mamba_expand=2,
+                          mamba_conv_bias=True, mamba_proj_bias=False)
+    weights, gguf = {}, {}
+    for name, tensor in llama_weights(config, random, norms=("input_layernorm", "pre_ff_layernorm")).items():
+        if "self_attn" not in name or int(name.split(".")[2]) in attending:
+            weights[name.replace(".mlp.", ".feed_forward.").replace("model.norm", "model.final_layernorm")] = tensor
+    gguf = to_gguf(weights, BAMBA_NAMES, change=partly_interleaved)
+    for layer in set(range(4)) - set(attending):
+        made = mamba.weights(random, f"model.layers.{layer}.mamba.", shape_of(config), 64)
+        weights |= made
+        for part, tensor in made.items():
+            new, tensor = mamba.gguf_tensor(part.removeprefix(f"model.layers.{layer}.mamba."), tensor, shape_of(config))
+            gguf[f"blk.{layer}.{new}"] = tensor
+    keys = gguf_keys("granitehybrid", config, **mamba.gguf_keys(shape_of(config)), **{
+        "rope.dimension_count": 8, "attention.head_count_kv": [2 if layer in attending else 0 for layer in range(4)]})
+    refused = [("hf", {"attn_layer_indices": [1, 4]}, "config.json: 'attn_layer_indices' names a layer that is none of 4")]
+    return Model("bamba", config, weights, bamba_forward, keys, gguf, refused=refused)
+
+
+def partly_interleaved(name, tensor):
+    """The half of each head that turns as pairs, which its rope turns in GGUF."""
+    for part, count in (("attn_q.", 4), ("attn_k.", 2)):
+        if part in name:
+            each = tensor.reshape(count, 16, -1)
+            pairs = each[:, :8].reshape(count, 2, 4, -1).swapaxes(1, 2).reshape(count, 8, -1)
+            return np.concatenate([pairs, each[:, 8:]], axis=1).reshape(tensor.shape)
+    return tensor
+
+
 def models():
     hybrid, kinds = "GraniteMoeHybridForCausalLM", ["mamba", "mamba", "attention", "mamba", "attention"]
     no_rope = {"rope.scaling.finetuned": False}
@@ -133,4 +188,4 @@ def models():
                   num_local_experts=0, num_experts_per_tok=0, position_embedding_type="nope"),
             model("granite-hybrid-rope", 157, hybrid, "granitehybrid", shared=48, kinds=kinds, num_local_experts=0,
                   position_embedding_type="rope"),
-            dense]
+            dense, bamba()]

@@ -342,31 +342,36 @@ class DecoderGraph {
 
   // Of queries and keys, which may lie otherwise in the file that is not at hand.
   Source rows_of_heads(Source source, std::int64_t heads) const {
-    if (!names_.gguf_pairs) return source;
-    const std::int64_t half = model_.head_width / 2, rows = heads * model_.head_width, width = model_.width;
-    const auto turned = [&](Expr from, std::int64_t outer, std::int64_t inner) {
-      return reshape(permute(reshape(std::move(from), {heads, outer, inner, width}), {0, 2, 1, 3}), {rows, width});
-    };
-    if (model_.rope.style == NACELLE_ROPE_INTERLEAVED)
-      source.huggingface = turned(source.huggingface, 2, half);
-    else
-      source.gguf = turned(source.gguf, half, 2);
+    const std::int64_t width = model_.width, rows = heads * model_.head_width;
+    if (Expr* other = of_other_file(source)) *other = reshape(turned(*other, heads, width), {rows, width});
     return source;
   }
 
   // The same of their biases.
   Value bias_of_heads(const Names& names, Bias bias, std::int64_t rows) {
-    Source source = inside(names, ".bias");
-    const std::int64_t half = model_.head_width / 2, heads = rows / model_.head_width;
-    const auto turned = [&](const Expr& from, std::int64_t outer, std::int64_t inner) {
-      return reshape(permute(reshape(from, {heads, outer, inner}), {0, 2, 1}), {rows});
-    };
-    if (names_.gguf_pairs && model_.rope.style == NACELLE_ROPE_INTERLEAVED)
-      source.huggingface = turned(source.huggingface, 2, half);
-    else if (names_.gguf_pairs)
-      source.gguf = turned(source.gguf, half, 2);
     if (bias == Bias::kNever) return {};
+    Source source = inside(names, ".bias");
+    if (Expr* other = of_other_file(source)) *other = reshape(turned(*other, rows / model_.head_width, 1), {rows});
     return block_weight(names, ".bias", {rows}, source, bias == Bias::kOptional);
+  }
+
+  Expr* of_other_file(Source& source) const {
+    if (!names_.gguf_pairs) return nullptr;
+    return model_.rope.style == NACELLE_ROPE_INTERLEAVED ? &source.huggingface : &source.gguf;
+  }
+
+  // Of each head the rows that turn, from halves to pairs or back, in front of those that stay: [heads, head_width,
+  // columns].
+  Expr turned(const Expr& from, std::int64_t heads, std::int64_t columns) const {
+    const std::int64_t turning = model_.rope.rotary_width, width = model_.head_width, half = turning / 2;
+    const bool to_pairs = model_.rope.style == NACELLE_ROPE_INTERLEAVED;
+    const auto swapped = [&](const Expr& part) {
+      return permute(reshape(part, {heads, to_pairs ? 2 : half, to_pairs ? half : 2, columns}), {0, 2, 1, 3});
+    };
+    if (turning == width) return swapped(from);
+    const Expr each = reshape(from, {heads, width, columns});
+    return concat(
+        1, {reshape(swapped(slice(each, 1, 0, turning)), {heads, turning, columns}), slice(each, 1, turning, width)});
   }
 
   Value linear(Value x, const Names& names, std::int64_t outputs, std::int64_t inputs, Bias bias) {
