@@ -128,6 +128,45 @@ struct ScanStep {
   }
 };
 
+// Heads of one column, which are cut as columns are; the groups take the place of heads.
+struct ChannelScanStep {
+  nacelle_scan_attributes of;
+  States states;
+  Pieces pieces;
+  const RecurrentKernels* kernels;
+  const Place *q, *k, *v, *factors, *out;
+  std::uint64_t first_step;  // of a row of `factors`
+  const float *rates, *skip;
+
+  void run(const Frame& frame, std::uint64_t unit) const {
+    const Pieces::Piece piece = pieces.piece(frame, unit);
+    const Rows rows(frame, piece.sequence);
+    if (rows.count == 0) return;
+    const std::uint64_t keys = of.key_width, group = piece.head * keys;
+    const std::uint64_t head = std::uint64_t{piece.head} * (of.head_count / of.group_count) + piece.column;
+    ChannelScanCall call{};
+    call.rows = rows.count;
+    call.key_width = of.key_width;
+    call.heads = piece.columns;
+    call.q = frame.at(*q, rows.first) + group;
+    call.k = frame.at(*k, rows.first) + group;
+    call.v = frame.at(*v, rows.first) + head;
+    call.steps = frame.at(*factors, rows.first) + first_step + head;
+    call.rates = rates + head * keys;
+    call.skip = skip ? skip + head : nullptr;
+    call.scale = of.scale;
+    call.state = states.of(frame, piece.sequence) + head * keys;
+    if (rows.begins(frame)) clear(call.state, 1, 0, piece.columns * of.key_width);
+    call.out = frame.at(*out, rows.first) + head;
+    call.q_stride = floats(*q);
+    call.k_stride = floats(*k);
+    call.v_stride = floats(*v);
+    call.step_stride = floats(*factors);
+    call.out_stride = floats(*out);
+    kernels->scan_channels(call);
+  }
+};
+
 struct ConvolutionStep {
   nacelle_convolution_attributes of;
   States states;
@@ -184,8 +223,38 @@ Place* Compiler::scan_factors(const nacelle_op& op) {
   return factors;
 }
 
+// The kernel takes the decays itself: there is one for each value of the state. Those of scan_factors go unread.
+void Compiler::channel_scan(const nacelle_op& op) {
+  const auto of = attributes<nacelle_scan_attributes>(op);
+  Place* factors = scan_factors(op);
+  begin_step();
+  keep_alive(factors);
+  const Place *q = read(op.inputs[0]), *k = read(op.inputs[1]), *v = read(op.inputs[2]);
+  const Place* out = write(op.outputs[0]);
+  const Pieces pieces(of.group_count, of.head_count / of.group_count, UINT32_MAX, threads_);
+  const auto step = std::make_shared<const ChannelScanStep>(ChannelScanStep{of,
+                                                                            {of.cache_group, of.cache_layer},
+                                                                            pieces,
+                                                                            &weights_.recurrent(),
+                                                                            q,
+                                                                            k,
+                                                                            v,
+                                                                            factors,
+                                                                            out,
+                                                                            of.head_count,
+                                                                            weights_.vector(op.inputs[4]),
+                                                                            weights_.vector(input(op, 7))});
+  const std::uint64_t values = std::uint64_t{of.head_count} * of.key_width;
+  push_step(
+      "state_scan", [step, values](const Frame& frame, std::uint32_t) { return step->pieces.work(frame, values); },
+      [step](const Frame& frame, std::uint64_t begin, std::uint64_t end, std::byte*) {
+        for (std::uint64_t unit = begin; unit < end; ++unit) step->run(frame, unit);
+      });
+}
+
 void Compiler::state_scan(const nacelle_op& op) {
   const auto of = attributes<nacelle_scan_attributes>(op);
+  if (graph_.values[op.inputs[4]]->shape[0] != of.head_count) return channel_scan(op);
   Place* factors = scan_factors(op);
   begin_step();
   keep_alive(factors);

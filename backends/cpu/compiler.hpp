@@ -110,6 +110,7 @@ class Compiler : private sdk::GraphView {
   void moe_matmul(std::uint32_t index);
   void moe_combine(const nacelle_op& op);
   void state_scan(const nacelle_op& op);
+  void channel_scan(const nacelle_op& op);
   void convolution(const nacelle_op& op);
   void logits_select(const nacelle_op& op);
   const Place* rope_rows(const RopeTable& table);

@@ -9,6 +9,7 @@ sdk::OpBounds op_bounds() noexcept {
   return {.packs = packable,
           .expert_adapters = true,
           .states = true,
+          .rate_each_row = true,
           .chunked_attention = true,
           .position_scale = true,
           .xielu = true};

@@ -23,17 +23,24 @@ void for_each_sequence(Call& call, std::uint32_t group, std::uint32_t layer, Bod
   }
 }
 
-// One head of one row, as nacelle_scan_attributes has it. `steps` has one element, or one for each row of the state.
+// One head of one row, as nacelle_scan_attributes has it. `steps` and `rates` have one element, or one for each row of
+// the state.
 struct HeadRow {
   std::span<const float> q, k, v;
   std::span<const double> steps;
-  double rate, strength, skip;
+  std::span<const float> rates;
+  double strength, skip;
 };
+
+template <class T>
+T of_row(std::span<const T> all, std::size_t row) {
+  return all[all.size() == 1 ? 0 : row];
+}
 
 void scan_head(const nacelle_scan_attributes& of, const HeadRow& row, std::span<float> state, std::span<float> y) {
   const std::size_t keys = of.key_width, values = of.value_width;
   for (std::size_t d = 0; d < keys; ++d) {
-    const double decay = std::exp(row.rate * row.steps[row.steps.size() == 1 ? 0 : d]);
+    const double decay = std::exp(of_row(row.rates, d) * of_row(row.steps, d));
     for (std::size_t e = 0; e < values; ++e) state[d * values + e] = static_cast<float>(state[d * values + e] * decay);
   }
   for (std::size_t e = 0; e < values; ++e) {
@@ -61,6 +68,7 @@ void state_scan(Call& call) {
   const Matrix bias = call.has(5) ? call.in(5) : Matrix{}, strength = call.has(6) ? call.in(6) : Matrix{};
   const Matrix skip = call.has(7) ? call.in(7) : Matrix{};
   const std::uint64_t keys = of.key_width, values = of.value_width, per_head = step.width / of.head_count;
+  const std::uint64_t rates = rate.width / of.head_count;
   std::vector<double>& steps = call.frame().scores;
   steps.resize(per_head);
   for_each_sequence(
@@ -72,12 +80,9 @@ void state_scan(Call& call) {
               const std::uint64_t column = h * per_head + i;
               steps[i] = softplus(static_cast<double>(step.at(r, column)) + (bias.data ? bias.data[column] : 0));
             }
-            const HeadRow row{q.row(r).subspan(group * keys, keys),
-                              k.row(r).subspan(group * keys, keys),
-                              v.row(r).subspan(h * values, values),
-                              steps,
-                              rate.data[h],
-                              strength.data ? strength.at(r, h) : steps[0],
+            const HeadRow row{q.row(r).subspan(group * keys, keys), k.row(r).subspan(group * keys, keys),
+                              v.row(r).subspan(h * values, values), steps,
+                              {rate.data + h * rates, rates},       strength.data ? strength.at(r, h) : steps[0],
                               skip.data ? skip.data[h] : 0};
             scan_head(of, row, state.subspan(h * keys * values, keys * values), y.row(r).subspan(h * values, values));
           }

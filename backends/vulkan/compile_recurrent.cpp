@@ -23,7 +23,8 @@ void Compiler::state_scan(const nacelle_op& op) {
   std::uint32_t threads = std::max(device_.profile().wide_threads, kScanColumns);
   while (threads / kScanColumns * kMostKeys < of.key_width) threads *= 2;
   push(pipeline("state_scan", {threads, of.rule, of.head_count, of.head_count / of.group_count, of.key_width,
-                               of.value_width, steps.place->width / of.head_count}),
+                               of.value_width, steps.place->width / of.head_count,
+                               static_cast<std::uint32_t>(graph_.values[op.inputs[4]]->shape[0]) / of.head_count}),
        {of.head_count * tiles, Lead::kSequences},
        {q, k, v, steps, strength, absolute(weights_.scan_vectors(&op)), y, cache_of(of.cache_group, of.cache_layer),
         step(0)},

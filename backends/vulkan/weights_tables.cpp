@@ -111,9 +111,9 @@ void VulkanWeights::make_scan_vectors() {
                                                          " elements; expected " + std::to_string(count));
       words.insert(words.end(), from.begin(), from.end());
     };
-    append(4, heads);
     append(7, heads);
     append(5, steps);
+    append(4, static_cast<std::size_t>(graph_.values[op.inputs[4]]->shape[0]));
     Piece& memory = scan_vectors_[&op];
     memory = device_.memory().allocate(MemoryKind::kDevice, words.size() * sizeof(float), "vectors of a recurrence");
     device_.upload(memory, 0, words.data(), words.size() * sizeof(float));

@@ -304,14 +304,15 @@ def state_of(step, a, sequence, position, shape):
 def state_scan(i, a, step):
     q, k, v, dt, rate, bias, strength, skip = i
     heads, d, e = a["head_count"], a["key_width"], a["value_width"]
-    y = np.zeros((len(q), heads, e))
+    y, rates = np.zeros((len(q), heads, e)), rate.reshape(heads, -1)
     for r, (sequence, position) in enumerate(step.rows):
         states = state_of(step, a, sequence, position, (heads, d, e))
         widths = softplus(dt[r] + (0 if bias is None else bias)).reshape(heads, -1)
         for h in range(heads):
             g = h // (heads // a["group_count"])
             key, query, value = k[r, g * d:(g + 1) * d], q[r, g * d:(g + 1) * d], v[r, h * e:(h + 1) * e]
-            s = np.exp(rate[h] * widths[h])[:, None] * states[h]  # of one width, or of one for each row of the state
+            # Of one rate and one width, or of one for each row of the state.
+            s = np.exp(rates[h] * widths[h])[:, None] * states[h]
             b = strength[r, h] if strength is not None else widths[h][0]
             s = s + b * np.outer(key, value - (key @ s if a["rule"] == 2 else 0))
             states[h] = s

@@ -145,6 +145,9 @@ def norm_cases():
     c = Case("layer_norm")
     c.op("layer_norm", c.rows(10), c.weight([10]), c.weight([10]), epsilon=0.01, weight_offset=0.0, group=0)
     yield c
+    c = Case("layer_norm group without weight")
+    c.op("layer_norm", c.rows(10), epsilon=0.01, weight_offset=0.0, group=5)
+    yield c
     c = Case("layer_norm group without bias")
     c.op("layer_norm", c.rows(10), c.weight([5]), epsilon=0.01, weight_offset=0.0, group=5)
     yield c
@@ -331,6 +334,7 @@ def scan_cases():
     plain = dict(cache_group=0, cache_layer=0, rule=1, head_count=4, group_count=2, key_width=3, value_width=5, scale=1.0)
     kinds = {"add": ({}, ()), "delta": ({"rule": 2}, ()),
              "add as Mamba-2": ({"group_count": 1, "key_width": 8, "value_width": 4}, ("bias", "skip")),
+             "add as Mamba": ({"head_count": 6, "group_count": 1, "key_width": 8, "value_width": 1}, ("rates", "bias", "skip")),
              "delta as Gated DeltaNet": ({"rule": 2, "scale": 0.5, "key_width": 4}, ("bias", "strength")),
              "delta, a step for each key": ({"rule": 2, "group_count": 4, "scale": 0.75}, ("keys", "bias", "strength")),
              "add, a step for each key": ({"head_count": 6, "group_count": 3, "value_width": 1}, ("keys", "strength")),
@@ -339,9 +343,10 @@ def scan_cases():
         a = {**plain, **change}
         heads, keys, values = (a[of] for of in ("head_count", "key_width", "value_width"))
         steps = heads * (keys if "keys" in has else 1)
+        rates = heads * (keys if "rates" in has else 1)
         c = Case(f"state_scan {name}", steps=RECURRENT_STEPS, cache=states(heads * keys * values))
         q, k = c.rows(a["group_count"] * keys), c.rows(a["group_count"] * keys, 0.5)  # by longer keys the delta rule grows
-        v, step, rate = c.rows(heads * values), c.rows(steps), c.weight([heads], offset=-1.5)
+        v, step, rate = c.rows(heads * values), c.rows(steps), c.weight([rates], offset=-1.5)
         bias = c.weight([steps]) if "bias" in has else None
         strength = skip = None
         if "strength" in has:

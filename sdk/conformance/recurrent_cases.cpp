@@ -16,7 +16,7 @@ struct ScanShape {
 // What there is beside q, k, v, step and rate.
 struct ScanInputs {
   std::uint32_t rule;
-  bool per_key, bias, strength, skip;
+  bool per_key, bias, strength, skip, rate_per_key = false;
 };
 
 sdk::Attributes scan_of(const ScanShape& shape, std::uint32_t rule, std::uint32_t group) {
@@ -48,14 +48,18 @@ sdk::Attributes activated_by(std::uint32_t activation) {
 
 Case scan_case(const ScanShape& shape, const ScanInputs& has) {
   Case of("state_scan " + std::string(has.rule == NACELLE_SCAN_ADD ? "add" : "delta") +
-          (has.per_key ? " by key " : " ") + std::to_string(shape.heads) + "/" + std::to_string(shape.groups) + " " +
-          std::to_string(shape.keys) + "x" + std::to_string(shape.values));
+          (has.per_key        ? " by key "
+           : has.rate_per_key ? " of a rate a key "
+                              : " ") +
+          std::to_string(shape.heads) + "/" + std::to_string(shape.groups) + " " + std::to_string(shape.keys) + "x" +
+          std::to_string(shape.values));
   const std::int64_t heads = shape.heads, keys = std::int64_t{shape.groups} * shape.keys;
   const std::int64_t steps = has.per_key ? heads * shape.keys : heads;
+  const std::int64_t rates = has.rate_per_key ? heads * shape.keys : heads;
   // Keys are shorter than 1: by longer ones the delta rule grows.
   const float unit = 1 / std::sqrt(static_cast<float>(shape.keys));
   std::vector<std::uint32_t> inputs = {of.rows(keys, 1), of.rows(keys, 2, unit), of.rows(heads * shape.values, 3),
-                                       of.rows(steps, 4), of.weight(NACELLE_TYPE_F32, {heads}, 5, 0.25f, -0.5f)};
+                                       of.rows(steps, 4), of.weight(NACELLE_TYPE_F32, {rates}, 5, 0.25f, -0.5f)};
   inputs.push_back(has.bias ? of.weight(NACELLE_TYPE_F32, {steps}, 6) : NACELLE_NO_VALUE);
   inputs.push_back(has.strength ? of.op(NACELLE_OP_UNARY, {of.rows(heads, 7)}, activated_by(NACELLE_ACT_SIGMOID))[0]
                                 : NACELLE_NO_VALUE);
@@ -118,7 +122,8 @@ std::uint32_t add_mixer(Case& of, std::uint32_t x, std::uint32_t layer) {
 std::vector<Case> recurrent_cases() {
   constexpr ScanInputs kAdd{NACELLE_SCAN_ADD, false, true, false, true},
       kDelta{NACELLE_SCAN_DELTA, false, true, true, false}, kByKey{NACELLE_SCAN_DELTA, true, true, true, false},
-      kAddByKey{NACELLE_SCAN_ADD, true, false, true, true}, kBare{NACELLE_SCAN_DELTA, false, false, false, false};
+      kAddByKey{NACELLE_SCAN_ADD, true, false, true, true}, kBare{NACELLE_SCAN_DELTA, false, false, false, false},
+      kAddByRate{NACELLE_SCAN_ADD, false, true, false, true, true};
   std::vector<Case> cases;
   for (const ScanShape& shape :
        {ScanShape{1, 1, 1, 1}, {6, 3, 17, 33}, {3, 1, 64, 64}, {2, 2, 128, 130}, {2, 1, 129, 16}})
@@ -126,6 +131,8 @@ std::vector<Case> recurrent_cases() {
   cases.push_back(scan_case({4, 2, 5, 3}, kBare));
   cases.push_back(scan_case({2, 1, 128, 128}, kDelta));
   cases.push_back(scan_case({8, 1, 128, 64}, kAdd));
+  for (const ScanShape& shape : {ScanShape{1, 1, 2, 1}, {33, 1, 16, 1}, {6, 3, 129, 1}, {130, 2, 17, 1}})
+    cases.push_back(scan_case(shape, kAddByRate));
   for (const std::uint32_t width : {1u, 3u, 33u, 130u, 1200u})
     for (const std::uint32_t length : {2u, 3u, 4u, 5u})
       cases.push_back(convolution_case(width, length, length % 2 == 0, width == 33 ? 0 : NACELLE_ACT_SILU));

@@ -22,7 +22,7 @@ bool is_emitted_norm(const sdk::OpRecord& op) {
   const auto a = op.attributes.as<nacelle_norm_attributes>();
   // Heads of length 1 have no weight.
   if (op.kind == NACELLE_OP_RMS_NORM) return has_input(op, 1) || a.group != 0;
-  return has_input(op, 1) && a.group == 0;
+  return has_input(op, 1) == (a.group == 0);  // of heads that each have weights of their own: without
 }
 
 bool is_emitted_attention(const sdk::OpRecord& op) {

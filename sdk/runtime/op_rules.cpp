@@ -425,7 +425,10 @@ OpAnswer state_scan(const OpRequest& request, const Inputs& in) {
   in.activation(2, "v", q, heads * values);
   const std::int64_t steps = in.activation(3, "step").shape[1];
   in.activation(3, "step", q, steps == heads * keys ? steps : heads);
-  in.optional_weight(4, "rate", {heads});
+  const bool each_row = in.has(4) && in.at(4).rank == 1 && heads * keys != heads && in.at(4).shape[0] == heads * keys;
+  in.optional_weight(4, "rate", {each_row ? heads * keys : heads});
+  require(!each_row || (a.rule == NACELLE_SCAN_ADD && values == 1 && steps == heads && !in.has(6)),
+          "a rate for each row of the state is for ADD with a value a head, a step a head and no strength");
   in.optional_weight(5, "step bias", {steps});
   if (in.has(6)) in.activation(6, "strength", q, heads);
   require(in.has(6) || steps == heads, "a step for each row of the state says no strength");

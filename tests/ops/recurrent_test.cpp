@@ -32,7 +32,7 @@ std::uint32_t state_group(Case& of, std::uint32_t values, std::uint32_t layers =
 struct Scan {
   const char* name;
   std::uint32_t rule, heads, groups, keys, values;
-  bool step_a_key, bias, strength, skip;
+  bool step_a_key, bias, strength, skip, rate_a_key = false;
 };
 // Of lanes, warps and tiles none is full; and the most keys that a head may have.
 constexpr Scan kScans[] = {
@@ -42,16 +42,19 @@ constexpr Scan kScans[] = {
     {"nothing that may be left out", NACELLE_SCAN_ADD, 2, 2, 1, 1, false, false, false, false},
     {"delta rule, the step for its strength", NACELLE_SCAN_DELTA, 1, 1, 256, 65, false, false, false, true},
     {"a decay a key, two tiles", NACELLE_SCAN_ADD, 2, 1, 70, 34, true, false, true, true},
+    {"Mamba", NACELLE_SCAN_ADD, 70, 1, 16, 1, false, true, false, true, true},
+    {"Mamba, of two groups and little else", NACELLE_SCAN_ADD, 6, 2, 37, 1, false, false, false, false, true},
 };
 
 // Keys of length 1 or so and strengths below 1, as models have them: else the delta rule's state would explode.
 std::uint32_t add_scan(Case& of, const Scan& scan, std::uint32_t group, std::uint32_t layer, std::uint64_t seed) {
   const auto unit = static_cast<float>(std::sqrt(3.0 / scan.keys));
   const std::int64_t steps = scan.step_a_key ? scan.heads * scan.keys : scan.heads;
+  const std::int64_t rates = scan.rate_a_key ? scan.heads * scan.keys : scan.heads;
   std::vector<std::uint32_t> inputs = {of.rows(scan.groups * scan.keys, seed, unit),
                                        of.rows(scan.groups * scan.keys, seed + 1, unit),
                                        of.rows(scan.heads * scan.values, seed + 2), of.rows(steps, seed + 3),
-                                       of.weight(NACELLE_TYPE_F32, {scan.heads}, seed + 4, 0.9f, -1)};
+                                       of.weight(NACELLE_TYPE_F32, {rates}, seed + 4, 0.9f, -1)};
   auto sigmoid = sdk::make<nacelle_activation_attributes>();
   sigmoid.activation = NACELLE_ACT_SIGMOID;
   if (scan.bias || scan.strength || scan.skip) {

@@ -234,6 +234,17 @@ constexpr std::uint64_t scan_scratch(std::uint32_t key_width) {
   return padded(key_width) + (narrowest > kScanTileFloats ? narrowest : kScanTileFloats);
 }
 
+// Heads of one column, of one group, whose state's rows decay each by a rate of its own; else as ScanCall with ADD.
+struct ChannelScanCall {
+  std::uint32_t rows, key_width, heads;
+  const float *q, *k;         // of the group
+  const float *v, *steps;     // of the first head, as all below
+  const float *rates, *skip;  // [heads][key_width]; skip: may be nullptr
+  float scale;
+  float *state, *out;  // state: [heads][key_width]
+  std::uint64_t q_stride, k_stride, v_stride, step_stride, out_stride;
+};
+
 // Columns of a sequence's rows and of its window, which is moved along.
 struct ConvolutionCall {
   std::uint32_t rows, columns, length;
@@ -250,6 +261,7 @@ struct RecurrentKernels {
   void (*scan_steps)(const float* step, const float* bias, const float* rate, bool one_rate, std::uint32_t n,
                      float* steps, float* decays);
   void (*scan)(const ScanCall& call);
+  void (*scan_channels)(const ChannelScanCall& call);
   void (*convolve)(const ConvolutionCall& call);
 };
 

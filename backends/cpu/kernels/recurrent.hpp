@@ -297,6 +297,32 @@ void scan_columns(const ScanCall& of) {
 
 void scan(const ScanCall& of) { of.rule == NACELLE_SCAN_DELTA ? scan_columns<true>(of) : scan_columns<false>(of); }
 
+// ---- Heads of one column: lanes are the rows of their state, which lie side by side. A head's rows run one after the
+// other, while its state stays in L1.
+
+void scan_channels(const ChannelScanCall& of) {
+  const std::uint32_t keys = of.key_width;
+  for (std::uint32_t h = 0; h < of.heads; ++h) {
+    float* state = of.state + std::uint64_t{h} * keys;
+    const float* rates = of.rates + std::uint64_t{h} * keys;
+    for (std::uint32_t r = 0; r < of.rows; ++r) {
+      const float *k = of.k + r * of.k_stride, *q = of.q + r * of.q_stride;
+      const float step = of.steps[r * of.step_stride + h], value = of.v[r * of.v_stride + h];
+      const F width = set(step), change = set(step * value);
+      F total = zero();
+      for_vectors(keys, [&](std::uint32_t d, std::uint32_t count) {
+        const F power = mul(width, load_some(rates + d, count));
+        const F left = mul(load_some(state + d, count), keep_nan(power, exp(power)));
+        const F s = fma(load_some(k + d, count), change, left);
+        store_some(state + d, s, count);
+        total = fma(s, load_some(q + d, count), total);
+      });
+      const float y = of.scale * sum(total);
+      of.out[r * of.out_stride + h] = of.skip ? y + of.skip[h] * value : y;
+    }
+  }
+}
+
 // ---- The convolution ------------------------------------------------------------------------------------------------
 
 // Row n of what the sequence's state holds, then of its rows of this step.
@@ -327,7 +353,7 @@ void convolve(const ConvolutionCall& of) {
                       of.columns * sizeof(float));
 }
 
-const RecurrentKernels kRecurrentKernels = {scan_steps, scan, convolve};
+const RecurrentKernels kRecurrentKernels = {scan_steps, scan, scan_channels, convolve};
 
 }  // namespace
 }  // namespace nacelle::cpu

@@ -35,6 +35,7 @@ void Compiler::state_scan(const nacelle_op& op) {
   base.key_width = of.key_width;
   base.value_width = of.value_width;
   base.delta = of.rule == NACELLE_SCAN_DELTA;
+  base.each_row = graph_.values[op.inputs[4]]->shape[0] != of.head_count;
   base.scale = of.scale;
   const Place *q = read(op.inputs[0]), *k = read(op.inputs[1]), *v = read(op.inputs[2]), *steps = read(op.inputs[3]);
   const Place* strength = input(op, 6) == NACELLE_NO_VALUE ? nullptr : read(op.inputs[6]);

@@ -21,6 +21,7 @@ sdk::OpBounds op_bounds() noexcept {
           .expert_adapters = true,
           .states = true,
           .most_state_rows = kMostStateRows,
+          .rate_each_row = true,
           .longest_filter = kLongestFilter,
           .chunked_attention = true,
           .position_scale = true,

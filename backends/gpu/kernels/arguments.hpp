@@ -217,11 +217,12 @@ struct ScanArguments {
   StateView state;
   Rows q, k, v, steps, out;
   Rows strength;           // data is nullptr: the step is
-  const float* rate;       // [heads]
+  const float* rate;       // [heads], or [heads * key_width]
   const float* step_bias;  // like a row of steps, or nullptr
   const float* skip;       // [heads], or nullptr
   std::uint32_t heads, groups, key_width, value_width;
-  std::uint32_t delta;  // NACELLE_SCAN_DELTA, else ADD
+  std::uint32_t delta;     // NACELLE_SCAN_DELTA, else ADD
+  std::uint32_t each_row;  // of the state has a rate of its own
   float scale;
   Count sequence_count;
 };

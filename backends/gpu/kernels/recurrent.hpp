@@ -32,7 +32,7 @@ struct ScanRow {
     const float step = softplus(row_of(a.steps, row)[own] + (a.step_bias ? a.step_bias[own] : 0.0f));
     keys[at] = there ? row_of(a.k, row)[group * a.key_width + d] : 0.0f;
     queries[at] = there ? row_of(a.q, row)[group * a.key_width + d] : 0.0f;
-    decays[at] = there ? expf(a.rate[head] * step) : 0.0f;
+    decays[at] = there ? expf(a.rate[a.each_row ? head * a.key_width + d : head] * step) : 0.0f;
     if (d == 0) strengths[turn] = a.strength.data ? row_of(a.strength, row)[head] : step;
   }
 };

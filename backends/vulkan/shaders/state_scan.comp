@@ -12,13 +12,14 @@ layout(constant_id = 3) const uint SHARERS = 1;   // heads that have q and k in 
 layout(constant_id = 4) const uint KEY_WIDTH = 1;
 layout(constant_id = 5) const uint VALUE_WIDTH = 1;
 layout(constant_id = 6) const uint STEPS = 1;     // of a head: 1 or KEY_WIDTH
+layout(constant_id = 7) const uint RATES = 1;     // the same
 const uint kDelta = 2, kColumns = 32, kTiles = (VALUE_WIDTH + kColumns - 1) / kColumns;
 const uint kParts = kThreads / kColumns, kKeys = (KEY_WIDTH + kParts - 1) / kParts, kAll = kParts * kKeys;
 
 layout(push_constant) uniform Push {
   Floats q, k, v, step;
   uint64_t strength;  // 0: the step is
-  Floats vectors;     // rate[HEADS], skip[HEADS], step bias[HEADS * STEPS]
+  Floats vectors;     // skip[HEADS], step bias[HEADS * STEPS], rate[HEADS * RATES]
   Floats y;
   uint64_t states;    // [block][HEADS][KEY_WIDTH][VALUE_WIDTH]
   Words block;        // the step block
@@ -68,10 +69,10 @@ void stage(uint row, uint head, uint turn) {
     if (d >= kAll) continue;
     const bool there = d < KEY_WIDTH;
     const uint own = head * STEPS + (STEPS == 1 || !there ? 0 : d);
-    const float delta = softplus(step.at[row * step_stride + own] + vectors.at[2 * HEADS + own]);
+    const float delta = softplus(step.at[row * step_stride + own] + vectors.at[HEADS + own]);
     keys[at] = there ? k.at[row * k_stride + group * KEY_WIDTH + d] : 0;
     queries[at] = there ? q.at[row * q_stride + group * KEY_WIDTH + d] : 0;
-    decays[at] = there ? exp_of(vectors.at[head] * delta) : 0;
+    decays[at] = there ? exp_of(vectors.at[(1 + STEPS) * HEADS + (RATES == 1 ? head : head * RATES + d)] * delta) : 0;
     if (d == 0) strengths[turn] = strength != 0 ? Floats(strength).at[row * strength_stride + head] : delta;
   }
 }
@@ -119,7 +120,7 @@ void main() {
     }
     sum = sum_of(sum, 1);
     if (used && first == 0)
-      y.at[row * y_stride + head * VALUE_WIDTH + column] = fma(scale, sum, vectors.at[HEADS + head] * value);
+      y.at[row * y_stride + head * VALUE_WIDTH + column] = fma(scale, sum, vectors.at[head] * value);
   }
   [[unroll]] for (uint i = 0; i < kKeys; ++i)
     if (used && first + i < KEY_WIDTH) of.at[(first + i) * VALUE_WIDTH] = state[i];

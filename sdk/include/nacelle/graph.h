@@ -190,7 +190,7 @@ enum {
    * Source: xIELU, arXiv 2411.13010; b is 0.5 and e, which is below 0, -1e-6 in the models that have it. */
   NACELLE_OP_XIELU = 26,
   /* Not in 1.0. A linear recurrence along each sequence, whose state is a matrix a head:
-   * q[rows, G*D], k[rows, G*D], v[rows, H*E], step[rows, H or H*D], rate f32[H], [step bias f32[H or H*D]],
+   * q[rows, G*D], k[rows, G*D], v[rows, H*E], step[rows, H or H*D], rate f32[H or H*D], [step bias f32[H or H*D]],
    * [strength[rows, H]], [skip f32[H]] -> [rows, H*E]; see nacelle_scan_attributes */
   NACELLE_OP_STATE_SCAN = 64,
   /* Not in 1.0. A causal convolution along each sequence, each column by itself: x[rows, C], w[C, L], [bias[C]] -> like
@@ -336,7 +336,9 @@ enum {
  *   d = softplus(step + step bias); S *= exp(rate[h] d), each of S's D rows by its own d where step is [rows, H*D];
  *   S += b k (v - [DELTA] S^T k)^T, where b is the row's strength, or d where there is none (and a step a head);
  *   y = scale S^T q + skip[h] v.
- * q and k are those of head h / (H / G). Sources: Mamba-2, arXiv 2405.21060; Gated DeltaNet, arXiv 2412.06464. */
+ * Where rate is f32[H*D], each of S's D rows decays by its own: with ADD, E = 1, a step a head and no strength (Mamba).
+ * q and k are those of head h / (H / G). Sources: Mamba, arXiv 2312.00752; Mamba-2, arXiv 2405.21060; Gated DeltaNet,
+ * arXiv 2412.06464. */
 typedef struct nacelle_scan_attributes {
   NACELLE_STRUCT_HEADER;
   uint32_t cache_group; /* a STATE group of H*D*E values: S of each head, row by row of D */

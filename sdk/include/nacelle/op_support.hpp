@@ -26,6 +26,7 @@ struct OpBounds {
   bool expert_adapters = false;                // MOE_ADAPTER_MATMUL
   bool states = false;                         // STATE_SCAN and CONVOLUTION, and the cache groups of states
   std::uint32_t most_state_rows = UINT32_MAX;  // of STATE_SCAN: D
+  bool rate_each_row = false;                  // of STATE_SCAN: rate is f32[H*D]
   std::uint32_t longest_filter = UINT32_MAX;   // of CONVOLUTION: L
   bool chunked_attention = false, position_scale = false, xielu = false;  // the operations of these names
 };
@@ -128,7 +129,11 @@ inline bool takes_scan(const nacelle_graph& graph, const nacelle_op& op, const O
     return false;
   for (std::uint32_t i = 0; i < 4; ++i)
     if (!inputs.is_activation(i)) return false;
-  return !inputs.is_absent(4) && inputs.is_optional_vector(4) && inputs.is_optional_vector(5) &&
+  if (inputs.is_absent(4)) return false;
+  const bool each_row =
+      of.value_width == 1 && of.key_width > 1 && inputs.at(4)->shape[0] == std::int64_t{of.head_count} * of.key_width;
+  if (each_row && !bounds.rate_each_row) return false;
+  return inputs.is_optional_vector(4) && inputs.is_optional_vector(5) &&
          (inputs.is_absent(6) ? inputs.at(3)->shape[1] == of.head_count : inputs.is_activation(6)) &&
          inputs.is_optional_vector(7) &&
          fits_state(graph, of.cache_group, of.cache_layer,

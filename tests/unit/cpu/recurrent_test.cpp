@@ -116,6 +116,72 @@ struct Scan {
   }
 };
 
+// Heads of one column, each value of whose state has a rate of its own.
+struct Channels {
+  std::uint32_t rows, keys, heads;
+  std::vector<float> q, k, v, steps, rates, skip, state, out;
+
+  Channels(std::uint32_t of_rows, std::uint32_t of_keys, std::uint32_t of_heads)
+      : rows(of_rows), keys(of_keys), heads(of_heads) {
+    q = random_floats(std::size_t{rows} * keys, 1);
+    k = random_floats(std::size_t{rows} * keys, 2);
+    v = random_floats(std::size_t{rows} * stride(), 3);
+    steps = random_floats(std::size_t{rows} * heads, 4);
+    for (float& step : steps) step = std::fabs(step);
+    rates = random_floats(std::size_t{heads} * keys, 5);
+    for (float& rate : rates) rate = -std::fabs(rate);
+    skip = random_floats(heads, 6);
+    state = random_floats(std::size_t{heads} * keys, 7);
+    out.assign(std::size_t{rows} * stride(), kBeside);
+  }
+  std::uint32_t stride() const { return heads + kGap; }
+
+  void run(const RecurrentKernels& kernels, std::uint32_t first, std::uint32_t count, std::uint32_t head,
+           std::uint32_t width, bool skips) {
+    ChannelScanCall call{};
+    call.rows = count;
+    call.key_width = keys;
+    call.heads = width;
+    call.q = &q[first * keys];
+    call.k = &k[first * keys];
+    call.v = &v[first * stride() + head];
+    call.steps = &steps[first * heads + head];
+    call.rates = &rates[head * keys];
+    call.skip = skips ? &skip[head] : nullptr;
+    call.scale = 0.25f;
+    call.state = &state[head * keys];
+    call.out = &out[first * stride() + head];
+    call.q_stride = call.k_stride = keys;
+    call.v_stride = call.out_stride = stride();
+    call.step_stride = heads;
+    kernels.scan_channels(call);
+  }
+
+  // The outputs, then the state, as the formula has them.
+  std::vector<double> expected(bool skips) const {
+    std::vector<double> s(state.begin(), state.end()), y;
+    for (std::uint32_t r = 0; r < rows; ++r)
+      for (std::uint32_t h = 0; h < heads; ++h) {
+        const double step = steps[r * heads + h], value = v[r * stride() + h];
+        double sum = 0;
+        for (std::uint32_t d = 0; d < keys; ++d) {
+          double& element = s[h * keys + d];
+          element = element * std::exp(rates[h * keys + d] * step) + k[r * keys + d] * step * value;
+          sum += element * q[r * keys + d];
+        }
+        y.push_back(0.25 * sum + (skips ? skip[h] * value : 0));
+      }
+    y.insert(y.end(), s.begin(), s.end());
+    return y;
+  }
+  std::vector<float> actual() const {
+    std::vector<float> y;
+    for (std::uint32_t r = 0; r < rows; ++r) y.insert(y.end(), &out[r * stride()], &out[r * stride()] + heads);
+    y.insert(y.end(), state.begin(), state.end());
+    return y;
+  }
+};
+
 struct Convolution {
   std::uint32_t rows, columns, length, activation;
   std::vector<float> x, filters, bias, state, out;
@@ -281,4 +347,23 @@ TEST_CASE("the convolution, its window, and its bits in chunks and pieces") {
             CHECK(equal_bits(whole.state, cut.state));
           }
         }
+}
+
+TEST_CASE("a recurrence of heads of one column is the formula's, in whatever pieces") {
+  for (const KernelTable* table : vector_tables())
+    for (const auto& [keys, heads] : {std::pair{1u, 5u}, {7u, 3u}, {16u, 33u}, {37u, 4u}, {128u, 2u}})
+      for (const bool skips : {false, true}) {
+        INFO(to_string(table->isa) << " keys " << keys << " heads " << heads << (skips ? " with skip" : ""));
+        Channels whole(9, keys, heads), pieces = whole;
+        const auto want = whole.expected(skips);
+        whole.run(*table->recurrent, 0, 9, 0, heads, skips);
+        CHECK(worst(want, whole.actual()) < 1e-5);
+        for (std::uint32_t r = 0; r < 9; ++r) CHECK(whole.out[r * whole.stride() + heads] == kBeside);
+        const std::uint32_t cut = heads / 2;
+        for (const auto& [first, count] : {std::pair{0u, 4u}, {4u, 1u}, {5u, 4u}}) {
+          pieces.run(*table->recurrent, first, count, cut, heads - cut, skips);
+          if (cut) pieces.run(*table->recurrent, first, count, 0, cut, skips);
+        }
+        CHECK(equal_bits(pieces.actual(), whole.actual()));
+      }
 }

@@ -246,6 +246,25 @@ TEST_CASE("operations with a state are taken where the backend has both, and the
                    {"a bias that was computed", [](Small& s) { s.inputs[5] = Small::kX; }},
                    {"a strength that is a weight", [](Small& s) { s.inputs[6] = Small::kVector; }},
                    {"a skip that was computed", [](Small& s) { s.inputs[7] = Small::kX; }}});
+  const auto set_rates = [](Small& s) {  // 2 x 4 of them
+    s.group.kind = NACELLE_CACHE_STATE;
+    s.group.key_width = 2 * 4;
+    s.group.value_width = 0;
+    s.scan.rule = NACELLE_SCAN_ADD;
+    s.scan.head_count = 2;
+    s.scan.group_count = s.scan.value_width = 1;
+    s.scan.key_width = 4;
+    s.values[Small::kX].shape[1] = 2;
+    s.set(NACELLE_OP_STATE_SCAN, {Small::kK, Small::kK, Small::kX, Small::kX, Small::kVector}, &s.scan);
+  };
+  Small rates;
+  set_rates(rates);
+  CHECK_FALSE(rates.taken(bounds));
+  auto with_rates = bounds;
+  with_rates.rate_each_row = true;
+  CHECK(rates.taken(with_rates));
+  rates.values[Small::kVector].shape[0] = 2;
+  CHECK(rates.taken(bounds));
   check(set_convolution, {{"a filter of one", [](Small& s) { s.convolution.length = 1; }},
                           {"an unknown activation", [](Small& s) { s.convolution.activation = 8; }},
                           {"no such group", [](Small& s) { s.convolution.cache_group = 1; }},

@@ -258,6 +258,17 @@ TEST_CASE("operations with a state give a row for each row, whatever they are gi
               return s.b.state_scan(of, a);
             }) == Shape{kRows, 20});
   CHECK(shape_of([](Sketch& s) {
+          auto a = make<nacelle_scan_attributes>();
+          a.rule = NACELLE_SCAN_ADD;
+          a.cache_group = s.b.state_cache(1, 12);
+          a.head_count = 4;
+          a.group_count = 2;
+          a.key_width = 3;
+          a.value_width = 1;
+          a.scale = 1;
+          return s.b.state_scan({s.x(6), s.x(6), s.x(4), s.x(4), s.weight({12}), {}, {}, {}}, a);
+        }) == Shape{kRows, 4});
+  CHECK(shape_of([](Sketch& s) {
           s.b.state_cache(1, 24);
           return s.b.convolution(s.x(8), s.weight({8, 4}, "f16"), {}, convolution_attributes(4));
         }) == Shape{kRows, 8});
@@ -471,6 +482,16 @@ TEST_CASE("what an operation does not take is refused in words") {
              s, [](auto&) {}, [](S&, auto& in) { in.rate = {}; });
        },
        "state_scan: input 4 is absent"},
+      {[](S& s) {
+         scan(
+             s, [](auto& a) { a.rule = NACELLE_SCAN_ADD; }, [](S& of, auto& in) { in.rate = of.weight({12}); });
+       },
+       "state_scan: a rate for each row of the state is for ADD with a value a head, a step a head and no strength"},
+      {[](S& s) {
+         scan(
+             s, [](auto&) {}, [](S& of, auto& in) { in.rate = of.weight({8}); });
+       },
+       "state_scan: rate is F32 [8], a float weight [4] was expected"},
       {[](S& s) {
          scan(
              s, [](auto&) {}, [](S& of, auto& in) { in.step_bias = of.weight({12}); });
