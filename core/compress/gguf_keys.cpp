@@ -2,6 +2,7 @@
 #include "core/compress/gguf_keys.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <nacelle/plugin.hpp>
 #include <nacelle/rope.hpp>
 
@@ -33,6 +34,7 @@ enum Has : std::uint32_t {
   kEndless = 1 << 11,        // whose context is a million tokens, whatever the configuration says
   kYarnDivided = 1 << 12,    // YaRN's magnitude by that of mscale_all_dim
   kRopeList = 1 << 13,       // a list of what frequencies are divided by is a tensor that all readers know
+  kMamba1 = 1 << 14,         // kScan of channels, whose steps come from few numbers
 };
 
 class KeyWriter;
@@ -309,6 +311,7 @@ class KeyWriter {
     set("ssm.conv_kernel", window->length);
     set("ssm.inner_size", scan->head_count * scan->value_width);
     set("ssm.state_size", scan->key_width);
+    if (has_ & kMamba1) return set("ssm.time_step_rank", extent("ssm_dt.weight", 1));
     set("ssm.time_step_rank", scan->head_count);
     set("ssm.group_count", scan->group_count);
   }
@@ -380,6 +383,23 @@ void lfm2(KeyWriter& keys) {
   keys.set("shortconv.l_cache", window->length);
 }
 
+// The norms in a layer, without weights, may have an epsilon of their own, which llama.cpp does not know.
+void mamba(KeyWriter& keys) {
+  const auto is_inner = [](const nacelle_norm_attributes& norm) { return norm.group != 0; };
+  const auto inner = keys.first<nacelle_norm_attributes>(NACELLE_OP_RMS_NORM, is_inner);
+  const auto outer = keys.first<nacelle_norm_attributes>(NACELLE_OP_RMS_NORM, std::not_fn(is_inner));
+  keys.set("ssm.dt_b_c_rms", inner.has_value());
+  if (inner && outer && inner->epsilon != outer->epsilon) keys.set("ssm.dt_b_c_rms_epsilon", inner->epsilon);
+}
+
+// Readers want them in models without a mixture, too.
+void jamba(KeyWriter& keys) {
+  const auto route = keys.first<nacelle_moe_attributes>(NACELLE_OP_MOE_ROUTE);
+  if (route) return;
+  keys.set("expert_count", std::uint32_t{1});
+  keys.set("expert_used_count", std::uint32_t{1});
+}
+
 void kimi_linear(KeyWriter& keys) {
   const auto window = keys.first<nacelle_convolution_attributes>(NACELLE_OP_CONVOLUTION);
   const auto scan = keys.first<nacelle_scan_attributes>(NACELLE_OP_STATE_SCAN);
@@ -395,9 +415,18 @@ void attention_interval(KeyWriter& keys) {
   keys.set("full_attention_interval", static_cast<std::uint32_t>(at - attending.begin() + 1));
 }
 
+void minicpm(KeyWriter& keys) {
+  const auto number = [&](const char* key, double otherwise) {
+    return static_cast<float>(keys.number(key).value_or(otherwise));
+  };
+  const float width = keys.needed("hidden_size"), layers = static_cast<float>(keys.layer_count());
+  keys.set("embedding_scale", number("scale_emb", 12));
+  keys.set("residual_scale", number("scale_depth", 1.4) / std::sqrt(layers));
+  keys.set("logit_scale", width / number("dim_model_base", 256));
+}
+
 // How the columns of rope are divided among time, height and width: for text all three are alike.
-void image_sections(KeyWriter& keys) {
-  attention_interval(keys);
+void sections_of_rope(KeyWriter& keys) {
   std::vector<std::int32_t> sections = keys.list("rope_parameters.mrope_section");
   if (sections.empty()) sections = keys.list("rope_scaling.mrope_section");
   if (sections.empty())
@@ -407,6 +436,11 @@ void image_sections(KeyWriter& keys) {
     }
   sections.resize(4);
   keys.set_list("rope.dimension_sections", sections);
+}
+
+void image_sections(KeyWriter& keys) {
+  attention_interval(keys);
+  sections_of_rope(keys);
 }
 
 constexpr std::uint32_t kHybrid = kKvHeadsByLayer | kScan | kMayLackRope;
@@ -433,6 +467,26 @@ constexpr Family kFamilies[] = {
     {"Ernie4_5_MoeForCausalLM", "ernie4_5-moe", kLeadingDense | kSharedCount | kSharedWidth, mixture_step},
     {"HunYuanMoEV1ForCausalLM", "hunyuan-moe", kSharedCount | kSharedWidth},
     {"ArceeForCausalLM", "arcee"},
+    {"InternLM2ForCausalLM", "internlm2"},
+    {"InternLM3ForCausalLM", "llama"},
+    {"XverseForCausalLM", "xverse"},
+    {"DeepseekForCausalLM", "deepseek", kMixture},
+    {"LlavaForConditionalGeneration: llama", "llama"},
+    {"LlavaForConditionalGeneration: mistral", "llama"},
+    {"LlavaNextForConditionalGeneration: llama", "llama"},
+    {"LlavaNextForConditionalGeneration: mistral", "llama"},
+    {"LlavaNextForConditionalGeneration: granite", "granite", 0, granite},
+    {"ExaoneForCausalLM", "exaone"},
+    {"OrionForCausalLM", "orion"},
+    {"MiniCPMForCausalLM", "minicpm", 0, minicpm},
+    {"MiMoForCausalLM", "qwen2"},
+    {"Qwen2VLForConditionalGeneration", "qwen2vl", 0, sections_of_rope},
+    {"Qwen2_5_VLForConditionalGeneration", "qwen2vl", 0, sections_of_rope},
+    {"Qwen3VLForConditionalGeneration", "qwen3vl", 0, sections_of_rope},
+    {"Qwen3VLMoeForConditionalGeneration", "qwen3vlmoe", 0, sections_of_rope},
+    {"GlmForCausalLM", "chatglm"},
+    {"ChatGLMModel", "chatglm"},
+    {"ChatGLMForConditionalGeneration", "chatglm"},
     {"Llama4ForCausalLM", "llama4", kRopeList, llama4},
     {"Llama4ForConditionalGeneration", "llama4", kRopeList, llama4},
     {"ApertusForCausalLM", "apertus"},
@@ -461,11 +515,15 @@ constexpr Family kFamilies[] = {
     {"StableLmForCausalLM", "stablelm", 0, stablelm},
     {"PhiForCausalLM", "phi2"},
     {"GPT2LMHeadModel", "gpt2"},
+    {"GPTBigCodeForCausalLM", "starcoder"},
     {"GPTNeoXForCausalLM", "gptneox", 0, gpt_neox},
     {"FalconForCausalLM", "falcon"},
     {"MPTForCausalLM", "mpt"},
     {"MptForCausalLM", "mpt"},
     {"Mamba2ForCausalLM", "mamba2", kScan | kEndless},
+    {"MambaForCausalLM", "mamba", kScan | kMamba1 | kEndless, mamba},
+    {"FalconMambaForCausalLM", "mamba", kScan | kMamba1 | kEndless, mamba},
+    {"JambaForCausalLM", "jamba", kScan | kMamba1 | kKvHeadsByLayer, jamba},
     {"NemotronForCausalLM", "nemotron"},
     {"NemotronHForCausalLM", "nemotron_h",
      kHybrid | kWidthByLayer | kBothEpsilons | kSharedWidth | kSharedCount | kRouting},
@@ -497,7 +555,12 @@ std::string name_in_gguf(const Family& family, const sdk::GraphRecord& graph) {
 }  // namespace
 
 GgufFamily write_gguf_keys(const ModelFiles& files, const ModelGraph& model, GgufWriter& to) {
-  const std::string architecture = files.architecture();
+  std::string architecture = files.architecture();
+  if (architecture.starts_with("Llava")) {  // whose part about text may be of several families
+    const ConfigValue* text = files.config("text_config.model_type");
+    const auto* name = text ? std::get_if<std::string_view>(text) : nullptr;
+    if (name) architecture += ": " + std::string(*name);
+  }
   const auto family = std::ranges::find(kFamilies, architecture, &Family::huggingface);
   if (family == std::end(kFamilies))
     throw Error(ErrorKind::kUnsupported, files.path().string() + ": the family " + in_quotes(architecture) +

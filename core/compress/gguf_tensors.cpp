@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <ranges>
 
 #include "core/formats/file_error.hpp"
 
@@ -132,25 +133,37 @@ bool has_mamba(std::string_view architecture) {
   return std::ranges::find(kAll, architecture) != std::end(kAll);
 }
 
+// Of the first scan and the first attention.
+struct Heads {
+  std::int64_t scan = 1, scan_groups = 1;  // how many of a scan's heads share what it reads
+  std::int64_t width = 1;                  // of a query
+
+  explicit Heads(const sdk::GraphRecord& graph) {
+    for (const sdk::OpRecord& op : graph.ops | std::views::reverse)
+      if (op.kind == NACELLE_OP_STATE_SCAN) {
+        const auto attributes = op.attributes.as<nacelle_scan_attributes>();
+        scan = attributes.head_count;
+        scan_groups = attributes.group_count;
+      } else if (op.kind == NACELLE_OP_ATTENTION) {
+        width = op.attributes.as<nacelle_attention_attributes>().key_width;
+      }
+  }
+};
+
 // Rows of one element for what a head has one of, rows of a group of heads for norms; axes of one element between
 // others.
-Shape shape_in_gguf(std::string_view architecture, std::string_view name, const WeightNode& value,
-                    std::int64_t groups) {
+Shape shape_in_gguf(std::string_view architecture, std::string_view name, const WeightNode& value, const Heads& of) {
   const std::int64_t last = value.shape.back(), rows = static_cast<std::int64_t>(value.row_count());
   const auto ends = [&](const char* text) { return name.ends_with(text); };
   if (architecture == "kimi-linear" && ends("ssm_a")) return {1, 1, last, 1};
   if (architecture == "kimi-linear" && name.find("ssm_conv1d_") != std::string_view::npos) return {1, rows, 1, last};
+  if ((architecture == "mamba" || architecture == "jamba") && ends("ssm_a")) return {of.scan, last / of.scan};
   if (has_mamba(architecture) && (ends("ssm_a") || ends("ssm_d"))) return {last, 1};
-  if (has_mamba(architecture) && ends("ssm_norm.weight")) return {groups, last / groups};
+  if (has_mamba(architecture) && ends("ssm_norm.weight")) return {of.scan_groups, last / of.scan_groups};
+  const bool own_norms = architecture == "command-r" || architecture == "stablelm";
+  if (own_norms && (ends("attn_q_norm.weight") || ends("attn_k_norm.weight"))) return {last / of.width, of.width};
   if (ends("ffn_gate_inp_shexp.weight")) return {last};
   return value.shape;
-}
-
-// How many groups of heads share what a scan reads.
-std::int64_t scan_groups(const sdk::GraphRecord& graph) {
-  for (const sdk::OpRecord& op : graph.ops)
-    if (op.kind == NACELLE_OP_STATE_SCAN) return op.attributes.as<nacelle_scan_attributes>().group_count;
-  return 1;
 }
 
 // What is added to a norm's weight before use, by the weight's value.
@@ -293,10 +306,10 @@ std::vector<SourceTensor> gguf_tensors(const sdk::GraphRecord& graph, const Mode
     else
       inverter.add_tensor(weight.name, std::move(value));
   }
-  const std::int64_t groups = scan_groups(graph);
+  const Heads heads(graph);
   std::vector<SourceTensor> tensors;
   for (auto& [name, value] : inverter.take()) {
-    value = reshaped(value, shape_in_gguf(architecture, name, value, groups));
+    value = reshaped(value, shape_in_gguf(architecture, name, value, heads));
     const nacelle_type type = stays_f32(name, value.shape.size()) ? nacelle_type{NACELLE_TYPE_F32} : value.type;
     SourceTensor tensor{.name = name, .shape = {value.shape.begin(), value.shape.end()}, .type = type};
     tensor.made = std::make_shared<MadeTensor>(std::move(value), files);

@@ -62,6 +62,12 @@ class Config {
     const auto value = optional<nacelle_string>(key, table_->get_string, "a string");
     return value ? std::optional<std::string>(view(*value)) : std::nullopt;
   }
+  // Whether a key that may be of another kind is this text.
+  bool is_text(std::string_view key, std::string_view text) const {
+    nacelle_string value{};
+    const std::string full = whole_key(key);
+    return table_->get_string(table_->context, view(full), &value) == NACELLE_OK && view(value) == text;
+  }
   // Throws where the array has more than `most` items.
   std::optional<std::vector<double>> optional_numbers(std::string_view key, std::uint64_t most) const {
     std::vector<double> values(most);

@@ -72,11 +72,12 @@ class HuggingFaceRope {
     rope.rotary_width = static_cast<std::uint32_t>(model.head_width * part);
   }
 
-  void read() {
+  // `neutral`: a type that changes nothing, see HuggingFaceKeys.
+  void read(std::string_view neutral = "") {
     std::string type_key = key("rope_type");
     auto type = config_.optional_string(type_key);
     if (!type) type = config_.optional_string(type_key = key("type"));
-    if (!type || *type == "default") return;
+    if (!type || *type == "default" || *type == neutral) return;
     struct Kind {
       const char* name;
       void (HuggingFaceRope::*read)();
@@ -276,6 +277,15 @@ inline std::uint32_t read_gguf_feed_forward(const Config& config, const std::str
   return static_cast<std::uint32_t>(width);
 }
 
+// The embedding's rows are the vocabulary, the head is tied where there is no output.weight.
+inline void read_gguf_vocabulary(const Config& config, Decoder& model) {
+  const auto embedding = config.tensor_shape("token_embd.weight");
+  if (embedding.size() != 2)
+    throw Failure(NACELLE_INVALID_ARGUMENT, "tensor 'token_embd.weight' is missing or no matrix");
+  model.vocabulary = static_cast<std::uint32_t>(std::min<std::int64_t>(embedding[0], 0x7fffffff));
+  model.tied = !config.has_tensor("output.weight");
+}
+
 // GGUF keys "<prefix>.*"; the vocabulary is the embedding's, the head is tied where there is no output.weight.
 // `rope_style` 0: the family has no rope.
 inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix, std::uint32_t rope_style,
@@ -303,11 +313,7 @@ inline Decoder read_gguf_decoder(const Config& config, const std::string& prefix
   model.attention_scale = config.optional_number(key("attention.scale")).value_or(0);
   model.uses_rope = rope_style != 0;
   if (model.uses_rope) model.rope = read_gguf_rope(config, prefix, rope_style, model.head_width, model.context_length);
-  const auto embedding = config.tensor_shape("token_embd.weight");
-  if (embedding.size() != 2)
-    throw Failure(NACELLE_INVALID_ARGUMENT, "tensor 'token_embd.weight' is missing or no matrix");
-  model.vocabulary = static_cast<std::uint32_t>(std::min<std::int64_t>(embedding[0], 0x7fffffff));
-  model.tied = !config.has_tensor("output.weight");
+  read_gguf_vocabulary(config, model);
   model.windows.assign(model.layer_count, 0);
   if (const auto window = config.optional_size(key("attention.sliding_window"), 0))
     if (*window) set_window(model, 0, *window);
@@ -336,6 +342,9 @@ struct HuggingFaceKeys {
   const char* epsilon = "rms_norm_eps";
   const char* activation = "hidden_act";
   bool tied = false;  // where tie_word_embeddings is absent
+  // A scaling of rope that changes nothing here: "dynamic" begins behind the context, "mrope" has one position for
+  // text.
+  const char* neutral_rope = "";
   // Where the configuration leaves them out, as some do; 0: it must not.
   std::uint32_t head_count = 0, kv_head_count = 0, head_width = 0, vocabulary = 0, context_length = 2048;
 };
@@ -359,11 +368,50 @@ inline Decoder read_huggingface_decoder(const Config& config, const HuggingFaceK
   check_sizes(config, model, keys.heads, keys.kv_heads);
   model.epsilon = config.optional_number(keys.epsilon).value_or(1e-6);
   if (*keys.activation) model.activation = read_huggingface_activation(config, keys.activation);
-  HuggingFaceRope(config, model).read();
+  HuggingFaceRope(config, model).read(keys.neutral_rope);
   model.vocabulary = keys.vocabulary ? config.optional_size("vocab_size", 1, 0x7fffffff).value_or(keys.vocabulary)
                                      : config.size("vocab_size", 1, 0x7fffffff);
   model.tied = config.optional_bool("tie_word_embeddings").value_or(keys.tied);
   model.windows.assign(model.layer_count, 0);
+  return model;
+}
+
+// ---- Models of nothing but recurrent layers: no attention, no feed-forward part, no positions ----------------------
+
+namespace detail {
+
+inline void set_recurrent(Decoder& model) {
+  model.uses_rope = false;
+  model.recurrent_layers.assign(model.layer_count, true);
+  model.tensors.prefix = "backbone.";
+  model.tensors.embedding.huggingface = "embeddings";
+  model.tensors.output_norm.huggingface = "norm_f";
+  model.tensors.attention_norm.huggingface = "norm";
+}
+
+}  // namespace detail
+
+inline Decoder read_gguf_recurrent(const Config& config, const std::string& prefix) {
+  Decoder model;
+  model.layer_count = config.size(prefix + ".block_count", 1, 4096);
+  model.width = config.size(prefix + ".embedding_length");
+  model.context_length = config.size(prefix + ".context_length");
+  model.epsilon = config.number(prefix + ".attention.layer_norm_rms_epsilon");
+  read_gguf_vocabulary(config, model);
+  detail::set_recurrent(model);
+  return model;
+}
+
+// config.json of Mamba's kin. It does not tell a length: that is the one that the converter to GGUF writes.
+inline Decoder read_huggingface_recurrent(const Config& config, bool tied) {
+  Decoder model;
+  model.layer_count = config.size("num_hidden_layers", 1, 4096);
+  model.width = config.size("hidden_size");
+  model.context_length = config.optional_size("max_position_embeddings").value_or(1 << 20);
+  model.epsilon = config.optional_number("layer_norm_epsilon").value_or(1e-5);
+  model.vocabulary = config.size("vocab_size", 1, 0x7fffffff);
+  model.tied = config.optional_bool("tie_word_embeddings").value_or(tied);
+  detail::set_recurrent(model);
   return model;
 }
 

@@ -2,6 +2,7 @@
 // The weights of the graph bear the GGUF names whatever the file.
 #pragma once
 
+#include <algorithm>
 #include <nacelle/architecture.hpp>
 #include <nacelle/decoder_model.hpp>
 #include <string>
@@ -158,11 +159,10 @@ class DecoderGraph {
     Value k = fused(x, names_.k, names_.qkv, {queries, after_keys, share, share + 1}, model_.qkv_bias);
     const Value v = fused(x, names_.v, names_.qkv, {after_keys, all, share + 1, share + 2}, model_.qkv_bias);
     const auto norm_heads = [&] {
-      const bool whole = model_.head_norm == HeadNorm::kWhole;
-      q = norm(q, names_.q_norm, whole ? queries : model_.head_width, whole ? 0 : model_.head_width);
-      k = norm(k, names_.k_norm, whole ? keys : model_.head_width, whole ? 0 : model_.head_width);
+      q = head_norm(q, names_.q_norm, heads);
+      k = head_norm(k, names_.k_norm, kv_heads);
     };
-    const bool has_norm = model_.head_norm == HeadNorm::kEachHead || model_.head_norm == HeadNorm::kWhole;
+    const bool has_norm = model_.head_norm != HeadNorm::kNone && model_.head_norm != HeadNorm::kUnweighted;
     if (has_norm && !model_.head_norm_behind_rope) norm_heads();
     const nacelle_rope_attributes& rope = model_.layer_ropes.empty() ? model_.rope : model_.layer_ropes[layer_];
     const bool turns = model_.uses_rope && rope.rotary_width;
@@ -185,6 +185,19 @@ class DecoderGraph {
     const Value y =
         chunked ? b_.chunked_attention(q, k, v, attributes, sinks) : b_.attention(q, k, v, attributes, sinks);
     return linear(y, names_.attention_output, model_.width, heads * model_.value_width, model_.output_bias);
+  }
+
+  // Of queries or keys.
+  Value head_norm(Value x, const Names& names, std::int64_t heads) {
+    const std::int64_t all = heads * model_.head_width;
+    if (model_.head_norm == HeadNorm::kWhole) return norm(x, names, all, 0);
+    if (model_.head_norm == HeadNorm::kEachHead) return norm(x, names, model_.head_width, model_.head_width);
+    Source source = inside(names, ".weight");  // rows, or in Hugging Face's files a tensor for each {expert}
+    source.gguf = reshape(source.gguf, {all});
+    const bool apart = std::string_view(names.huggingface).find("{expert}") != std::string_view::npos;
+    source.huggingface = reshape(apart ? stack(source.huggingface, heads) : source.huggingface, {all});
+    const Value weight = block_weight(names, ".weight", {all}, source);
+    return b_.mul(normed(x, {}, {}, model_.head_width), weight);
   }
 
   Value grown(Value q, bool turns) {
@@ -316,21 +329,28 @@ class DecoderGraph {
   Value fused(Value x, const Names& own, const Names& all, const Part& part, Bias bias) {
     const std::int64_t rows = part.end - part.begin;
     if (!all && (&own == &names_.q || &own == &names_.k))
-      return b_.matmul(
-          x, block_weight(own, ".weight", {rows, model_.width}, rows_of_heads(matrix(own), rows / model_.head_width)),
-          bias_of_heads(own, bias, rows));
+      return b_.matmul(x,
+                       block_weight(own, ".weight", {rows, model_.width},
+                                    rows_of_heads(matrix(own), rows / model_.head_width, model_.width)),
+                       bias_of_heads(own, bias, rows));
     if (!all) return linear(x, own, rows, model_.width, bias);
-    const Value w = block_weight(own, ".weight", {rows, model_.width}, part_of(own, all, ".weight", part));
+    const bool turns = &own == &names_.q || &own == &names_.k;
+    const auto in_order = [&](Source source, std::int64_t columns) {
+      return turns ? rows_of_heads(std::move(source), rows / model_.head_width, columns) : source;
+    };
+    const Value w =
+        block_weight(own, ".weight", {rows, model_.width}, in_order(part_of(own, all, ".weight", part), model_.width));
     Value b;
     if (bias != Bias::kNever)
-      b = block_weight(own, ".bias", {rows}, part_of(own, all, ".bias", part), bias == Bias::kOptional);
+      b = block_weight(own, ".bias", {rows}, in_order(part_of(own, all, ".bias", part), 0), bias == Bias::kOptional);
     return b_.matmul(x, w, b);
   }
 
   Source part_of(const Names& own, const Names& all, const std::string& suffix, const Part& part) const {
     const bool is_matrix = suffix == ".weight";
     const Source whole = is_matrix ? matrix(all) : inside(all, suffix);
-    const Expr gguf = first_of({slice(whole.gguf, 0, part.begin, part.end), gguf_in_block(own, suffix)});
+    const Expr apart = gguf_in_block(own, suffix);
+    const Expr gguf = all.gguf[0] ? first_of({slice(whole.gguf, 0, part.begin, part.end), apart}) : apart;
     if (names_.layout != Layout::kGroupHeads) return {gguf, slice(whole.huggingface, 0, part.begin, part.end)};
     const std::int64_t groups = model_.kv_head_count, width = model_.head_width, rows = part.end - part.begin;
     const std::int64_t heads = model_.head_count / groups + 2;
@@ -341,17 +361,20 @@ class DecoderGraph {
   }
 
   // Of queries and keys, which may lie otherwise in the file that is not at hand.
-  Source rows_of_heads(Source source, std::int64_t heads) const {
-    const std::int64_t width = model_.width, rows = heads * model_.head_width;
-    if (Expr* other = of_other_file(source)) *other = reshape(turned(*other, heads, width), {rows, width});
+  // `columns` 0: of a bias.
+  Source rows_of_heads(Source source, std::int64_t heads, std::int64_t columns) const {
+    const std::int64_t rows = heads * model_.head_width;
+    if (Expr* other = of_other_file(source)) {
+      const Expr each = turned(*other, heads, std::max<std::int64_t>(columns, 1));
+      *other = columns ? reshape(each, {rows, columns}) : reshape(each, {rows});
+    }
     return source;
   }
 
   // The same of their biases.
   Value bias_of_heads(const Names& names, Bias bias, std::int64_t rows) {
     if (bias == Bias::kNever) return {};
-    Source source = inside(names, ".bias");
-    if (Expr* other = of_other_file(source)) *other = reshape(turned(*other, rows / model_.head_width, 1), {rows});
+    const Source source = rows_of_heads(inside(names, ".bias"), rows / model_.head_width, 0);
     return block_weight(names, ".bias", {rows}, source, bias == Bias::kOptional);
   }
 

@@ -13,9 +13,9 @@ namespace nacelle::sdk {
 
 enum class Bias { kNever, kOptional, kAlways };  // kOptional: where the file has it
 enum class NormKind { kRms, kLayer };            // kLayer: less the mean, with an optional bias
-// Of queries and keys before rope; kWhole: over all heads at once; kUnweighted: of each head behind rope, in layers
-// that turn, without a weight.
-enum class HeadNorm { kNone, kEachHead, kWhole, kUnweighted };
+// Of queries and keys before rope; kOwn: of each head, with weights of its own; kWhole: over all heads at once;
+// kUnweighted: of each head behind rope, in layers that turn, without a weight.
+enum class HeadNorm { kNone, kEachHead, kOwn, kWhole, kUnweighted };
 enum class Residual { kSequential, kParallel };         // kParallel: attention and feed-forward read the same input
 enum class Layout { kRows, kTransposed, kGroupHeads };  // of Hugging Face's matrices, see Tensors
 
@@ -23,7 +23,7 @@ enum class Layout { kRows, kTransposed, kGroupHeads };  // of Hugging Face's mat
 struct Names {
   const char* gguf = "";
   const char* huggingface = "";
-  explicit operator bool() const { return *gguf != 0; }
+  explicit operator bool() const { return *gguf != 0 || *huggingface != 0; }
 };
 
 // Names outside the blocks follow `prefix` in Hugging Face's files, those inside follow "<prefix><blocks>.{layer}."; in
@@ -50,7 +50,8 @@ struct Tensors {
   Names sinks = {};
   Names gate = {"ffn_gate", "mlp.gate_proj"}, up = {"ffn_up", "mlp.up_proj"}, down = {"ffn_down", "mlp.down_proj"};
 
-  // Where set, one tensor holds the rows of Q, then K, then V (or of gate, then up); GGUF files may have either.
+  // Where set, one tensor holds the rows of Q, then K, then V (or of gate, then up); GGUF files may have either, or,
+  // where it is not set for them, three (or two).
   // `layout` says how Hugging Face has it. kTransposed: [inputs, outputs], for every matrix of the blocks (GPT-2).
   // kGroupHeads: for each KV head its query heads, then its key, then its value (GPT-NeoX, Falcon).
   Names qkv = {}, gate_up = {};
