@@ -1,6 +1,7 @@
-// Command-R, Command-R7B and Command A: attention and feed-forward side by side behind one layer norm without bias,
-// rope that turns neighbouring columns, scaled logits, the head tied to the embedding. Command-R7B and Command A
-// (cohere2) have three layers with a window and rope, then one with neither, and so on.
+// Command-R, Command-R+ (whose heads have norms of their own), Command-R7B and Command A: attention and feed-forward
+// side by side behind one layer norm without bias, rope that turns neighbouring columns, scaled logits, the head tied
+// to the embedding. Command-R7B and Command A (cohere2) have three layers with a window and rope, then one with
+// neither, and so on.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -38,8 +39,7 @@ Decoder read_cohere_config(const Config& config) {
   model.rope.style = NACELLE_ROPE_INTERLEAVED;
   model.logit_scale = config.optional_number("logit_scale").value_or(0.0625);
   if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = model.output_bias = Bias::kAlways;
-  if (config.optional_bool("use_qk_norm").value_or(false))
-    config.fail_key("use_qk_norm", "is true (Command-R+), which is not supported");
+  if (config.optional_bool("use_qk_norm").value_or(false)) model.head_norm = HeadNorm::kOwn;
   for (const char* key : {"use_parallel_block", "use_gated_activation"})
     if (!config.optional_bool(key).value_or(true)) config.fail_key(key, "is false, which is not supported");
   if (config.optional_number("rotary_pct").value_or(1) != 1) config.fail_key("rotary_pct", "is not 1");
@@ -60,8 +60,7 @@ struct Cohere : DecoderFamily<Cohere> {
       model = read_gguf_decoder(config, prefix, NACELLE_ROPE_INTERLEAVED, NormKind::kLayer);
       model.logit_scale = config.number(prefix + ".logit_scale");
       model.qkv_bias = model.output_bias = Bias::kOptional;
-      if (config.has_tensor("blk.0.attn_q_norm.weight"))
-        throw Failure(NACELLE_INVALID_ARGUMENT, "tensor 'blk.0.attn_q_norm.weight' (Command-R+) is not supported");
+      if (config.has_tensor("blk.0.attn_q_norm.weight")) model.head_norm = HeadNorm::kOwn;
     } else {
       model = read_cohere_config(config);
     }

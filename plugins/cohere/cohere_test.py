@@ -1,5 +1,6 @@
 """Command-R and Command-R7B, from transformers' configurations: one layer norm without bias before attention and feed-forward,
-which stand side by side; rope of neighbours; logits times a scale. Command-R7B: a window and rope on three of four layers."""
+which stand side by side; rope of neighbours; logits times a scale. Command-R+: heads of q
+and k have layer norms of their own. Command-R7B: a window and rope on three of four layers."""
 from lab import *
 
 
@@ -11,6 +12,8 @@ def forward(config, w, tokens):
         b = Block(w, f"model.layers.{layer}.")
         y = layers.layer_norm(x, b["input_layernorm.weight"], None, epsilon)
         q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
+        if config.get("use_qk_norm"):
+            q, k = own_norms(q, b["self_attn.q_norm.weight"], epsilon), own_norms(k, b["self_attn.k_norm.weight"], epsilon)
         window = config.get("sliding_window") if (layer + 1) % 4 else None
         if window or "sliding_window" not in config:
             q, k = layers.rope_pairs(q, heads, turn), layers.rope_pairs(k, kv_heads, turn)
@@ -19,11 +22,20 @@ def forward(config, w, tokens):
     return head(w, layers.layer_norm(x, w["model.norm.weight"], None, epsilon)) * config["logit_scale"]
 
 
+def own_norms(x, weights, epsilon):
+    heads = x.reshape(len(x), *weights.shape)
+    return layers.layer_norm(heads, weights, None, epsilon).reshape(x.shape)
+
+
 def generation(name, architecture, gguf_architecture, seed, refused, gguf_changes, **changes):
     config = llama_config(architecture, tie_word_embeddings=True, layer_norm_eps=1e-5, rms_norm_eps=1e-5, logit_scale=8.0,
                           **changes)
     weights = llama_weights(config, Random(seed), ("input_layernorm",))
     weights["model.embed_tokens.weight"] /= 8  # it is the head too
+    if config.get("use_qk_norm"):
+        random = Random(seed + 1000)
+        weights |= {f"model.layers.{layer}.self_attn.{part}_norm.weight": random.vector((heads, 16), 1.0)
+                    for layer in range(3) for part, heads in (("q", 4), ("k", 2))}
     keys = gguf_keys(gguf_architecture, config, logit_scale=8.0,
                      **{"attention.layer_norm_rms_epsilon": None, "attention.layer_norm_epsilon": 1e-5,
                         "rope.scaling.type": "none"} | gguf_changes)
@@ -32,8 +44,7 @@ def generation(name, architecture, gguf_architecture, seed, refused, gguf_change
 
 
 def models():
-    refused = [("hf", {"use_qk_norm": True}, "config.json: 'use_qk_norm' is true (Command-R+), which is not supported"),
-               ("gguf", {"command-r.logit_scale": None}, "metadata key 'command-r.logit_scale' is missing")]
+    refused = [("gguf", {"command-r.logit_scale": None}, "metadata key 'command-r.logit_scale' is missing")]
     first = generation("cohere", "CohereForCausalLM", "command-r", 111, refused, {"context_length": 512}, use_qk_norm=False,
                        model_max_length=512)
     refused = [("hf", {"rotary_pct": 0.5}, "config.json: 'rotary_pct' is not 1"),
@@ -41,4 +52,6 @@ def models():
     second = generation("cohere2", "Cohere2ForCausalLM", "cohere2", 112, refused, {"attention.sliding_window": 16},
                         num_hidden_layers=5, sliding_window=16, sliding_window_pattern=4, rotary_pct=1.0,
                         use_parallel_block=True)
-    return [first, second]
+    plus = generation("cohere-plus", "CohereForCausalLM", "command-r", 113, [], {}, use_qk_norm=True)
+    plus.reads_like_llama_cpp = False  # which knows it by the number of layers: 64
+    return [first, plus, second]

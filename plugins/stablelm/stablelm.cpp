@@ -1,5 +1,5 @@
-// StableLM 2 (1.6B) and StableLM 3B: layer norms with biases, rope on a quarter of each head, a gated feed-forward
-// part, and biases of Q, K and V where the configuration has them.
+// StableLM 2 and StableLM 3B: layer norms with biases, rope on a quarter of each head, a gated feed-forward part, and
+// biases of Q, K and V where the configuration has them; in StableLM 2 12B heads have norms of their own.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -13,8 +13,7 @@ Decoder read_stablelm_config(const Config& config) {
       !config.optional_number("rope_parameters.partial_rotary_factor"))
     model.rope.rotary_width = model.head_width / 4;
   if (config.optional_bool("use_qkv_bias").value_or(false)) model.qkv_bias = Bias::kAlways;
-  if (config.optional_bool("qk_layernorm").value_or(false))
-    config.fail_key("qk_layernorm", "is true (StableLM 2 12B), which is not supported");
+  if (config.optional_bool("qk_layernorm").value_or(false)) model.head_norm = HeadNorm::kOwn;
   if (config.optional_bool("use_parallel_residual").value_or(false)) {
     model.residual = Residual::kParallel;
     model.tensors.feed_forward_norm = {};
@@ -25,8 +24,7 @@ Decoder read_stablelm_config(const Config& config) {
 Decoder read_stablelm_gguf(const Config& config) {
   Decoder model = read_gguf_decoder(config, "stablelm", NACELLE_ROPE_HALF, NormKind::kLayer);
   model.qkv_bias = Bias::kOptional;
-  if (config.has_tensor("blk.0.attn_q_norm.weight"))
-    throw Failure(NACELLE_INVALID_ARGUMENT, "tensor 'blk.0.attn_q_norm.weight' (StableLM 2 12B) is not supported");
+  if (config.has_tensor("blk.0.attn_q_norm.weight")) model.head_norm = HeadNorm::kOwn;
   if (!config.has_tensor("blk.0.ffn_norm.weight")) {
     model.residual = Residual::kParallel;
     model.tensors.feed_forward_norm = {};
@@ -42,6 +40,8 @@ struct StableLm : DecoderFamily<StableLm> {
     Decoder model = config.is_gguf() ? read_stablelm_gguf(config) : read_stablelm_config(config);
     model.norm = NormKind::kLayer;
     model.norm_bias = Bias::kAlways;
+    model.tensors.q_norm.huggingface = "self_attn.q_layernorm.norms.{expert}";
+    model.tensors.k_norm.huggingface = "self_attn.k_layernorm.norms.{expert}";
     return model;
   }
 };

@@ -29,7 +29,8 @@ def matrices_of(name, tensor):
     """(key of a pair, matrix [outputs, inputs]) of what takes pairs in the tensor."""
     if tensor.ndim == 3 and MODULE.match(name):
         return [((name, expert), matrix.T) for expert, matrix in enumerate(tensor)]
-    takes_pair = tensor.ndim == 2 and len(tensor) > 1 and name.endswith(".weight") and (  # GGUF has one row as a vector
+    # GGUF has one row as a vector; norms of heads' own are rows.
+    takes_pair = tensor.ndim == 2 and len(tensor) > 1 and name.endswith(".weight") and "_norm." not in name and (
         name in HEADS.values() or any(block in name for block in BLOCKS))
     return [(name, tensor)] if takes_pair else []
 
