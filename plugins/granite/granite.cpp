@@ -18,7 +18,14 @@ constexpr Variant kVariants[] = {{"granite", "GraniteForCausalLM", false, false,
                                  {"granitehybrid", "GraniteMoeHybridForCausalLM", true, true, true},
                                  {"", "BambaForCausalLM", false, false, true}};
 
+// Granite Vision is LLaVA's class with this part about text.
+bool sees(const Config& config) {
+  return !config.is_gguf() && config.architecture() == "LlavaNextForConditionalGeneration" &&
+         config.inside("text_config").optional_string("model_type") == "granite";
+}
+
 const Variant* variant_of(const Config& config) {
+  if (sees(config)) return &kVariants[0];
   for (const Variant& variant : kVariants)
     if (config.architecture() == (config.is_gguf() ? variant.gguf : variant.huggingface)) return &variant;
   return nullptr;
@@ -153,12 +160,14 @@ void read_huggingface(const Config& config, const Variant& variant, Model& model
   experts.shared_width = shared;
 }
 
-Model read_model(const Config& config) {
-  const Variant& variant = *variant_of(config);
+Model read_model(const Config& whole) {
+  const Variant& variant = *variant_of(whole);
+  const Config config = text_part(whole);
   Model model;
   config.is_gguf() ? read_gguf(config, variant, model) : read_huggingface(config, variant, model);
   Decoder& decoder = model.decoder;
   decoder.tensors.gguf_pairs = true;
+  if (sees(whole) || config.architecture() == "granite") name_text_part(whole, decoder);
   const bool bare = is_bamba(config);
   bare ? name_bamba(decoder.tensors) : read_scales(config, decoder);
   if (decoder.experts.count)

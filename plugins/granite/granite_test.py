@@ -9,6 +9,7 @@ GGUF_SCALES = {"embedding_scale": 2.0, "residual_scale": 0.5, "attention.scale":
 
 
 def forward(config, w, tokens):
+    config, w = text_part(config, w)
     heads, kv_heads, head_width, epsilon = sizes(config)
     turn = layers.frequencies(head_width, config["rope_theta"])
     kinds = config.get("layer_types", ["attention"] * config["num_hidden_layers"])
@@ -188,4 +189,5 @@ def models():
                   num_local_experts=0, num_experts_per_tok=0, position_embedding_type="nope"),
             model("granite-hybrid-rope", 157, hybrid, "granitehybrid", shared=48, kinds=kinds, num_local_experts=0,
                   position_embedding_type="rope"),
-            dense, bamba()]
+            dense, bamba(), seeing(model("granite-vision", 153, "GraniteForCausalLM", "granite", model_type="granite"),
+                                   "LlavaNextForConditionalGeneration", "granite-vision")]

@@ -2,8 +2,10 @@
 // Mistral Small 3.1, the part about text), Yi, TinyLlama, SmolLM and many others under Llama's own name; Ministral 3,
 // whose queries grow with their position; SmolLM3, whose every fourth layer turns nothing; Seed-OSS and ERNIE 4.5, of
 // which only names and rope differ; Arcee, whose feed-forward part is relu squared; Hunyuan, with norms behind rope;
-// and the mixtures of experts of ERNIE 4.5 and Hunyuan, with a shared expert. GGUF stores Q and K permuted, so that its
-// rope turns neighbouring columns; Hugging Face turns the two halves.
+// the mixtures of experts of ERNIE 4.5 and Hunyuan, with a shared expert; InternLM 2 and 3, Xverse, EXAONE 3 and Orion
+// (with layer norms), which have names of their own; MiniCPM, with Granite's scales by other names; and the first
+// DeepSeek with experts. GGUF stores Q and K permuted, so that its rope turns neighbouring columns; Hugging Face turns
+// the two halves.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -75,6 +77,75 @@ void hunyuan(const Config& config, Decoder& model) {
   model.tensors.k_norm.huggingface = "self_attn.key_layernorm";
 }
 
+// Q, K and V of a group of heads lie together in safetensors, apart in GGUF.
+void internlm2(const Config& config, Decoder& model) {
+  Tensors& names = model.tensors;
+  names.layout = Layout::kGroupHeads;
+  names.embedding.huggingface = "tok_embeddings";
+  names.head.huggingface = "output";
+  names.attention_norm.huggingface = "attention_norm";
+  names.feed_forward_norm.huggingface = "ffn_norm";
+  names.qkv.huggingface = "attention.wqkv";
+  names.attention_output.huggingface = "attention.wo";
+  names.gate.huggingface = "feed_forward.w1";
+  names.up.huggingface = "feed_forward.w3";
+  names.down.huggingface = "feed_forward.w2";
+  if (!config.is_gguf() && config.optional_bool("bias").value_or(false))
+    model.qkv_bias = model.output_bias = Bias::kAlways;
+}
+
+void internlm3(const Config& config, Decoder& model) {
+  if (config.optional_bool("qkv_bias").value_or(false)) model.qkv_bias = Bias::kAlways;
+  if (config.optional_bool("bias").value_or(false)) model.output_bias = model.feed_forward_bias = Bias::kAlways;
+}
+
+void exaone(const Config&, Decoder& model) {
+  Tensors& names = model.tensors;
+  names.prefix = "transformer.";
+  names.blocks = "h";
+  names.embedding.huggingface = "wte";
+  names.output_norm.huggingface = "ln_f";
+  names.attention_norm.huggingface = "ln_1";
+  names.feed_forward_norm.huggingface = "ln_2";
+  names.q.huggingface = "attn.attention.q_proj";
+  names.k.huggingface = "attn.attention.k_proj";
+  names.v.huggingface = "attn.attention.v_proj";
+  names.attention_output.huggingface = "attn.attention.out_proj";
+  names.gate.huggingface = "mlp.c_fc_0";
+  names.up.huggingface = "mlp.c_fc_1";
+  names.down.huggingface = "mlp.c_proj";
+}
+
+void orion(const Config&, Decoder& model) {
+  model.norm = NormKind::kLayer;
+  model.norm_bias = Bias::kAlways;
+}
+
+// Files of before 2025 say none of its scales, which were these.
+void minicpm(const Config& config, Decoder& model) {
+  const auto number = [&](const char* key, double otherwise) {
+    const double value = config.optional_number(key).value_or(otherwise);
+    if (value <= 0) config.fail_key(key, "is not above 0");
+    return value;
+  };
+  constexpr double kEmbedding = 12, kDepth = 1.4, kBase = 256;
+  const double depth = std::sqrt(double{1} * model.layer_count);
+  if (config.is_gguf()) {
+    model.embedding_scale = number("minicpm.embedding_scale", kEmbedding);
+    model.residual_scale = number("minicpm.residual_scale", kDepth / depth);
+    model.logit_scale = 1 / number("minicpm.logit_scale", model.width / kBase);
+  } else {
+    model.embedding_scale = number("scale_emb", kEmbedding);
+    model.residual_scale = number("scale_depth", kDepth) / depth;
+    model.logit_scale = number("dim_model_base", kBase) / model.width;
+  }
+}
+
+// Of those that see images, LLaVA's and Pixtral, the part about text.
+void llava(const Config& config, Decoder& model) {
+  if (config.optional_string("model_type") == "mistral") mistral(config, model);
+}
+
 // ---- Mixtures ------------------------------------------------------------------------------------------------------
 
 // Layers before `first`, and those that a step of `interval` leaves out, have none.
@@ -143,6 +214,28 @@ void hunyuan_moe(const Config& config, Decoder& model) {
   experts.shared_down.huggingface = "mlp.shared_mlp.down_proj";
 }
 
+// DeepSeek's first: a softmax over all, not divided by the sum of the best, and plain layers before.
+void deepseek(const Config& config, Decoder& model) {
+  Experts& experts = model.experts;
+  const auto key = [&](const char* gguf, const char* huggingface) {
+    return config.is_gguf() ? std::string("deepseek.") + gguf : std::string(huggingface);
+  };
+  const std::uint32_t shared = config.optional_size(key("expert_shared_count", "n_shared_experts"), 0, 64).value_or(0);
+  if (!config.is_gguf()) {
+    experts.count = config.size("n_routed_experts", 1, 4096);
+    experts.used = config.size("num_experts_per_tok", 1, experts.count);
+    experts.width = config.size("moe_intermediate_size");
+    if (config.optional_string("scoring_func").value_or("softmax") != "softmax")
+      config.fail_key("scoring_func", "is not softmax, which is all that this family is known with");
+  }
+  experts.renormalise = !config.is_gguf() && config.optional_bool("norm_topk_prob").value_or(false);
+  experts.scale = config.optional_number(key("expert_weights_scale", "routed_scaling_factor")).value_or(1);
+  experts.shared_width = experts.width * shared;
+  set_mixture_layers(model,
+                     config.optional_size(key("leading_dense_block_count", "first_k_dense_replace"), 0).value_or(0),
+                     model.layer_count, config.is_gguf() ? 1 : config.optional_size("moe_layer_freq").value_or(1));
+}
+
 // ---- All of them ---------------------------------------------------------------------------------------------------
 
 void arcee(const Config& config, Decoder& model) {
@@ -157,7 +250,11 @@ struct Variant {
   const char *gguf, *huggingface;  // "": not a name of its own there
   void (*adjust)(const Config&, Decoder&);
   std::uint32_t gguf_rope = NACELLE_ROPE_INTERLEAVED, huggingface_rope = NACELLE_ROPE_HALF;
+  HuggingFaceKeys keys = {};
 };
+constexpr HuggingFaceKeys kDynamic = {.neutral_rope = "dynamic"};
+constexpr HuggingFaceKeys kExaone = {
+    .layers = "num_layers", .epsilon = "layer_norm_epsilon", .activation = "activation_function"};
 constexpr Variant kVariants[] = {
     {"llama", "LlamaForCausalLM", nullptr},
     {"", "MistralForCausalLM", mistral},
@@ -169,7 +266,16 @@ constexpr Variant kVariants[] = {
     {"hunyuan-moe", "HunYuanMoEV1ForCausalLM", hunyuan_moe, NACELLE_ROPE_HALF},
     {"ernie4_5", "Ernie4_5ForCausalLM", ernie, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED},
     {"ernie4_5-moe", "Ernie4_5_MoeForCausalLM", ernie_moe, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_INTERLEAVED},
-    {"arcee", "ArceeForCausalLM", arcee}};
+    {"arcee", "ArceeForCausalLM", arcee, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_HALF, {.activation = ""}},
+    {"internlm2", "InternLM2ForCausalLM", internlm2, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_HALF, kDynamic},
+    {"", "InternLM3ForCausalLM", internlm3, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_HALF, kDynamic},
+    {"xverse", "XverseForCausalLM", nullptr},
+    {"deepseek", "DeepseekForCausalLM", deepseek},
+    {"", "LlavaForConditionalGeneration", llava},
+    {"", "LlavaNextForConditionalGeneration", llava},
+    {"exaone", "ExaoneForCausalLM", exaone, NACELLE_ROPE_HALF, NACELLE_ROPE_HALF, kExaone},
+    {"orion", "OrionForCausalLM", orion, NACELLE_ROPE_HALF},
+    {"minicpm", "MiniCPMForCausalLM", minicpm, NACELLE_ROPE_INTERLEAVED, NACELLE_ROPE_HALF, {.tied = true}}};
 
 const Variant* variant_of(const Config& config) {
   for (const Variant& variant : kVariants)
@@ -180,23 +286,30 @@ const Variant* variant_of(const Config& config) {
 struct Llama : DecoderFamily<Llama> {
   static bool match(const Config& config) {
     const bool is_mixtral = config.is_gguf() && config.optional_integer("llama.expert_count").value_or(0) != 0;
-    return !is_mixtral && variant_of(config);
+    const Variant* variant = variant_of(config);
+    if (variant && variant->adjust == llava) {
+      const auto text = config.inside("text_config").optional_string("model_type");
+      return text == "llama" || text == "mistral";
+    }
+    return !is_mixtral && variant;
   }
   static Decoder read(const Config& whole) {
     const Variant& variant = *variant_of(whole);
     const Config config = text_part(whole);
     Decoder model;
     if (config.is_gguf()) {
-      model = read_gguf_decoder(config, variant.gguf, variant.gguf_rope);
+      const NormKind norm = variant.adjust == orion ? NormKind::kLayer : NormKind::kRms;
+      model = read_gguf_decoder(config, variant.gguf, variant.gguf_rope, norm);
       model.qkv_bias = model.output_bias = model.feed_forward_bias = Bias::kOptional;
     } else {
-      model = read_huggingface_decoder(config, {.activation = variant.adjust == arcee ? "" : "hidden_act"});
+      model = read_huggingface_decoder(config, variant.keys);
       model.rope.style = variant.huggingface_rope;
       if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = model.output_bias = Bias::kAlways;
       if (config.optional_bool("mlp_bias").value_or(false)) model.feed_forward_bias = Bias::kAlways;
     }
     model.tensors.gguf_pairs = variant.gguf_rope != variant.huggingface_rope;
-    if (variant.adjust == mistral3 || variant.gguf == std::string_view("llama")) name_text_part(whole, model);
+    const bool sees = variant.adjust == mistral3 || variant.adjust == llava;
+    if (sees || variant.gguf == std::string_view("llama")) name_text_part(whole, model);
     if (variant.adjust) variant.adjust(config, model);
     return model;
   }

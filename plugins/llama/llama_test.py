@@ -1,7 +1,8 @@
 """Llama (arXiv 2302.13971) and its variants: Llama 3.1's scaled rope, Mistral's window, SmolLM3's layers without rope, Ministral
 3's YaRN with queries that grow with their position, Seed-OSS's biases, ERNIE 4.5's rope of neighbours, Hunyuan's norms behind
 rope and its stretched base, Arcee's squared relu; and the mixtures of ERNIE 4.5 (its technical report, section 2: experts are
-chosen by a softmax and a bias, and weighed without) and Hunyuan-A13B (its report, section 2.1), with a shared expert each."""
+chosen by a softmax and a bias, and weighed without) and Hunyuan-A13B (its report, section 2.1), with a shared expert each.
+InternLM 2 and 3, Xverse, EXAONE 3, Orion's layer norms and MiniCPM's scales (their configurations and model cards)."""
 from files import Packed
 from lab import *
 
@@ -28,10 +29,15 @@ def forward(config, w, tokens):
     heads, kv_heads, head_width, epsilon = sizes(config)
     turn = frequencies(config)
     rope = layers.rope_pairs if config["architectures"][0].startswith("Ernie4_5") else layers.rope_half
-    x = w["model.embed_tokens.weight"][tokens]
+    deep = config.get("scale_depth", 0) / config["num_hidden_layers"]**0.5 or 1
+
+    def norm(x, name):
+        bias = w.get(name + ".bias")
+        return layers.rms_norm(x, w[name + ".weight"], epsilon) if bias is None else layers.layer_norm(x, w[name + ".weight"], bias, epsilon)
+    x = w["model.embed_tokens.weight"][tokens] * config.get("scale_emb", 1)
     for layer in range(config["num_hidden_layers"]):
         b = Block(w, f"model.layers.{layer}.")
-        y = layers.rms_norm(x, b["input_layernorm.weight"], epsilon)
+        y = norm(x, b.prefix + "input_layernorm")
         q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
         if config.get("no_rope_layers", [1] * 99)[layer]:
             q, k = rope(q, heads, turn), rope(k, kv_heads, turn)
@@ -42,9 +48,9 @@ def forward(config, w, tokens):
         if growth.get("llama_4_scaling_beta"):
             q = layers.grown(q, growth["llama_4_scaling_beta"], growth["original_max_position_embeddings"])
         y = layers.attention(q, k, v, heads, kv_heads, window=config.get("sliding_window"))
-        x = x + b.linear(y, "self_attn.o_proj")
-        x = x + feed_forward(config, b, layer, layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon))
-    return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon))
+        x = x + b.linear(y, "self_attn.o_proj") * deep
+        x = x + feed_forward(config, b, layer, norm(x, b.prefix + "post_attention_layernorm")) * deep
+    return head(w, norm(x, "model.norm")) * config.get("dim_model_base", 64) / 64
 
 
 def feed_forward(config, b, layer, x):
@@ -54,6 +60,9 @@ def feed_forward(config, b, layer, x):
     if family == "HunYuanMoEV1ForCausalLM":
         p = layers.softmax(b.linear(x, "mlp.gate.wg"))
         return gated(b, x, prefix="mlp.shared_mlp.") + mixture(b, x, p, config["moe_topk"][0], True)
+    if family == "DeepseekForCausalLM" and layer >= config["first_k_dense_replace"]:
+        p = layers.softmax(b.linear(x, "mlp.gate"))
+        return gated(b, x, prefix="mlp.shared_experts.") + mixture(b, x, p, config["num_experts_per_tok"], config["norm_topk_prob"])
     if family != "Ernie4_5_MoeForCausalLM" or layer < config["moe_layer_start_index"]:
         return gated(b, x)
     p = layers.softmax(b.linear(x, "mlp.gate"))
@@ -161,6 +170,112 @@ def variant(name, architecture, gguf_architecture, seed, gguf_changes=None, bias
         gguf["rope_freqs.weight"] = factors.astype(np.float32)
     keys = gguf_keys(gguf_architecture, config, **(gguf_changes or {}))
     return Model(name, config, weights, forward, keys, gguf, refused=list(refused))
+
+
+def renamed(model, names):
+    """The same model under other names in safetensors: its forward pass gets the weights under Llama's."""
+    def theirs(name):
+        for own, other in names.items():
+            name = name.replace(own, other)
+        return name
+    back = {theirs(name): name for name in model.weights}
+    plain = model.forward
+    model.forward = lambda config, w, tokens: plain(config, {back[name]: tensor for name, tensor in w.items()}, tokens)
+    model.weights = {theirs(name): tensor for name, tensor in model.weights.items()}
+    return model
+
+
+INTERNLM2_NAMES = {"model.embed_tokens": "model.tok_embeddings", "lm_head": "output", "input_layernorm": "attention_norm",
+                   "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1",
+                   "mlp.up_proj": "feed_forward.w3", "mlp.down_proj": "feed_forward.w2"}
+
+
+def internlm2(name, seed, bias):
+    """q, k and v in one tensor: of each group of heads its queries, then its key, then its value."""
+    parts = ("q_proj", "k_proj", "v_proj")
+    model = renamed(variant(name, "InternLM2ForCausalLM", "internlm2", seed, bias=(*parts, "o_proj") if bias else ()),
+                    INTERNLM2_NAMES)
+    model.config |= {"bias": bias, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+    plain, fused = model.forward, [name for name in model.weights if "q_proj" in name]
+    for own in fused:
+        tensors = [model.weights.pop(own.replace("q_proj", part)) for part in parts]
+        groups = [tensor.reshape(2, rows, 16, -1) for tensor, rows in zip(tensors, (2, 1, 1))]
+        model.weights[own.replace("self_attn.q_proj", "attention.wqkv")] = np.concatenate(groups, axis=1).reshape(
+            128, *tensors[0].shape[1:])
+
+    def forward(config, w, tokens):
+        w = dict(w)
+        for own in fused:
+            tensor = w.pop(own.replace("self_attn.q_proj", "attention.wqkv"))
+            groups = tensor.reshape(2, 4, 16, -1)
+            for part, rows in zip(parts, (groups[:, :2], groups[:, 2], groups[:, 3])):
+                w[own.replace("q_proj", part)] = rows.reshape(-1, *tensor.shape[1:])
+        return plain(config | {"rope_scaling": None}, w, tokens)
+    model.forward = forward
+    model.reads_like_llama_cpp = not bias  # it knows no bias of what attention gives
+    return model
+
+
+def exaone():
+    names = {"model.embed_tokens": "transformer.wte", "model.norm": "transformer.ln_f", "model.layers": "transformer.h",
+             "input_layernorm": "ln_1", "post_attention_layernorm": "ln_2", "self_attn.o_proj": "attn.attention.out_proj",
+             "self_attn": "attn.attention", "mlp.gate_proj": "mlp.c_fc_0", "mlp.up_proj": "mlp.c_fc_1", "mlp.down_proj": "mlp.c_proj"}
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 64}
+    model = renamed(variant("exaone", "ExaoneForCausalLM", "exaone", 34, permuted=False, rope_scaling=llama3), names)
+    for own, theirs in (("num_hidden_layers", "num_layers"), ("rms_norm_eps", "layer_norm_epsilon"),
+                        ("hidden_act", "activation_function")):
+        model.config[theirs] = model.config.pop(own)
+    plain = model.forward
+    model.forward = lambda config, w, tokens: plain(
+        config | {"num_hidden_layers": config["num_layers"], "rms_norm_eps": config["layer_norm_epsilon"]}, w, tokens)
+    return model
+
+
+def orion():
+    model = variant("orion", "OrionForCausalLM", "orion", 35, {"attention.layer_norm_rms_epsilon": None,
+                                                               "attention.layer_norm_epsilon": 1e-5}, permuted=False)
+    random = Random(36)
+    biases = {name.replace(".weight", ".bias"): random.vector(64) for name in model.weights if "norm" in name}
+    model.weights |= biases
+    model.gguf |= to_gguf(biases)
+    return model
+
+
+def deepseek():
+    """The first DeepSeek with experts."""
+    random = Random(43)
+    config = llama_config("DeepseekForCausalLM", n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=32, n_shared_experts=2,
+                          norm_topk_prob=False, first_k_dense_replace=1, moe_layer_freq=1, scoring_func="softmax")
+    plain = llama_weights(config, random)
+    chosen, stacked = mixture_weights(random, (1, 2), 6, 32)
+    for layer in (1, 2):
+        block = f"model.layers.{layer}.mlp."
+        for part, shape in {"gate": (64, 64), "up": (64, 64), "down": (64, 64)}.items():
+            del plain[f"{block}{part}_proj.weight"]
+            chosen[f"{block}shared_experts.{part}_proj.weight"] = tensor = random.matrix(*shape, gain=1.5)
+            stacked[f"blk.{layer}.ffn_{part}_shexp.weight"] = tensor
+    keys = gguf_keys("deepseek", config, expert_count=6, expert_used_count=2, expert_feed_forward_length=32, expert_shared_count=2,
+                     leading_dense_block_count=1, expert_weights_scale=1.0)
+    return Model("deepseek-moe", config, plain | chosen, forward, keys, to_gguf(plain, change=interleaved((4, 2))) | stacked, refused=[
+        ("hf", {"scoring_func": "sigmoid"}, "config.json: 'scoring_func' is not softmax, which is all that this family is known with")])
+
+
+def kin():
+    """What differs from Llama in names and settings alone."""
+    scales = {"embedding_scale": 3.0, "residual_scale": 1.1 / 3**0.5, "logit_scale": 64 / 32}
+    minicpm = variant("minicpm", "MiniCPMForCausalLM", "minicpm", 37, scales, scale_emb=3.0, scale_depth=1.1, dim_model_base=32,
+                      refused=[("hf", {"dim_model_base": 0}, "config.json: 'dim_model_base' is not above 0")])
+    old = variant("minicpm-old", "MiniCPMForCausalLM", "minicpm", 38, scale_emb=12, scale_depth=1.4, dim_model_base=256,
+                  tie_word_embeddings=True)
+    old.weights["model.embed_tokens.weight"] /= 24  # it is the head too
+    old.conversion = other_keys("embedding_scale", "residual_scale", "logit_scale")
+    old.reads_like_llama_cpp = False  # which divides by the scale of logits that it takes for these
+    return [internlm2("internlm2", 39, False), internlm2("internlm2-bias", 40, True), exaone(), orion(), minicpm, old,
+            variant("internlm3", "InternLM3ForCausalLM", "llama", 41, bias=("q_proj", "k_proj", "v_proj"), qkv_bias=True),
+            variant("xverse", "XverseForCausalLM", "xverse", 42), deepseek(),
+            seeing(variant("llava", "LlamaForCausalLM", "llama", 44, model_type="llama"), "LlavaNextForConditionalGeneration", "llava"),
+            seeing(variant("pixtral", "MistralForCausalLM", "llama", 45, model_type="mistral"), "LlavaForConditionalGeneration", "pixtral")]
 
 
 def pack(nibbles, axis):
@@ -286,7 +401,7 @@ def models():
             variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
                     attention_bias=True, tie_word_embeddings=True),
             variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),
-            hunyuan(), *mixtures(), arcee(), mistral3(), *ministral3(),
+            hunyuan(), *kin(), *mixtures(), arcee(), mistral3(), *ministral3(),
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
                     names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,
                     attention_out_bias=False),

@@ -67,8 +67,9 @@ def numbers(rows):
 def mean_golden(model, wide, prompts):
     """Means of the hidden rows that the head multiplies: with the identity for a head, they are the logits."""
     embedding = next((name for name in adapters.HEADS if name in wide), None)
-    if not embedding or any(model.config.get(key) for key in ("logits_scaling", "logit_scale", "lm_head_multiplier",
-                                                                   "final_logit_softcapping")):
+    settings = model.config | model.config.get("text_config", {})
+    if not embedding or any(settings.get(key) for key in ("logits_scaling", "logit_scale", "lm_head_multiplier", "dim_model_base",
+                                                          "final_logit_softcapping")):
         return {}
     bare = wide | {adapters.HEADS[embedding]: np.eye(wide[embedding].shape[1])}
     bare.pop("lm_head.bias", None)
