@@ -1,6 +1,8 @@
 // Qwen2, Qwen2.5 and Qwen2-MoE: Llama's graph with biases on Q, K and V, rope over the two halves of a head in both
 // file formats, and a sliding window on the upper layers where the configuration asks for it. Qwen2-MoE (Qwen1.5-MoE,
-// too) has experts, and one beside them that every token uses as far as a gate of its own says.
+// too) has experts, and one beside them that every token uses as far as a gate of its own says. Of Qwen2-VL and
+// Qwen2.5-VL, which see images, the part about text, for which the three positions of their rope are one; of MiMo all
+// but the layers that predict further tokens.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -27,14 +29,24 @@ struct Qwen2 : DecoderFamily<Qwen2> {
   static bool is_moe(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "qwen2moe" : "Qwen2MoeForCausalLM");
   }
-  static bool match(const Config& config) {
-    return is_moe(config) || config.architecture() == (config.is_gguf() ? "qwen2" : "Qwen2ForCausalLM");
+  static bool sees(const Config& config) {
+    const std::string_view name = config.architecture();
+    return config.is_gguf() ? name == "qwen2vl"
+                            : name == "Qwen2VLForConditionalGeneration" || name == "Qwen2_5_VLForConditionalGeneration";
   }
-  static Decoder read(const Config& config) {
+  static bool match(const Config& config) {
+    const std::string_view name = config.architecture();
+    return is_moe(config) || sees(config) ||
+           (config.is_gguf() ? name == "qwen2" : name == "Qwen2ForCausalLM" || name == "MiMoForCausalLM");
+  }
+  static Decoder read(const Config& whole) {
+    const Config config = text_part(whole);
     Decoder model = config.is_gguf() ? read_gguf_decoder(config, std::string(config.architecture()), NACELLE_ROPE_HALF)
-                                     : read_huggingface_decoder(config);
+                                     : read_huggingface_decoder(config, {.neutral_rope = sees(config) ? "mrope" : ""});
     if (!config.is_gguf()) read_upper_windows(config, model);
     if (is_moe(config)) read_experts(config, model);
+    if (sees(whole)) name_text_part(whole, model);
+    if (sees(whole) && config.is_gguf()) model.tensors.other_prefix = "model.language_model.";  // of adapters
     model.qkv_bias = config.optional_bool("qkv_bias").value_or(true) ? Bias::kAlways : Bias::kNever;
     return model;
   }

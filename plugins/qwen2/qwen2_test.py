@@ -1,5 +1,6 @@
 """Qwen2 (arXiv 2407.10671): Llama's graph with biases on q, k and v. Qwen2-MoE (section 2.2.2 there, and transformers'
-configuration): experts by a softmax over all, not divided by their sum, and one for every token times the sigmoid of its gate."""
+configuration): experts by a softmax over all, not divided by their sum, and one for every token times the sigmoid of its gate.
+Qwen2-VL and Qwen2.5-VL (arXiv 2502.13923, section 2.1): for text the three positions of their rope are one."""
 from lab import *
 
 
@@ -51,8 +52,35 @@ def moe():
         ("hf", {"decoder_sparse_step": 0}, "config.json: 'decoder_sparse_step' is 0, expected 1 to ")])
 
 
+def seeing_models():
+    """With the settings of the part about text among the others, and apart."""
+    config = llama_config("Qwen2VLForConditionalGeneration", rope_theta=1000000.0, use_sliding_window=False, sliding_window=16,
+                          max_window_layers=1, rope_scaling={"type": "mrope", "mrope_section": [2, 3, 3]},
+                          vision_config={"hidden_size": 32})
+    weights = llama_weights(config, Random(23), bias=BIAS)
+    tower = {"visual.patch_embed.proj.weight": Random(24).matrix(32, 3, 2, 2)}
+    keys = gguf_keys("qwen2vl", config, **{"rope.dimension_sections": [2, 3, 3, 0]})
+    first = Model("qwen2-vl", config, weights, forward, keys, to_gguf(weights), stored=weights | tower, refused=[
+        ("hf", {"rope_scaling": {"type": "su"}}, "config.json: 'rope_scaling.type' is 'su', which this plugin does not know")])
+    apart = seeing(first, "Qwen2_5_VLForConditionalGeneration", "qwen2.5-vl")
+    apart.weights = {name.replace("model.", "model.language_model."): tensor for name, tensor in weights.items()}
+    apart.stored = apart.weights | tower
+    apart.forward = lambda config, w, tokens: forward(
+        config["text_config"], {name.replace("model.language_model.", "model."): tensor for name, tensor in w.items()}, tokens)
+    return [first, apart]
+
+
+def mimo():
+    """With a layer that predicts the token after next."""
+    config = llama_config("MiMoForCausalLM", attention_bias=True, use_sliding_window=False,
+                          num_nextn_predict_layers=1)
+    weights = llama_weights(config, Random(25), bias=BIAS)
+    further = {"model.mtp_layers.0.input_proj.weight": Random(26).matrix(64, 128)}
+    return Model("mimo", config, weights, forward, gguf_keys("qwen2", config), to_gguf(weights), stored=weights | further)
+
+
 def models():
     config = llama_config("Qwen2ForCausalLM", rope_theta=1000000.0, use_sliding_window=False, sliding_window=16,
                           max_window_layers=1)
     weights = llama_weights(config, Random(21), bias=BIAS)
-    return [Model("qwen2", config, weights, forward, gguf_keys("qwen2", config), to_gguf(weights)), moe()]
+    return [Model("qwen2", config, weights, forward, gguf_keys("qwen2", config), to_gguf(weights)), moe(), *seeing_models(), mimo()]

@@ -1,5 +1,6 @@
 """Qwen3 and Qwen3-MoE from arXiv 2505.09388 and transformers' configurations: RMS norms of each head's q and k before rope;
-experts by a softmax over all, the best 2 of 8, divided by their sum."""
+experts by a softmax over all, the best 2 of 8, divided by their sum. Qwen3-VL and its mixture (arXiv 2511.21631): for text the
+three positions of their rope are one."""
 from lab import *
 
 
@@ -73,5 +74,54 @@ def mixed(random, config):
     return Model("qwen3-moe-mixed", config, weights, forward, None, None, conversion=refused_by_gguf("GGUF cannot say this model: "))
 
 
+def seeing_models():
+    tower = {"model.visual.patch_embed.proj.weight": Random(5).matrix(32, 3, 2, 2)}
+    rope = {"rope_type": "default", "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    made = []
+    for name, architecture, gguf_name, with_experts in (("qwen3-vl", "Qwen3VLForConditionalGeneration", "qwen3vl", False),
+                                                        ("qwen3-vl-moe", "Qwen3VLMoeForConditionalGeneration", "qwen3vlmoe", True)):
+        random, mixture_keys = Random(6 + with_experts), {}
+        text = llama_config(architecture, head_dim=32, rope_theta=5000000.0, rms_norm_eps=1e-6, rope_scaling=rope)
+        del text["architectures"]
+        if with_experts:
+            text |= {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True,
+                     "decoder_sparse_step": 1, "mlp_only_layers": []}
+            mixture_keys = {"expert_count": 8, "expert_used_count": 2, "expert_feed_forward_length": 32}
+        config = {"architectures": [architecture], "text_config": text, "vision_config": {"hidden_size": 32},
+                  "tie_word_embeddings": False}
+        weights = llama_weights(text, random, head_norm=(32, 32), feed_forward=not with_experts)
+        gguf, stored = to_gguf(weights), {inner(part): tensor for part, tensor in weights.items()}
+        if with_experts:
+            experts, stacked = mixture_weights(random, range(3), 8, 32)
+            weights, gguf = weights | experts, gguf | stacked
+            for layer in range(3):
+                to, block = f"model.language_model.layers.{layer}.mlp.", f"blk.{layer}.ffn_"
+                gate, up, down = (stacked[f"{block}{part}_exps.weight"].swapaxes(1, 2) for part in ("gate", "up", "down"))
+                stored |= {to + "gate.weight": stacked[block + "gate_inp.weight"],
+                           to + "experts.gate_up_proj": np.concatenate([gate, up], axis=2), to + "experts.down_proj": down}
+        keys = gguf_keys(gguf_name, text, **mixture_keys, **{"rope.dimension_sections": [6, 5, 5, 0]})
+        made.append(Model(name, config, stored, lambda config, w, tokens: forward(config["text_config"], outer(w), tokens), keys, gguf,
+                          stored=stored | tower))
+    return made
+
+
+def inner(name):
+    return name.replace("model.", "model.language_model.")
+
+
+def outer(weights):
+    """Under Qwen3's names, one expert a tensor."""
+    plain = {}
+    for name, tensor in weights.items():
+        name = name.replace("model.language_model.", "model.")
+        if not name.endswith(("gate_up_proj", "down_proj")):
+            plain[name] = tensor
+            continue
+        stem, parts = name.rsplit(".", 1)[0], (("down_proj",) if name.endswith("down_proj") else ("gate_proj", "up_proj"))
+        for part, all_of in zip(parts, np.split(tensor, len(parts), axis=2)):
+            plain |= {f"{stem}.{e}.{part}.weight": one.T for e, one in enumerate(all_of)}
+    return plain
+
+
 def models():
-    return [dense(), *moe()]
+    return [dense(), *moe(), *seeing_models()]
