@@ -1,7 +1,7 @@
-// GLM-4-0414 and GLM-4.5 to 4.6: rope on the first half of each head. The dense ones turn neighbouring columns, have
-// norms behind attention and feed-forward too, and gate and up in one matrix. The others turn halves and have experts,
-// chosen by sigmoid scores with a bias, one more for every token, and plain layers before. Layers that predict further
-// tokens (nextn, MTP) lie behind the model's own and are left alone.
+// ChatGLM 2 and 3, GLM-4-9B, GLM-4-0414 and GLM-4.5 to 4.6: rope on the first half of each head. The dense ones turn
+// neighbouring columns, have norms behind attention and feed-forward too, and gate and up in one matrix. The others
+// turn halves and have experts, chosen by sigmoid scores with a bias, one more for every token, and plain layers
+// before. Layers that predict further tokens (nextn, MTP) lie behind the model's own and are left alone.
 #include <nacelle/decoder.hpp>
 
 namespace {
@@ -45,12 +45,63 @@ void read_mixture(const Config& config, Decoder& model) {
   if (normed) model.head_norm = HeadNorm::kEachHead;
 }
 
+// ---- ChatGLM's own code --------------------------------------------------------------------------------------------
+
+bool has_own_keys(const Config& config) { return config.optional_integer("padded_vocab_size").has_value(); }
+
+Decoder read_own_keys(const Config& config) {
+  Decoder model = read_huggingface_decoder(config, {.layers = "num_layers",
+                                                    .context = "seq_length",
+                                                    .feed_forward = "ffn_hidden_size",
+                                                    .kv_heads = "multi_query_group_num",
+                                                    .epsilon = "layernorm_epsilon",
+                                                    .activation = "",
+                                                    .vocabulary = config.size("padded_vocab_size", 1, 0x7fffffff)});
+  if (!config.optional_bool("multi_query_attention").value_or(true)) model.kv_head_count = model.head_count;
+  model.head_width = model.value_width = config.optional_size("kv_channels", 2, kMaxHeads).value_or(model.head_width);
+  model.rope.style = NACELLE_ROPE_INTERLEAVED;
+  model.rope.head_width = model.head_width;
+  model.rope.rotary_width = model.head_width / 2;
+  model.rope.base = static_cast<float>(10000 * config.optional_number("rope_ratio").value_or(1));
+  if (config.optional_bool("add_qkv_bias").value_or(false)) model.qkv_bias = Bias::kAlways;
+  if (config.optional_bool("add_bias_linear").value_or(false))
+    model.output_bias = model.feed_forward_bias = Bias::kAlways;
+  for (const char* key : {"rmsnorm", "original_rope"})
+    if (!config.optional_bool(key).value_or(true)) config.fail_key(key, "is false, which is not supported");
+  for (const char* key : {"apply_residual_connection_post_layernorm"})
+    if (config.optional_bool(key).value_or(false)) config.fail_key(key, "is true, which is not supported");
+  return model;
+}
+
+void name_chatglm(const Config& config, Decoder& model) {
+  Tensors& names = model.tensors;
+  const bool own = config.is_gguf() ? config.has_tensor("blk.0.attn_qkv.weight") : has_own_keys(config);
+  names.gate_up = {"ffn_up", own ? "mlp.dense_h_to_4h" : "mlp.gate_up_proj"};
+  if (!own) return;
+  names.prefix = "transformer.";
+  names.blocks = "encoder.layers";
+  names.embedding.huggingface = "embedding.word_embeddings";
+  names.output_norm.huggingface = "encoder.final_layernorm";
+  names.head.huggingface = "transformer.output_layer";
+  names.qkv = {"attn_qkv", "self_attention.query_key_value"};
+  names.attention_output.huggingface = "self_attention.dense";
+  names.down.huggingface = "mlp.dense_4h_to_h";
+}
+
 struct Glm4 : DecoderFamily<Glm4> {
   static bool is_moe(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "glm4moe" : "Glm4MoeForCausalLM");
   }
+  // GLM-4-9B and GLM-Edge: transformers' class, and the code that came with ChatGLM 2 to GLM-4.
+  static bool is_chatglm(const Config& config) {
+    const std::string_view name = config.architecture();
+    return config.is_gguf()
+               ? name == "chatglm"
+               : name == "GlmForCausalLM" || name == "ChatGLMModel" || name == "ChatGLMForConditionalGeneration";
+  }
   static bool match(const Config& config) {
-    return is_moe(config) || config.architecture() == (config.is_gguf() ? "glm4" : "Glm4ForCausalLM");
+    return is_moe(config) || is_chatglm(config) ||
+           config.architecture() == (config.is_gguf() ? "glm4" : "Glm4ForCausalLM");
   }
 
   static Decoder read_gguf(const Config& config) {
@@ -65,6 +116,7 @@ struct Glm4 : DecoderFamily<Glm4> {
   }
 
   static Decoder read_huggingface(const Config& config) {
+    if (has_own_keys(config)) return read_own_keys(config);
     Decoder model = read_huggingface_decoder(config);
     if (!is_moe(config)) model.rope.style = NACELLE_ROPE_INTERLEAVED;
     if (!config.optional_number("partial_rotary_factor") &&
@@ -78,6 +130,10 @@ struct Glm4 : DecoderFamily<Glm4> {
     Decoder model = config.is_gguf() ? read_gguf(config) : read_huggingface(config);
     if (is_moe(config)) {
       read_mixture(config, model);
+      return model;
+    }
+    if (is_chatglm(config)) {
+      name_chatglm(config, model);
       return model;
     }
     model.tensors.attention_post_norm = {"post_attention_norm", "post_self_attn_layernorm"};

@@ -1,4 +1,4 @@
-"""GLM-4-0414 (transformers' configuration): rope of neighbours on half of each head, norms behind both parts as before them.
+"""ChatGLM and GLM-4-9B (their configurations): rope of neighbours on half of each head; GLM-4-0414 (transformers' configuration): rope of neighbours on half of each head, norms behind both parts as before them.
 GLM-4.5 (arXiv 2508.06471, table 1, and DeepSeek-V3's router, arXiv 2412.19437, section 2.1.2): rope of halves, experts by
 sigmoid scores, chosen with a bias and weighted without, times a scale; the first layer plain, one expert for every token."""
 from lab import *
@@ -24,11 +24,13 @@ def forward(config, w, tokens):
             q, k = norm(q, "self_attn.q_norm"), norm(k, "self_attn.k_norm")
         y = layers.attention(rope(q, heads, turn), rope(k, kv_heads, turn), v, heads, kv_heads)
         y = b.linear(y, "self_attn.o_proj")
-        x = x + (y if is_moe else norm(y, "post_self_attn_layernorm"))
+        normed = b.prefix + "post_mlp_layernorm.weight" in w
+        x = x + (norm(y, "post_self_attn_layernorm") if normed else y)
         y = norm(x, "post_attention_layernorm")
         if not is_moe:
             gate, up = np.split(b.linear(y, "mlp.gate_up_proj"), 2, axis=1)
-            x = x + norm(b.linear(layers.silu(gate) * up, "mlp.down_proj"), "post_mlp_layernorm")
+            y = b.linear(layers.silu(gate) * up, "mlp.down_proj")
+            x = x + (norm(y, "post_mlp_layernorm") if normed else y)
         elif layer < config["first_k_dense_replace"]:
             x = x + gated(b, y)
         else:
@@ -50,6 +52,64 @@ def dense():
         weights[f"model.layers.{layer}.mlp.down_proj.weight"] = random.matrix(WIDTH, HIDDEN, gain=1.5)
     keys = gguf_keys("glm4", config, **{"rope.dimension_count": 8})
     return Model("glm4", config, weights, forward, keys, to_gguf(weights, norms | {"mlp.gate_up_proj": "ffn_up"}))
+
+
+def glm():
+    random = Random(104)
+    config = llama_config("GlmForCausalLM", partial_rotary_factor=0.5, attention_bias=True)
+    norms = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+    weights = llama_weights(config, random, tuple(norms), bias=("q_proj", "k_proj", "v_proj"), feed_forward=False)
+    for layer in range(3):
+        weights[f"model.layers.{layer}.mlp.gate_up_proj.weight"] = random.matrix(2 * HIDDEN, WIDTH, gain=1.5)
+        weights[f"model.layers.{layer}.mlp.down_proj.weight"] = random.matrix(WIDTH, HIDDEN, gain=1.5)
+    keys = gguf_keys("chatglm", config, **{"rope.dimension_count": 8})
+    return Model("glm", config, weights, forward, keys, to_gguf(weights, norms | {"mlp.gate_up_proj": "ffn_up"}))
+
+
+CHATGLM_NAMES = {"model.embed_tokens": "transformer.embedding.word_embeddings", "model.norm": "transformer.encoder.final_layernorm",
+                 "lm_head": "transformer.output_layer", "model.layers": "transformer.encoder.layers",
+                 "self_attn.o_proj": "self_attention.dense", "mlp.gate_up_proj": "mlp.dense_h_to_4h",
+                 "mlp.down_proj": "mlp.dense_4h_to_h"}
+
+
+def chatglm():
+    """The same under the names and settings of the code that came with ChatGLM."""
+    plain = glm()
+    own = plain.config
+    config = {"architectures": ["ChatGLMModel"], "num_layers": 3, "hidden_size": WIDTH, "ffn_hidden_size": HIDDEN,
+              "num_attention_heads": 4, "multi_query_attention": True, "multi_query_group_num": 2, "kv_channels": 16,
+              "layernorm_epsilon": own["rms_norm_eps"], "padded_vocab_size": VOCABULARY, "vocab_size": VOCABULARY, "seq_length": 256,
+              "rope_ratio": 3.0, "add_qkv_bias": True, "add_bias_linear": False, "rmsnorm": True, "original_rope": True}
+
+    def theirs(name):
+        for llama, other in CHATGLM_NAMES.items():
+            name = name.replace(llama, other)
+        return name
+    weights, gguf, parts = {}, {}, ("q_proj", "k_proj", "v_proj")
+    for name, tensor in plain.weights.items():
+        if "q_proj" in name:
+            weights[theirs(name).replace("self_attn.q_proj", "self_attention.query_key_value")] = np.concatenate(
+                [plain.weights[name.replace("q_proj", part)] for part in parts])
+        elif not any(part in name for part in parts):
+            weights[theirs(name)] = tensor
+    for name, tensor in plain.gguf.items():
+        if "attn_q." in name:
+            gguf[name.replace("attn_q", "attn_qkv")] = np.concatenate([plain.gguf[name.replace("attn_q", f"attn_{x}")] for x in "qkv"])
+        elif not any(f"attn_{x}." in name for x in "kv"):
+            gguf[name] = tensor
+    back = {theirs(name): name for name in plain.weights}
+
+    def whole(_, w, tokens):
+        llama = {back[name]: tensor for name, tensor in w.items() if name in back}
+        for name, tensor in w.items():
+            if "query_key_value" in name:
+                stem = name.replace("transformer.encoder", "model")
+                for part, rows in zip(parts, np.split(tensor, [64, 96])):
+                    llama[stem.replace("self_attention.query_key_value", "self_attn." + part)] = rows
+        return forward(own | {"rope_theta": 30000.0}, llama, tokens)
+    keys = gguf_keys("chatglm", own | {"rope_theta": 30000.0}, **{"rope.dimension_count": 8})
+    return Model("chatglm", config, weights, whole, keys, gguf, refused=[
+        ("hf", {"rmsnorm": False}, "config.json: 'rmsnorm' is false, which is not supported")])
 
 
 def mixture_model(name, seed, next_in_gguf, scale, **changes):
@@ -93,4 +153,4 @@ def models():
                     "metadata key 'glm4moe.expert_gating_func' is not 2 (sigmoid), which is all that is supported"),
                    ("gguf", {"blk.2.exp_probs_b.bias": None},
                     "weight blk.2.exp_probs_b.bias: tensor 'blk.2.exp_probs_b.bias' is missing from the model file")]
-    return [dense(), air, mixture_model("glm4-moe-normed", 103, False, 2.5, use_qk_norm=True)]
+    return [glm(), chatglm(), dense(), air, mixture_model("glm4-moe-normed", 103, False, 2.5, use_qk_norm=True)]
