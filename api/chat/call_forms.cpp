@@ -57,6 +57,12 @@ std::string escaped(std::string_view text) {
 }
 
 const std::string& name_of(const Json& tool) { return tool.at("function").at("name").get_ref<const std::string&>(); }
+// As alternatives of a regular expression.
+std::string names_of(const Json& tools) {
+  std::string names;
+  for (const Json& tool : tools) names += (names.empty() ? "" : "|") + escaped(name_of(tool));
+  return names;
+}
 std::string whose(const Json& tool) { return "the tool '" + name_of(tool) + "'"; }
 
 Json held(const Json& tool, Json schema) {
@@ -111,10 +117,16 @@ Json mistral_answer(const Json& tools, const Json& content, std::string_view) {
   return answer_with(call, any_tokens_until({"[TOOL_CALLS]"}), content);
 }
 
-Json nemotron_answer(const Json& tools, const Json& content, std::string_view) {
+// A list of objects between two marks.
+Json list_answer(const char* open, const char* close, const Json& tools, const Json& content) {
   const Json object = object_call(tools, "arguments", Held::kStrict, "");
-  return answer_with(list({mark("<TOOLCALL>"), object_list(object), mark("</TOOLCALL>")}),
-                     any_tokens_until({"<TOOLCALL>"}), content);
+  return answer_with(list({mark(open), object_list(object), mark(close)}), any_tokens_until({open}), content);
+}
+Json nemotron_answer(const Json& tools, const Json& content, std::string_view) {
+  return list_answer("<TOOLCALL>", "</TOOLCALL>", tools, content);
+}
+Json hunyuan_answer(const Json& tools, const Json& content, std::string_view) {
+  return list_answer("<tool_calls>", "</tool_calls>", tools, content);
 }
 
 // A list of objects that are numbered, or are not.
@@ -132,8 +144,7 @@ Json llama3_answer(const Json& tools, const Json& content, std::string_view thin
   const Json call = object_call(tools, "parameters", Held::kStrict, "");
   const Json blank = regex("\\s*"), next = list({regex("\\s*[;,]?\\s*"), call});
   if (!content.is_null()) return one_of(list({content, list({one_of(list({"", mark(kTag)})), call, repeat(next)})}));
-  std::string names;
-  for (const Json& tool : tools) names += (names.empty() ? "" : "|") + escaped(name_of(tool));
+  const std::string names = names_of(tools);
   const std::string string = "\\s*:\\s*\"[^\"\\\\]*\"\\s*,\\s*";
   const std::string head = "\\{\\s*(\"(id|type)\"" + string + ")*((\"(id|type|name)\"" + string +
                            ")*\"name\"\\s*:\\s*\"(" + names + ")\"|\"(parameters|arguments|function)\")";
@@ -321,7 +332,7 @@ Json kimi_answer(const Json& tools, const Json& content, std::string_view) {
   return block_answer(kKimiMarks, list({"functions.", kimi_calls(tools, Held::kStrict)}), content);
 }
 
-// ---- LFM2: a list of Python's calls, or of objects
+// ---- Python's calls: LFM2's list of them, or of objects, OLMo 3's lines, and Llama 4's list without marks
 
 namespace {
 
@@ -381,26 +392,53 @@ std::optional<Json> python_parameters(const Json& tool) {
   return one_of(std::move(firsts));
 }
 
-// One call in either form.
-Json lfm2_calls(const Json& tools, Held which) {
+// One call. Where there are no `objects`, a schema that this form cannot be held to is refused.
+Json python_calls(const Json& tools, Held which, bool objects) {
   const Json any = regex(R"(([^()'"]|'([^'\\]|\\.)*'|"([^"\\]|\\.)*")*)");
-  Json forms = Json::array({object_call(tools, "arguments", which, "")});
+  Json forms = objects ? Json::array({object_call(tools, "arguments", which, "")}) : Json::array();
   for (const Json& tool : tools) {
     const bool is_held = which == Held::kAll || is_strict(tool);
     if (auto given = is_held ? python_parameters(tool) : any)
       forms.push_back(list({name_of(tool) + "(", std::move(*given), ")"}));
+    else if (!objects)
+      throw Error(ErrorKind::kUnsupported,
+                  whose(tool) +
+                      " must be called as its schema asks, and this model writes calls as Python's, in which "
+                      "only 'properties' and 'required', with names of letters and digits, can be enforced",
+                  "tools");
   }
   return one_of(std::move(forms));
 }
 
 }  // namespace
 
-Json lfm2_call(const Json& tools) { return lfm2_calls(tools, Held::kAll); }
+Json lfm2_call(const Json& tools) { return python_calls(tools, Held::kAll, true); }
+Json python_call(const Json& tools) { return python_calls(tools, Held::kAll, false); }
 
 Json lfm2_answer(const Json& tools, const Json& content, std::string_view) {
   const Json call =
-      list({mark(kPythonMarks.open), object_list(lfm2_calls(tools, Held::kStrict)), mark(kPythonMarks.close)});
-  return answer_with(call, any_tokens_until(Json::array({kPythonMarks.open})), content);
+      list({mark(kLfm2Style.open), object_list(python_calls(tools, Held::kStrict, true)), mark(kLfm2Style.close)});
+  return answer_with(call, any_tokens_until(Json::array({kLfm2Style.open})), content);
+}
+
+Json olmo3_answer(const Json& tools, const Json& content, std::string_view) {
+  const Json call = python_calls(tools, Held::kStrict, false), gap = regex("\n?");
+  const Json calls =
+      list({mark(kOlmo3Style.open), gap, call, repeat(list({"\n", call})), gap, mark(kOlmo3Style.close)});
+  return answer_with(calls, any_tokens_until(Json::array({kOlmo3Style.open})), content);
+}
+
+// A list that begins the answer is one of calls from the moment that it names a tool.
+Json pythonic_answer(const Json& tools, const Json& content, std::string_view think) {
+  const Json calls = object_list(python_calls(tools, Held::kStrict, false)), blank = regex("\\s*");
+  const Json marked = list({mark(kLlama4Style.open), calls, one_of(list({"", mark(kLlama4Style.close)}))});
+  if (!content.is_null()) return one_of(list({content, calls, marked}));
+  const Json free = any_tokens_until(Json::array({kLlama4Style.open}));
+  const std::string call_first = "\\s*\\[\\s*(" + names_of(tools) + ")\\s*\\(";
+  Json first = free;
+  first["unlike"] = think.empty() ? call_first : call_first + "|\\s*" + escaped(think);
+  const Json more = list({free, repeat(list({marked, free}))});
+  return one_of(list({first, list({first, marked, more}), list({blank, calls, more})}));
 }
 
 // ---- Harmony: an answer is messages, each with a header that may name who it is for

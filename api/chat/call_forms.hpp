@@ -21,6 +21,9 @@ Json deepseek_answer(const Json& tools, const Json& content, std::string_view th
 Json deepseek_v31_answer(const Json& tools, const Json& content, std::string_view think);
 Json kimi_answer(const Json& tools, const Json& content, std::string_view think);
 Json lfm2_answer(const Json& tools, const Json& content, std::string_view think);
+Json olmo3_answer(const Json& tools, const Json& content, std::string_view think);
+Json pythonic_answer(const Json& tools, const Json& content, std::string_view think);
+Json hunyuan_answer(const Json& tools, const Json& content, std::string_view think);
 Json minimax_answer(const Json& tools, const Json& content, std::string_view think);
 Json nemotron_answer(const Json& tools, const Json& content, std::string_view think);
 Json seed_answer(const Json& tools, const Json& content, std::string_view think);
@@ -36,6 +39,7 @@ Json deepseek_call(const Json& tools);
 Json deepseek_v31_call(const Json& tools);
 Json kimi_call(const Json& tools);
 Json lfm2_call(const Json& tools);
+Json python_call(const Json& tools);  // as LFM2's, with no object for a schema that Python's form cannot be held to
 
 bool is_strict(const Json& tool) noexcept;
 // An object where the tool says nothing.

@@ -32,6 +32,12 @@ AnswerParserPtr command(const Json& tools) {
 AnswerParserPtr nemotron(const Json& tools) {
   return make_json_call_parser({.open = "<TOOLCALL>", .close = "</TOOLCALL>", .list = true}, tools);
 }
+AnswerParserPtr hunyuan(const Json& tools) {
+  return make_json_call_parser({.open = "<tool_calls>", .close = "</tool_calls>", .list = true}, tools);
+}
+AnswerParserPtr lfm2(const Json& tools) { return make_python_call_parser(kLfm2Style, tools); }
+AnswerParserPtr olmo3(const Json& tools) { return make_python_call_parser(kOlmo3Style, tools); }
+AnswerParserPtr pythonic(const Json& tools) { return make_python_call_parser(kLlama4Style, tools); }
 AnswerParserPtr harmony(const Json&) { return make_harmony_parser(); }
 
 AnswerParserPtr qwen_xml(const Json& tools) { return make_xml_call_parser(tools, kQwenMarks); }
@@ -80,13 +86,34 @@ constexpr Dialect kDialects[] = {
      .forced_prefix = "<|tool_calls_section_begin|><|tool_call_begin|>functions.",
      .forced = kimi_call},
     {.name = "lfm2",
-     .signs = {kPythonMarks.open},
+     .signs = {kLfm2Style.open},
      .sign = "<|tool_list_start|>",
-     .shown = {kPythonMarks.open, kPythonMarks.close},
-     .parser = make_python_call_parser,
+     .shown = {kLfm2Style.open, kLfm2Style.close},
+     .parser = lfm2,
      .answer = lfm2_answer,
      .forced_prefix = "<|tool_call_start|>[",
      .forced = lfm2_call},
+    {.name = "olmo3",
+     .signs = {kOlmo3Style.open, "<functions>"},
+     .shown = {kOlmo3Style.open, kOlmo3Style.close},
+     .parser = olmo3,
+     .answer = olmo3_answer,
+     .forced_prefix = kOlmo3Style.open,
+     .forced = python_call},
+    {.name = "pythonic",
+     .signs = {"[func_name1(param"},
+     .shown = {kLlama4Style.open, kLlama4Style.close},
+     .parser = pythonic,
+     .answer = pythonic_answer,
+     .forced_prefix = "[",
+     .forced = python_call},
+    {.name = "hunyuan",
+     .signs = {"<tool_calls>", "</tool_calls>"},
+     .shown = {"<tool_calls>", "</tool_calls>"},
+     .parser = hunyuan,
+     .answer = hunyuan_answer,
+     .forced_prefix = "<tool_calls>[",
+     .parameters_key = false},
     {.name = "minimax_xml",
      .signs = {"<minimax:tool_call>", "<invoke name="},
      .shown = {"<minimax:tool_call>", "</minimax:tool_call>"},

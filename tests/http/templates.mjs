@@ -121,7 +121,8 @@ test('a model with a template of its own for tools', async (context) => {
 });
 
 test('a call that must come, in the forms that templates tell, whole and streamed', async (context) => {
-  const signs = { kimi: '<|tool_calls_section_begin|>', lfm2: '<|tool_call_start|>', minimax: '<minimax:tool_call><invoke name=', nemotron: '<TOOLCALL></TOOLCALL>' };
+  const signs = { kimi: '<|tool_calls_section_begin|>', lfm2: '<|tool_call_start|>', minimax: '<minimax:tool_call><invoke name=', nemotron: '<TOOLCALL></TOOLCALL>',
+    olmo: '<functions><function_calls>', pythonic: '[func_name1(param1=value1)]', hunyuan: '<tool_calls></tool_calls>' };
   const server = await Server.start(...Object.entries(signs).flatMap(([name, sign]) => withTemplate(name, chatml('') + `{# ${sign} #}`)));
   context.after(() => server.stop());
   const parameters = { type: 'object', properties: { n: { type: 'integer', minimum: 0, maximum: 9 }, on: { type: 'boolean' } }, required: ['n', 'on'], additionalProperties: false };

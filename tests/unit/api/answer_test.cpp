@@ -265,6 +265,52 @@ TEST_CASE("LFM2's calls are Python's, or objects") {
     check_content("lfm2", text);
 }
 
+TEST_CASE("a list of Python's calls may be the answer") {
+  check("pythonic", "[f(s='San Francisco', n=3), g()]", "f<{\"s\": \"San Francisco\", \"n\": 3}>g<{}>");
+  check("pythonic", "\n [ f ( s = \"]\" , list = ['a', None, True], ) ,\ng()]\nDone.",
+        "f<{\"s\": \"]\", \"list\": [\"a\", null, true]}>g<{}>\nDone.");
+  check("pythonic", "<|python_start|>[f(n=1)]<|python_end|>", "f<{\"n\": 1}>");
+  check("pythonic", "I look. <|python_start|>[f(n=1)] and <|python_start|>[g()]<|python_end|> [f(n=2)]",
+        "I look.f<{\"n\": 1}> andg<{}> [f(n=2)]");
+  check("pythonic", "[f(n=1), h(x=2)]", "f<{\"n\": 1}>h<{\"x\": 2}>");  // behind a first call any name is one
+  // Cut off, and broken.
+  check("pythonic", "[f(s=\"ab", "f<{\"s\": \"ab>");
+  check("pythonic", "[f(n=1)", "f<{\"n\": 1}>");
+  check("pythonic", "[f(n=1) or", "f<{\"n\": 1}> or");
+  check("pythonic", "[f(n=1, 5)]", "f<{\"n\": 1}>, 5)]");
+  for (const char* text :
+       {"[", " [", "[]", "[f", "[f]", "[f ", "[h(n=1)]", "[fg()]", "[1, 2]", "[\"f()\"]", "Hello [f(n=1)].\n", "f(n=1)",
+        "<|python_start|>", "<|python_start|>f(n=1)", "<|python_start|>[{\"name\": \"f\"}]", "<|python", "  "})
+    check_content("pythonic", text);
+}
+
+TEST_CASE("OLMo 3's calls are lines of Python") {
+  const std::string begin = "<function_calls>", end = "</function_calls>";
+  check("olmo3", "I look.\n" + begin + "f(s=\"Oslo\", n=3)\ng()" + end + "Now I wait.",
+        "I look.f<{\"s\": \"Oslo\", \"n\": 3}>g<{}>Now I wait.");
+  check("olmo3", begin + "\nf(on=true, list=[null, {\"a\": false}])\n" + end,
+        "f<{\"on\": true, \"list\": [null, {\"a\": false}]}>");
+  check("olmo3", begin + "f(s=\"" + end + "\")" + end, "f<{\"s\": \"</function_calls>\"}>");
+  check("olmo3", begin + "g()" + end + "\n" + begin + "g()" + end, "g<{}>g<{}>");
+  // Cut off, and broken.
+  check("olmo3", begin + "f(s=\"ab", "f<{\"s\": \"ab>");
+  check("olmo3", begin + "f(n=1)\n</function", "f<{\"n\": 1}>\n</function");
+  check("olmo3", begin + "f(n=1); g()" + end, "f<{\"n\": 1}>; g()" + end);
+  check("olmo3", begin + "f(n=1)\ng", "f<{\"n\": 1}>g");
+  for (const std::string& text : {begin, begin + "\n", begin + end, begin + "no" + end, begin + "[f()]" + end,
+                                  begin + "f x(n=1)", std::string("<function_"), std::string("f(n=1)\ng()")})
+    check_content("olmo3", text);
+}
+
+TEST_CASE("Hunyuan's calls are a list") {
+  check("hunyuan",
+        "I look.\n<tool_calls>[{\"name\": \"f\", \"arguments\": {\"n\": 1}}, {\"name\": \"g\", \"arguments\": "
+        "{}}]</tool_calls> Done",
+        "I look.f<{\"n\": 1}>g<{}> Done");
+  for (const char* text : {"<tool_calls>", "<tool_ca", "<tool_calls>[1]</tool_calls>", "<tool_calls>no</tool_calls>"})
+    check_content("hunyuan", text);
+}
+
 TEST_CASE("MiniMax-M2's XML calls") {
   check(
       "minimax_xml",

@@ -50,6 +50,13 @@ TEST_CASE("a template's dialect is told by its text") {
   CHECK(find_dialect("{{ '<|im_system|>tool_declare<|im_middle|>' -}}")->name == "kimi");  // K2's first has no calls
   CHECK(find_dialect("List of tools: <|tool_list_start|>[")->name == "lfm2");
   CHECK(find_dialect("{{- '<|tool_call_start|>[' + calls + ']<|tool_call_end|>' -}}")->name == "lfm2");
+  CHECK(find_dialect("'<functions>' + tools + '</functions>' '<function_calls>' + calls + '</function_calls>'")->name ==
+        "olmo3");
+  for (const char* asked :
+       {"Environment: ipython [func_name1(params_name1=params_value1, params_name2=...), func_name2(params)]",
+        "'ipython' \"parameters\": [func_name1(param1=value1, param2=value2), func_name2(...)]"})
+    CHECK(find_dialect(asked)->name == "pythonic");
+  CHECK(find_dialect("'<tool_calls>[' + calls + ']</tool_calls>'")->name == "hunyuan");
   CHECK(find_dialect("set begin = '<minimax:tool_call>'\n<invoke name=\"a\">\n<parameter name=\"b\">")->name ==
         "minimax_xml");
   CHECK(find_dialect("<AVAILABLE_TOOLS>[]</AVAILABLE_TOOLS> <TOOLCALL>[]</TOOLCALL>")->name == "nemotron");
@@ -110,6 +117,12 @@ bool may_be(const AnswerFormat& format, const std::optional<constrain::Constrain
                                                    "<|tool_call_end|>",
                                                    "<|tool_calls_section_end|>",
                                                    "<|tool_call_start|>",
+                                                   "<|python_start|>",
+                                                   "<|python_end|>",
+                                                   "<function_calls>",
+                                                   "</function_calls>",
+                                                   "<tool_calls>",
+                                                   "</tool_calls>",
                                                    "<TOOLCALL>",
                                                    "</TOOLCALL>",
                                                    "<minimax:tool_call>",
@@ -215,6 +228,25 @@ const Answers kAnswers[] = {
       "<|tool_call_start|>[f(s=\"a\"n=1)]<|tool_call_end|>",
       "<|tool_call_start|>[{\"name\": \"f\", \"arguments\": {}}]<|tool_call_end|>",
       "<|tool_call_start|>[f(s=\"a\", n=1)"}},
+    {"olmo3",
+     {"Hello f(s=\"a\")", "<function_calls>f(s=\"a\", n=1)</function_calls>",
+      "Ok.<function_calls>\nf(s=\")\", n=0, u=null)\ng(x=[1], y='it\\'s)')\n</function_calls> Done."},
+     {"<function_calls>", "<function_calls>f()</function_calls>", "<function_calls>h()</function_calls>",
+      "<function_calls>f(s=\"a\", n=10)</function_calls>", "<function_calls>[f(s=\"a\", n=1)]</function_calls>",
+      "<function_calls>g() g()</function_calls>", "<function_calls>f(s=\"a\", n=1)"}},
+    {"pythonic",
+     {"Hello [f()]", "[f(s=\"a\", n=1)]", "[h(s=1)] is no tool, and [1, 2] neither",
+      "[f(s=\"]\", n=0, u=None), g(x=[1], y='it\\'s)')] Done.", "Ok.<|python_start|>[g()]<|python_end|> [f()]",
+      "<|python_start|>[f(s=\"\", n=2, u=\"c\")]"},
+     {"[f(", "[f()]", "\n[ f (n=1)]", "[f(s=\"a\", n=10)]", "[f(n=1, s=\"a\")]", "[g(), f()]", "[g(), h()]",
+      "<|python_start|>", "<|python_start|>[h()]<|python_end|>", "[f(s=\"a\", n=1)"}},
+    {"hunyuan",
+     {"Hello <tools>",
+      "<tool_calls>[{\"name\": \"f\", \"arguments\": {\"s\": \"a\", \"n\": 1}}, {\"name\": \"g\", \"arguments\": "
+      "{}}]</tool_calls>",
+      "Ok.\n<tool_calls>[{\"name\": \"g\", \"arguments\": {\"x\": 1}}]</tool_calls> Done."},
+     {"<tool_calls>", "<tool_calls>[{\"name\": \"f\", \"arguments\": {}}]</tool_calls>",
+      "<tool_calls>[{\"name\": \"h\", \"arguments\": {}}]</tool_calls>", "<tool_calls>hello</tool_calls>"}},
     {"minimax_xml",
      {"Hello <invoke>",
       "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"s\">a\n</b></parameter>\n<parameter name=\"n\">7"
@@ -438,6 +470,17 @@ TEST_CASE("a forced call is a prefix and a grammar") {
   CHECK_FALSE(allows(lfm2, R"({"name": "g", "arguments": {}})"));
   CHECK_FALSE(allows(lfm2, "f(s=\"\")"));
   CHECK_FALSE(allows(lfm2, "g()"));
+  const ToolChoice first{ToolChoice::Kind::kNamed, "f"};
+  for (const char* name : {"pythonic", "olmo3"}) {
+    const ForcedCall python = forced_call(dialect_called(name), kStrictTools, first);
+    CHECK(python.prefix == (name == std::string("olmo3") ? "<function_calls>" : "["));
+    CHECK(allows(python, "f(s=\"\", n=1)"));
+    CHECK_FALSE(allows(python, "f(s=\"\")"));
+    CHECK_FALSE(allows(python, R"({"name": "f", "arguments": {"s": "", "n": 1}})"));
+    CHECK_THROWS_WITH(forced_call(dialect_called(name), kStrictTools, named),  // asks for what has no schema
+                      Catch::Contains("'g'") && Catch::Contains("calls as Python's"));
+  }
+  CHECK(forced_call(dialect_called("hunyuan"), kStrictTools, named).prefix == "<tool_calls>[");
   CHECK(allows(forced_call(dialect_called("nemotron"), kStrictTools, named),
                R"({"name": "g", "arguments": {"never": 1}})"));
 
