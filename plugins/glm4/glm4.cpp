@@ -47,16 +47,20 @@ void read_mixture(const Config& config, Decoder& model) {
 
 // ---- ChatGLM's own code --------------------------------------------------------------------------------------------
 
-bool has_own_keys(const Config& config) { return config.optional_integer("padded_vocab_size").has_value(); }
+bool has_own_keys(const Config& config) {
+  return config.architecture() == "ChatGLMModel" || config.architecture() == "ChatGLMForConditionalGeneration";
+}
 
 Decoder read_own_keys(const Config& config) {
+  const std::uint32_t vocabulary = config.size("padded_vocab_size", 1, 0x7fffffff);
   Decoder model = read_huggingface_decoder(config, {.layers = "num_layers",
                                                     .context = "seq_length",
                                                     .feed_forward = "ffn_hidden_size",
                                                     .kv_heads = "multi_query_group_num",
                                                     .epsilon = "layernorm_epsilon",
                                                     .activation = "",
-                                                    .vocabulary = config.size("padded_vocab_size", 1, 0x7fffffff)});
+                                                    .vocabulary = vocabulary});
+  model.vocabulary = vocabulary;  // vocab_size may be that of the words alone
   if (!config.optional_bool("multi_query_attention").value_or(true)) model.kv_head_count = model.head_count;
   model.head_width = model.value_width = config.optional_size("kv_channels", 2, kMaxHeads).value_or(model.head_width);
   model.rope.style = NACELLE_ROPE_INTERLEAVED;
@@ -68,8 +72,8 @@ Decoder read_own_keys(const Config& config) {
     model.output_bias = model.feed_forward_bias = Bias::kAlways;
   for (const char* key : {"rmsnorm", "original_rope"})
     if (!config.optional_bool(key).value_or(true)) config.fail_key(key, "is false, which is not supported");
-  for (const char* key : {"apply_residual_connection_post_layernorm"})
-    if (config.optional_bool(key).value_or(false)) config.fail_key(key, "is true, which is not supported");
+  const char* post = "apply_residual_connection_post_layernorm";
+  if (config.optional_bool(post).value_or(false)) config.fail_key(post, "is true, which is not supported");
   return model;
 }
 
@@ -95,9 +99,7 @@ struct Glm4 : DecoderFamily<Glm4> {
   // GLM-4-9B and GLM-Edge: transformers' class, and the code that came with ChatGLM 2 to GLM-4.
   static bool is_chatglm(const Config& config) {
     const std::string_view name = config.architecture();
-    return config.is_gguf()
-               ? name == "chatglm"
-               : name == "GlmForCausalLM" || name == "ChatGLMModel" || name == "ChatGLMForConditionalGeneration";
+    return config.is_gguf() ? name == "chatglm" : name == "GlmForCausalLM" || has_own_keys(config);
   }
   static bool match(const Config& config) {
     return is_moe(config) || is_chatglm(config) ||

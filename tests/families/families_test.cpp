@@ -289,7 +289,7 @@ TEST_CASE("an adapter of experts gives the same bits whatever else is in the bat
 TEST_CASE("latent vectors, states and chunks are shared, computed anew and cut over devices, and no id changes") {
   const auto host = host_of_all();
   for (const char* name : {"deepseek-v2-lite", "deepseek-v3", "lfm2-moe", "qwen3-next", "qwen3.5", "kimi-linear",
-                           "granite-hybrid", "nemotron-h", "falcon-h1", "llama4-chunks", "ministral3"}) {
+                           "granite-hybrid", "nemotron-h", "falcon-h1", "jamba", "llama4-chunks", "ministral3"}) {
     INFO(name);
     const fs::path family = fs::path(NACELLE_FAMILIES) / name;
     REQUIRE(fs::exists(family));

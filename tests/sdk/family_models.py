@@ -46,7 +46,7 @@ def patterns(tensors):
 
 def convert(model):
     config = {key: value for key, value in model.config.items() if value is not None and value != ENDLESS}
-    config["vocab_size"] = VOCABULARY
+    config |= {key: VOCABULARY for key in ("vocab_size", "padded_vocab_size") if key in config}
     tensors = {name: [VOCABULARY if n == lab.VOCABULARY else n for n in tensor.shape]
                for name, tensor in model.weights.items()}
     weights = {name: golden.weight(name, shape) for name, shape in tensors.items()}
