@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <ranges>
 
 #include "core/formats/file_error.hpp"
 
@@ -139,13 +138,13 @@ struct Heads {
   std::int64_t width = 1;                  // of a query
 
   explicit Heads(const sdk::GraphRecord& graph) {
-    for (const sdk::OpRecord& op : graph.ops | std::views::reverse)
-      if (op.kind == NACELLE_OP_STATE_SCAN) {
-        const auto attributes = op.attributes.as<nacelle_scan_attributes>();
+    for (auto op = graph.ops.rbegin(); op != graph.ops.rend(); ++op)
+      if (op->kind == NACELLE_OP_STATE_SCAN) {
+        const auto attributes = op->attributes.as<nacelle_scan_attributes>();
         scan = attributes.head_count;
         scan_groups = attributes.group_count;
-      } else if (op.kind == NACELLE_OP_ATTENTION) {
-        width = op.attributes.as<nacelle_attention_attributes>().key_width;
+      } else if (op->kind == NACELLE_OP_ATTENTION) {
+        width = op->attributes.as<nacelle_attention_attributes>().key_width;
       }
   }
 };
