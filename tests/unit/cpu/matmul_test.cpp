@@ -72,13 +72,17 @@ Weights random_weights(std::uint32_t type, std::uint32_t n, std::uint32_t k) {
 struct alignas(64) Line {
   std::uint8_t bytes[64];
 };
+std::uint8_t* bytes_of(std::vector<Line>& lines) { return reinterpret_cast<std::uint8_t*>(lines.data()); }
+const std::uint8_t* bytes_of(const std::vector<Line>& lines) {
+  return reinterpret_cast<const std::uint8_t*>(lines.data());
+}
 
 std::vector<Line> pack(std::uint32_t type, const Weights& w, std::uint32_t n, std::uint32_t k) {
   std::vector<Line> packed(packed_groups(n) * packed_group_bytes(type, k) / sizeof(Line));
   std::memset(packed.data(), 0xff, packed.size() * sizeof(Line));
   for (std::uint32_t g = 0; g < packed_groups(n); ++g)
     pack_group(type, w.stored.data() + g * kGroupRows * w.row_bytes, w.row_bytes,
-               std::min(kGroupRows, n - g * kGroupRows), k, packed.data()->bytes + g * packed_group_bytes(type, k));
+               std::min(kGroupRows, n - g * kGroupRows), k, bytes_of(packed) + g * packed_group_bytes(type, k));
   return packed;
 }
 
@@ -126,9 +130,14 @@ struct Problem {
     const std::uint64_t stride = packed_groups(n) * kGroupRows, bytes = packed_group_bytes(variant.weight, k);
     out.resize(rows * stride);
     for (std::uint32_t g = 0; g < packed_groups(n); g += groups) {
-      const MatmulCall call{
-          packed.data()->bytes + g * bytes,           bytes, k, count, encoded.data() + row * x_stride, x_stride,
-          out.data() + row * stride + g * kGroupRows, stride};
+      const MatmulCall call{bytes_of(packed) + g * bytes,
+                            bytes,
+                            k,
+                            count,
+                            encoded.data() + row * x_stride,
+                            x_stride,
+                            out.data() + row * stride + g * kGroupRows,
+                            stride};
       variant.multiply(call, std::min<std::uint32_t>(groups, static_cast<std::uint32_t>(packed_groups(n)) - g));
     }
   }
@@ -263,7 +272,7 @@ TEST_CASE("a packed row reads back as it was stored") {
     const auto packed = pack(type, w, n, k);
     std::vector<float> row(k);
     for (std::uint32_t r = 0; r < n; ++r) {
-      unpack_row(type, packed.data()->bytes, r, k, 2.0f, row.data());
+      unpack_row(type, bytes_of(packed), r, k, 2.0f, row.data());
       for (std::uint32_t c = 0; c < k; ++c) REQUIRE(row[c] == 2 * static_cast<float>(w.values[std::size_t{r} * k + c]));
     }
   }
