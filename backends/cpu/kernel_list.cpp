@@ -93,6 +93,7 @@ class CaseLines {
                     (!detect_isa().has(variant.isa) ? ", which this processor or kernel does not offer"
                                                     : ", which --isa-cap forbids");
     } else if (variant.streams && !selection_.streams(rows_)) {
+      line.info.state = NACELLE_KERNEL_UNUSABLE;
       line.reason = "for one row whose weights come from memory at each step";
     } else if (variant.numerics != std::string_view(choice_.variant->numerics)) {
       line.reason = std::string("of another numerics class, ") + variant.numerics;
