@@ -51,7 +51,7 @@ void multiply_streamed(const MatmulCall& call, std::uint32_t groups) {
 
 // A row of a table of variants, for what the one of the same tile is slower at. `cost`: that one's.
 template <nacelle_type kType, int kRows, int kVectors>
-constexpr MatmulVariant streamed_variant(const char* name, Isa isa, double cost, double lone_cost) {
+constexpr MatmulVariant streamed_variant(const char* name, Isa isa, double cost, double lone_cost = 0) {
   MatmulVariant variant = quant_variant<kType, kRows, kVectors, 1>(name, isa, cost, lone_cost);
   variant.multiply = multiply_streamed<kType, kRows, kVectors>;
   variant.streams = true;
