@@ -166,11 +166,22 @@ struct QuantTile {
     }
   }
 
+  // Of x, what is needed soon.
+  [[gnu::always_inline]] void prefetch_own_row(std::uint32_t b) const {
+    constexpr std::uint32_t kAhead = 4, kPerLine = 64 / kQuantBlock, kWordsPerLine = 16;
+    if (b % kPerLine == 0) prefetch<Cache::kL1>(x + (b + kAhead) * kQuantBlock);
+    if (b % kWordsPerLine == 0) {
+      prefetch<Cache::kL1>(x_scales + (b + kWordsPerLine) * 4);
+      prefetch<Cache::kL1>(x_extra + (b + kWordsPerLine) * 4);
+    }
+  }
+
   // Blocks [0, count) as the weights count them.
   [[gnu::always_inline]] void run(std::uint32_t count, F (&sums)[kRows][kVectors]) const {
     for (std::uint32_t b = 0; b < count; ++b) {
       weights.begin_block(b);
       if constexpr (kRows > 1) prefetch_next_rows(b);
+      if constexpr (Weights::kFetchesX) prefetch_own_row(b);
       add_block(
           b,
           [&](auto r, I(&dots)[kRows][kVectors])

@@ -10,12 +10,20 @@
 namespace nacelle::cpu {
 namespace {
 
-template <nacelle_type kType>
+// What the row of x and the weights of 16 rows together leave L1 of 32 KB for: x of up to so many columns is still
+// there when the next 16 begin.
+constexpr std::uint32_t kShortRow = 2048;
+
+// A longer x misses L1, and what misses waits behind all lines of weights that are under way: a tenth to a quarter
+// slower, if it is not asked for before.
+template <nacelle_type kType, bool kLong>
 struct StreamedBlocks : PackedBlocks<kType, 1> {
   using Q = Quant<kType>;
   static constexpr int kLines = Q::kLayout.code_bytes / 64;
-  // The processor does not follow the scales of halves between the codes by itself: 10 GB/s without hints, 25 with.
-  static constexpr bool kHints = Q::kHalves && !Q::kHasMin;
+  // The processor does not follow the scales of halves between the codes by itself, nor those of any K-quant where it
+  // also fetches x: hints that pass L2 do, with plain loads.
+  static constexpr bool kHints = Q::kHalves || (kLong && Q::kFormat.integer_scales && !Q::kLayout.has_codebook);
+  static constexpr bool kFetchesX = kLong || kHints;
   // All codes of a block are loaded before the first is used, in the order of memory, but where they are too many.
   static constexpr bool kAtOnce = !kHints && kLines < 8;
   mutable I lines[kAtOnce ? kLines : 1];
@@ -35,6 +43,8 @@ struct StreamedBlocks : PackedBlocks<kType, 1> {
     return Q::template values<quad>([&](int i) __attribute__((always_inline)) {
       if constexpr (kAtOnce)
         return lines[i];
+      else if constexpr (kHints)
+        return load_i(at + i * 64);
       else
         return load_once(at + i * 64);
     });
@@ -45,8 +55,9 @@ template <nacelle_type kType, int kRows, int kVectors>
 void multiply_streamed(const MatmulCall& call, std::uint32_t groups) {
   static_assert(kGroupParts == 1);
   if (call.rows != 1) return multiply_quant<kType, kRows, kVectors, 1>(call, groups);
-  for (std::uint32_t vector = 0; vector < groups; ++vector)
-    quant_tile<kType, 1, 1, StreamedBlocks<kType>>(call, 0, 1, vector);
+  const auto tile = call.columns > kShortRow ? quant_tile<kType, 1, 1, StreamedBlocks<kType, true>>
+                                             : quant_tile<kType, 1, 1, StreamedBlocks<kType, false>>;
+  for (std::uint32_t vector = 0; vector < groups; ++vector) tile(call, 0, 1, vector);
 }
 
 // A row of a table of variants, for what the one of the same tile is slower at. `cost`: that one's.

@@ -137,6 +137,7 @@ constexpr std::uint32_t kPrefetchBytes = 4096;
 template <nacelle_type kType, int kVectors>
 struct PackedBlocks {
   using Q = Quant<kType>;
+  static constexpr bool kFetchesX = false;  // whether a tile asks for its rows of x ahead
 
   const std::uint8_t* groups[kVectors];   // of each vector
   std::uint32_t lanes[kVectors];          // a vector's first lane in its group
@@ -209,6 +210,7 @@ constexpr std::uint32_t kPanelBytes = 16384;
 template <nacelle_type kType, int kVectors, bool kCodes>
 struct Panel {
   using Q = Quant<kType>;
+  static constexpr bool kFetchesX = false;
   static constexpr bool kPairs = Q::kHasMin && Q::kHalves;
   static constexpr std::uint32_t kBlocks = kPanelBytes / (sizeof(I) * kVectors * (kCodes ? 8 : 1 + Q::kHasMin)) / 8 * 8;
 

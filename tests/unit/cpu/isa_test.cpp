@@ -104,6 +104,8 @@ TEST_CASE("a lone row is read past the caches where they do not hold the model, 
         }
   CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4, {}, true, true)->streams);
   CHECK(choose_matmul(NACELLE_TYPE_Q4_0, zen4, {}, true, true)->streams);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_K, zen4, {}, true, true)->streams);
+  CHECK_FALSE(choose_matmul(NACELLE_TYPE_Q6_K, zen4, {}, true, true)->streams);
 }
 
 TEST_CASE("BF16 weights: vdpbf16ps where it is as fast as f32's multiply-add, which it is not on Intel's cores") {

@@ -157,29 +157,39 @@ std::vector<std::uint32_t> depths(std::uint32_t type) {
   return format->elements == 256 ? std::vector<std::uint32_t>{256, 768} : std::vector<std::uint32_t>{32, 64, 96, 1056};
 }
 
+// A kernel's products against the sums of its definition in double precision.
+void check_sums(const MatmulVariant& variant, std::uint32_t rows, std::uint32_t n, std::uint32_t k) {
+  INFO(variant.name << " rows " << rows << " n " << n << " k " << k);
+  const Problem problem(variant, rows, n, k);
+  std::vector<float> padded, actual;
+  problem.multiply(0, rows, 2, padded);
+  std::vector<double> expected;
+  for (std::uint32_t r = 0; r < rows; ++r) {
+    const auto x = as_encoded(variant, problem.x.data() + std::size_t{r} * k, k);
+    for (std::uint32_t c = 0; c < n; ++c) {
+      double sum = 0;
+      for (std::uint32_t i = 0; i < k; ++i) sum += x[i] * problem.weights.values[std::size_t{c} * k + i];
+      expected.push_back(sum);
+      actual.push_back(padded[r * packed_groups(n) * kGroupRows + c]);
+    }
+  }
+  CHECK(worst(expected, actual) < 2e-5);
+}
+
 }  // namespace
 
 TEST_CASE("matmul kernels: the definition's sums at odd shapes") {
   for_variants([](const MatmulVariant& variant) {
     for (const std::uint32_t k : depths(variant.weight))
       for (const std::uint32_t n : {1u, 15u, 17u, 33u})
-        for (const std::uint32_t rows : {1u, 2u, 7u, 33u}) {
-          INFO(variant.name << " rows " << rows << " n " << n << " k " << k);
-          const Problem problem(variant, rows, n, k);
-          std::vector<float> padded, actual;
-          problem.multiply(0, rows, 2, padded);
-          std::vector<double> expected;
-          for (std::uint32_t r = 0; r < rows; ++r) {
-            const auto x = as_encoded(variant, problem.x.data() + std::size_t{r} * k, k);
-            for (std::uint32_t c = 0; c < n; ++c) {
-              double sum = 0;
-              for (std::uint32_t i = 0; i < k; ++i) sum += x[i] * problem.weights.values[std::size_t{c} * k + i];
-              expected.push_back(sum);
-              actual.push_back(padded[r * packed_groups(n) * kGroupRows + c]);
-            }
-          }
-          CHECK(worst(expected, actual) < 2e-5);
-        }
+        for (const std::uint32_t rows : {1u, 2u, 7u, 33u}) check_sums(variant, rows, n, k);
+  });
+}
+
+TEST_CASE("matmul kernels: what streams weights, also beside a row that L1 does not keep") {
+  for_variants([](const MatmulVariant& variant) {
+    if (variant.streams)
+      for (const std::uint32_t k : {2048u, 2304u}) check_sums(variant, 1, 33, k);
   });
 }
 
