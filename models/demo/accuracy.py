@@ -7,7 +7,8 @@
 Prints one line a file: right answers, questions, share. check.py does the same by llama.cpp, by category."""
 import argparse, concurrent.futures, json, os, re, subprocess, sys, urllib.request
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from make_corpus import good_story, render
+from chat_format import render
+from make_corpus import good_story
 
 
 class Server:
