@@ -1,5 +1,6 @@
 """Mamba (arXiv 2312.00752) and Falcon Mamba: blocks of one layer each, behind an RMS norm. The latter norms what steps, B and C
 come from, without weights."""
+import backbone
 import mamba1
 from lab import *
 
@@ -8,13 +9,8 @@ def forward(config, w, tokens):
     shape, norm = shape_of(config), None
     if "mixer_rms_eps" in config:
         norm = lambda x, name: layers.rms_norm(x, 1, config["mixer_rms_eps"])
-    x = w["backbone.embeddings.weight"][tokens]
-    for layer in range(config["num_hidden_layers"]):
-        b = Block(w, f"backbone.layers.{layer}.")
-        y = layers.rms_norm(x, b["norm.weight"], config["layer_norm_epsilon"])
-        x = x + mamba1.forward(b, "mixer.", y, shape, norm)
-    x = layers.rms_norm(x, w["backbone.norm_f.weight"], config["layer_norm_epsilon"])
-    return x @ w.get("lm_head.weight", w["backbone.embeddings.weight"]).T
+    return backbone.forward(config, w, tokens,
+                            lambda prefix, x: mamba1.forward(Block(w, prefix), "mixer.", x, shape, norm))
 
 
 def shape_of(config):
@@ -23,40 +19,17 @@ def shape_of(config):
                         config["conv_kernel"])
 
 
-def in_gguf(weights):
-    names = {"backbone.embeddings": "token_embd", "backbone.norm_f": "output_norm", "lm_head": "output"}
-    result = {}
-    for name, tensor in weights.items():
-        stem, _, rest = name.removeprefix("backbone.layers.").partition(".")
-        if not stem.isdigit():
-            result[names[name.removesuffix(".weight")] + ".weight"] = tensor
-        elif rest == "norm.weight":
-            result[f"blk.{stem}.attn_norm.weight"] = tensor
-        else:
-            new, tensor = mamba1.gguf_tensor(rest.removeprefix("mixer."), tensor)
-            result[f"blk.{stem}.{new}"] = tensor
-    return result
-
-
 def model(name, seed, architecture, more_keys=None, refused=(), **changes):
     config = {"architectures": [architecture], "num_hidden_layers": 3, "hidden_size": 64, "expand": 2, "state_size": 16,
               "time_step_rank": "auto", "conv_kernel": 4, "use_bias": False, "use_conv_bias": True, "vocab_size": VOCABULARY,
               "layer_norm_epsilon": 1e-5, "hidden_act": "silu", "tie_word_embeddings": False,
               "max_position_embeddings": 256} | changes  # the last is not transformers'
-    random, shape, width = Random(seed), shape_of(config), config["hidden_size"]
-    weights = {"backbone.embeddings.weight": random.matrix(VOCABULARY, width, gain=8.0),
-               "backbone.norm_f.weight": random.vector(width, 1.0)}
-    if not config["tie_word_embeddings"]:
-        weights["lm_head.weight"] = random.matrix(VOCABULARY, width, gain=3.0)
-    for layer in range(config["num_hidden_layers"]):
-        block = f"backbone.layers.{layer}."
-        weights[block + "norm.weight"] = random.vector(width, 1.0)
-        weights |= mamba1.weights(random, block + "mixer.", shape, width, False, config["use_conv_bias"], config["use_bias"])
-    keys = {"block_count": 3, "context_length": 1 << 20, "embedding_length": width, "feed_forward_length": 0,
-            "attention.head_count": 0, "attention.layer_norm_rms_epsilon": 1e-5, "vocab_size": VOCABULARY,
-            "ssm.dt_b_c_rms": "mixer_rms_eps" in config, **mamba1.gguf_keys(shape), **(more_keys or {})}
-    keys = {"general.architecture": "mamba"} | {f"mamba.{key}": value for key, value in keys.items()}
-    return Model(name, config, weights, forward, keys, in_gguf(weights), refused=list(refused))
+    random, shape = Random(seed), shape_of(config)
+    weights = backbone.weights(config, random, lambda prefix: mamba1.weights(
+        random, prefix + "mixer.", shape, config["hidden_size"], False, config["use_conv_bias"], config["use_bias"]))
+    keys = backbone.gguf_keys("mamba", config, {"ssm.dt_b_c_rms": "mixer_rms_eps" in config, **mamba1.gguf_keys(shape),
+                                                **(more_keys or {})})
+    return Model(name, config, weights, forward, keys, backbone.in_gguf(weights, mamba1.gguf_tensor), refused=list(refused))
 
 
 def models():
