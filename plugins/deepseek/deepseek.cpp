@@ -141,19 +141,13 @@ class Reader {
   double factor_ = 1, mscale_all_ = 0;
 };
 
-struct DeepSeek {
+struct DeepSeek : DecoderFamily<DeepSeek, LatentGraph> {
   static bool match(const Config& config) {
     const auto name = config.architecture();
     if (config.is_gguf()) return name == "deepseek2";
     return name == "DeepseekV2ForCausalLM" || is_third(config);
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(Reader(config).read().decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = Reader(config).read();
-    LatentGraph(builder, model.decoder, model.latent).build();
-  }
+  static Model read(const Config& config) { return Reader(config).read(); }
 };
 
 }  // namespace

@@ -99,7 +99,9 @@ Model read_model(const Config& config) {
 
 class FalconH1Graph : public MambaGraph {
  public:
-  FalconH1Graph(Builder& builder, const Model& model) : MambaGraph(builder, model.decoder, model.mamba), own_(model) {}
+  FalconH1Graph(Builder& builder, const Model& model) : MambaGraph(builder, model), own_(model) {
+    b_.keep_to_own_format();
+  }
 
  private:
   Value block(Value x) override {
@@ -118,18 +120,11 @@ class FalconH1Graph : public MambaGraph {
   const Model& own_;
 };
 
-struct FalconH1 {
+struct FalconH1 : DecoderFamily<FalconH1, FalconH1Graph> {
   static bool match(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "falcon-h1" : "FalconH1ForCausalLM");
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(read_model(config).decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = read_model(config);
-    builder.keep_to_own_format();
-    FalconH1Graph(builder, model).build();
-  }
+  static Model read(const Config& config) { return read_model(config); }
 };
 
 }  // namespace

@@ -179,15 +179,9 @@ Model read_model(const Config& whole) {
   return model;
 }
 
-struct Granite {
+struct Granite : DecoderFamily<Granite, MambaGraph> {
   static bool match(const Config& config) { return variant_of(config); }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(read_model(config).decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = read_model(config);
-    MambaGraph(builder, model.decoder, model.mamba).build();
-  }
+  static Model read(const Config& config) { return read_model(config); }
 };
 
 }  // namespace

@@ -69,17 +69,11 @@ Model read_model(const Config& config) {
   return model;
 }
 
-struct Jamba {
+struct Jamba : DecoderFamily<Jamba, Mamba1Graph> {
   static bool match(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "jamba" : "JambaForCausalLM");
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(read_model(config).decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = read_model(config);
-    Mamba1Graph(builder, model.decoder, model.mamba).build();
-  }
+  static Model read(const Config& config) { return read_model(config); }
 };
 
 }  // namespace

@@ -122,29 +122,17 @@ class Reader {
 
 class Graph : public LatentGraph {
  public:
-  Graph(Builder& builder, const Model& model) : LatentGraph(builder, model.decoder, model.latent), delta_(model.delta) {
-    const auto count = static_cast<std::uint32_t>(std::ranges::count(model.decoder.recurrent_layers, true));
-    if (!count) return;
-    windows_ = b_.state_cache(count, narrow((delta_.length - 1) * 3 * delta_.columns()));
-    states_ = b_.state_cache(count, narrow(delta_.columns() * delta_.width));
+  Graph(Builder& builder, const Model& model) : LatentGraph(builder, model), delta_(model.delta) {
+    windows_ = keep(recurrent_count(), (delta_.length - 1) * 3 * delta_.columns());
+    states_ = keep(recurrent_count(), delta_.columns() * delta_.width);
   }
 
  private:
-  static std::uint32_t narrow(std::int64_t values) {
-    if (values > INT32_MAX) throw Failure(NACELLE_INVALID_ARGUMENT, "a layer's state has more than 2^31-1 values");
-    return static_cast<std::uint32_t>(values);
-  }
-
   Value recurrent(Value x) override {
     const std::int64_t columns = delta_.columns(), width = model_.width, head = delta_.width, heads = delta_.heads;
-    auto window = make<nacelle_convolution_attributes>();
-    window.cache_group = windows_;
-    window.cache_layer = used_;
-    window.length = delta_.length;
-    window.activation = NACELLE_ACT_SILU;
     const Value q = plain(x, names_.q, columns, width), k = plain(x, names_.k, columns, width);
     const Value v = plain(x, names_.v, columns, width);
-    const Value mixed = b_.convolution(b_.concat({q, k, v}), filters(), {}, window);
+    const Value mixed = convolution(b_.concat({q, k, v}), filters(), {}, windows_, delta_.length, NACELLE_ACT_SILU);
     const std::vector<Value> parts = b_.split(mixed, {columns, columns, columns});
     Builder::Scan scan;
     scan.q = unit_heads(parts[0]);
@@ -154,7 +142,7 @@ class Graph : public LatentGraph {
     scan.rate = block_weight({"ssm_a"}, "", {heads}, rate_source());
     scan.step_bias = block_weight({"ssm_dt"}, ".bias", {columns}, whole_name({"ssm_dt", "self_attn.dt_bias"}, ".bias"));
     scan.strength = b_.unary(plain(x, {"ssm_beta", "self_attn.b_proj"}, heads, width), NACELLE_ACT_SIGMOID);
-    const Value y = b_.state_scan(scan, scan_attributes());
+    const Value y = b_.state_scan(scan, rule());
     const Value gate = narrowed(x, {"ssm_g_a", "self_attn.g_a_proj"}, {"ssm_g_b", "self_attn.g_b_proj"});
     const Value weight =
         block_weight({"ssm_norm"}, ".weight", {head}, inside({"ssm_norm", "self_attn.o_norm"}, ".weight"));
@@ -171,17 +159,13 @@ class Graph : public LatentGraph {
     return plain(plain(x, first, delta_.width, model_.width), second, delta_.columns(), delta_.width);
   }
 
-  // Each head of length sqrt(width): scan_attributes() and the scale of the keys know of that.
+  // Each head of length sqrt(width): rule() and the scale of the keys know of that.
   Value unit_heads(Value x) { return b_.rms_norm(x, {}, norm_attributes(1e-6 / delta_.width, 0, delta_.width)); }
 
-  nacelle_scan_attributes scan_attributes() {
-    auto a = make<nacelle_scan_attributes>();
-    a.cache_group = states_;
-    a.cache_layer = used_++;
-    a.rule = NACELLE_SCAN_DELTA;
+  nacelle_scan_attributes rule() {
+    auto a = scan_attributes(states_, NACELLE_SCAN_DELTA, 1 / static_cast<float>(delta_.width));
     a.head_count = a.group_count = delta_.heads;
     a.key_width = a.value_width = delta_.width;
-    a.scale = 1 / static_cast<float>(delta_.width);
     return a;
   }
 
@@ -204,20 +188,14 @@ class Graph : public LatentGraph {
   }
 
   const Delta& delta_;
-  std::uint32_t windows_ = 0, states_ = 0, used_ = 0;
+  States windows_, states_;
 };
 
-struct KimiLinear {
+struct KimiLinear : DecoderFamily<KimiLinear, Graph> {
   static bool match(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "kimi-linear" : "KimiLinearForCausalLM");
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(Reader(config).read().decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = Reader(config).read();
-    Graph(builder, model).build();
-  }
+  static Model read(const Config& config) { return Reader(config).read(); }
 };
 
 }  // namespace

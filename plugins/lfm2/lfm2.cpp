@@ -143,8 +143,7 @@ class Reader {
 class Graph : public DecoderGraph {
  public:
   Graph(Builder& builder, const Model& model) : DecoderGraph(builder, model.decoder), of_(model) {
-    const auto count = std::ranges::count(model.decoder.recurrent_layers, true);
-    if (count) group_ = b_.state_cache(static_cast<std::uint32_t>(count), (of_.length - 1) * model_.width);
+    windows_ = keep(recurrent_count(), (of_.length - 1) * std::int64_t{model_.width});
   }
 
  private:
@@ -156,30 +155,20 @@ class Graph : public DecoderGraph {
     Source source = inside(filters_name, ".weight");
     source.huggingface = reshape(source.huggingface, {width, length});
     const Value filters = block_weight(filters_name, ".weight", {width, length}, source);
-    auto attributes = make<nacelle_convolution_attributes>();
-    attributes.cache_group = group_;
-    attributes.cache_layer = used_++;
-    attributes.length = of_.length;
-    const Value mixed =
-        b_.convolution(b_.mul(parts[0], parts[2]), filters, bias_of(filters_name, of_.bias, {width}), attributes);
+    const Value mixed = convolution(b_.mul(parts[0], parts[2]), filters, bias_of(filters_name, of_.bias, {width}),
+                                    windows_, of_.length, 0);
     return linear(b_.mul(parts[1], mixed), {"shortconv.out_proj", "conv.out_proj"}, width, width, of_.bias);
   }
 
   const Model& of_;
-  std::uint32_t group_ = 0, used_ = 0;
+  States windows_;
 };
 
-struct Lfm2 {
+struct Lfm2 : DecoderFamily<Lfm2, Graph> {
   static bool match(const Config& config) {
     return is_moe(config) || config.architecture() == (config.is_gguf() ? "lfm2" : "Lfm2ForCausalLM");
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(Reader(config).read().decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = Reader(config).read();
-    Graph(builder, model).build();
-  }
+  static Model read(const Config& config) { return Reader(config).read(); }
 };
 
 }  // namespace

@@ -38,18 +38,12 @@ class MambaOnlyGraph : public Mamba1Graph {
   Value block(Value x) override { return b_.add(x, recurrent(norm(x, names_.attention_norm))); }
 };
 
-struct Mamba {
+struct Mamba : DecoderFamily<Mamba, MambaOnlyGraph> {
   static bool match(const Config& config) {
     const std::string_view name = config.architecture();
     return config.is_gguf() ? name == "mamba" : name == "MambaForCausalLM" || name == "FalconMambaForCausalLM";
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(read_model(config).decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = read_model(config);
-    MambaOnlyGraph(builder, model.decoder, model.mamba).build();
-  }
+  static Model read(const Config& config) { return read_model(config); }
 };
 
 }  // namespace

@@ -45,17 +45,11 @@ class Mamba2Graph : public MambaGraph {
   Value block(Value x) override { return b_.add(x, recurrent(norm(x, names_.attention_norm))); }
 };
 
-struct Mamba2Family {
+struct Mamba2Family : DecoderFamily<Mamba2Family, Mamba2Graph> {
   static bool match(const Config& config) {
     return config.architecture() == (config.is_gguf() ? "mamba2" : "Mamba2ForCausalLM");
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(read_model(config).decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = read_model(config);
-    Mamba2Graph(builder, model.decoder, model.mamba).build();
-  }
+  static Model read(const Config& config) { return read_model(config); }
 };
 
 }  // namespace

@@ -200,8 +200,7 @@ Model read_model(const Config& config) {
 
 class NemotronGraph : public MambaGraph {
  public:
-  NemotronGraph(Builder& builder, const Model& model)
-      : MambaGraph(builder, model.decoder, model.mamba), kinds_(model.kinds) {}
+  NemotronGraph(Builder& builder, const Model& model) : MambaGraph(builder, model), kinds_(model.kinds) {}
 
  private:
   Value block(Value x) override {
@@ -217,19 +216,13 @@ class NemotronGraph : public MambaGraph {
   const std::vector<Kind>& kinds_;
 };
 
-struct Nemotron {
+struct Nemotron : DecoderFamily<Nemotron, NemotronGraph> {
   static bool match(const Config& config) {
     const std::string_view name = config.architecture();
     return is_dense(config) ||
            (config.is_gguf() ? name == "nemotron_h" || name == "nemotron_h_moe" : name == "NemotronHForCausalLM");
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(read_model(config).decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = read_model(config);
-    NemotronGraph(builder, model).build();
-  }
+  static Model read(const Config& config) { return read_model(config); }
 };
 
 }  // namespace

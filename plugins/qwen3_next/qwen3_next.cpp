@@ -152,19 +152,11 @@ class Reader {
 class Graph : public DecoderGraph {
  public:
   Graph(Builder& builder, const Model& model) : DecoderGraph(builder, model.decoder), of_(model.delta) {
-    const auto count = static_cast<std::uint32_t>(std::ranges::count(model.decoder.recurrent_layers, true));
-    if (!count) return;
-    const std::int64_t columns = 2 * of_.keys() + of_.values();
-    windows_ = b_.state_cache(count, narrow((of_.length - 1) * columns));
-    states_ = b_.state_cache(count, narrow(of_.values() * of_.key_width));
+    windows_ = keep(recurrent_count(), (of_.length - 1) * (2 * of_.keys() + of_.values()));
+    states_ = keep(recurrent_count(), of_.values() * of_.key_width);
   }
 
  private:
-  static std::uint32_t narrow(std::int64_t values) {
-    if (values > INT32_MAX) throw Failure(NACELLE_INVALID_ARGUMENT, "a layer's state has more than 2^31-1 values");
-    return static_cast<std::uint32_t>(values);
-  }
-
   // ---- Gated attention: a head has rows for its query, then for its gate ----
 
   Value attention(Value x) override {
@@ -196,14 +188,9 @@ class Graph : public DecoderGraph {
 
   Value recurrent(Value x) override {
     const std::int64_t keys = of_.keys(), values = of_.values(), heads = of_.value_heads, width = model_.width;
-    auto window = make<nacelle_convolution_attributes>();
-    window.cache_group = windows_;
-    window.cache_layer = used_;
-    window.length = of_.length;
-    window.activation = NACELLE_ACT_SILU;
     const Value filters = block_weight({"ssm_conv1d"}, ".weight", {2 * keys + values, of_.length}, filter_source());
     Value mixed = b_.matmul(x, block_weight({"attn_qkv"}, ".weight", {2 * keys + values, width}, qkv_source()));
-    mixed = b_.convolution(mixed, filters, {}, window);
+    mixed = convolution(mixed, filters, {}, windows_, of_.length, NACELLE_ACT_SILU);
     const Value gate = b_.matmul(x, block_weight({"attn_gate"}, ".weight", {values, width}, gate_source()));
     const Value strength = b_.matmul(x, block_weight({"ssm_beta"}, ".weight", {heads, width}, step_source(false)));
     const std::vector<Value> parts = b_.split(mixed, {keys, keys, values});
@@ -215,7 +202,7 @@ class Graph : public DecoderGraph {
     scan.rate = block_weight({"ssm_a"}, "", {heads}, rate_source());
     scan.step_bias = block_weight({"ssm_dt"}, ".bias", {heads}, elements({"ssm_dt", "linear_attn.dt_bias"}, ".bias"));
     scan.strength = b_.unary(strength, NACELLE_ACT_SIGMOID);
-    const Value y = b_.state_scan(scan, scan_attributes());
+    const Value y = b_.state_scan(scan, rule());
     const Value weight =
         block_weight({"ssm_norm"}, ".weight", {of_.value_width}, inside({"ssm_norm", "linear_attn.norm"}, ".weight"));
     const Value normed = b_.rms_norm(y, weight, norm_attributes(model_.epsilon, 0, of_.value_width));
@@ -223,7 +210,7 @@ class Graph : public DecoderGraph {
                      block_weight({"ssm_out"}, ".weight", {width, values}, output_source()));
   }
 
-  // Each head of length sqrt(key_width): scan_attributes() and the scale of the keys know of that.
+  // Each head of length sqrt(key_width): rule() and the scale of the keys know of that.
   Value unit_heads(Value x) { return b_.rms_norm(x, {}, norm_attributes(1e-6 / of_.key_width, 0, of_.key_width)); }
 
   // Key head h mod key_heads for each value head h, where these are tiled.
@@ -231,16 +218,12 @@ class Graph : public DecoderGraph {
     return of_.graph_tiled() ? b_.concat(std::vector<Value>(static_cast<std::size_t>(of_.share()), x)) : x;
   }
 
-  nacelle_scan_attributes scan_attributes() {
-    auto a = make<nacelle_scan_attributes>();
-    a.cache_group = states_;
-    a.cache_layer = used_++;
-    a.rule = NACELLE_SCAN_DELTA;
+  nacelle_scan_attributes rule() {
+    auto a = scan_attributes(states_, NACELLE_SCAN_DELTA, 1 / static_cast<float>(of_.key_width));
     a.head_count = of_.value_heads;
     a.group_count = of_.graph_tiled() ? of_.value_heads : of_.key_heads;
     a.key_width = of_.key_width;
     a.value_width = of_.value_width;
-    a.scale = 1 / static_cast<float>(of_.key_width);
     return a;
   }
 
@@ -337,21 +320,15 @@ class Graph : public DecoderGraph {
   }
 
   const Delta& of_;
-  std::uint32_t windows_ = 0, states_ = 0, used_ = 0;
+  States windows_, states_;
 };
 
-struct Qwen3Next {
+struct Qwen3Next : DecoderFamily<Qwen3Next, Graph> {
   static bool match(const Config& config) {
     if (is_moe(config)) return true;
     return is_any(config.architecture(), {"qwen35", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"});
   }
-  static nacelle_model_description describe(const Config& config) {
-    return describe_decoder(Reader(config).read().decoder);
-  }
-  static void build(const Config& config, Builder& builder) {
-    const Model model = Reader(config).read();
-    Graph(builder, model).build();
-  }
+  static Model read(const Config& config) { return Reader(config).read(); }
 };
 
 }  // namespace

@@ -8,6 +8,11 @@
 //     static Decoder read(const Config&);  // throws Failure that names the key at fault
 //   };
 //   NACELLE_ARCHITECTURE_PLUGIN(Family, "family", "1.0")
+// One with more to say, or a graph of its own, names that and reads what its constructor takes beside the builder: a
+// struct whose `decoder` is the Decoder.
+//   struct Model { Decoder decoder; std::uint32_t length; };
+//   class Graph : public DecoderGraph { public: Graph(Builder&, const Model&); ... };
+//   struct Family : DecoderFamily<Family, Graph> { ... static Model read(const Config&); };
 #pragma once
 
 #include <nacelle/decoder_config.hpp>
@@ -16,12 +21,20 @@
 
 namespace nacelle::sdk {
 
-template <class Family>
+inline const Decoder& decoder_of(const Decoder& model) { return model; }
+template <class Model>
+const Decoder& decoder_of(const Model& model) {
+  return model.decoder;
+}
+
+template <class Family, class Graph = DecoderGraph>
 struct DecoderFamily {
-  static nacelle_model_description describe(const Config& config) { return describe_decoder(Family::read(config)); }
+  static nacelle_model_description describe(const Config& config) {
+    return describe_decoder(decoder_of(Family::read(config)));
+  }
   static void build(const Config& config, Builder& builder) {
-    const Decoder model = Family::read(config);
-    DecoderGraph(builder, model).build();
+    const auto model = Family::read(config);
+    Graph(builder, model).build();
   }
 };
 

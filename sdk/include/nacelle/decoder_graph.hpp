@@ -56,6 +56,45 @@ class DecoderGraph {
     return layer < model_.recurrent_layers.size() && model_.recurrent_layers[layer];
   }
 
+  // ---- What recurrent layers keep of a sequence ----
+
+  // States, one of each layer that has one: layers take them in turn.
+  struct States {
+    std::uint32_t group = 0, used = 0;
+  };
+
+  std::uint32_t recurrent_count() const {
+    return static_cast<std::uint32_t>(std::ranges::count(model_.recurrent_layers, true));
+  }
+
+  // `values` of each layer's.
+  States keep(std::uint32_t layers, std::int64_t values) {
+    if (layers == 0) return {};
+    if (values > INT32_MAX) throw Failure(NACELLE_INVALID_ARGUMENT, "a layer's state has more than 2^31-1 values");
+    return {b_.state_cache(layers, static_cast<std::uint32_t>(values))};
+  }
+
+  // Of this layer; `states` keeps length - 1 rows of x.
+  Value convolution(Value x, Value filters, Value bias, States& states, std::uint32_t length,
+                    std::uint32_t activation) {
+    auto a = make<nacelle_convolution_attributes>();
+    a.cache_group = states.group;
+    a.cache_layer = states.used++;
+    a.length = length;
+    a.activation = activation;
+    return b_.convolution(x, filters, bias, a);
+  }
+
+  // Of this layer; the sizes are the family's to add.
+  static nacelle_scan_attributes scan_attributes(States& states, std::uint32_t rule, float scale) {
+    auto a = make<nacelle_scan_attributes>();
+    a.cache_group = states.group;
+    a.cache_layer = states.used++;
+    a.rule = rule;
+    a.scale = scale;
+    return a;
+  }
+
   // ---- Around the blocks ----
 
   Value embedding() {

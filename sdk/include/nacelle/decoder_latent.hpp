@@ -36,6 +36,8 @@ class LatentGraph : public DecoderGraph {
  public:
   LatentGraph(Builder& builder, const Decoder& model, const Latent& latent)
       : DecoderGraph(builder, model), of_(latent) {}
+  template <class Model>  // with these two members
+  LatentGraph(Builder& builder, const Model& model) : LatentGraph(builder, model.decoder, model.latent) {}
 
  protected:
   Value attention(Value x) override {

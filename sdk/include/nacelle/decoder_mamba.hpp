@@ -143,10 +143,11 @@ class MambaGraph : public DecoderGraph {
  public:
   MambaGraph(Builder& builder, const Decoder& model, const Mamba2& mamba)
       : DecoderGraph(builder, model), mamba_(mamba) {
-    if (mamba.layer_count == 0) return;
-    scans_ = b_.state_cache(mamba.layer_count, mamba.inner_width() * mamba.state_width);
-    windows_ = b_.state_cache(mamba.layer_count, (mamba.filter_length - 1) * filter_count());
+    scans_ = keep(mamba.layer_count, std::int64_t{mamba.inner_width()} * mamba.state_width);
+    windows_ = keep(mamba.layer_count, (mamba.filter_length - 1) * std::int64_t{filter_count()});
   }
+  template <class Model>  // with these two members
+  MambaGraph(Builder& builder, const Model& model) : MambaGraph(builder, model.decoder, model.mamba) {}
 
  protected:
   Value recurrent(Value x) override { return mamba(x); }
@@ -156,7 +157,7 @@ class MambaGraph : public DecoderGraph {
     const MambaTensors& names = mamba_.tensors;
     const Value all = linear(x, names.input, inner + filter_count() + heads, model_.width, mamba_.projection_bias);
     const auto parts = b_.split(all, {inner, filter_count(), heads});
-    const auto mixed = b_.split(convolution(parts[1]), {inner, shared, shared});  // x, B, C
+    const auto mixed = b_.split(filtered(parts[1]), {inner, shared, shared});  // x, B, C
     Value y = scan(mixed, times(parts[2], mamba_.step_scale));
     double scale = mamba_.output_scale;
     y = gate(y, parts[0], scale);
@@ -170,7 +171,7 @@ class MambaGraph : public DecoderGraph {
   std::uint32_t filter_count() const { return mamba_.inner_width() + 2 * mamba_.group_count * mamba_.state_width; }
 
   // A filter that is multiplied gives what a multiplied input would give.
-  Value convolution(Value x) {
+  Value filtered(Value x) {
     const std::int64_t inner = mamba_.inner_width(), shared = shared_width(), count = filter_count();
     const Names& names = mamba_.tensors.convolution;
     Source filters = inside(names, ".weight");
@@ -179,13 +180,9 @@ class MambaGraph : public DecoderGraph {
       filters.huggingface = concat(0, {scale(slice(filters.huggingface, 0, 0, inner), mamba_.x_scale),
                                        scale(slice(filters.huggingface, 0, inner, inner + shared), mamba_.b_scale),
                                        scale(slice(filters.huggingface, 0, inner + shared, count), mamba_.c_scale)});
-    auto attributes = make<nacelle_convolution_attributes>();
-    attributes.cache_group = windows_;
-    attributes.cache_layer = convolutions_++;
-    attributes.length = mamba_.filter_length;
-    attributes.activation = NACELLE_ACT_SILU;
-    return b_.convolution(x, block_weight(names, ".weight", {count, mamba_.filter_length}, filters),
-                          bias_of(names, mamba_.convolution_bias, {count}), attributes);
+    return convolution(x, block_weight(names, ".weight", {count, mamba_.filter_length}, filters),
+                       bias_of(names, mamba_.convolution_bias, {count}), windows_, mamba_.filter_length,
+                       NACELLE_ACT_SILU);
   }
 
   Value scan(const std::vector<Value>& mixed, Value step) {
@@ -196,15 +193,11 @@ class MambaGraph : public DecoderGraph {
     rate.gguf = reshape(rate.gguf, {heads});
     rate.huggingface = scale(exp(rate.huggingface), -1);
     skip.gguf = reshape(skip.gguf, {heads});
-    auto attributes = make<nacelle_scan_attributes>();
-    attributes.cache_group = scans_;
-    attributes.cache_layer = scanned_++;
-    attributes.rule = NACELLE_SCAN_ADD;
+    auto attributes = scan_attributes(scans_, NACELLE_SCAN_ADD, 1);
     attributes.head_count = mamba_.head_count;
     attributes.group_count = mamba_.group_count;
     attributes.key_width = mamba_.state_width;
     attributes.value_width = mamba_.head_width;
-    attributes.scale = 1;
     return b_.state_scan({.q = mixed[2],
                           .k = mixed[1],
                           .v = mixed[0],
@@ -241,8 +234,7 @@ class MambaGraph : public DecoderGraph {
   }
 
   const Mamba2& mamba_;
-  std::uint32_t scans_ = 0, windows_ = 0;         // cache groups
-  std::uint32_t scanned_ = 0, convolutions_ = 0;  // layers of them in use
+  States scans_, windows_;
 };
 
 }  // namespace nacelle::sdk

@@ -110,10 +110,11 @@ class Mamba1Graph : public DecoderGraph {
  public:
   Mamba1Graph(Builder& builder, const Decoder& model, const Mamba1& mamba)
       : DecoderGraph(builder, model), mamba_(mamba) {
-    if (mamba.layer_count == 0) return;
-    scans_ = b_.state_cache(mamba.layer_count, mamba.channel_count * mamba.state_width);
-    windows_ = b_.state_cache(mamba.layer_count, (mamba.filter_length - 1) * mamba.channel_count);
+    scans_ = keep(mamba.layer_count, std::int64_t{mamba.channel_count} * mamba.state_width);
+    windows_ = keep(mamba.layer_count, (mamba.filter_length - 1) * std::int64_t{mamba.channel_count});
   }
+  template <class Model>  // with these two members
+  Mamba1Graph(Builder& builder, const Model& model) : Mamba1Graph(builder, model.decoder, model.mamba) {}
 
  protected:
   Value recurrent(Value u) override {
@@ -121,7 +122,7 @@ class Mamba1Graph : public DecoderGraph {
     const Mamba1Tensors& names = mamba_.tensors;
     const auto halves =
         b_.split(linear(u, names.input, 2 * channels, model_.width, mamba_.projection_bias), {channels, channels});
-    const Value x = convolution(halves[0]);
+    const Value x = filtered(halves[0]);
     const auto parts = b_.split(linear(x, names.mixed, rank + 2 * state, channels, Bias::kNever), {rank, state, state});
     const Value step = linear(normed_part(parts[0], names.step_norm, rank), names.step, channels, rank, Bias::kNever);
     const Value y =
@@ -139,18 +140,14 @@ class Mamba1Graph : public DecoderGraph {
     return b_.rms_norm(x, weight, norm_attributes(mamba_.epsilon, 0, names ? 0 : static_cast<std::uint32_t>(width)));
   }
 
-  Value convolution(Value x) {
+  Value filtered(Value x) {
     const std::int64_t channels = mamba_.channel_count;
     const Names& names = mamba_.tensors.convolution;
     Source filters = inside(names, ".weight");
     filters.huggingface = reshape(filters.huggingface, {channels, mamba_.filter_length});
-    auto attributes = make<nacelle_convolution_attributes>();
-    attributes.cache_group = windows_;
-    attributes.cache_layer = convolved_++;
-    attributes.length = mamba_.filter_length;
-    attributes.activation = NACELLE_ACT_SILU;
-    return b_.convolution(x, block_weight(names, ".weight", {channels, mamba_.filter_length}, filters),
-                          bias_of(names, mamba_.convolution_bias, {channels}), attributes);
+    return convolution(x, block_weight(names, ".weight", {channels, mamba_.filter_length}, filters),
+                       bias_of(names, mamba_.convolution_bias, {channels}), windows_, mamba_.filter_length,
+                       NACELLE_ACT_SILU);
   }
 
   // A channel is a head of one column; GGUF has -e^A_log.
@@ -160,15 +157,11 @@ class Mamba1Graph : public DecoderGraph {
     Source rate = whole_name(names.rate, "");
     rate.gguf = reshape(rate.gguf, {rates});
     rate.huggingface = reshape(scale(exp(rate.huggingface), -1), {rates});
-    auto attributes = make<nacelle_scan_attributes>();
-    attributes.cache_group = scans_;
-    attributes.cache_layer = scanned_++;
-    attributes.rule = NACELLE_SCAN_ADD;
+    auto attributes = scan_attributes(scans_, NACELLE_SCAN_ADD, 1);
     attributes.head_count = mamba_.channel_count;
     attributes.group_count = 1;
     attributes.key_width = mamba_.state_width;
     attributes.value_width = 1;
-    attributes.scale = 1;
     return b_.state_scan({.q = c,
                           .k = b,
                           .v = x,
@@ -181,8 +174,7 @@ class Mamba1Graph : public DecoderGraph {
   }
 
   const Mamba1& mamba_;
-  std::uint32_t scans_ = 0, windows_ = 0;      // cache groups
-  std::uint32_t scanned_ = 0, convolved_ = 0;  // layers of them in use
+  States scans_, windows_;
 };
 
 }  // namespace nacelle::sdk
