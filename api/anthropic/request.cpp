@@ -31,6 +31,7 @@ using fields::refuse_unsupported;
 using fields::refuse_value;
 using fields::string;
 using fields::to_array;
+using fields::to_name;
 using fields::to_object;
 using fields::to_string;
 
@@ -91,7 +92,7 @@ Fields<Block> block_fields(const std::string& path, const std::string& type) {
   } else if (type == "tool_reference") {
     more(block_string("tool_name", &Block::name));
   } else {
-    refuse_unsupported(path + ".type", fields::describe(type));
+    refuse_unsupported(path + ".type", fields::describe(type), "text, tool_use, tool_result or thinking");
   }
   return fields;
 }
@@ -121,7 +122,7 @@ std::string to_text_blocks(const std::string& name, const Json& value, Block* re
       block.text = "Loaded tool: " + block.name;
       result->references.emplace_back(element(name, i) + ".tool_name", std::move(block.name));
     } else if (type != "text") {
-      refuse_unsupported(element(name, i) + ".type", fields::describe(type));
+      refuse_unsupported(element(name, i) + ".type", fields::describe(type), "text");
     }
     text += (text.empty() ? "" : "\n") + block.text;
   }
@@ -140,7 +141,7 @@ void append_assistant_block(Json& messages, const std::string& type, const Block
   } else if (type == "redacted_thinking") {
     // What another model thought and only its own server can read: there is nothing to show to this one.
   } else {
-    refuse_unsupported(path + ".type", fields::describe(type) + " of the assistant");
+    refuse_unsupported(path + ".type", fields::describe(type) + " of the assistant", "text, tool_use or thinking");
   }
 }
 
@@ -170,7 +171,7 @@ void append_user_blocks(D& draft, const std::string& name, const Json& value) {
       text += (has_text ? "\n" : "") + block.text;
       has_text = true;
     } else {
-      refuse_unsupported(element(name, i) + ".type", fields::describe(type) + " of the user");
+      refuse_unsupported(element(name, i) + ".type", fields::describe(type) + " of the user", "text or tool_result");
     }
   }
   if (has_text) append_user_text(messages, text);
@@ -248,8 +249,7 @@ void set_tools(D& draft, const std::string& name, const Json& value) {
     } tool;
     static const Fields<Tool> fields = {
         only<Tool>("type", {"custom"}),
-        custom<Tool>("name",
-                     [](Tool& t, const std::string& n, const Json& v) { t.function["name"] = to_string(n, v); }),
+        custom<Tool>("name", [](Tool& t, const std::string& n, const Json& v) { t.function["name"] = to_name(n, v); }),
         custom<Tool>("description",
                      [](Tool& t, const std::string& n, const Json& v) { t.function["description"] = to_string(n, v); }),
         custom<Tool>("input_schema",

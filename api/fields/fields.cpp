@@ -26,9 +26,10 @@ void refuse_value(const std::string& name, std::string_view expected, const Json
       {400, "'" + name + "' must be " + std::string(expected) + ", not " + describe(value), name, "invalid_value"});
 }
 
-void refuse_unsupported(const std::string& name, std::string_view what) {
+void refuse_unsupported(const std::string& name, std::string_view what, std::string_view supported) {
+  const std::string instead = supported.empty() ? "" : "; expected " + std::string(supported);
   throw http::RequestError(
-      {400, "'" + name + "': " + std::string(what) + " is not supported yet", name, "unsupported_parameter"});
+      {400, "'" + name + "': " + std::string(what) + " is not supported yet" + instead, name, "unsupported_parameter"});
 }
 
 void refuse_missing(const std::string& name) {
@@ -93,6 +94,12 @@ bool to_boolean(const std::string& name, const Json& value) {
 
 const std::string& to_string(const std::string& name, const Json& value) {
   if (!value.is_string()) refuse_value(name, "a string", value);
+  return value.get_ref<const std::string&>();
+}
+
+const std::string& to_name(const std::string& name, const Json& value) {
+  if (!value.is_string() || value.get_ref<const std::string&>().empty())
+    refuse_value(name, "a string that is not empty", value);
   return value.get_ref<const std::string&>();
 }
 

@@ -16,7 +16,8 @@ namespace nacelle::fields {
 
 // Each throws RequestError(400); `name` is the field's path: "messages[2].content".
 [[noreturn]] void refuse_value(const std::string& name, std::string_view expected, const Json& value);
-[[noreturn]] void refuse_unsupported(const std::string& name, std::string_view what);
+// `supported`: what may stand there instead.
+[[noreturn]] void refuse_unsupported(const std::string& name, std::string_view what, std::string_view supported = {});
 [[noreturn]] void refuse_missing(const std::string& name);
 // That `object` has them all: null counts as absent. `prefix` as in read_fields().
 void check_present(const Json& object, std::initializer_list<const char*> names, const std::string& prefix);
@@ -32,6 +33,7 @@ double to_number(const std::string& name, const Json& value, double low, double 
 std::int64_t to_integer(const std::string& name, const Json& value, std::int64_t low, std::int64_t high);
 bool to_boolean(const std::string& name, const Json& value);
 const std::string& to_string(const std::string& name, const Json& value);
+const std::string& to_name(const std::string& name, const Json& value);  // a string that is not empty
 const Json& to_object(const std::string& name, const Json& value);
 const Json& to_array(const std::string& name, const Json& value);
 std::vector<TokenId> to_tokens(const std::string& name, const Json& value);  // a fault names its element: "prompt[2]"

@@ -66,6 +66,9 @@ std::string Router::near(std::string_view path) const {
   for (const char c : path)
     if (c != '/' || !plain.ends_with('/')) plain += c;
   while (plain.size() > 1 && plain.ends_with('/')) plain.pop_back();
+  // What other servers call their probes.
+  for (const char* probe : {"/health", "/healthz", "/ping", "/ready", "/v1/health"})
+    if (plain == probe) plain = "/readyz";
   constexpr std::string_view kVersion = "/v1", kTwice = "/v1/v1/";
   const std::string other = plain.starts_with(kTwice) ? plain.substr(kVersion.size()) : std::string(kVersion) + plain;
   for (const std::string& meant : {plain, other})

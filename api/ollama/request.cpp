@@ -205,10 +205,12 @@ Fields<EmbedBody> embed_fields() {
   };
 }
 
-EmbedBody read_embed(std::string_view body, const Fields<EmbedBody>& fields) {
+// What asks for a model and no answer.
+template <class B>
+B read_named(std::string_view body, const Fields<B>& fields) {
   const Json json = parse_object(body);
-  EmbedBody parsed;
-  read_fields<EmbedBody>(parsed, json, fields);
+  B parsed;
+  read_fields<B>(parsed, json, fields);
   if (parsed.model.empty()) refuse_missing("model");
   return parsed;
 }
@@ -272,7 +274,7 @@ EmbedBody parse_embed(std::string_view body) {
                          [](E& e, std::int64_t v) { e.dimensions = static_cast<std::uint32_t>(v); })});
     return all;
   }();
-  return read_embed(body, fields);
+  return read_named<EmbedBody>(body, fields);
 }
 
 EmbedBody parse_embeddings(std::string_view body) {
@@ -284,7 +286,7 @@ EmbedBody parse_embeddings(std::string_view body) {
         })});
     return all;
   }();
-  EmbedBody parsed = read_embed(body, fields);
+  EmbedBody parsed = read_named<EmbedBody>(body, fields);
   parsed.truncate = false;
   return parsed;
 }
@@ -297,11 +299,7 @@ ShowBody parse_show(std::string_view body) {
               only<B>("template", {""}), only<B>("options", {Json::object()})});
     return all;
   }();
-  const Json json = parse_object(body);
-  B parsed;
-  read_fields<B>(parsed, json, fields);
-  if (parsed.model.empty()) refuse_missing("model");
-  return parsed;
+  return read_named<B>(body, fields);
 }
 
 PullBody parse_pull(std::string_view body) {
@@ -312,11 +310,7 @@ PullBody parse_pull(std::string_view body) {
               only<B>("username", {""}), only<B>("password", {""})});
     return all;
   }();
-  const Json json = parse_object(body);
-  B parsed;
-  read_fields<B>(parsed, json, fields);
-  if (parsed.model.empty()) refuse_missing("model");
-  return parsed;
+  return read_named<B>(body, fields);
 }
 
 }  // namespace nacelle::ollama

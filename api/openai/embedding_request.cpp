@@ -22,7 +22,8 @@ void set_pooling(EmbeddingBody& body, const std::string& name, const Json& value
 void set_documents(RerankBody& body, const std::string& name, const Json& value) {
   static const Fields<std::string> fields = {
       string<std::string>("text", [](std::string& text, const std::string& v) { text = v; })};
-  for (std::size_t i = 0; i < to_array(name, value).size(); ++i) {
+  if (to_array(name, value).empty()) refuse_value(name, "a list of at least one document", value);
+  for (std::size_t i = 0; i < value.size(); ++i) {
     const std::string place = element(name, i);
     std::string& text = body.documents.emplace_back();
     if (!value[i].is_object()) {

@@ -25,7 +25,7 @@ void set_stop(GenerationRequest& request, const std::string& name, const Json& v
     return;
   }
   if (!value.is_array() || value.size() > kMaxStops) refuse_value(name, "a string or up to 4 strings", value);
-  for (const Json& item : value) request.stop.push_back(to_stop(name, item));
+  for (std::size_t i = 0; i < value.size(); ++i) request.stop.push_back(to_stop(element(name, i), value[i]));
 }
 
 void set_logit_bias(GenerationRequest& request, const std::string& name, const Json& value) {

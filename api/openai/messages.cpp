@@ -54,7 +54,7 @@ Content to_content(const std::string& name, const Json& value) {
     const std::string part = name + "[" + std::to_string(i) + "]";
     const auto type = to_object(part, value[i]).find("type");
     if (type == value[i].end()) refuse_missing(part + ".type");
-    if (*type != "text") refuse_unsupported(part + ".type", describe(*type));
+    if (*type != "text") refuse_unsupported(part + ".type", describe(*type), "text");
     check_present(value[i], {"text"}, part + ".");
     read_fields<Content>(content, value[i], part_fields(), part + ".");
   }
@@ -276,7 +276,7 @@ Json without_nulls(const Json& object) {
 
 void check_function(CheckedTool& tool, const std::string& name, const Json& value) {
   static const Fields<CheckedTool> fields = {
-      string<CheckedTool>("name", [](CheckedTool&, const std::string&) {}),
+      custom<CheckedTool>("name", [](CheckedTool&, const std::string& n, const Json& v) { to_name(n, v); }),
       string<CheckedTool>("description", [](CheckedTool&, const std::string&) {}),
       custom<CheckedTool>("parameters", [](CheckedTool&, const std::string& n, const Json& v) { to_object(n, v); }),
       boolean<CheckedTool>("strict", [](CheckedTool&, bool) {}),

@@ -37,6 +37,7 @@ using fields::string;
 using fields::to_array;
 using fields::to_boolean;
 using fields::to_integer;
+using fields::to_name;
 using fields::to_number;
 using fields::to_object;
 using fields::to_string;

@@ -37,7 +37,8 @@ Texts to_texts(const std::string& name, const Json& value) {
     const Json& object = to_object(part, value[i]);
     check_present(object, {"type"}, part + ".");
     const Json& type = object["type"];  // first, as the members follow from it
-    if (type != "input_text" && type != "output_text") refuse_unsupported(part + ".type", describe(type));
+    if (type != "input_text" && type != "output_text")
+      refuse_unsupported(part + ".type", describe(type), "input_text or output_text");
     check_present(object, {"text"}, part + ".");
     read_fields<std::string>(texts.emplace_back(), object, fields, part + ".");
   }
@@ -96,7 +97,8 @@ Fields<Item> item_fields(const std::string& path, const std::string& type) {
     more(only<Item>("summary", {Json::array()}));
     more(only<Item>("encrypted_content", {}));
   } else {
-    refuse_unsupported(path + ".type", describe(type));
+    refuse_unsupported(path + ".type", describe(type),
+                       "message, function_call, function_call_output, reasoning or item_reference");
   }
   return fields;
 }

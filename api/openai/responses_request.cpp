@@ -33,15 +33,14 @@ void set_tools(R& draft, const std::string& name, const Json& value) {
     const std::string path = name + "[" + std::to_string(i) + "]";
     const Json& tool = to_object(path, value[i]);
     check_present(tool, {"type"}, path + ".");
-    if (tool["type"] != "function") refuse_unsupported(path + ".type", describe(tool["type"]));
+    if (tool["type"] != "function") refuse_unsupported(path + ".type", describe(tool["type"]), "function");
     struct Tool {
       Json function = Json::object();
       bool strict = false;
     } parsed;
     static const Fields<Tool> fields = {
         only<Tool>("type", {"function"}),
-        custom<Tool>("name",
-                     [](Tool& t, const std::string& n, const Json& v) { t.function["name"] = to_string(n, v); }),
+        custom<Tool>("name", [](Tool& t, const std::string& n, const Json& v) { t.function["name"] = to_name(n, v); }),
         custom<Tool>("description",
                      [](Tool& t, const std::string& n, const Json& v) { t.function["description"] = to_string(n, v); }),
         custom<Tool>("parameters",

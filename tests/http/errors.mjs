@@ -38,6 +38,9 @@ test('what is expected is said in words', async () => {
     ['', 'the request body is empty, expected a JSON object'],
     [{ messages: paris, user: 5 }, "'user' must be a string, not 5"],
     [{ messages: paris, seed: 1.5 }, "'seed' must be an integer of at most 64 bits, not 1.5"],
+    [{ messages: paris, stop: ['a', 5] }, "'stop[1]' must be a string, not 5"],
+    [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] },
+     "'messages[0].content[0].type': \"image_url\" is not supported yet; expected text"],
     [{ messages: paris, extra_body: { top_k: 1 } }, "there is no field 'extra_body': it is an argument of the openai client; its members belong into the body itself"],
   ]) assert.equal((await chat(body)).body.error.message, message);
 });
@@ -59,7 +62,7 @@ test('paths and methods', async () => {
     ['/chat/completions', '; did you mean /v1/chat/completions?'], ['/v1/v1/models', '; did you mean /v1/models?'],
     ['/v1/models/', '; did you mean /v1/models?'], ['//v1//models', '; did you mean /v1/models?'],
     ['/models/nacelle-demo', '; did you mean /v1/models/nacelle-demo?'], ['/v1/chat/completion', '; did you mean /v1/chat/completions?'],
-    ['/v1', ''], ['/v1/files', ''], [`/${'v1/'.repeat(1000)}`, ''],
+    ['/health', '; did you mean /readyz?'], ['/healthz/', '; did you mean /readyz?'], ['/v1', ''], ['/v1/files', ''], [`/${'v1/'.repeat(1000)}`, ''],
   ]) {
     const { message } = (await (await server.get(path)).json()).error;
     assert.equal(message, `no such path: GET ${path}${meant}`);

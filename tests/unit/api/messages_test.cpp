@@ -102,6 +102,8 @@ TEST_CASE("tools are checked and kept as they are") {
         "tools[0].function");
   CHECK(failure_of([] { check_tools(parse_json(R"([{"type": "function", "function": {"name": null}}])")); }).param ==
         "tools[0].function.name");
+  CHECK(failure_of([] { check_tools(parse_json(R"([{"type": "function", "function": {"name": ""}}])")); }).message ==
+        "'tools[0].function.name' must be a string that is not empty, not \"\"");
   CHECK(failure_of([] { check_tools(parse_json(R"([{"type": "custom", "function": {"name": "f"}}])")); }).param ==
         "tools[0].type");
 }

@@ -223,7 +223,7 @@ TEST_CASE("a wrong field of a chat is named") {
       {R"("seed": 9223372036854775808)", "seed", "invalid_value"},
       {R"("stop": ["a", "b", "c", "d", "e"])", "stop", "invalid_value"},
       {R"("stop": "")", "stop", "invalid_value"},
-      {R"("stop": [1])", "stop", "invalid_value"},
+      {R"("stop": [1])", "stop[0]", "invalid_value"},
       {R"("logit_bias": {"x": 1})", "logit_bias", "invalid_value"},
       {R"("logit_bias": {"-1": 1})", "logit_bias", "invalid_value"},
       {R"("logit_bias": {"1": 101})", "logit_bias.1", "invalid_value"},
