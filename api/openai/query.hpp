@@ -17,4 +17,8 @@ Json query_object(const http::Request& request);
 // include. Throws RequestError(400) that names the parameter.
 Json item_page(std::vector<const Json*> items, const http::Request& request);
 
+// A page of models as Anthropic's API has it: limit (1 to 1000), after_id or before_id. Without a limit all of them, as
+// OpenAI's has it, or 20 where the request says anthropic-version. Throws RequestError(400) that names the parameter.
+Json model_page(const std::vector<const Json*>& models, const http::Request& request);
+
 }  // namespace nacelle::openai

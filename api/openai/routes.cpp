@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/openai/prompt.hpp"
+#include "api/openai/query.hpp"
 #include "api/openai/shapes.hpp"
 #include "api/serving/generation.hpp"
 
@@ -130,14 +131,12 @@ Json model_json(const ServedModel& model) {
           {"parent", model.adapter ? Json(model.group) : Json(nullptr)}};
 }
 
-Response list_models(const ServedModels& models) {
-  Json data = Json::array();
-  for (const ServedModelPtr& model : models.names()) data.push_back(model_json(*model));
-  Json json = {{"object", "list"}, {"has_more", false}};
-  json["first_id"] = data.empty() ? Json() : data.front()["id"];
-  json["last_id"] = data.empty() ? Json() : data.back()["id"];
-  json["data"] = std::move(data);
-  return json_response(json);
+Response list_models(const ServedModels& models, const Request& request) {
+  std::vector<Json> all;
+  for (const ServedModelPtr& model : models.names()) all.push_back(model_json(*model));
+  std::vector<const Json*> items;
+  for (const Json& json : all) items.push_back(&json);
+  return json_response(model_page(items, request));
 }
 
 }  // namespace
@@ -160,7 +159,7 @@ std::vector<http::Route> inference_routes(const ServedModels& models) {
 
 std::vector<http::Route> model_routes(const ServedModels& models) {
   return {
-      {"GET", "/v1/models", http::answer([&models](const Request&) { return list_models(models); })},
+      {"GET", "/v1/models", http::answer([&models](const Request& request) { return list_models(models, request); })},
       {"GET", "/v1/models/{id}", http::answer([&models](const Request& request) {
          return json_response(model_json(*models.find(request.parameter)));
        })},

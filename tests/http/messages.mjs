@@ -1,7 +1,8 @@
 // POST /v1/messages by Anthropic's own client.
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import test from 'node:test';
-import { goldens, model, paris, require, server } from './harness.mjs';
+import { goldens, model, paris, require, root, Server, server } from './harness.mjs';
 
 const { Anthropic } = require('@anthropic-ai/sdk');
 const client = new Anthropic({ baseURL: server.url, apiKey: 'none', maxRetries: 0 });
@@ -138,4 +139,29 @@ test('a format, and the list of models', async () => {
   const { data, has_more: more } = await client.models.list();
   assert.deepEqual([data[0].type, data[0].display_name, more], ['model', model, false]);
   assert.ok(Math.abs(Date.parse(data[0].created_at) - Date.now()) < 3600e3);
+});
+
+test('the list of models comes in pages where the client asks for them', async () => {
+  const file = path.join(root, 'models/demo/nacelle-demo-q8_0.gguf');
+  const other = await Server.start(...['a', 'b', 'c'].flatMap((name) => ['--model', `${name}=${file}`]));
+  try {
+    const { models, beta } = new Anthropic({ baseURL: other.url, apiKey: 'none', maxRetries: 0 });
+    const ids = async (query) => (await models.list(query)).data.map(({ id }) => id);
+    const all = await ids();
+    assert.deepEqual(all.slice(0, 3), ['a', 'b', 'c']);
+    assert.deepEqual(await ids({ limit: 2 }), ['a', 'b']);
+    assert.deepEqual(await ids({ after_id: 'a' }), all.slice(1));
+    assert.deepEqual(await ids({ before_id: 'c', limit: 1 }), ['b']);
+    for (const list of [models, beta.models]) {
+      const walked = [];
+      for await (const { id } of list.list({ limit: 1 })) walked.push(id);
+      assert.deepEqual(walked, all);
+    }
+    const back = [];
+    for await (const { id } of models.list({ limit: 1, before_id: 'c' })) back.push(id);
+    assert.deepEqual(back, ['b', 'a']);
+    assert.deepEqual((await other.client.models.list()).data.map(({ id }) => id), all);
+    const { error } = await (await other.get('/v1/models?limt=1')).json();
+    assert.equal(error.message, "there is no field 'limt'; did you mean 'limit'?");
+  } finally { await other.stop(); }
 });

@@ -136,6 +136,7 @@ TEST_CASE("what Anthropic's API lacks is named") {
   CHECK(param(R"("colour": 1)") == "colour");
   CHECK(param(R"("temperature": 1.5)") == "temperature");
   CHECK(param(R"("tools": [{"name": "f"}])") == "tools[0].input_schema");
+  CHECK(param(R"("tools": [{"name": "", "input_schema": {}}])") == "tools[0].name");
   CHECK(param(R"("tools": [{"type": "bash_20250124", "name": "bash"}])") == "tools[0].type");
   CHECK(param(R"("tool_choice": {"type": "any"})") == "tools");
   CHECK(param(R"("thinking": {"type": "enabled"})") == "thinking.budget_tokens");
@@ -203,6 +204,7 @@ TEST_CASE("what the responses API lacks is named") {
   CHECK(param(R"("text": {"format": {"type": "json_schema"}})") == "text.format.json_schema.schema");
   CHECK(param(R"("text": {"format": {"type": "xml"}})") == "text.format.type");
   CHECK(param(R"("tools": [{"type": "function", "name": "f", "strict": 1}])") == "tools[0].strict");
+  CHECK(param(R"("tools": [{"type": "function", "name": ""}])") == "tools[0].name");
   CHECK(param(R"("tools": [{"type": "mcp"}])") == "tools[0].type");
   CHECK(param(R"("tool_choice": {"type": "function", "name": "f"})") == "tools");
   CHECK(param(R"("truncation": "auto")") == "");
@@ -292,6 +294,44 @@ TEST_CASE("what counts for the prompt is all that counting takes") {
   CHECK(failure_of([] { openai::parse_input_tokens(R"({"input": "Hi", "stream": true})"); }).param == "stream");
 }
 
+TEST_CASE("pages of models, as Anthropic's clients ask for them") {
+  std::vector<Json> items;
+  for (int i = 0; i < 25; ++i) items.push_back({{"id", std::to_string(i)}});
+  items.push_back({{"id", "007"}});
+  const auto page = [&](std::vector<std::pair<std::string, std::string>> query, bool anthropic = false) {
+    std::vector<const Json*> all;
+    for (const Json& item : items) all.push_back(&item);
+    http::Request request;
+    request.query = std::move(query);
+    if (anthropic) request.headers = {{"anthropic-version", "2023-06-01"}};
+    const Json list = openai::model_page(all, request);
+    const auto id = [&](const char* name) { return list[name].is_null() ? "-" : list[name].get<std::string>(); };
+    return id("first_id") + " to " + id("last_id") + " of " + std::to_string(list["data"].size()) +
+           (list["has_more"] == true ? " +" : "");
+  };
+  CHECK(page({}) == "0 to 007 of 26");
+  CHECK(page({}, true) == "0 to 19 of 20 +");
+  CHECK(page({{"limit", "1000"}}, true) == "0 to 007 of 26");
+  CHECK(page({{"limit", "2"}}) == "0 to 1 of 2 +");
+  CHECK(page({{"limit", "2"}, {"after_id", "1"}}) == "2 to 3 of 2 +");
+  CHECK(page({{"limit", "2"}, {"after_id", "23"}}) == "24 to 007 of 2");
+  CHECK(page({{"limit", "2"}, {"before_id", "007"}}) == "23 to 24 of 2 +");
+  CHECK(page({{"limit", "2"}, {"before_id", "2"}}) == "0 to 1 of 2");
+  CHECK(page({{"after_id", "007"}}) == "- to - of 0");
+  CHECK(page({{"before_id", "0"}}, true) == "- to - of 0");
+  CHECK(page({{"beta", "true"}, {"client_version", "0.171.0"}, {"api-version", "2024-10-21"}}) == "0 to 007 of 26");
+  const auto wrong = [&](std::vector<std::pair<std::string, std::string>> query) {
+    return failure_of([&] { page(std::move(query)); }).param;
+  };
+  CHECK(wrong({{"limit", "0"}}) == "limit");
+  CHECK(wrong({{"limit", "1001"}}) == "limit");
+  CHECK(wrong({{"after_id", "7"}, {"before_id", "9"}}) == "before_id");
+  CHECK(wrong({{"after_id", "none"}}) == "after_id");
+  CHECK(wrong({{"after_id", "1"}, {"after_id", "2"}}) == "after_id");
+  CHECK(wrong({{"before_id", ""}}) == "before_id");
+  CHECK(wrong({{"lmit", "2"}}) == "lmit");
+}
+
 TEST_CASE("pages of items by a query") {
   std::vector<Json> items;
   for (const char* id : {"a", "b", "c"}) items.push_back({{"id", id}});
@@ -357,6 +397,8 @@ TEST_CASE("bodies of embeddings and rerank") {
   CHECK(openai::parse_rerank(R"({"query": "q", "documents": ["a", "b"], "top_n": 1})").documents.size() == 2);
   CHECK(openai::parse_rerank(R"({"query": "q", "documents": ["a", "b"], "top_n": 1})").top_n == 1);
   CHECK(failure_of([] { openai::parse_rerank(R"({"query": "q", "documents": [1]})"); }).param == "documents[0]");
+  CHECK(failure_of([] { openai::parse_rerank(R"({"query": "q", "documents": []})"); }).message ==
+        "'documents' must be a list of at least one document, not an empty array");
   CHECK(openai::parse_rerank(R"({"query": "q", "documents": [{"text": "a"}, "b"]})").documents ==
         std::vector<std::string>{"a", "b"});
   CHECK(failure_of([] { openai::parse_rerank(R"({"query": "q", "documents": [{"title": "a"}]})"); }).param ==
