@@ -311,11 +311,11 @@ Connection::Failure Connection::failure_of(const ErrorCode& error) const {
   if (timed_out_) return say(408, "the request did not arrive in time", "request_timeout");
   if (error == Http::body_limit) {
     const std::string limit = std::to_string(context_.options.max_body_bytes);
-    return say(413, "the request body is larger than " + limit + " bytes", "body_too_large");
+    return say(413, "the request body is larger than " + limit + " bytes (--max-body-bytes)", "body_too_large");
   }
   if (error == Http::header_limit || error == Http::buffer_overflow) {
     const std::string limit = std::to_string(context_.options.max_header_bytes);
-    return say(431, "the request header is larger than " + limit + " bytes", "header_too_large");
+    return say(431, "the request header is larger than " + limit + " bytes (--max-header-bytes)", "header_too_large");
   }
   if (error && error.category() == make_error_code(Http::bad_method).category()) {
     return say(400, "malformed HTTP request: " + error.message(), "bad_http");

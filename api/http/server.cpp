@@ -65,7 +65,10 @@ std::uint16_t Server::Impl::listen(const std::string& host, std::uint16_t port, 
   boost::system::error_code error;
   tcp::resolver resolver(context.io);
   const auto found = resolver.resolve(host, std::to_string(port), tcp::resolver::passive, error);
-  if (error || found.empty()) throw Error(ErrorKind::kInvalidArgument, "no such address: " + host, "host");
+  if (error || found.empty())
+    throw Error(ErrorKind::kInvalidArgument,
+                "there is no address '" + host + "'; expected one of this machine's, as 127.0.0.1, or 0.0.0.0 for all",
+                "host");
   const tcp::endpoint endpoint = found.begin()->endpoint();
 
   tcp::acceptor acceptor(context.io);

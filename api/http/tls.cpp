@@ -1,6 +1,8 @@
 // TLS by OpenSSL, straight over the non-blocking socket.
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,7 +14,9 @@
 #include <mutex>
 #include <string_view>
 
+#include "api/http/message.hpp"
 #include "api/http/transport.hpp"
+#include "api/http/wire.hpp"
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 
@@ -75,6 +79,16 @@ void load_key(SSL_CTX* context, const std::string& certificate, const std::strin
   refuse("tls-key", key, "no private key in PEM (" + last_error() + ")");
 }
 
+// It is taken all the same: clocks are wrong, and a renewed file is read again.
+void warn_of_dates(SSL_CTX* context, const std::string& file) {
+  const X509* certificate = SSL_CTX_get0_certificate(context);
+  const auto is_past = [](const ASN1_TIME* time) { return X509_cmp_current_time(time) < 0; };
+  const bool expired = is_past(X509_get0_notAfter(certificate));
+  if (expired || !is_past(X509_get0_notBefore(certificate)))
+    log::warning("--tls-cert {}: the certificate {}; clients will refuse it", file,
+                 expired ? "has expired" : "is not valid yet");
+}
+
 ContextPtr load(const std::string& certificate, const std::string& key) {
   check_readable("tls-cert", certificate);
   check_readable("tls-key", key);
@@ -89,7 +103,17 @@ ContextPtr load(const std::string& certificate, const std::string& key) {
   if (SSL_CTX_use_certificate_chain_file(context.get(), certificate.c_str()) != 1)
     refuse("tls-cert", certificate, "no certificate in PEM (" + last_error() + ")");
   load_key(context.get(), certificate, key);
+  warn_of_dates(context.get(), certificate);
   return context;
+}
+
+// To who speaks HTTP where TLS is expected, and would see nothing but an empty reply.
+void answer_in_clear(int socket) {
+  const ApiError error{400, "this port speaks HTTPS alone: the address must begin with https://", "", "bad_http"};
+  const std::string answer = closing_answer({400, error_body(error), "application/json", {}});
+  std::array<char, 4096> rest{};  // of the request: what nobody reads would make of the end a reset
+  for (int i = 0; i < 16 && recv(socket, rest.data(), rest.size(), MSG_DONTWAIT) > 0;) ++i;
+  [[maybe_unused]] const ssize_t sent = send(socket, answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 class TlsTransport : public Transport {
@@ -123,7 +147,10 @@ class TlsTransport : public Transport {
       case SSL_ERROR_WANT_READ: return {Transfer::Result::kRead, 0};
       case SSL_ERROR_WANT_WRITE: return {Transfer::Result::kWrite, 0};
       case SSL_ERROR_ZERO_RETURN: return {};
-      default: broken_ = true; return {};  // OpenSSL forbids SSL_shutdown after these
+      default:
+        if (!broken_ && ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST) answer_in_clear(SSL_get_fd(ssl_.get()));
+        broken_ = true;  // OpenSSL forbids SSL_shutdown after these
+        return {};
     }
   }
 

@@ -188,8 +188,10 @@ test('TLS, and a certificate that changes', async () => withFolder(async (folder
     assert.ok(JSON.parse(tokens.text).count >= 20000);
     const streamed = await request('/v1/chat/completions', JSON.stringify({ messages: paris, temperature: 0, stream: true }));
     assert.match(streamed.text, /Paris[\s\S]*data: \[DONE\]/);
-    // Clear text on the port gets no answer, and harms nobody.
-    await secure.raw('GET /livez HTTP/1.1\r\n\r\n', 300);
+    // Clear text on the port is told what is spoken there, and harms nobody.
+    const told = await secure.raw('GET /livez HTTP/1.1\r\n\r\n');
+    assert.match(told, /^HTTP\/1\.1 400 [\s\S]*"message":"this port speaks HTTPS alone: the address must begin with https:\/\/"/);
+    await secure.raw('nonsense\r\n\r\n', 300);
 
     // A client that leaves is noticed through TLS too.
     const left = https.request(`${secure.url}/v1/chat/completions`, { method: 'POST', rejectUnauthorized: false, agent: false },
