@@ -50,7 +50,9 @@ YAML::Node load_file(const std::string& file) {
       refuse(place(file, root), "expected lines 'NAME: VALUE' with the flags' names");
     return root;
   } catch (const YAML::BadFile&) {
-    throw Error(ErrorKind::kNotFound, "--config " + file + ": cannot be read", "config");
+    const bool is_there = std::filesystem::exists(file, code);
+    throw Error(ErrorKind::kNotFound, "--config " + file + (is_there ? ": cannot be read" : ": no such file"),
+                "config");
   } catch (const YAML::ParserException& error) {
     refuse(file + ":" + std::to_string(error.mark.line + 1), "not YAML: " + error.msg);
   }
@@ -123,7 +125,7 @@ std::vector<std::string> misspelled_variables(const CLI::App& command) {
 }
 
 void apply_file(CLI::App& command, const std::string& file) {
-  std::vector<CLI::Option*> applied;
+  std::vector<CLI::Option*> seen, applied;
   for (const auto& item : load_file(file)) {
     const std::string name = item.first.Scalar();
     const std::string where = place(file, item.first);
@@ -132,7 +134,8 @@ void apply_file(CLI::App& command, const std::string& file) {
       refuse(where, "there is no setting '" + name + "' of '" + command.get_name() + "'" +
                         did_you_mean(name, setting_names(command)));
     }
-    if (std::find(applied.begin(), applied.end(), option) != applied.end()) refuse(where, name + " is there twice");
+    if (std::find(seen.begin(), seen.end(), option) != seen.end()) refuse(where, name + " is there twice");
+    seen.push_back(option);
     if (option->count() > 0 || item.second.IsNull() || overruled(*option, applied, where)) continue;
     try {
       option->add_result(values_of(item.second, where));

@@ -78,7 +78,11 @@ std::uint64_t parse_size(const std::string& text) {
 void add_plugin_folders(App& app, HostFlags& flags) {
   heading(app, "Plugins");
   app.add_option("--plugin-dir", flags.plugin_folders, "a further folder of plugins; may be repeated");
-  app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests");
+  app.add_option("--plugin-sha256", flags.allowed_sha256, "load only plugins with one of these digests")
+      ->check([](const std::string& text) -> std::string {
+        const bool is_digest = text.size() == 64 && text.find_first_not_of("0123456789abcdefABCDEF") == text.npos;
+        return is_digest ? "" : "expected 64 hexadecimal digits, as sha256sum prints them, not '" + text + "'";
+      });
 }
 
 void add_host_flags(App& app, HostFlags& flags, bool json) {

@@ -75,7 +75,15 @@ std::string unknown_words(const std::vector<std::string>& words, const CLI::App&
   }
   const std::string near = nearest(word, names);
   std::string advice = near.empty() ? "" : "; did you mean " + near + "?";
-  if (kind == "argument" && command.get_option_no_throw("--model")) advice = "; a model is given as --model " + word;
+  const auto has = [&](const char* name) { return command.get_option_no_throw(name) != nullptr; };
+  if (kind == "argument" && has("--url")) {
+    advice = "; a server is given as --url " + word;
+  } else if (kind == "argument" && has("--model")) {
+    advice = "; a model is given as --model " + word;
+  } else if (word == "--model") {
+    for (const char* name : {"MODEL", "FILE", "IN"})
+      if (has(name)) advice = "; a model is given without a flag: " + full_name(command) + " " + name;
+  }
   return "there is no " + kind + " '" + word + "'" + advice;
 }
 

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <thread>
 
@@ -29,6 +30,19 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint32_t kUsualLoras = 4;
 constexpr std::chrono::milliseconds kFarewell{500};
 
+// Of "MODEL.gguf,dev=cpu", where the path ends in front of the comma.
+void check_settings(const std::string& text) {
+  const auto comma = text.rfind(',');
+  if (comma == std::string::npos || text.find('=', comma) == std::string::npos) return;
+  const std::string front = text.substr(0, comma);
+  std::error_code ignored;
+  if (std::filesystem::exists(front, ignored) || std::filesystem::exists(front.substr(front.find('=') + 1), ignored))
+    throw Error(
+        ErrorKind::kInvalidArgument,
+        "--model " + text + ": '" + text.substr(comma + 1) + "' is no setting of a model; expected device=DEVICE",
+        "model");
+}
+
 // "[NAME=]PATH[,device=DEVICE]". A '=' behind a '/' belongs to the path.
 manage::LoadSpec split_model(std::string text) {
   constexpr std::string_view kDevice = ",device=";
@@ -37,6 +51,7 @@ manage::LoadSpec split_model(std::string text) {
     spec.device = text.substr(device + kDevice.size());
     text.resize(device);
   }
+  check_settings(text);
   const auto equals = text.find('=');
   spec.path = text;
   if (equals == std::string::npos || text.find('/') < equals) return spec;

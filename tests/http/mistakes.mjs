@@ -11,6 +11,8 @@ import { root, Server, server } from './harness.mjs';
 const nacelle = process.env.NACELLE;
 const run = promisify(execFile);
 
+const demo = path.join(root, 'models/demo/nacelle-demo-q8_0.gguf');
+
 // `use` gets a folder that is gone afterwards.
 async function withFolder(use) {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'nacelle-'));
@@ -50,7 +52,13 @@ const refusedCommands = [
   [['serve', '--model', ''], /^nacelle: --model: expected a path or hf:ORG\/NAME, not ''; left out, the built-in demo model is taken \(see/],
   [['run', '--model='], /^nacelle: --model: a value is missing/],
   [['serve', '--model', 'x.gguf', '--model', ''], /^nacelle: --model: expected a path or hf:ORG\/NAME, not ''/],
-  [['inspect', '--model', 'x'], /^nacelle: there is no flag '--model'/],
+  [['inspect', '--model', 'x'], /^nacelle: there is no flag '--model'; a model is given without a flag: nacelle inspect FILE/],
+  [['eval', '--model', 'x'], /^nacelle: there is no flag '--model'; a model is given without a flag: nacelle eval MODEL/],
+  [['health', 'http://127.0.0.1:80'], /^nacelle: there is no argument 'http:\/\/127.0.0.1:80'; a server is given as --url http:\/\/127.0.0.1:80/],
+  [['serve', '--host', '999.1.1.1', '--port', '0'], /^nacelle: there is no address '999.1.1.1'; expected one of this machine's, as 127.0.0.1, or 0.0.0.0 for all$/],
+  [['serve', '--plugin-sha256', 'abc'], /^nacelle: --plugin-sha256: expected 64 hexadecimal digits, as sha256sum prints them, not 'abc' \(see/],
+  [['serve', '--model', `${demo},dev=cpu`, '--port', '0'], /^nacelle: --model \S+: 'dev=cpu' is no setting of a model; expected device=DEVICE$/],
+  [['serve', '--model', `me=${demo},dev=cpu`, '--port', '0'], /^nacelle: --model \S+: 'dev=cpu' is no setting of a model; expected device=DEVICE$/],
 ];
 test('a command line that cannot be meant is refused in one line', async () => {
   for (const [flags, line, variables] of refusedCommands) {
@@ -121,4 +129,36 @@ test('a TLS key that does not fit', async () => withFolder(async (folder) => {
   for (const [name, fault] of [['two.key', /another certificate's key/], ['locked.key', /is encrypted, expected a key without a passphrase/], ['one.pem', /no private key in PEM/],
                                ['none.key', /no such file/], ['.', /is a folder/]])
     await assert.rejects(Server.start('--tls-cert', file('one.pem'), '--tls-key', file(name)), fault, name);
+}));
+
+test('a settings file that is not there, says a thing twice, or has bytes that are no text', async () => withFolder(async (folder) => {
+  const file = path.join(folder, 'settings.yaml');
+  const said = async (text, line, flags = []) => {
+    if (text !== null) writeFileSync(file, text);
+    await assert.rejects(run(nacelle, ['serve', '--config', file, ...flags]), ({ stderr }) => {
+      assert.equal(stderr.replaceAll(file, 'FILE'), `nacelle: ${line}\n`);
+      return true;
+    });
+  };
+  await said(null, '--config FILE: no such file');
+  await said('port: 1\nport: 2\n', 'FILE:2: port is there twice');
+  await said('port: 1\nport: 2\n', 'FILE:2: port is there twice', ['--port', '0']);
+  await said('port: 1\n\tmodel: x\n', 'FILE:2: not YAML: illegal tab when looking for indentation');
+  await said('port: "\\\u0007"\n', 'FILE:1: not YAML: unknown escape character: ?');
+}));
+
+test('a certificate whose time is over, or not come', async () => withFolder(async (folder) => {
+  const file = (name) => path.join(folder, name);
+  const options = { stdio: 'ignore' };
+  execFileSync('openssl', ['ecparam', '-genkey', '-name', 'prime256v1', '-noout', '-out', file('key')], options);
+  const made = (name, days) => {
+    execFileSync('openssl', ['req', '-new', '-key', file('key'), '-subj', '/CN=x', '-out', file('request')], options);
+    execFileSync('openssl', ['x509', '-req', '-in', file('request'), '-signkey', file('key'), '-days', days, '-out', file(name)], options);
+    return file(name);
+  };
+  for (const [days, warns] of [['2', false], ['-1', true]]) {
+    const secure = await Server.start('--tls-cert', made('certificate', days), '--tls-key', file('key'));
+    await secure.stop();
+    assert.equal(/warning --tls-cert \S+: the certificate has expired; clients will refuse it/.test(secure.log), warns, days);
+  }
 }));
