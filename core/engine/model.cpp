@@ -9,6 +9,7 @@
 #include "core/base/log.hpp"
 #include "core/engine/model_graph.hpp"
 #include "core/engine/product_inputs.hpp"
+#include "core/engine/quantized_checkpoint.hpp"
 #include "sdk/runtime/names.hpp"
 
 namespace nacelle {
@@ -53,6 +54,7 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   model->architecture_ = std::move(read.architecture);
   model->description_ = read.description;
   sdk::GraphRecord& graph = read.graph;
+  tell_of_decoded_weights(files, graph);
   if (options.expose_product_inputs) expose_product_inputs(graph);
   model->adapter_targets_ = adapter_targets(graph);
   watch.lap("files and graph");

@@ -6,6 +6,8 @@
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
+#include "core/engine/quantized_checkpoint.hpp"
+#include "core/formats/bitsandbytes.hpp"
 #include "core/formats/near_tensor.hpp"
 #include "core/plugin_host/model_config.hpp"
 #include "sdk/runtime/adapters.hpp"
@@ -42,7 +44,7 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
                              const nacelle_model_config& config, bool adapters, bool adapter_embeddings,
                              bool adapter_experts) {
   std::vector<std::string> missed;
-  sdk::GraphBuilder builder([&](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
+  const auto find = [&](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
     const TensorInfo* tensor = files.tensor(name);
     if (!tensor) missed.emplace_back(name);
     if (!tensor || tensor->shape.size() > NACELLE_MAX_RANK) return false;
@@ -50,7 +52,8 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
     *rank = static_cast<std::uint32_t>(tensor->shape.size());
     std::copy(tensor->shape.begin(), tensor->shape.end(), shape);
     return true;
-  });
+  };
+  sdk::GraphBuilder builder(find, [&](std::string_view name) { return four_bit_state(files, name); });
   nacelle_error* error = nullptr;
   const nacelle_status status = plugin.architecture->build(&config, builder.table(), &error);
   if (builder.failed() && error)
@@ -74,56 +77,6 @@ sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const
   }
 }
 
-// What llm-compressor writes. How activations and the KV cache were to be rounded does not matter: here they are more
-// exact.
-template <class Text, class Refuse>
-void check_compressed(const ModelFiles& files, const std::string& block, const Text& text, const Refuse& refuse) {
-  const std::string format = text("format");
-  if (format != "pack-quantized" && format != "int-quantized" && format != "float-quantized" &&
-      format != "naive-quantized")
-    refuse("format", "is '" + format + "', expected pack-quantized, int-quantized, float-quantized or naive-quantized");
-  if (const std::string sparse = text("sparsity_config.format"); !sparse.empty() && sparse != "dense")
-    refuse("sparsity_config.format", "is '" + sparse + "', expected dense");
-  const std::int64_t expected = format == "pack-quantized" ? 4 : 8;
-  for (int group = 0;; ++group) {
-    const std::string key = "config_groups.group_" + std::to_string(group) + ".weights.num_bits";
-    const ConfigValue* bits = files.config(block + key);
-    if (!bits) return;
-    if (const auto* count = std::get_if<std::int64_t>(bits); !count || *count != expected)
-      refuse(key, "is not " + std::to_string(expected) + ", which is all that is read of " + format);
-  }
-}
-
-// Quantized checkpoints that the host decodes (sdk/runtime/packed_weights.hpp), or that their architecture does
-// (mxfp4). All others are refused by name.
-void check_quantization(const ModelFiles& files) {
-  const std::string block = "quantization_config.";
-  const auto text = [&](const char* key) {
-    const ConfigValue* value = files.config(block + key);
-    const auto* found = value ? std::get_if<std::string_view>(value) : nullptr;
-    return found ? std::string(*found) : std::string();
-  };
-  const auto refuse = [&](const std::string& key, const std::string& what) {
-    throw Error(ErrorKind::kUnsupported, (files.path() / "config.json").string() + ": '" + block + key + "' " + what,
-                "model");
-  };
-  const std::string method = text("quant_method");
-  if (files.format() == ModelFormat::kGguf || method == "mxfp4") return;
-  if (method.empty() && !files.config(block + "bits")) return;
-  if (method == "compressed-tensors") return check_compressed(files, block, text, refuse);
-  if (method != "gptq" && method != "awq" && method != "fp8")
-    refuse("quant_method", "is '" + method + "', expected gptq, awq, fp8, compressed-tensors or mxfp4");
-  if (const ConfigValue* bits = files.config(block + "bits"))
-    if (const auto* count = std::get_if<std::int64_t>(bits); !count || *count != 4)
-      refuse("bits", "is not 4, which is all that is read of " + method);
-  if (const ConfigValue* order = files.config(block + "desc_act"))
-    if (const bool* on = std::get_if<bool>(order); on && *on) refuse("desc_act", "is true, which is not supported");
-  if (method == "gptq" && text("checkpoint_format") == "gptq_v2")
-    refuse("checkpoint_format", "is 'gptq_v2', expected gptq");
-  if (method == "awq" && !text("version").empty() && text("version") != "gemm")
-    refuse("version", "is '" + text("version") + "', expected gemm");
-}
-
 bool is_all_f32(const ModelFiles& files) {
   const auto tensors = files.tensors();
   return std::all_of(tensors.begin(), tensors.end(), [](const TensorInfo& t) { return t.type == NACELLE_TYPE_F32; });
@@ -133,7 +86,7 @@ bool is_all_f32(const ModelFiles& files) {
 
 ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, bool adapter_embeddings,
                       bool adapter_experts) {
-  check_quantization(files);
+  check_quantized_checkpoint(files);
   const ModelConfigAdapter config(files);
   const PluginRecord& plugin = find_architecture(host, files, *config.table());
   ModelGraph model;

@@ -43,7 +43,8 @@ std::string sample(std::span<const std::byte> bytes) {
 }
 
 void describe(const sdk::WeightNode& node, std::string& text) {
-  text += fmt::format("({} {} {} {} {} {}", node.kind, node.type, node.tensor, node.axis, node.begin, node.constant);
+  text += fmt::format("({} {} {} {} {} {} {}", node.kind, node.type, node.tensor, node.axis, node.begin,
+                      node.nested_block, node.constant);
   for (const std::int64_t extent : node.shape) text += fmt::format(" n{}", extent);
   for (const std::uint32_t axis : node.order) text += fmt::format(" o{}", axis);
   for (const sdk::WeightNode& input : node.inputs) describe(input, text);

@@ -15,7 +15,8 @@ namespace {
 
 // Files beside config.json, and before which of their keys their name goes.
 constexpr const char* kOtherConfigs[][2] = {{"generation_config.json", "generation_config"},
-                                            {"1_Pooling/config.json", "1_Pooling"}};  // sentence-transformers'
+                                            {"hf_quant_config.json", "hf_quant_config"},  // ModelOpt's
+                                            {"1_Pooling/config.json", "1_Pooling"}};      // sentence-transformers'
 
 bool starts_with(const MappedFile& file, std::string_view magic) {
   return file.bytes().size() >= magic.size() && std::memcmp(file.bytes().data(), magic.data(), magic.size()) == 0;

@@ -36,8 +36,8 @@ class ModelFiles {
   std::string stem() const;
 
   // GGUF: a metadata key ("llama.block_count"). Hugging Face: a dotted path into config.json ("rope_scaling.factor"),
-  // or into generation_config.json under "generation_config." and 1_Pooling/config.json under "1_Pooling.". nullptr
-  // when it is absent or null.
+  // or into generation_config.json under "generation_config.", hf_quant_config.json under "hf_quant_config." and
+  // 1_Pooling/config.json under "1_Pooling.". nullptr when it is absent or null.
   const ConfigValue* config(std::string_view key) const noexcept;
 
   // GGUF: general.architecture ("llama"). Hugging Face: architectures[0] ("LlamaForCausalLM"). Throws Error(kCorrupt)

@@ -3,6 +3,9 @@
 rope and its stretched base, Arcee's squared relu; and the mixtures of ERNIE 4.5 (its technical report, section 2: experts are
 chosen by a softmax and a bias, and weighed without) and Hunyuan-A13B (its report, section 2.1), with a shared expert each.
 InternLM 2 and 3, Xverse, EXAONE 3, Orion's layer norms and MiniCPM's scales (their configurations and model cards)."""
+import json
+
+import packed as kept
 from files import Packed
 from lab import *
 
@@ -340,18 +343,13 @@ def fp8(random, stem, shape, by_row):
     return loaded, {stem + ".weight": Packed("F8_E4M3", shape, codes.tobytes()), f"{stem}.{name}": scales}
 
 
-def quantized(name, seed, settings, make, tolerance):
+def quantized(name, seed, settings, make, tolerance, rounding=None, **changes):
     random = Random(seed)
-    config = llama_config("LlamaForCausalLM", quantization_config=settings)
-    weights, stored = llama_weights(config, random), {}
-    for tensor in list(weights):
-        stem = tensor.removesuffix(".weight")
-        if stem.endswith("_proj"):
-            weights[tensor], parts = make(random, stem, weights[tensor].shape)
-            stored |= parts
-        else:
-            stored[tensor] = weights[tensor]
-    return Model(name, config, weights, forward, None, None, stored=stored, tolerance=tolerance)
+    config = llama_config("LlamaForCausalLM", **{"quantization_config": settings} if settings else {}, **changes)
+    weights = llama_weights(config, random)
+    stored, exact = kept.pack(weights, random, make)
+    return Model(name, config, weights, forward, None, None, stored=stored, tolerance=tolerance,
+                 exact=exact if rounding else None, rounding=rounding)
 
 
 def quantized_models():
@@ -373,18 +371,80 @@ def quantized_models():
     rows_again = quantized("llama-fp8-dynamic", 23, settings("float-quantized", 8), lambda *of: fp8(*of, True), {})
     packed.refused = [("hf", {"quantization_config": of}, f"'quantization_config.{key}' {what}") for of, key, what in (
         (settings("marlin-24", 4), "format",
-         "is 'marlin-24', expected pack-quantized, int-quantized, float-quantized or naive-quantized"),
+         "is 'marlin-24', expected pack-quantized, int-quantized, float-quantized, naive-quantized or nvfp4-pack-quantized"),
         (settings("pack-quantized", 4, sparsity_config={"format": "sparse-24-bitmask"}), "sparsity_config.format",
          "is 'sparse-24-bitmask', expected dense"),
         (settings("pack-quantized", 8), "config_groups.group_0.weights.num_bits",
          "is not 4, which is all that is read of pack-quantized"))]
     gptq.refused = [("hf", {"quantization_config": {"quant_method": method} | more},
                      f"'quantization_config.{key}' {what}") for method, more, key, what in (
-        ("bitsandbytes", {}, "quant_method", "is 'bitsandbytes', expected gptq, awq, fp8, compressed-tensors or mxfp4"),
+        ("quip", {}, "quant_method", "is 'quip', expected gptq, awq, fp8, compressed-tensors, modelopt, bitsandbytes or mxfp4"),
         ("gptq", {"bits": 8}, "bits", "is not 4, which is all that is read of gptq"),
         ("gptq", {"bits": 4, "desc_act": True}, "desc_act", "is true, which is not supported"),
         ("awq", {"bits": 4, "version": "gemv"}, "version", "is 'gemv', expected gemm"))]
-    return [gptq, awq, blocks, rows, packed, asymmetric, whole_bytes, rows_again]
+    fp4 = quantized("llama-nvfp4-packed", 52, settings("nvfp4-pack-quantized", 4), lambda *of: kept.nvfp4(*of, divides=True), rounded, 0.03)
+    return [gptq, awq, blocks, rows, packed, asymmetric, whole_bytes, rows_again, fp4, *modelopt_models(), *bitsandbytes_models()]
+
+
+def modelopt_models():
+    """A checkpoint that tells of itself in hf_quant_config.json alone, as wide as Q6_K wants, with scales of an FP8 KV cache and a
+    projection that stays as it is; the same with scales far apart; and one of NVFP4 and FP8, as its config.json says."""
+    def all_but_one(wide):
+        return lambda random, stem, shape: None if stem == "model.layers.1.self_attn.v_proj" else kept.nvfp4(random, stem, shape, wide=wide)
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}
+    made = []
+    for name, seed, wide in (("llama-nvfp4", 50, False), ("llama-nvfp4-wide", 51, True)):
+        model = quantized(name, seed, None, all_but_one(wide), {"cpu": 0.1}, 0.03 if wide else 0.01, **sizes)
+        apart = {"producer": {"name": "modelopt", "version": "0.35.0"}, "quantization": {
+            "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "group_size": 16, "exclude_modules": ["lm_head", "model.layers.1.self_attn.v_proj"]}}
+        model.texts = {"hf_quant_config.json": json.dumps(apart)}
+        for layer in range(2):
+            for part in "kv":
+                model.stored[f"model.layers.{layer}.self_attn.{part}_proj.{part}_scale"] = np.full((), 0.5, np.float32)
+        made.append(model)
+    stem = "model.layers.0.mlp.down_proj.weight"
+    has = {"": "U8 [256, 256]", "_scale": "U8 [256, 32]", "_scale_2": "F32 [1]"}
+    for lost in ("_scale", "_scale_2"):
+        values, scales, whole = (f"tensor '{stem}{part}' ({'missing' if part == lost else own})" for part, own in has.items())
+        made[0].refused.append(("hf", {stem + lost: None}, f"weight blk.0.ffn_down.weight: {values}, {scales} and {whole} are no NVFP4 matrix: "
+                                "expected U8 [N, K/2] with K a multiple of 32, F8_E4M3 [N, K/16] and F32 [1]"))
+
+    def either(random, stem, shape):
+        return (kept.one_fp8 if "mlp" in stem else kept.nvfp4)(random, stem, shape)
+    settings = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "kv_cache_scheme": {"type": "float", "num_bits": 8},
+                "ignore": ["lm_head"]}
+    both = quantized("llama-modelopt", 53, settings, either, {"cpu": 0.1}, 0.05)
+    both.refused = [("hf", {"quantization_config": {"quant_method": "modelopt"} | of}, f"'quantization_config.{key}' {what}") for of, key, what in (
+        ({"quant_algo": "NVFP4_AWQ"}, "quant_algo",
+         "is 'NVFP4_AWQ', expected NVFP4, W4A16_NVFP4, FP8, FP8_PER_CHANNEL_PER_TOKEN or MIXED_PRECISION"),
+        ({"quant_algo": "NVFP4", "group_size": 32}, "group_size", "is not 16, which is all that is read of NVFP4"))]
+    return [*made, both]
+
+
+def bitsandbytes_models():
+    def settings(bits, **more):
+        return {"quant_method": "bitsandbytes", "load_in_4bit": bits == 4, "load_in_8bit": bits == 8,
+                "llm_int8_skip_modules": ["lm_head"]} | more
+    four = settings(4, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    # Unsloth's dynamic uploads leave some projections as they are.
+    nested = quantized("llama-nf4", 54, four, lambda random, stem, shape: None if stem.endswith("0.mlp.down_proj") else
+                       kept.bitsandbytes(random, stem, shape), {"cpu": 0.1}, 0.05)
+    plain = quantized("llama-fp4", 55, settings(4, bnb_4bit_quant_type="fp4", bnb_4bit_quant_storage="float16"), lambda *of:
+                      kept.bitsandbytes(*of, kind="fp4", block=128, nested=False, storage=np.float16), {"cpu": 0.1}, 0.02)
+    eight = quantized("llama-int8", 56, settings(8), kept.int8_rows, {"cpu": 0.1}, 0.005)
+    stem = "model.layers.1.mlp.up_proj"
+    state = f"{stem}.weight.quant_state.bitsandbytes__nf4"
+
+    def other_state(text):
+        return {state: np.frombuffer(text.encode(), np.uint8)}
+    nested.refused = [
+        ("hf", {f"{stem}.weight.absmax": None}, f"tensor '{stem}.weight.absmax' (missing) does not fit '{stem}.weight': expected F32 [96]"),
+        ("hf", {state: None}, f"tensor '{state}' is missing from the model file"),
+        ("hf", other_state('{"blocksize": 64}'), f"tensor '{state}': 'shape' at byte 0: is missing, expected a list of two extents"),
+        ("hf", other_state('{"shape": [96, 64], "blocksize": 48}'), f"tensor '{state}': 'blocksize' is 48, expected 64 or another multiple of 32"),
+        ("hf", {"quantization_config": four | {"bnb_4bit_quant_type": "af4"}}, "'quantization_config.bnb_4bit_quant_type' is 'af4', expected nf4 or fp4")]
+    eight.refused = [("hf", {f"{stem}.weight_format": np.ones((), np.uint8)}, f"tensor '{stem}.weight_format' says that rows are not stored")]
+    return [nested, plain, eight]
 
 
 def models():

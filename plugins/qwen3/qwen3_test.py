@@ -1,6 +1,7 @@
 """Qwen3 and Qwen3-MoE from arXiv 2505.09388 and transformers' configurations: RMS norms of each head's q and k before rope;
 experts by a softmax over all, the best 2 of 8, divided by their sum. Qwen3-VL and its mixture (arXiv 2511.21631): for text the
 three positions of their rope are one."""
+import packed as kept
 from lab import *
 
 
@@ -61,6 +62,18 @@ def moe():
         modules[to + "down_proj"] = stacked[block + "down_exps.weight"]
     return [Model("qwen3-moe", config, weights, forward, keys, to_gguf(plain) | stacked), mixed(random, config),
             Model("qwen3-moe-modules", config, weights, forward, None, None, stored=plain | modules)]
+
+
+def moe_nvfp4():
+    """As ModelOpt keeps a mixture: each expert's matrices by themselves, the router as it is. A row uses all experts but its
+    worst: rounding changes no choice that weighs."""
+    random = Random(3)
+    config = llama_config("Qwen3MoeForCausalLM", num_experts=8, num_experts_per_tok=7, moe_intermediate_size=32,
+                          norm_topk_prob=True, rms_norm_eps=1e-6, decoder_sparse_step=1, mlp_only_layers=[],
+                          quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head", "*.mlp.gate"]})
+    weights = llama_weights(config, random, head_norm=(16, 16), feed_forward=False) | mixture_weights(random, range(3), 8, 32)[0]
+    stored, exact = kept.pack(weights, random, kept.nvfp4)
+    return Model("qwen3-moe-nvfp4", config, weights, forward, None, None, stored=stored, tolerance={"cpu": 0.1}, exact=exact, rounding=0.05)
 
 
 def mixed(random, config):
@@ -124,4 +137,4 @@ def outer(weights):
 
 
 def models():
-    return [dense(), *moe(), *seeing_models()]
+    return [dense(), *moe(), moe_nvfp4(), *seeing_models()]

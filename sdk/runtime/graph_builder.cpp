@@ -25,12 +25,12 @@ constexpr std::int32_t kEverywhere = 0x7fffffff;
 
 // The tensors of a weight; an empty pointer where it is optional and its value's tensors are missing.
 std::shared_ptr<const WeightSource> resolve(const nacelle_weight_description& from, std::int32_t layer,
-                                            const TensorLookup& lookup) {
+                                            const TensorLookup& lookup, const StateLookup& states) {
   auto source = std::make_shared<WeightSource>();
   source->declared = std::make_shared<KeptExpr>(from.source);
   if (from.other_source) source->other = std::make_shared<KeptExpr>(from.other_source);
   try {
-    source->value = resolve_weight(from.source, layer, lookup);
+    source->value = resolve_weight(from.source, layer, lookup, states);
   } catch (const Failure& failure) {
     if (failure.status() != NACELLE_NOT_FOUND || !from.optional) throw;
     return nullptr;
@@ -41,7 +41,7 @@ std::shared_ptr<const WeightSource> resolve(const nacelle_weight_description& fr
     require(companion && companion->struct_size >= sizeof(nacelle_weight_companion), "a companion is too small");
     require(companion->role >= NACELLE_COMPANION_SCALES && companion->role <= NACELLE_COMPANION_GROUPS,
             "a companion's role is not known");
-    source->companions.emplace_back(companion->role, resolve_weight(companion->source, layer, lookup));
+    source->companions.emplace_back(companion->role, resolve_weight(companion->source, layer, lookup, states));
   }
   return source;
 }
@@ -69,8 +69,9 @@ nacelle_status GraphBuilder::guarded(Body&& body) noexcept {
   return status;
 }
 
-GraphBuilder::GraphBuilder(TensorLookup lookup)
+GraphBuilder::GraphBuilder(TensorLookup lookup, StateLookup states)
     : lookup_(std::move(lookup)),
+      states_(std::move(states)),
       table_(make<nacelle_graph_builder>()),
       inputs_(NACELLE_INPUT_TOKEN_TYPES + 1, NACELLE_NO_VALUE) {
   table_.context = this;
@@ -147,7 +148,7 @@ std::uint32_t GraphBuilder::weight(const nacelle_weight_description& description
   require(description.rank >= 1 && description.rank <= NACELLE_MAX_RANK, "a weight does not have 1 to 4 axes");
   std::shared_ptr<const WeightSource> source;
   try {
-    source = resolve(description, in_layer_ ? section_ : -1, lookup_);
+    source = resolve(description, in_layer_ ? section_ : -1, lookup_, states_);
   } catch (const Failure& failure) {
     throw Failure(failure.status(), "weight " + name + ": " + failure.what());
   }

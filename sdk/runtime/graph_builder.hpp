@@ -23,8 +23,9 @@ nacelle_value input_value(std::uint32_t role);
 // Serial; one builder a model. Nothing passed in through the table is kept.
 class GraphBuilder {
  public:
-  // `lookup` tells type and stored shape of the file's tensors; it is called until build() returns.
-  explicit GraphBuilder(TensorLookup lookup);
+  // `lookup` tells type and stored shape of the file's tensors, `states` what bitsandbytes says of some; they are
+  // called until build() returns.
+  explicit GraphBuilder(TensorLookup lookup, StateLookup states = {});
   GraphBuilder(const GraphBuilder&) = delete;
   GraphBuilder& operator=(const GraphBuilder&) = delete;
 
@@ -65,6 +66,7 @@ class GraphBuilder {
   std::string place() const;
 
   TensorLookup lookup_;
+  StateLookup states_;
   nacelle_graph_builder table_;
   GraphRecord record_;
   std::vector<std::int32_t> last_sections_;  // where a value may be used last, by value id

@@ -47,7 +47,8 @@ void check_node(const nacelle_weight_expr* from, std::uint32_t depth, std::size_
 
 class Resolver {
  public:
-  Resolver(std::int32_t layer, const TensorLookup& lookup) : layer_(layer), lookup_(lookup) {}
+  Resolver(std::int32_t layer, const TensorLookup& lookup, const StateLookup& states)
+      : layer_(layer), lookup_(lookup), states_(states) {}
 
   WeightNode resolve(const nacelle_weight_expr* from, std::int64_t expert, std::uint32_t depth) {
     check_node(from, depth, nodes_++);
@@ -82,7 +83,7 @@ class Resolver {
     node.tensor = expand(std::string(view(at.from.name)), at.expert);
     std::uint32_t rank = 0;
     std::array<std::int64_t, NACELLE_MAX_RANK> shape{};
-    if (auto packed = resolve_packed(node.tensor, lookup_)) return *std::move(packed);
+    if (auto packed = resolve_packed(node.tensor, lookup_, states_)) return *std::move(packed);
     if (!lookup_(node.tensor, &node.type, &rank, shape.data()))
       throw Failure(NACELLE_NOT_FOUND, "tensor '" + node.tensor + "' is missing from the model file");
     if (rank > NACELLE_MAX_RANK) refuse("tensor '" + node.tensor + "' has more than 4 axes");
@@ -282,6 +283,7 @@ class Resolver {
 
   std::int32_t layer_;
   const TensorLookup& lookup_;
+  const StateLookup& states_;
   std::uint32_t nodes_ = 0;
 };
 
@@ -307,8 +309,9 @@ const nacelle_weight_expr* KeptExpr::copy(const nacelle_weight_expr* from, std::
   return &node.plain;
 }
 
-WeightNode resolve_weight(const nacelle_weight_expr* source, std::int32_t layer, const TensorLookup& lookup) {
-  return Resolver(layer, lookup).resolve(source, -1, 0);
+WeightNode resolve_weight(const nacelle_weight_expr* source, std::int32_t layer, const TensorLookup& lookup,
+                          const StateLookup& states) {
+  return Resolver(layer, lookup, states).resolve(source, -1, 0);
 }
 
 }  // namespace nacelle::sdk

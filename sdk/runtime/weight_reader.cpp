@@ -170,7 +170,7 @@ void WeightReader::fill(const WeightNode& node, std::uint64_t offset, std::uint6
   } else if (node.kind == NACELLE_EXPR_DECODE) {
     fill_decoded(node, offset, size, out);
   } else if (is_packed(node)) {
-    std::array<const std::byte*, 3> parts{};
+    PackedParts parts{};
     for (std::size_t i = 0; i < node.inputs.size(); ++i) parts[i] = tensors_.at(&node.inputs[i]).data();
     read_packed(node, parts, offset, size, out);
   } else if (node.kind == NACELLE_EXPR_CONSTANT) {

@@ -11,6 +11,7 @@
 #include "core/compress/eval.hpp"
 #include "core/engine/memory_plan.hpp"
 #include "core/engine/model_graph.hpp"
+#include "core/formats/bitsandbytes.hpp"
 #include "core/plugin_host/model_config.hpp"
 #include "tests/golden/last_logits.hpp"
 #include "tests/tuning/kept_files.hpp"
@@ -58,11 +59,13 @@ double difference(const std::vector<float>& got, const std::vector<double>& expe
   return std::isfinite(worst) ? worst / largest : INFINITY;
 }
 
-// The largest difference of a decoder's logits behind each prompt.
-double decoder_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden) {
+// The largest difference of a decoder's logits behind each prompt. `exact`: from what a packed checkpoint says before
+// the host rounds it.
+double decoder_difference(const std::shared_ptr<Model>& model, const nlohmann::json& golden, bool exact = false) {
   const auto logits = last_logits(*model, golden["prompts"].get<std::vector<std::vector<TokenId>>>(), 16);
+  const auto& expected = golden[exact ? "exact_logits" : "logits"];
   double worst = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) worst = std::max(worst, difference(logits[i], golden["logits"][i]));
+  for (std::size_t i = 0; i < logits.size(); ++i) worst = std::max(worst, difference(logits[i], expected[i]));
   return worst;
 }
 
@@ -178,8 +181,13 @@ TEST_CASE("every family gives what its NumPy forward pass gives, from both file 
             CHECK(perplexity_difference(model, golden) <= 10 * tolerance(golden, device));
           if (golden.contains("prompt_logprobs"))
             CHECK(prompt_difference(model, golden) <= 2 * tolerance(golden, device));
-          if (std::getenv("NACELLE_FAMILIES_REPORT"))
-            std::printf("%-20s %-10s %-9s %.1e\n", family.filename().c_str(), file, device.c_str(), worst);
+          const bool report = std::getenv("NACELLE_FAMILIES_REPORT");
+          if (report) std::printf("%-20s %-10s %-9s %.1e\n", family.filename().c_str(), file, device.c_str(), worst);
+          if (golden.contains("exact_logits") && device == "reference") {
+            const double rounding = decoder_difference(model, golden, true);
+            CHECK(rounding <= golden["rounding"].get<double>());
+            if (report) std::printf("%-20s its rounding costs %.1e\n", family.filename().c_str(), rounding);
+          }
         } catch (const Error& failure) {
           FAIL_CHECK(failure.what());
         }
@@ -442,7 +450,8 @@ TEST_CASE("every family's operations are required of every backend") {
       for (const PluginRecord& plugin : host->plugins()) {
         if (!plugin.architecture || plugin.architecture->match(config.table()) != NACELLE_OK) continue;
         ++matches;
-        CHECK(build(*plugin.architecture, *config.table()).error == "");
+        const auto state = [&](std::string_view name) { return four_bit_state(*files, name); };
+        CHECK(build(*plugin.architecture, *config.table(), state).error == "");
       }
       CHECK(matches == 1);
     }

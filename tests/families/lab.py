@@ -36,6 +36,8 @@ class Model:
     gguf_values: dict = None  # the same where some of `gguf` are packed: all as numbers
     context: int = 128  # as loaded
     stored: dict = None  # what the safetensors file holds, where that is not `weights`
+    exact: dict = None  # what a packed checkpoint says where the host rounds it to `weights`, by which logits differ by
+    rounding: float = None  # this at most
     reads_like_llama_cpp: bool = True  # False: llama.cpp computes something else, see the family's test
     llama_cpp_tolerance: float = 1e-4
     tolerance: dict = dataclasses.field(default_factory=dict)  # by device, where quantised weights need more than 1e-4

@@ -76,6 +76,14 @@ def mean_golden(model, wide, prompts):
     return {"hidden_means": numbers(model.forward(model.config, bare, prompt).mean(axis=0) for prompt in prompts)}
 
 
+def rounding_golden(model, prompts):
+    """Logits of what a packed checkpoint says, before the host's rounding."""
+    if not model.exact:
+        return {}
+    wide = {name: tensor.astype(np.float64) for name, tensor in model.exact.items()}
+    return {"exact_logits": numbers(model.forward(model.config, wide, prompt)[-1] for prompt in prompts), "rounding": model.rounding}
+
+
 def golden(model, adapter):
     wide = {name: tensor.astype(np.float64) for name, tensor in model.weights.items()}
     if model.encoder:
@@ -88,7 +96,7 @@ def golden(model, adapter):
             "refused_adapter": model.refused_adapter,
             "logits": numbers(row[-1] for row in rows),
             "lora_logits": numbers(model.forward(model.config, adapter.merged(), prompt)[-1] for prompt in prompts),
-            **mean_golden(model, wide, prompts),
+            **mean_golden(model, wide, prompts), **rounding_golden(model, prompts),
             "perplexity": perplexity(rows[-1], prompts[-1]),
             "prompt_logprobs": [float(f"{row[token]:.8g}") for row, token in zip(logprobs, prompts[-1][1:])],
             "likeliest": [float(f"{x:.8g}") for x in logprobs.max(axis=1)],
@@ -103,7 +111,7 @@ def edited(original, edits):
 
 def write(at, model, kind=("gguf", "hf"), edits={}):
     tensors = model.stored or model.weights
-    settings = {key: value for key, value in edits.items() if not key.endswith((".weight", ".bias"))}
+    settings = {key: value for key, value in edits.items() if not key.endswith((".weight", ".bias")) and key not in tensors}
     if "hf" in kind:
         files.write_huggingface(at / "hf", {k: v for k, v in (model.config | settings).items() if v is not None},
                                 edited(tensors, edits))

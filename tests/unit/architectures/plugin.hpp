@@ -68,11 +68,14 @@ struct Built {
   std::string error;
 };
 
-inline Built build(const nacelle_architecture_api& api, const nacelle_model_config& config) {
+// `states`: of bitsandbytes' matrices, where the model has such.
+inline Built build(const nacelle_architecture_api& api, const nacelle_model_config& config,
+                   sdk::StateLookup states = {}) {
   sdk::GraphBuilder builder(
       [&config](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
         return config.get_tensor(config.context, sdk::view(name), type, rank, shape) == NACELLE_OK;
-      });
+      },
+      std::move(states));
   nacelle_error* error = nullptr;
   const nacelle_status status = api.build(&config, builder.table(), &error);
   Built result;

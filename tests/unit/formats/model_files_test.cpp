@@ -86,15 +86,17 @@ TEST_CASE("a folder and a GGUF file of one model look alike") {
   CHECK(folder->total_tensor_bytes() == 2'624'000);
 }
 
-TEST_CASE("generation_config.json is read under its own prefix") {
+TEST_CASE("generation_config.json and hf_quant_config.json are read under their own prefixes") {
   const TempFolder folder;
   folder.write("model.safetensors", {kSafetensors, sizeof(kSafetensors) - 1});
   folder.write("config.json", R"({"architectures":["Qwen2ForCausalLM"],"eos_token_id":1})");
   folder.write("generation_config.json", R"({"eos_token_id":[1,2]})");
+  folder.write("hf_quant_config.json", R"({"quantization":{"quant_algo":"NVFP4"}})");
   const auto model = ModelFiles::open(folder.path());
   CHECK(model->architecture() == "Qwen2ForCausalLM");
   CHECK(std::get<std::int64_t>(*model->config("eos_token_id")) == 1);
   CHECK(std::get<ConfigArray>(*model->config("generation_config.eos_token_id")).size() == 2);
+  CHECK(std::get<std::string_view>(*model->config("hf_quant_config.quantization.quant_algo")) == "NVFP4");
   CHECK(model->total_tensor_bytes() == 8);
   CHECK(model->tensors().size() == 1);
 }
