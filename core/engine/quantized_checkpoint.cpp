@@ -95,6 +95,8 @@ void check_compressed(const Settings& own, const ModelFiles&) {
 void check_modelopt(const Settings& own, const ModelFiles&) {
   constexpr const char* kAlgorithms[] = {"NVFP4", "W4A16_NVFP4", "FP8", "FP8_PER_CHANNEL_PER_TOKEN", "MIXED_PRECISION"};
   const std::string algorithm = own.text("quant_algo");
+  if (algorithm.empty() && (own.find("kv_cache_quant_algo") || own.find("kv_cache_scheme.num_bits")))
+    return;  // of nothing but the KV cache
   if (std::find(std::begin(kAlgorithms), std::end(kAlgorithms), algorithm) == std::end(kAlgorithms))
     own.refuse("quant_algo", "is '" + algorithm +
                                  "', expected NVFP4, W4A16_NVFP4, FP8, FP8_PER_CHANNEL_PER_TOKEN or MIXED_PRECISION");

@@ -388,7 +388,8 @@ def quantized_models():
 
 def modelopt_models():
     """A checkpoint that tells of itself in hf_quant_config.json alone, as wide as Q6_K wants, with scales of an FP8 KV cache and a
-    projection that stays as it is; the same with scales far apart; and one of NVFP4 and FP8, as its config.json says."""
+    projection that stays as it is; the same with scales far apart; one of NVFP4 and FP8, as its config.json says; and one whose KV
+    cache alone is quantized."""
     def all_but_one(wide):
         return lambda random, stem, shape: None if stem == "model.layers.1.self_attn.v_proj" else kept.nvfp4(random, stem, shape, wide=wide)
     sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}
@@ -418,7 +419,9 @@ def modelopt_models():
         ({"quant_algo": "NVFP4_AWQ"}, "quant_algo",
          "is 'NVFP4_AWQ', expected NVFP4, W4A16_NVFP4, FP8, FP8_PER_CHANNEL_PER_TOKEN or MIXED_PRECISION"),
         ({"quant_algo": "NVFP4", "group_size": 32}, "group_size", "is not 16, which is all that is read of NVFP4"))]
-    return [*made, both]
+    cache = quantized("llama-fp8-cache", 57, settings | {"quant_algo": None}, lambda *of: None, {})
+    cache.stored["model.layers.0.self_attn.k_proj.k_scale"] = np.full((), 0.5, np.float32)
+    return [*made, both, cache]
 
 
 def bitsandbytes_models():
