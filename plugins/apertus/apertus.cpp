@@ -52,6 +52,7 @@ struct Apertus {
     Decoder model;
     if (config.is_gguf()) {
       model = read_gguf_decoder(config, "apertus", NACELLE_ROPE_HALF);
+      model.qkv_bias = model.output_bias = Bias::kOptional;
     } else {
       model = read_huggingface_decoder(config, {.activation = ""});
       const auto name = config.optional_string("hidden_act").value_or("xielu");

@@ -35,24 +35,29 @@ def forward(config, w, tokens):
     return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon))
 
 
-def models():
-    random = Random(45)
+def model(name, seed, bias=(), refused=()):
+    random = Random(seed)
     scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                "original_max_position_embeddings": 64}
-    config = llama_config("ApertusForCausalLM", hidden_act="xielu", attention_bias=False, rope_scaling=scaling)
+    config = llama_config("ApertusForCausalLM", hidden_act="xielu", attention_bias=bool(bias) or None, rope_scaling=scaling)
     norms = ("attention_layernorm", "feedforward_layernorm")
-    weights = llama_weights(config, random, norms, head_norm=(16, 16))
-    weights = {name: tensor for name, tensor in weights.items() if "gate_proj" not in name}
+    weights = llama_weights(config, random, norms, bias, head_norm=(16, 16))
+    weights = {key: tensor for key, tensor in weights.items() if "gate_proj" not in key}
     gguf = to_gguf(weights, {"attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"})
     factors = layers.frequencies(config["head_dim"], config["rope_theta"]) / frequencies(config)
     gguf["rope_freqs.weight"] = factors.astype(np.float32)
     keys = {}
-    for name, around in (("alpha_p", 0.2), ("alpha_n", -1.0), ("beta", 0.5), ("eps", -1e-6)):
-        values = random.vector(3, around) if name.startswith("alpha") else np.full(3, around, np.float32)
-        weights |= {f"model.layers.{layer}.mlp.act_fn.{name}": values[layer:layer + 1] for layer in range(3)}
-        keys[f"xielu.{name}"] = [float(value) for value in values]
-    return [Model("apertus", config, weights, forward, gguf_keys("apertus", config) | keys, gguf, refused=[
-        ("hf", {"hidden_act": "silu"}, "config.json: 'hidden_act' is 'silu', expected xielu"),
-        ("gguf", {"xielu.beta": [0.5, 0.5]},
-         "metadata key 'xielu.beta' has 2 numbers, expected one, or one for each of 3 layers"),
-        ("gguf", {"xielu.eps": None}, "metadata key 'xielu.eps' is missing")])]
+    for part, around in (("alpha_p", 0.2), ("alpha_n", -1.0), ("beta", 0.5), ("eps", -1e-6)):
+        values = random.vector(3, around) if part.startswith("alpha") else np.full(3, around, np.float32)
+        weights |= {f"model.layers.{layer}.mlp.act_fn.{part}": values[layer:layer + 1] for layer in range(3)}
+        keys[f"xielu.{part}"] = [float(value) for value in values]
+    return Model(name, config, weights, forward, gguf_keys("apertus", config) | keys, gguf, refused=list(refused))
+
+
+def models():
+    refused = [("hf", {"hidden_act": "silu"}, "config.json: 'hidden_act' is 'silu', expected xielu"),
+               ("gguf", {"xielu.beta": [0.5, 0.5]},
+                "metadata key 'xielu.beta' has 2 numbers, expected one, or one for each of 3 layers"),
+               ("gguf", {"xielu.eps": None}, "metadata key 'xielu.eps' is missing")]
+    biases = model("apertus-bias", 46, ("q_proj", "k_proj", "v_proj", "o_proj"))
+    return [model("apertus", 45, refused=refused), biases]
