@@ -30,7 +30,8 @@ def own_norms(x, weights, epsilon):
 def generation(name, architecture, gguf_architecture, seed, refused, gguf_changes, **changes):
     config = llama_config(architecture, tie_word_embeddings=True, layer_norm_eps=1e-5, rms_norm_eps=1e-5, logit_scale=8.0,
                           **changes)
-    weights = llama_weights(config, Random(seed), ("input_layernorm",))
+    bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config.get("attention_bias") else ()
+    weights = llama_weights(config, Random(seed), ("input_layernorm",), bias)
     weights["model.embed_tokens.weight"] /= 8  # it is the head too
     if config.get("use_qk_norm"):
         random = Random(seed + 1000)
@@ -54,4 +55,6 @@ def models():
                         use_parallel_block=True)
     plus = generation("cohere-plus", "CohereForCausalLM", "command-r", 113, [], {}, use_qk_norm=True)
     plus.reads_like_llama_cpp = False  # which knows it by the number of layers: 64
-    return [first, plus, second]
+    biases = generation("cohere-bias", "CohereForCausalLM", "command-r", 114, [], {}, attention_bias=True)
+    biases.reads_like_llama_cpp = False  # it knows no biases
+    return [first, plus, second, biases]

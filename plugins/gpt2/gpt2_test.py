@@ -30,7 +30,7 @@ def forward(config, w, tokens):
 def big_code():
     random, width = Random(82), 64
     config = {"architectures": ["GPTBigCodeForCausalLM"], "n_layer": 3, "n_embd": width, "n_head": HEADS, "n_positions": 256,
-              "vocab_size": VOCABULARY, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_pytorch_tanh", "multi_query": True}
+              "vocab_size": VOCABULARY, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_pytorch_tanh"}
     weights = {"transformer.wte.weight": random.matrix(VOCABULARY, width, gain=3.0), "transformer.wpe.weight": random.matrix(256, width),
                "transformer.ln_f.weight": random.vector(width, 1.0), "transformer.ln_f.bias": random.vector(width)}
     for layer in range(3):

@@ -44,7 +44,8 @@ NAMES = {"model.final_layernorm": "output_norm", "pre_ff_layernorm": "ffn_norm",
          "feed_forward.up_proj": "ffn_up", "feed_forward.down_proj": "ffn_down"}
 
 
-def model(name, seed, experts, refused=()):
+def model(name, seed, experts, refused=(), unsaid=()):
+    """Without the keys in `unsaid`, which are what is usual."""
     random, hidden = Random(seed), 48
     config = llama_config("JambaForCausalLM", intermediate_size=hidden, num_hidden_layers=4, attn_layer_period=3,
                           attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1, num_experts=experts,
@@ -73,10 +74,14 @@ def model(name, seed, experts, refused=()):
     keys = gguf_keys("jamba", config, **mamba1.gguf_keys(shape_of(config)), **{
         "attention.head_count_kv": [2 if layer % 3 == 1 else 0 for layer in range(4)], "expert_count": experts,
         "expert_used_count": min(2, experts), "rope.freq_base": None, "rope.dimension_count": None})
-    return Model(name, config, weights, forward, keys, gguf, refused=list(refused))
+    said = {key: value for key, value in config.items() if key not in unsaid}
+    return Model(name, said, weights, lambda _, *of: forward(config, *of), keys, gguf, refused=list(refused))
 
 
 def models():
     refused = [("hf", {"attn_layer_offset": 3}, "config.json: 'attn_layer_offset' is 3, which is not below attn_layer_period"),
+               ("hf", {"sliding_window": 16}, "config.json: 'sliding_window' is set, which is not supported"),
                ("gguf", {"jamba.ssm.time_step_rank": None}, "metadata key 'jamba.ssm.time_step_rank' is missing")]
-    return [model("jamba", 165, 6, refused), model("jamba-dense", 166, 1)]
+    unsaid = ("num_experts", "num_experts_per_tok", "expert_layer_period", "expert_layer_offset", "mamba_d_state", "mamba_d_conv",
+              "mamba_expand", "mamba_dt_rank", "mamba_conv_bias", "mamba_proj_bias")
+    return [model("jamba", 165, 6, refused), model("jamba-dense", 166, 1), model("jamba-unsaid", 167, 16, unsaid=unsaid)]

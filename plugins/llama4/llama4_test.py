@@ -27,7 +27,7 @@ def forward(config, w, tokens):
         turns = (layer + 1) % 4 != 0
         if turns:
             q, k = layers.rope_pairs(q, heads, turn), layers.rope_pairs(k, kv_heads, turn)
-            if config["use_qk_norm"]:
+            if config.get("use_qk_norm", True):
                 q, k = (layers.rms_norm(t.reshape(-1, head_width), 1, epsilon).reshape(t.shape) for t in (q, k))
         elif config["attn_temperature_tuning"]:
             q = layers.grown(q, config["attn_scale"], config["floor_scale"], 1)
@@ -38,7 +38,7 @@ def forward(config, w, tokens):
 
 
 def feed_forward(config, b, layer, x):
-    if (layer + 1) % config["interleave_moe_layer_step"]:
+    if (layer + 1) % config.get("interleave_moe_layer_step", 1):
         return gated(b, x, prefix="feed_forward.")
     scores = b.linear(x, "feed_forward.router")
     out = gated(b, x, prefix="feed_forward.shared_expert.")
@@ -56,7 +56,8 @@ def make(name, seed, count=4, step=1, architecture="Llama4ForCausalLM", keys=Non
                           no_rope_layers=[], attention_bias=False) | changes
     if scaling:
         config["rope_scaling"] = scaling
-    weights = llama_weights(config, random, feed_forward=False)
+    bias = ("q_proj", "k_proj", "v_proj", "o_proj") if config["attention_bias"] else ()
+    weights = llama_weights(config, random, bias=bias, feed_forward=False)
     gguf = to_gguf(weights)
     for layer in range(config["num_hidden_layers"]):
         block, to = f"model.layers.{layer}.feed_forward.", f"blk.{layer}.ffn_"
@@ -102,4 +103,8 @@ def models():
     plain = make("llama4-plain", 44, use_qk_norm=False)
     plain.gguf_keys = plain.gguf = None
     plain.conversion = refused_by_gguf("GGUF cannot say this model")
-    return [chunks, scout, maverick, plain, seeing(scout, "Llama4ForConditionalGeneration", "llama4-text")]
+    biases = make("llama4-bias", 45, attention_bias=True)
+    biases.reads_like_llama_cpp = False  # it knows no biases
+    for key in ("num_experts_per_tok", "interleave_moe_layer_step", "use_qk_norm"):
+        del biases.config[key]  # what is usual
+    return [chunks, scout, maverick, plain, biases, seeing(scout, "Llama4ForConditionalGeneration", "llama4-text")]

@@ -28,7 +28,8 @@ def own_norms(b, name, x, heads, epsilon):
                            for part, weight in zip(np.split(x, heads, axis=1), weights)], axis=1)
 
 
-def model(name, seed, refused=(), **changes):
+def model(name, seed, refused=(), unsaid=(), **changes):
+    """config.json is without the keys in `unsaid`, which are what is usual."""
     random = Random(seed)
     config = llama_config("StableLmForCausalLM", layer_norm_eps=1e-5, partial_rotary_factor=0.25, head_dim=32, hidden_size=128,
                           **{"use_qkv_bias": True, "qk_layernorm": False} | changes)
@@ -46,12 +47,15 @@ def model(name, seed, refused=(), **changes):
                 block = f"model.layers.{layer}.self_attn.{part}_layernorm.norms."
                 weights |= {f"{block}{head}.weight": one for head, one in enumerate(norm)}
                 gguf[f"blk.{layer}.attn_{part}_norm.weight"] = norm
-    return Model(name, config, weights, forward, keys, gguf, refused=list(refused))
+    said = {key: value for key, value in config.items() if key not in unsaid}
+    return Model(name, said, weights, lambda _, *of: forward(config, *of), keys, gguf, refused=list(refused))
 
 
 def models():
     refused = [("hf", {"model.layers.1.self_attn.k_layernorm.norms.1.weight": None}, "weight blk.1.attn_k_norm.weight: tensor "
                 "'model.layers.1.self_attn.k_layernorm.norms.1.weight' is missing from the model file")]
     return [model("stablelm", 141, use_parallel_residual=False),
+            model("stablelm-unsaid", 144, unsaid=("use_qkv_bias", "qk_layernorm", "use_parallel_residual", "layer_norm_eps"),
+                  use_qkv_bias=False, use_parallel_residual=False),
             model("stablelm-parallel", 142, use_parallel_residual=True),
             model("stablelm-norms", 143, refused, use_parallel_residual=True, use_qkv_bias=False, qk_layernorm=True)]
