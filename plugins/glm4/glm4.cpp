@@ -109,7 +109,7 @@ struct Glm4 : DecoderFamily<Glm4> {
   static Decoder read_gguf(const Config& config) {
     const std::string prefix(config.architecture());
     Decoder model = read_gguf_decoder(config, prefix, is_moe(config) ? NACELLE_ROPE_HALF : NACELLE_ROPE_INTERLEAVED);
-    model.qkv_bias = Bias::kOptional;
+    model.qkv_bias = model.output_bias = model.feed_forward_bias = Bias::kOptional;
     model.layer_count -= config.optional_size(prefix + ".nextn_predict_layers", 0, model.layer_count - 1).value_or(0);
     model.windows.resize(model.layer_count);
     if (config.optional_numbers(prefix + ".rope.dimension_sections", 4))

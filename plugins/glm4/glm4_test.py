@@ -54,14 +54,18 @@ def dense():
     return Model("glm4", config, weights, forward, keys, to_gguf(weights, norms | {"mlp.gate_up_proj": "ffn_up"}))
 
 
-def glm():
-    random = Random(104)
+def glm(seed=104, more_biases=()):
+    """`more_biases`: as only ChatGLM's own code has them."""
+    random = Random(seed)
     config = llama_config("GlmForCausalLM", partial_rotary_factor=0.5, attention_bias=True)
     norms = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
     weights = llama_weights(config, random, tuple(norms), bias=("q_proj", "k_proj", "v_proj"), feed_forward=False)
     for layer in range(3):
         weights[f"model.layers.{layer}.mlp.gate_up_proj.weight"] = random.matrix(2 * HIDDEN, WIDTH, gain=1.5)
         weights[f"model.layers.{layer}.mlp.down_proj.weight"] = random.matrix(WIDTH, HIDDEN, gain=1.5)
+        for part in more_biases:
+            matrix = weights[f"model.layers.{layer}.{part}.weight"]
+            weights[f"model.layers.{layer}.{part}.bias"] = random.vector(len(matrix))
     keys = gguf_keys("chatglm", config, **{"rope.dimension_count": 8})
     return Model("glm", config, weights, forward, keys, to_gguf(weights, norms | {"mlp.gate_up_proj": "ffn_up"}))
 
@@ -72,31 +76,31 @@ CHATGLM_NAMES = {"model.embed_tokens": "transformer.embedding.word_embeddings", 
                  "mlp.down_proj": "mlp.dense_4h_to_h"}
 
 
-def chatglm():
+def chatglm(name="chatglm", seed=104, more_biases=()):
     """The same under the names and settings of the code that came with ChatGLM."""
-    plain = glm()
+    plain = glm(seed, more_biases)
     own = plain.config
     config = {"architectures": ["ChatGLMModel"], "num_layers": 3, "hidden_size": WIDTH, "ffn_hidden_size": HIDDEN,
               "num_attention_heads": 4, "multi_query_attention": True, "multi_query_group_num": 2, "kv_channels": 16,
               "layernorm_epsilon": own["rms_norm_eps"], "padded_vocab_size": VOCABULARY, "vocab_size": VOCABULARY, "seq_length": 256,
-              "rope_ratio": 3.0, "add_qkv_bias": True, "add_bias_linear": False, "rmsnorm": True, "original_rope": True}
+              "rope_ratio": 3.0, "add_qkv_bias": True, "add_bias_linear": bool(more_biases), "rmsnorm": True, "original_rope": True}
 
     def theirs(name):
         for llama, other in CHATGLM_NAMES.items():
             name = name.replace(llama, other)
         return name
     weights, gguf, parts = {}, {}, ("q_proj", "k_proj", "v_proj")
-    for name, tensor in plain.weights.items():
-        if "q_proj" in name:
-            weights[theirs(name).replace("self_attn.q_proj", "self_attention.query_key_value")] = np.concatenate(
-                [plain.weights[name.replace("q_proj", part)] for part in parts])
-        elif not any(part in name for part in parts):
-            weights[theirs(name)] = tensor
-    for name, tensor in plain.gguf.items():
-        if "attn_q." in name:
-            gguf[name.replace("attn_q", "attn_qkv")] = np.concatenate([plain.gguf[name.replace("attn_q", f"attn_{x}")] for x in "qkv"])
-        elif not any(f"attn_{x}." in name for x in "kv"):
-            gguf[name] = tensor
+    for own_name, tensor in plain.weights.items():
+        if "q_proj" in own_name:
+            weights[theirs(own_name).replace("self_attn.q_proj", "self_attention.query_key_value")] = np.concatenate(
+                [plain.weights[own_name.replace("q_proj", part)] for part in parts])
+        elif not any(part in own_name for part in parts):
+            weights[theirs(own_name)] = tensor
+    for own_name, tensor in plain.gguf.items():
+        if "attn_q." in own_name:
+            gguf[own_name.replace("attn_q", "attn_qkv")] = np.concatenate([plain.gguf[own_name.replace("attn_q", f"attn_{x}")] for x in "qkv"])
+        elif not any(f"attn_{x}." in own_name for x in "kv"):
+            gguf[own_name] = tensor
     back = {theirs(name): name for name in plain.weights}
 
     def whole(_, w, tokens):
@@ -108,7 +112,7 @@ def chatglm():
                     llama[stem.replace("self_attention.query_key_value", "self_attn." + part)] = rows
         return forward(own | {"rope_theta": 30000.0}, llama, tokens)
     keys = gguf_keys("chatglm", own | {"rope_theta": 30000.0}, **{"rope.dimension_count": 8})
-    return Model("chatglm", config, weights, whole, keys, gguf, refused=[
+    return Model(name, config, weights, whole, keys, gguf, reads_like_llama_cpp=not more_biases, refused=[
         ("hf", {"rmsnorm": False}, "config.json: 'rmsnorm' is false, which is not supported")])
 
 
@@ -153,4 +157,5 @@ def models():
                     "metadata key 'glm4moe.expert_gating_func' is not 2 (sigmoid), which is all that is supported"),
                    ("gguf", {"blk.2.exp_probs_b.bias": None},
                     "weight blk.2.exp_probs_b.bias: tensor 'blk.2.exp_probs_b.bias' is missing from the model file")]
-    return [glm(), chatglm(), dense(), air, mixture_model("glm4-moe-normed", 103, False, 2.5, use_qk_norm=True)]
+    biases = chatglm("chatglm-bias", 105, ("self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"))  # llama.cpp leaves them out
+    return [glm(), chatglm(), biases, dense(), air, mixture_model("glm4-moe-normed", 103, False, 2.5, use_qk_norm=True)]

@@ -49,7 +49,9 @@ struct Olmo2 : DecoderFamily<Olmo2> {
     Decoder model = config.is_gguf() ? read_gguf_decoder(config, std::string(config.architecture()), NACELLE_ROPE_HALF)
                                      : read_huggingface_decoder(config);
     model.head_norm = HeadNorm::kWhole;
-    if (!config.is_gguf() && config.optional_bool("attention_bias").value_or(false))
+    if (config.is_gguf())
+      model.qkv_bias = model.output_bias = Bias::kOptional;
+    else if (config.optional_bool("attention_bias").value_or(false))
       model.qkv_bias = model.output_bias = Bias::kAlways;
     if (is_moe(config)) {
       read_experts(config, model);

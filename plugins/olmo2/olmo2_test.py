@@ -69,5 +69,8 @@ YARN = {"rope_type": "yarn", "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0,
 def models():
     config = llama_config("Olmo2ForCausalLM", rope_theta=500000.0, rms_norm_eps=1e-6)
     weights = llama_weights(config, Random(61), tuple(NORMS), head_norm=(64, 32))
-    return [Model("olmo2", config, weights, forward, gguf_keys("olmo2", config), to_gguf(weights, NORMS)),
+    biases = llama_weights(config, Random(65), tuple(NORMS), ("q_proj", "k_proj", "v_proj", "o_proj"), head_norm=(64, 32))
+    biased = Model("olmo2-bias", config | {"attention_bias": True}, biases, forward, gguf_keys("olmo2", config),
+                   to_gguf(biases, NORMS), reads_like_llama_cpp=False)  # it knows no biases
+    return [Model("olmo2", config, weights, forward, gguf_keys("olmo2", config), to_gguf(weights, NORMS)), biased,
             third("olmo3", YARN, 63), third("olmo3-short", None, 64), moe()]

@@ -47,7 +47,10 @@ struct Qwen3 : DecoderFamily<Qwen3> {
     if (!config.is_gguf() && is_moe(config)) read_huggingface_experts(config, model, "moe_intermediate_size");
     if (sees_with_experts(whole)) name_stacked_experts(model);
     model.head_norm = HeadNorm::kEachHead;
-    if (config.optional_bool("attention_bias").value_or(false)) model.qkv_bias = model.output_bias = Bias::kAlways;
+    if (config.is_gguf())
+      model.qkv_bias = model.output_bias = Bias::kOptional;
+    else if (config.optional_bool("attention_bias").value_or(false))
+      model.qkv_bias = model.output_bias = Bias::kAlways;
     return model;
   }
 };

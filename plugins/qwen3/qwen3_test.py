@@ -31,6 +31,13 @@ def experts(config, b, x):
     return mixture(b, x, layers.softmax(b.linear(x, "mlp.gate")), config["num_experts_per_tok"], config["norm_topk_prob"])
 
 
+def biased():
+    config = llama_config("Qwen3ForCausalLM", rms_norm_eps=1e-6, attention_bias=True)
+    weights = llama_weights(config, Random(8), bias=("q_proj", "k_proj", "v_proj", "o_proj"), head_norm=(16, 16))
+    return Model("qwen3-bias", config, weights, forward, gguf_keys("qwen3", config), to_gguf(weights),
+                 reads_like_llama_cpp=False)  # it knows no biases
+
+
 def dense():
     config = llama_config("Qwen3ForCausalLM", head_dim=32, rope_theta=1000000.0, rms_norm_eps=1e-6)
     weights = llama_weights(config, Random(1), head_norm=(32, 32))
@@ -137,4 +144,4 @@ def outer(weights):
 
 
 def models():
-    return [dense(), *moe(), moe_nvfp4(), *seeing_models()]
+    return [dense(), biased(), *moe(), moe_nvfp4(), *seeing_models()]
