@@ -59,7 +59,7 @@ def experts(config, b, x):
     return layers.experts(x, choose, used, lambda index, row: halves(both[index], down[index], row))
 
 
-def model(name, seed, architecture, gguf_architecture, experts=0, shared=0, kinds=None, in_gguf=None, refused=(), **changes):
+def model(name, seed, architecture, gguf_architecture, experts=0, shared=0, kinds=None, in_gguf=None, refused=(), bias=(), **changes):
     """`kinds`: of the layers, where they have Mamba-2 ones."""
     random, hidden = Random(seed), 32 if experts else 96
     if experts:
@@ -71,7 +71,7 @@ def model(name, seed, architecture, gguf_architecture, experts=0, shared=0, kind
                     "mamba_n_groups": 1, "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_conv_bias": True,
                     "mamba_proj_bias": False}
     config = llama_config(architecture, intermediate_size=hidden, **SCALES, **changes)
-    plain = llama_weights(config, random, feed_forward=not experts and not shared)
+    plain = llama_weights(config, random, bias=bias, feed_forward=not experts and not shared)
     if config["tie_word_embeddings"]:
         plain["model.embed_tokens.weight"] /= 4  # it is the head too
     kinds = kinds or ["attention"] * config["num_hidden_layers"]
@@ -178,8 +178,12 @@ def models():
                 "metadata key 'granitehybrid.attention.head_count_kv' has layers with different numbers of heads")]
     dense = model("granite4-dense", 158, hybrid, "granite", shared=48, num_local_experts=0, num_experts_per_tok=0,
                   layer_types=["attention"] * 3, position_embedding_type="rope")
+    dense.refused = [("hf", {"shared_intermediate_size": 0},
+                      "config.json: 'shared_intermediate_size' is missing or 0 in a model without experts")]
     dense.refused_adapter = "no weight of the model"  # GGUF names its matrices as Granite 3 has them
+    biases = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     return [model("granite", 15, "GraniteForCausalLM", "granite"),
+            model("granite-bias", 149, "GraniteForCausalLM", "granite", bias=biases, attention_bias=True, mlp_bias=True),
             model("granite-moe", 20, "GraniteMoeForCausalLM", "granitemoe", experts=6, tie_word_embeddings=True, refused=[
                 ("gguf", {"granitemoe.residual_scale": 0.0}, "metadata key 'granitemoe.residual_scale' is not above 0")]),
             model("granite-moe-shared", 154, "GraniteMoeSharedForCausalLM", "granitemoe", experts=6, shared=48),
