@@ -1,5 +1,5 @@
-"""ChatGLM and GLM-4-9B (their configurations): rope of neighbours on half of each head; GLM-4-0414 (transformers' configuration): rope of neighbours on half of each head, norms behind both parts as before them.
-GLM-4.5 (arXiv 2508.06471, table 1, and DeepSeek-V3's router, arXiv 2412.19437, section 2.1.2): rope of halves, experts by
+"""ChatGLM and GLM-4-9B (their configurations): rope of neighbours on half of each head; GLM-4-0414 (transformers' configuration):
+the same with norms behind both parts as before them. GLM-4.5 (arXiv 2508.06471, table 1, and DeepSeek-V3's router, arXiv 2412.19437, section 2.1.2): rope of halves, experts by
 sigmoid scores, chosen with a bias and weighted without, times a scale; the first layer plain, one expert for every token."""
 from lab import *
 
@@ -31,13 +31,13 @@ def forward(config, w, tokens):
             gate, up = np.split(b.linear(y, "mlp.gate_up_proj"), 2, axis=1)
             y = b.linear(layers.silu(gate) * up, "mlp.down_proj")
             x = x + (norm(y, "post_mlp_layernorm") if normed else y)
-        elif layer < config["first_k_dense_replace"]:
+        elif layer < config.get("first_k_dense_replace", 1):
             x = x + gated(b, y)
         else:
             p = 1 / (1 + np.exp(-b.linear(y, "mlp.gate")))
             x = x + gated(b, y, prefix="mlp.shared_experts.") + mixture(
-                b, y, p, config["num_experts_per_tok"], config["norm_topk_prob"], b["mlp.gate.e_score_correction_bias"],
-                config["routed_scaling_factor"])
+                b, y, p, config["num_experts_per_tok"], config.get("norm_topk_prob", True), b["mlp.gate.e_score_correction_bias"],
+                config.get("routed_scaling_factor", 1))
     return head(w, layers.rms_norm(x, w["model.norm.weight"], epsilon))
 
 
@@ -54,20 +54,20 @@ def dense():
     return Model("glm4", config, weights, forward, keys, to_gguf(weights, norms | {"mlp.gate_up_proj": "ffn_up"}))
 
 
-def glm(seed=104, more_biases=()):
+def glm(name="glm", seed=104, bias=("q_proj", "k_proj", "v_proj"), more_biases=(), head_dim=16):
     """`more_biases`: as only ChatGLM's own code has them."""
     random = Random(seed)
-    config = llama_config("GlmForCausalLM", partial_rotary_factor=0.5, attention_bias=True)
+    config = llama_config("GlmForCausalLM", partial_rotary_factor=0.5, attention_bias=bool(bias), head_dim=head_dim)
     norms = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-    weights = llama_weights(config, random, tuple(norms), bias=("q_proj", "k_proj", "v_proj"), feed_forward=False)
+    weights = llama_weights(config, random, tuple(norms), bias=bias, feed_forward=False)
     for layer in range(3):
         weights[f"model.layers.{layer}.mlp.gate_up_proj.weight"] = random.matrix(2 * HIDDEN, WIDTH, gain=1.5)
         weights[f"model.layers.{layer}.mlp.down_proj.weight"] = random.matrix(WIDTH, HIDDEN, gain=1.5)
         for part in more_biases:
             matrix = weights[f"model.layers.{layer}.{part}.weight"]
             weights[f"model.layers.{layer}.{part}.bias"] = random.vector(len(matrix))
-    keys = gguf_keys("chatglm", config, **{"rope.dimension_count": 8})
-    return Model("glm", config, weights, forward, keys, to_gguf(weights, norms | {"mlp.gate_up_proj": "ffn_up"}))
+    keys = gguf_keys("chatglm", config, **{"rope.dimension_count": head_dim // 2})
+    return Model(name, config, weights, forward, keys, to_gguf(weights, norms | {"mlp.gate_up_proj": "ffn_up"}))
 
 
 CHATGLM_NAMES = {"model.embed_tokens": "transformer.embedding.word_embeddings", "model.norm": "transformer.encoder.final_layernorm",
@@ -76,14 +76,16 @@ CHATGLM_NAMES = {"model.embed_tokens": "transformer.embedding.word_embeddings", 
                  "mlp.down_proj": "mlp.dense_4h_to_h"}
 
 
-def chatglm(name="chatglm", seed=104, more_biases=()):
+def chatglm(name="chatglm", rope_ratio=3.0, refused=(), **changes):
     """The same under the names and settings of the code that came with ChatGLM."""
-    plain = glm(seed, more_biases)
-    own = plain.config
+    plain = glm(**changes)
+    own = plain.config | {"rope_theta": 10000.0 * rope_ratio}
+    head_dim, rows = own["head_dim"], [4 * own["head_dim"], 6 * own["head_dim"]]
     config = {"architectures": ["ChatGLMModel"], "num_layers": 3, "hidden_size": WIDTH, "ffn_hidden_size": HIDDEN,
-              "num_attention_heads": 4, "multi_query_attention": True, "multi_query_group_num": 2, "kv_channels": 16,
+              "num_attention_heads": 4, "multi_query_attention": True, "multi_query_group_num": 2, "kv_channels": head_dim,
               "layernorm_epsilon": own["rms_norm_eps"], "padded_vocab_size": VOCABULARY, "vocab_size": VOCABULARY, "seq_length": 256,
-              "rope_ratio": 3.0, "add_qkv_bias": True, "add_bias_linear": bool(more_biases), "rmsnorm": True, "original_rope": True}
+              "rope_ratio": rope_ratio, "add_qkv_bias": own["attention_bias"],
+              "add_bias_linear": bool(changes.get("more_biases")), "rmsnorm": True, "original_rope": True}
 
     def theirs(name):
         for llama, other in CHATGLM_NAMES.items():
@@ -108,12 +110,11 @@ def chatglm(name="chatglm", seed=104, more_biases=()):
         for name, tensor in w.items():
             if "query_key_value" in name:
                 stem = name.replace("transformer.encoder", "model")
-                for part, rows in zip(parts, np.split(tensor, [64, 96])):
-                    llama[stem.replace("self_attention.query_key_value", "self_attn." + part)] = rows
-        return forward(own | {"rope_theta": 30000.0}, llama, tokens)
-    keys = gguf_keys("chatglm", own | {"rope_theta": 30000.0}, **{"rope.dimension_count": 8})
-    return Model(name, config, weights, whole, keys, gguf, reads_like_llama_cpp=not more_biases, refused=[
-        ("hf", {"rmsnorm": False}, "config.json: 'rmsnorm' is false, which is not supported")])
+                for part, of in zip(parts, np.split(tensor, rows)):
+                    llama[stem.replace("self_attention.query_key_value", "self_attn." + part)] = of
+        return forward(own, llama, tokens)
+    keys = gguf_keys("chatglm", own, **{"rope.dimension_count": head_dim // 2})
+    return Model(name, config, weights, whole, keys, gguf, refused=list(refused))
 
 
 def mixture_model(name, seed, next_in_gguf, scale, **changes):
@@ -157,5 +158,19 @@ def models():
                     "metadata key 'glm4moe.expert_gating_func' is not 2 (sigmoid), which is all that is supported"),
                    ("gguf", {"blk.2.exp_probs_b.bias": None},
                     "weight blk.2.exp_probs_b.bias: tensor 'blk.2.exp_probs_b.bias' is missing from the model file")]
-    biases = chatglm("chatglm-bias", 105, ("self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"))  # llama.cpp leaves them out
-    return [glm(), chatglm(), biases, dense(), air, mixture_model("glm4-moe-normed", 103, False, 2.5, use_qk_norm=True)]
+    for key in ("routed_scaling_factor", "norm_topk_prob", "first_k_dense_replace", "n_shared_experts", "n_group", "use_qk_norm"):
+        del air.config[key]  # what is usual
+    for key in ("expert_weights_scale", "expert_weights_norm", "expert_shared_count", "expert_gating_func"):
+        del air.gguf_keys["glm4moe." + key]
+    refused = [("hf", {"rmsnorm": False}, "config.json: 'rmsnorm' is false, which is not supported"),
+               ("hf", {"apply_residual_connection_post_layernorm": True},
+                "config.json: 'apply_residual_connection_post_layernorm' is true, which is not supported"),
+               ("gguf", {"chatglm.rope.dimension_sections": [4, 4]},
+                "metadata key 'chatglm.rope.dimension_sections' is of models that see images, which are not supported")]
+    biases = chatglm("chatglm-bias", seed=105, more_biases=("self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"), head_dim=32)
+    biases.reads_like_llama_cpp = False  # it leaves them out
+    usual = [chatglm("chatglm-unsaid", 1.0, seed=106, bias=()), glm("glm-unsaid", seed=107, bias=())]
+    for key in ("multi_query_attention", "kv_channels", "rope_ratio", "add_qkv_bias", "add_bias_linear", "rmsnorm", "original_rope"):
+        del usual[0].config[key]
+    del usual[1].config["attention_bias"]
+    return [glm(), chatglm(refused=refused), biases, *usual, dense(), air, mixture_model("glm4-moe-normed", 103, False, 2.5, use_qk_norm=True)]
