@@ -15,7 +15,8 @@ def forward(config, w, tokens):
         q, k, v = (b.linear(y, f"self_attn.{name}_proj") for name in "qkv")
         q, k = (layers.rms_norm(t.reshape(-1, head_width), b[f"self_attn.{name}_norm.weight"], epsilon).reshape(t.shape)
                 for t, name in ((q, "q"), (k, "k")))
-        y = layers.attention(layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn), v, heads, kv_heads)
+        window = config["sliding_window"] if config.get("use_sliding_window") and layer >= config["max_window_layers"] else None
+        y = layers.attention(layers.rope_half(q, heads, turn), layers.rope_half(k, kv_heads, turn), v, heads, kv_heads, window=window)
         x = x + b.linear(y, "self_attn.o_proj")
         y = layers.rms_norm(x, b["post_attention_layernorm.weight"], epsilon)
         x = x + (experts(config, b, y) if layer in expert_layers(config) else gated(b, y))
@@ -36,6 +37,13 @@ def biased():
     weights = llama_weights(config, Random(8), bias=("q_proj", "k_proj", "v_proj", "o_proj"), head_norm=(16, 16))
     return Model("qwen3-bias", config, weights, forward, gguf_keys("qwen3", config), to_gguf(weights),
                  reads_like_llama_cpp=False)  # it knows no biases
+
+
+def windowed():
+    """With a window on all layers but the first, which GGUF cannot say."""
+    config = llama_config("Qwen3ForCausalLM", rms_norm_eps=1e-6, use_sliding_window=True, sliding_window=16, max_window_layers=1)
+    weights = llama_weights(config, Random(9), head_norm=(16, 16))
+    return Model("qwen3-window", config, weights, forward, None, None, conversion=refused_by_gguf("GGUF cannot say this model"))
 
 
 def dense():
@@ -144,4 +152,4 @@ def outer(weights):
 
 
 def models():
-    return [dense(), biased(), *moe(), moe_nvfp4(), *seeing_models()]
+    return [dense(), biased(), windowed(), *moe(), moe_nvfp4(), *seeing_models()]
