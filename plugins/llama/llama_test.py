@@ -50,7 +50,8 @@ def forward(config, w, tokens):
         growth = config.get("rope_parameters", {})
         if growth.get("llama_4_scaling_beta"):
             q = layers.grown(q, growth["llama_4_scaling_beta"], growth["original_max_position_embeddings"])
-        y = layers.attention(q, k, v, heads, kv_heads, window=config.get("sliding_window"))
+        slides = config.get("layer_types", ["sliding_attention"] * 99)[layer] == "sliding_attention"
+        y = layers.attention(q, k, v, heads, kv_heads, window=config.get("sliding_window") if slides else None)
         x = x + b.linear(y, "self_attn.o_proj") * deep
         x = x + feed_forward(config, b, layer, norm(x, b.prefix + "post_attention_layernorm")) * deep
     return head(w, norm(x, "model.norm")) * config.get("dim_model_base", 64) / 64
@@ -139,7 +140,20 @@ def ministral3():
                          "config.json: 'rope_parameters.original_max_position_embeddings' is missing: queries grow"),
                         ("gguf", {"mistral3.rope.scaling.type": None, "mistral3.rope.scaling.original_context_length": None},
                          "metadata key 'mistral3.rope.scaling.original_context_length' is missing: queries grow")])
-    return [model, seeing(model, "Mistral3ForConditionalGeneration", "ministral3-text")]
+    even = variant("ministral3-even", "Ministral3ForCausalLM", "mistral3", 46, model_type="ministral3",
+                   sliding_window=None)  # whose queries do not grow
+    return [model, seeing(model, "Mistral3ForConditionalGeneration", "ministral3-text"), even]
+
+
+def smollm3():
+    plain = variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1], refused=[
+        ("hf", {"no_rope_layers": [1, 0]}, "config.json: 'no_rope_layers' has 2 entries for 5 layers")])
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    window = variant("smollm3-window", "SmolLM3ForCausalLM", "smollm3", 47, no_rope_layers=[1, 1, 0], use_sliding_window=True,
+                     sliding_window=16, layer_types=kinds)
+    window.gguf_keys = window.gguf = None
+    window.conversion = refused_by_gguf("GGUF cannot say this model")
+    return [plain, window]
 
 
 def arcee():
@@ -463,7 +477,7 @@ def models():
     return quantized_models() + [variant("llama3", "LlamaForCausalLM", "llama", 11, rope_scaling=llama3, refused=refused), mistral,
             variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
                     attention_bias=True, tie_word_embeddings=True),
-            variant("smollm3", "SmolLM3ForCausalLM", "smollm3", 14, num_hidden_layers=5, no_rope_layers=[1, 1, 1, 0, 1]),
+            *smollm3(),
             hunyuan(), *kin(), *mixtures(), arcee(), mistral3(), *ministral3(),
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
                     names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,
