@@ -70,7 +70,9 @@ void ernie(const Config& config, Decoder& model) {
 }
 
 void hunyuan(const Config& config, Decoder& model) {
-  if (!config.is_gguf() && !config.optional_bool("use_qk_norm").value_or(true)) return;
+  const bool normed = config.is_gguf() ? config.has_tensor("blk.0.attn_q_norm.weight")
+                                       : config.optional_bool("use_qk_norm").value_or(true);
+  if (!normed) return;
   model.head_norm = HeadNorm::kEachHead;
   model.head_norm_behind_rope = true;
   model.tensors.q_norm.huggingface = "self_attn.query_layernorm";

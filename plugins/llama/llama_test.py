@@ -156,6 +156,20 @@ def smollm3():
     return [plain, window]
 
 
+def unusual():
+    """Biases, and no norms of heads, as no published file has them; llama.cpp leaves biases out, and requires the norms."""
+    attention, feed_forward = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+    seed_oss = variant("seed-oss-bias", "SeedOssForCausalLM", "seed_oss", 48, bias=attention, permuted=False,
+                       names={"post_attention_layernorm": "post_attention_norm"}, attention_out_bias=True)  # the others are usual
+    ernie = variant("ernie4_5-bias", "Ernie4_5ForCausalLM", "ernie4_5", 49, bias=attention + feed_forward, permuted=False,
+                    use_bias=True)
+    hunyuan = variant("hunyuan-plain", "HunYuanDenseV1ForCausalLM", "hunyuan-dense", 50, permuted=False, use_qk_norm=False)
+    made = [seed_oss, ernie, hunyuan]
+    for model in made:
+        model.reads_like_llama_cpp = False
+    return made
+
+
 def arcee():
     config = llama_config("ArceeForCausalLM", hidden_act="relu2", mlp_bias=False)
     weights = {name: tensor for name, tensor in llama_weights(config, Random(29)).items() if "gate_proj" not in name}
@@ -482,4 +496,4 @@ def models():
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
                     names={"post_attention_layernorm": "post_attention_norm"}, head_dim=32, attention_bias=True,
                     attention_out_bias=False),
-            variant("ernie4_5", "Ernie4_5ForCausalLM", "ernie4_5", 25, permuted=False, use_bias=False)]
+            variant("ernie4_5", "Ernie4_5ForCausalLM", "ernie4_5", 25, permuted=False, use_bias=False), *unusual()]
