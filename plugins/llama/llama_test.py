@@ -226,7 +226,7 @@ def internlm2(name, seed, bias):
     parts = ("q_proj", "k_proj", "v_proj")
     model = renamed(variant(name, "InternLM2ForCausalLM", "internlm2", seed, bias=(*parts, "o_proj") if bias else ()),
                     INTERNLM2_NAMES)
-    model.config |= {"bias": bias, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+    model.config |= {"bias": bias or None, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
     plain, fused = model.forward, [name for name in model.weights if "q_proj" in name]
     for own in fused:
         tensors = [model.weights.pop(own.replace("q_proj", part)) for part in parts]
@@ -302,9 +302,11 @@ def kin():
     old.weights["model.embed_tokens.weight"] /= 24  # it is the head too
     old.conversion = other_keys("embedding_scale", "residual_scale", "logit_scale")
     old.reads_like_llama_cpp = False  # which divides by the scale of logits that it takes for these
+    third = variant("internlm3-bias", "InternLM3ForCausalLM", "llama", 51, bias=("o_proj", "gate_proj", "up_proj", "down_proj"))
+    third.config["bias"] = True
     return [internlm2("internlm2", 39, False), internlm2("internlm2-bias", 40, True), exaone(), orion(), minicpm, old,
             variant("internlm3", "InternLM3ForCausalLM", "llama", 41, bias=("q_proj", "k_proj", "v_proj"), qkv_bias=True),
-            variant("xverse", "XverseForCausalLM", "xverse", 42), deepseek(),
+            third, variant("xverse", "XverseForCausalLM", "xverse", 42), deepseek(),
             seeing(variant("llava", "LlamaForCausalLM", "llama", 44, model_type="llama"), "LlavaNextForConditionalGeneration", "llava"),
             seeing(variant("pixtral", "MistralForCausalLM", "llama", 45, model_type="mistral"), "LlavaForConditionalGeneration", "pixtral")]
 
