@@ -41,6 +41,7 @@ std::vector<std::uint32_t> reading_order(const nacelle_graph& graph) {
     if (uses[w] != sdk::WeightUse::kVector) last.emplace_back(used_by[w], w);
   std::sort(last.begin(), last.end());
   std::vector<std::uint32_t> order;
+  order.reserve(last.size());
   for (const auto& [op, weight] : last) order.push_back(weight);
   return order;
 }

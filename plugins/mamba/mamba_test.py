@@ -46,6 +46,5 @@ def models():
     own = model("falcon-mamba-epsilon", 164, "FalconMambaForCausalLM", {"ssm.dt_b_c_rms_epsilon": 0.02}, mixer_rms_eps=0.02)
     own.reads_like_llama_cpp = False  # it has one epsilon for all norms
     usual = model("falcon-mamba-unsaid", 165, "FalconMambaForCausalLM", {"ssm.dt_b_c_rms_epsilon": 1e-6})
-    usual.reads_like_llama_cpp = False
     return [model("mamba", 160, "MambaForCausalLM", refused=refused), tied, biases,
             model("falcon-mamba", 163, "FalconMambaForCausalLM", mixer_rms_eps=1e-5), own, usual]

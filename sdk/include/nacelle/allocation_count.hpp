@@ -33,6 +33,7 @@ inline void* counted_allocation(std::size_t size, std::size_t alignment) {
 }
 }  // namespace nacelle::sdk::detail
 
+// NOLINTBEGIN(misc-definitions-in-headers): one file of a plugin includes it, and replacements cannot be inline.
 void* operator new(std::size_t size) { return nacelle::sdk::detail::counted_allocation(size, 0); }
 void* operator new[](std::size_t size) { return nacelle::sdk::detail::counted_allocation(size, 0); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
@@ -49,5 +50,6 @@ void operator delete(void* pointer, std::align_val_t) noexcept { std::free(point
 void operator delete[](void* pointer, std::align_val_t) noexcept { std::free(pointer); }
 void operator delete(void* pointer, std::size_t, std::align_val_t) noexcept { std::free(pointer); }
 void operator delete[](void* pointer, std::size_t, std::align_val_t) noexcept { std::free(pointer); }
+// NOLINTEND(misc-definitions-in-headers)
 
 #endif
