@@ -67,11 +67,11 @@ def feed_forward(config, b, layer, x):
     if family == "DeepseekForCausalLM" and layer >= config["first_k_dense_replace"]:
         p = layers.softmax(b.linear(x, "mlp.gate"))
         return gated(b, x, prefix="mlp.shared_experts.") + mixture(b, x, p, config["num_experts_per_tok"], config["norm_topk_prob"])
-    if family != "Ernie4_5_MoeForCausalLM" or layer < config["moe_layer_start_index"]:
+    if family != "Ernie4_5_MoeForCausalLM" or layer < config.get("moe_layer_start_index", 0):
         return gated(b, x)
     p = layers.softmax(b.linear(x, "mlp.gate"))
-    return gated(b, x, prefix="mlp.shared_experts.") + mixture(b, x, p, config["moe_k"], True,
-                                                               b["mlp.moe_statics.e_score_correction_bias"][0])
+    shared = gated(b, x, prefix="mlp.shared_experts.") if "moe_num_shared_experts" in config else 0
+    return shared + mixture(b, x, p, config["moe_k"], True, b["mlp.moe_statics.e_score_correction_bias"][0])
 
 
 def with_experts(name, config, gguf_name, seed, mixed_layers, shared, hugging_names, keys, biased=False, refused=()):
@@ -83,8 +83,9 @@ def with_experts(name, config, gguf_name, seed, mixed_layers, shared, hugging_na
         block = f"model.layers.{layer}.mlp."
         for part, shape in {"gate": (shared, width), "up": (shared, width), "down": (width, shared)}.items():
             del plain[f"{block}{part}_proj.weight"]
-            chosen[f"{block}shared_experts.{part}_proj.weight"] = tensor = random.matrix(*shape, gain=1.5)
-            stacked[f"blk.{layer}.ffn_{part}_shexp.weight"] = tensor
+            if shared:
+                chosen[f"{block}shared_experts.{part}_proj.weight"] = tensor = random.matrix(*shape, gain=1.5)
+                stacked[f"blk.{layer}.ffn_{part}_shexp.weight"] = tensor
         if biased:  # smaller than the distance between shares, and not by much
             bias = (random.vector(6) / 4).reshape(1, 6)
             chosen[block + "moe_statics.e_score_correction_bias"], stacked[f"blk.{layer}.exp_probs_b.bias"] = bias, bias[0]
@@ -105,7 +106,10 @@ def mixtures():
                                num_experts=6, moe_topk=[2, 2, 2], moe_intermediate_size=[32] * 3, num_shared_expert=[1] * 3,
                                use_mixed_mlp_moe=True, norm_topk_prob=True,
                                rope_scaling={"type": "dynamic", "alpha": 50.0, "factor": 1.0, "beta_fast": 32, "beta_slow": 1})
-    return [with_experts("ernie4_5-moe", ernie, "ernie4_5-moe", 27, (1, 2), 64, {}, {
+    usual = llama_config("Ernie4_5_MoeForCausalLM", use_bias=False, moe_num_experts=6, moe_k=2, moe_intermediate_size=32)
+    unsaid = with_experts("ernie4_5-moe-unsaid", usual, "ernie4_5-moe", 52, (0, 1, 2), 0, {}, {}, biased=True)
+    unsaid.reads_like_llama_cpp = False  # it wants the keys
+    return [unsaid, with_experts("ernie4_5-moe", ernie, "ernie4_5-moe", 27, (1, 2), 64, {}, {
                 "interleave_moe_layer_step": 1, "leading_dense_block_count": 1, "expert_shared_count": 2,
                 "expert_shared_feed_forward_length": 64}, biased=True, refused=[
                     ("hf", {"moe_k": 7}, "config.json: 'moe_k' is 7, expected 1 to 6")]),
