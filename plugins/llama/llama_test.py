@@ -104,7 +104,6 @@ def mixtures():
                          moe_num_shared_experts=2, moe_layer_start_index=1, moe_layer_end_index=2, moe_layer_interval=1)
     hunyuan_moe = llama_config("HunYuanMoEV1ForCausalLM", head_dim=32, use_qk_norm=True, attention_bias=False, intermediate_size=32,
                                num_experts=6, moe_topk=[2, 2, 2], moe_intermediate_size=[32] * 3, num_shared_expert=[1] * 3,
-                               use_mixed_mlp_moe=True, norm_topk_prob=True,
                                rope_scaling={"type": "dynamic", "alpha": 50.0, "factor": 1.0, "beta_fast": 32, "beta_slow": 1})
     usual = llama_config("Ernie4_5_MoeForCausalLM", use_bias=False, moe_num_experts=6, moe_k=2, moe_intermediate_size=32)
     unsaid = with_experts("ernie4_5-moe-unsaid", usual, "ernie4_5-moe", 52, (0, 1, 2), 0, {}, {}, biased=True)
@@ -119,6 +118,9 @@ def mixtures():
                 "rope.freq_base": 10000.0 * 50.0 ** (32 / 30), "rope.scaling.type": "none", "expert_shared_count": 1,
                 "expert_shared_feed_forward_length": 32}, refused=[
                     ("hf", {"moe_topk": [2, 3, 2]}, "config.json: 'moe_topk' is no whole number, or not the same for each layer"),
+                    ("hf", {"moe_topk": 0}, "config.json: 'moe_topk' is not between 1 and num_experts"),
+                    ("hf", {"use_cla": True}, "config.json: 'use_cla' is true, which is not supported"),
+                    ("hf", {"moe_layer_num_skipped": 1}, "config.json: 'moe_layer_num_skipped' is not 0, which is not supported"),
                     ("hf", {"moe_topk": [2, 2, 2], "num_experts": 1}, "config.json: 'num_experts' is 1, expected 2 to 4096")])]
 
 
