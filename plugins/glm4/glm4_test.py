@@ -160,8 +160,7 @@ def models():
                     "weight blk.2.exp_probs_b.bias: tensor 'blk.2.exp_probs_b.bias' is missing from the model file")]
     for key in ("routed_scaling_factor", "norm_topk_prob", "first_k_dense_replace", "n_shared_experts", "n_group", "use_qk_norm"):
         del air.config[key]  # what is usual
-    for key in ("expert_weights_scale", "expert_weights_norm", "expert_shared_count", "expert_gating_func"):
-        del air.gguf_keys["glm4moe." + key]
+    del air.gguf_keys["glm4moe.expert_gating_func"]
     refused = [("hf", {"rmsnorm": False}, "config.json: 'rmsnorm' is false, which is not supported"),
                ("hf", {"apply_residual_connection_post_layernorm": True},
                 "config.json: 'apply_residual_connection_post_layernorm' is true, which is not supported"),

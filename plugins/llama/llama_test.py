@@ -66,7 +66,8 @@ def feed_forward(config, b, layer, x):
         return gated(b, x, prefix="mlp.shared_mlp.") + mixture(b, x, p, config["moe_topk"][0], True)
     if family == "DeepseekForCausalLM" and layer >= config["first_k_dense_replace"]:
         p = layers.softmax(b.linear(x, "mlp.gate"))
-        return gated(b, x, prefix="mlp.shared_experts.") + mixture(b, x, p, config["num_experts_per_tok"], config.get("norm_topk_prob"))
+        return gated(b, x, prefix="mlp.shared_experts.") + mixture(b, x, p, config["num_experts_per_tok"], config.get("norm_topk_prob"),
+                                                                   scale=config["routed_scaling_factor"])
     if family != "Ernie4_5_MoeForCausalLM" or layer < config.get("moe_layer_start_index", 0):
         return gated(b, x)
     p = layers.softmax(b.linear(x, "mlp.gate"))
@@ -283,7 +284,7 @@ def deepseek():
     """The first DeepSeek with experts."""
     random = Random(43)
     config = llama_config("DeepseekForCausalLM", n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=32, n_shared_experts=2,
-                          first_k_dense_replace=1)
+                          first_k_dense_replace=1, routed_scaling_factor=1.5)
     plain = llama_weights(config, random)
     chosen, stacked = mixture_weights(random, (1, 2), 6, 32)
     for layer in (1, 2):
@@ -293,7 +294,7 @@ def deepseek():
             chosen[f"{block}shared_experts.{part}_proj.weight"] = tensor = random.matrix(*shape, gain=1.5)
             stacked[f"blk.{layer}.ffn_{part}_shexp.weight"] = tensor
     keys = gguf_keys("deepseek", config, expert_count=6, expert_used_count=2, expert_feed_forward_length=32, expert_shared_count=2,
-                     leading_dense_block_count=1)
+                     leading_dense_block_count=1, expert_weights_scale=1.5)
     return Model("deepseek-moe", config, plain | chosen, forward, keys, to_gguf(plain, change=interleaved((4, 2))) | stacked, refused=[
         ("hf", {"scoring_func": "sigmoid"}, "config.json: 'scoring_func' is not softmax, which is all that this family is known with")])
 
