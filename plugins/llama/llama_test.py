@@ -498,8 +498,8 @@ def models():
     mistral = variant("mistral", "MistralForCausalLM", "llama", 12, {"attention.sliding_window": 16}, sliding_window=16)
     mistral.reads_like_llama_cpp = False  # it leaves the window out
     return quantized_models() + [variant("llama3", "LlamaForCausalLM", "llama", 11, rope_scaling=llama3, refused=refused), mistral,
-            variant("llama-bias", "LlamaForCausalLM", "llama", 13, bias=("q_proj", "k_proj", "v_proj", "o_proj"),
-                    attention_bias=True, tie_word_embeddings=True),
+            variant("llama-bias", "LlamaForCausalLM", "llama", 13, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
+                    bias=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")),
             *smollm3(),
             hunyuan(), *kin(), *mixtures(), arcee(), mistral3(), *ministral3(),
             variant("seed-oss", "SeedOssForCausalLM", "seed_oss", 24, bias=("q_proj", "k_proj", "v_proj"), permuted=False,
