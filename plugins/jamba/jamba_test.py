@@ -47,10 +47,10 @@ NAMES = {"model.final_layernorm": "output_norm", "pre_ff_layernorm": "ffn_norm",
 def model(name, seed, experts, refused=(), unsaid=()):
     """Without the keys in `unsaid`, which are what is usual."""
     random, hidden = Random(seed), 48
-    config = llama_config("JambaForCausalLM", intermediate_size=hidden, num_hidden_layers=4, attn_layer_period=3,
-                          attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1, num_experts=experts,
-                          num_experts_per_tok=min(2, experts), mamba_d_state=16, mamba_d_conv=4, mamba_expand=2, mamba_dt_rank=4,
-                          mamba_conv_bias=True, mamba_proj_bias=False)
+    config = llama_config("JambaForCausalLM", rms_norm_eps=0.01, intermediate_size=hidden, num_hidden_layers=4,
+                          attn_layer_period=3, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1,
+                          num_experts=experts, num_experts_per_tok=min(2, experts), mamba_d_state=16, mamba_d_conv=4,
+                          mamba_expand=2, mamba_dt_rank=4, mamba_conv_bias=True, mamba_proj_bias=False)
     plain = llama_weights(config, random, norms=("input_layernorm", "pre_ff_layernorm"))
     weights = {}
     for key, tensor in plain.items():

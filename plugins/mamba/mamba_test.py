@@ -41,7 +41,7 @@ def models():
     tied = model("mamba-tied", 161, "MambaForCausalLM", {"ssm.dt_b_c_rms": None}, tie_word_embeddings=True, state_size=8,
                  time_step_rank=6)
     tied.weights["backbone.embeddings.weight"] /= 4  # it is the head too
-    biases = model("mamba-bias", 162, "MambaForCausalLM", use_bias=True, use_conv_bias=False)
+    biases = model("mamba-bias", 162, "MambaForCausalLM", use_bias=True, use_conv_bias=False, conv_kernel=3)
     biases.reads_like_llama_cpp = False  # it wants the convolution's bias, and knows no others
     own = model("falcon-mamba-epsilon", 164, "FalconMambaForCausalLM", {"ssm.dt_b_c_rms_epsilon": 0.02}, mixer_rms_eps=0.02)
     own.reads_like_llama_cpp = False  # it has one epsilon for all norms
