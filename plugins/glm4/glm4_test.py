@@ -1,6 +1,7 @@
 """ChatGLM and GLM-4-9B (their configurations): rope of neighbours on half of each head; GLM-4-0414 (transformers' configuration):
-the same with norms behind both parts as before them. GLM-4.5 (arXiv 2508.06471, table 1, and DeepSeek-V3's router, arXiv 2412.19437, section 2.1.2): rope of halves, experts by
-sigmoid scores, chosen with a bias and weighted without, times a scale; the first layer plain, one expert for every token."""
+the same with norms behind both parts as before them. GLM-4.5 (arXiv 2508.06471, table 1, and DeepSeek-V3's router, arXiv
+2412.19437, section 2.1.2): rope of halves, experts by sigmoid scores, chosen with a bias and weighted without, times a scale; the
+first layer plain, one expert for every token."""
 from lab import *
 
 WIDTH, HIDDEN, EXPERT = 64, 96, 32
