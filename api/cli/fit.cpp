@@ -137,6 +137,7 @@ class Fit {
 Json fit_model(PluginHost& host, const ModelFiles& files, const ModelFlags& flags) {
   const ModelGraph model = read_graph(host, files, false);
   const std::uint32_t layers = model.graph.layer_count;
+  warn_of_unread(files.stem(), model);
   warn_of_long_context(files.stem(), flags.context, model.description);
   std::vector<std::vector<PlacedLayers>> placements;
   if (!flags.split.empty())

@@ -154,6 +154,7 @@ void check_same(PluginHost& host, const ModelFiles& files, const ModelGraph& bef
   } catch (const Error& error) {
     refuse("what would be written cannot be read: " + std::string(error.what()));
   }
+  if (!after.unread.empty()) refuse("tensor '" + after.unread.front() + "' would not be read");
   if (folds_factors) return;
   const std::vector<Fact> own = facts_of(before), other = facts_of(after);
   const auto [mine, theirs] = std::ranges::mismatch(own, other);

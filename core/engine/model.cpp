@@ -51,6 +51,7 @@ std::shared_ptr<Model> Model::load(PluginHost& host, LoadOptions options) {
   if (options.name.empty()) options.name = files.stem();
   ModelGraph read = read_graph(host, files, options.max_adapters != 0,
                                options.max_adapters && options.adapter_embeddings, options.adapter_experts);
+  warn_of_unread(options.name, read);
   model->architecture_ = std::move(read.architecture);
   model->description_ = read.description;
   sdk::GraphRecord& graph = read.graph;

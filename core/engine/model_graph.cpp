@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nacelle/plugin.hpp>
 #include <nacelle/types.hpp>
+#include <set>
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
@@ -39,15 +40,36 @@ std::string advice_for(const std::string& error, const std::vector<std::string>&
   return {};
 }
 
-// The architecture's graph with the selection of tokens behind it, and with adapters where they may be loaded.
+// "blk.7." of "blk.7.attn_q.weight"; empty where a tensor is of no layer.
+std::string_view layer_of(std::string_view tensor) {
+  return tensor.starts_with("blk.") ? tensor.substr(0, tensor.find('.', 4) + 1) : std::string_view();
+}
+
+// Not told: layers that guess further tokens (one tensor of such a layer is a "nextn"), which change no answer, and all
+// of Hugging Face's files, which hold towers that see and scales of their quantisation.
+std::vector<std::string> unread_tensors(const ModelFiles& files, const std::set<std::string, std::less<>>& found) {
+  std::vector<std::string> unread;
+  if (files.format() != ModelFormat::kGguf) return unread;
+  std::set<std::string_view> guessing;
+  const auto tensors = files.tensors();
+  for (const TensorInfo& tensor : tensors)
+    if (tensor.name.find(".nextn.") != std::string::npos) guessing.insert(layer_of(tensor.name));
+  for (const TensorInfo& tensor : tensors)
+    if (!found.contains(tensor.name) && !guessing.contains(layer_of(tensor.name))) unread.push_back(tensor.name);
+  return unread;
+}
+
+// The architecture's graph with the selection of tokens behind it, and with adapters where they may be loaded. `found`:
+// the tensors that it asked for.
 sdk::GraphRecord build_graph(PluginHost& host, const PluginRecord& plugin, const ModelFiles& files,
                              const nacelle_model_config& config, bool adapters, bool adapter_embeddings,
-                             bool adapter_experts) {
+                             bool adapter_experts, std::set<std::string, std::less<>>& found) {
   std::vector<std::string> missed;
   const auto find = [&](std::string_view name, nacelle_type* type, std::uint32_t* rank, std::int64_t* shape) {
     const TensorInfo* tensor = files.tensor(name);
     if (!tensor) missed.emplace_back(name);
     if (!tensor || tensor->shape.size() > NACELLE_MAX_RANK) return false;
+    found.emplace(name);
     *type = tensor->type;
     *rank = static_cast<std::uint32_t>(tensor->shape.size());
     std::copy(tensor->shape.begin(), tensor->shape.end(), shape);
@@ -95,7 +117,9 @@ ModelGraph read_graph(PluginHost& host, const ModelFiles& files, bool adapters, 
   nacelle_error* error = nullptr;
   const nacelle_status status = plugin.architecture->describe(config.table(), &model.description, &error);
   check(host.services(), status, error, files.title() + ": " + plugin.name);
-  model.graph = build_graph(host, plugin, files, *config.table(), adapters, adapter_embeddings, adapter_experts);
+  std::set<std::string, std::less<>> found;
+  model.graph = build_graph(host, plugin, files, *config.table(), adapters, adapter_embeddings, adapter_experts, found);
+  model.unread = unread_tensors(files, found);
   return model;
 }
 
@@ -150,6 +174,19 @@ void warn_of_long_context(const std::string& name, std::uint32_t context,
         "{}: --context {} is more than the {} tokens that its file says it was trained with; answers may be nonsense "
         "beyond",
         name, context, description.context_length);
+}
+
+void warn_of_unread(const std::string& name, const ModelGraph& model) {
+  if (model.unread.empty()) return;
+  constexpr std::size_t kNamed = 3;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(kNamed, model.unread.size()); ++i)
+    names += (i == 0 ? "" : ", ") + model.unread[i];
+  if (model.unread.size() > kNamed) names += " and " + std::to_string(model.unread.size() - kNamed) + " more";
+  log::warning(
+      "{}: the file has tensors that the architecture plugin '{}' does not read: {}; if the model needs them, its "
+      "answers are wrong here",
+      name, model.architecture, names);
 }
 
 Forecast forecast(PluginHost& host, const ModelFiles& files, const ModelGraph& model,

@@ -21,6 +21,7 @@ struct ModelGraph {
   std::string architecture;  // the plugin
   nacelle_model_description description{};
   sdk::GraphRecord graph;
+  std::vector<std::string> unread;  // a GGUF file's tensors that the architecture has no use for, in the file's order
 };
 
 // The graph of the architecture that knows the files, with the selection of tokens behind it, and with adapters where
@@ -41,6 +42,10 @@ std::uint32_t default_context(const PluginHost& host, std::uint32_t own, const s
 
 // One line in the log where more is asked for than the model was trained with: nothing fails, but answers get worse.
 void warn_of_long_context(const std::string& name, std::uint32_t context, const nacelle_model_description& description);
+
+// One line in the log where a file has more than its architecture's graph reads: such a part is left out of every
+// answer.
+void warn_of_unread(const std::string& name, const ModelGraph& model);
 
 // What loading would take: by the files and the graph, with nothing packed or measured.
 struct Forecast {

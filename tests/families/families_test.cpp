@@ -16,6 +16,7 @@
 #include "tests/golden/last_logits.hpp"
 #include "tests/tuning/kept_files.hpp"
 #include "tests/unit/architectures/plugin.hpp"
+#include "tests/unit/formats/files.hpp"
 
 using namespace nacelle;
 using namespace nacelle::test;
@@ -371,6 +372,22 @@ TEST_CASE("experts take adapters only where the model was loaded with room for t
   };
   // 3 layers of 8 experts: gate and up [96, 64], down [64, 96], in f32, for two slots.
   CHECK(needs(5, true) - needs(5, false) == 3 * 8 * 3 * (96 + 64) * 5 * 4 * 2);
+}
+
+TEST_CASE("no plugin passes over a tensor of a GGUF file, and one that none knows is named") {
+  const auto host = host_of_all();
+  const auto unread = [&](const fs::path& file) { return read_graph(*host, *ModelFiles::open(file), false).unread; };
+  for (const fs::path& family : folders_of(NACELLE_FAMILIES)) {
+    if (!fs::exists(family / "model.gguf")) continue;
+    INFO(family.filename().string());
+    CHECK(unread(family / "model.gguf").empty());
+  }
+  std::string bytes = read_file(fs::path(NACELLE_FAMILIES) / "llama-bias" / "model.gguf");
+  const std::string known = "blk.1.attn_q.bias", unknown = "blk.1.attn_q.bied";
+  REQUIRE(bytes.find(known) != std::string::npos);
+  bytes.replace(bytes.find(known), known.size(), unknown);
+  const nacelle::test::TempFolder folder;
+  CHECK(unread(folder.write("model.gguf", bytes)) == std::vector<std::string>{unknown});
 }
 
 TEST_CASE("the products of a mixture's experts are measured like all others, and no logit changes") {
