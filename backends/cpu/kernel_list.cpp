@@ -92,9 +92,10 @@ class CaseLines {
       line.reason = std::string("needs ") + to_string(variant.isa) +
                     (!detect_isa().has(variant.isa) ? ", which this processor or kernel does not offer"
                                                     : ", which --isa-cap forbids");
-    } else if (variant.streams && !selection_.streams(rows_)) {
+    } else if (!selection_.differs(variant, rows_)) {
       line.info.state = NACELLE_KERNEL_UNUSABLE;
-      line.reason = "for one row whose weights come from memory at each step";
+      line.reason = variant.lone_row == LoneRow::kHinted ? "for one row"
+                                                         : "for one row whose weights come from memory at each step";
     } else if (variant.numerics != std::string_view(choice_.variant->numerics)) {
       line.reason = std::string("of another numerics class, ") + variant.numerics;
     } else {

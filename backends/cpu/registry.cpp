@@ -25,9 +25,15 @@ std::span<const KernelTable* const> kernel_tables() noexcept {
   return kTables;
 }
 
+bool differs(const MatmulVariant& variant, bool lone, bool from_memory) noexcept {
+  return variant.lone_row == LoneRow::kAlike || (lone && (from_memory || variant.lone_row == LoneRow::kHinted));
+}
+
 double cost_on(IsaSet usable, const MatmulVariant& variant, bool lone) noexcept {
-  if (usable.maker() == Maker::kIntel) return variant.intel_cost != 0 ? variant.intel_cost : variant.cost;
-  return lone && variant.lone_cost != 0 ? variant.lone_cost : variant.cost;
+  const bool intel = usable.maker() == Maker::kIntel;
+  const double many = intel && variant.intel_cost != 0 ? variant.intel_cost : variant.cost;
+  const double one = intel ? variant.intel_lone_cost : variant.lone_cost;
+  return lone && one != 0 ? one : many;
 }
 
 const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::string_view pin, bool lone,
@@ -37,7 +43,7 @@ const MatmulVariant* choose_matmul(std::uint32_t type, IsaSet usable, std::strin
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
     if (!usable.has(variant.isa) || pinned) return;
     pinned = variant.name == pin;
-    if (!pinned && variant.streams && !(lone && from_memory)) return;
+    if (!pinned && !differs(variant, lone, from_memory)) return;
     if (pinned || !best || cost_on(usable, variant, lone) < cost_on(usable, *best, lone)) best = &variant;
   });
   return best;

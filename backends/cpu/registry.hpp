@@ -21,6 +21,9 @@ void for_matmul_variants(std::uint32_t type, Visitor visit) {
       if (table->matmul[i].weight == type) visit(table->matmul[i]);
 }
 
+// Whether a variant is anything but another name for the one of its tile; see LoneRow.
+bool differs(const MatmulVariant& variant, bool lone, bool from_memory) noexcept;
+
 // A variant's static cost on a core that has `usable`; `lone`: for one row.
 double cost_on(IsaSet usable, const MatmulVariant& variant, bool lone = false) noexcept;
 

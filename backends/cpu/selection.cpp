@@ -215,7 +215,7 @@ std::vector<const MatmulVariant*> Selection::candidates(nacelle_type type, std::
   if (!best) return found;
   for_matmul_variants(type, [&](const MatmulVariant& variant) {
     if (usable_.has(variant.isa) && variant.numerics == std::string_view(best->numerics) &&
-        (!variant.streams || streams(rows) || &variant == best))
+        (differs(variant, rows) || &variant == best))
       found.push_back(&variant);
   });
   std::stable_sort(found.begin(), found.end(), [&](const MatmulVariant* a, const MatmulVariant* b) {

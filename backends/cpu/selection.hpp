@@ -77,11 +77,13 @@ class Selection {
   const Choice& choice(std::size_t index, std::uint32_t rows) const { return choices_[index][rows]; }
 
   // Usable variants of the numerics class that the type is bound to, by static cost in the row bucket.
-  // Streaming ones are candidates for lone rows of a model that the caches do not hold.
+  // Those for lone rows are candidates for these alone.
   std::vector<const MatmulVariant*> candidates(nacelle_type type, std::uint32_t rows) const;
   // The variant that the type has in a row bucket without any measurement.
   const MatmulVariant* prior(nacelle_type type, std::uint32_t rows) const;
-  bool streams(std::uint32_t rows) const { return rows == 0 && from_memory_; }
+  bool differs(const MatmulVariant& variant, std::uint32_t rows) const {
+    return cpu::differs(variant, rows == 0, from_memory_);
+  }
   bool pinned(nacelle_type type) const { return pins_.find(type) != nullptr; }
   IsaSet usable() const { return usable_; }
 

@@ -35,6 +35,20 @@ const MatmulVariant kMatmul[] = {
     streamed_variant<NACELLE_TYPE_IQ4_NL, 4, 3>("q8a_iq4_nl_gemv_1x16c4s_avx512vnni", Isa::kAvx512, 6.0, 5.2),
     streamed_variant<NACELLE_TYPE_IQ4_XS, 4, 3>("q8a_iq4_xs_gemv_1x16c4s_avx512vnni", Isa::kAvx512, 6.4, 5.6),
     streamed_variant<NACELLE_TYPE_MXFP4, 4, 3>("q8a_mxfp4_gemv_1x16c4s_avx512vnni", Isa::kAvx512, 6.0, 5.2),
+    // What a lone row costs on Intel's cores.
+    hinted_variant<NACELLE_TYPE_Q8_0, 4, 3, 1>("q8a_q8_0_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 5.4, 4.4),
+    hinted_variant<NACELLE_TYPE_Q4_0, 4, 3, 1>("q8a_q4_0_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 5.6, 4.6),
+    hinted_variant<NACELLE_TYPE_Q4_1, 4, 3, 1>("q8a_q4_1_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 6.0, 5.0),
+    hinted_variant<NACELLE_TYPE_Q5_0, 4, 3, 1>("q8a_q5_0_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 6.2, 5.2),
+    hinted_variant<NACELLE_TYPE_Q5_1, 4, 3, 1>("q8a_q5_1_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 6.6, 5.6),
+    hinted_variant<NACELLE_TYPE_Q2_K, 4, 2, 1>("q8a_q2_k_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 8.0, 7.0),
+    hinted_variant<NACELLE_TYPE_Q3_K, 4, 2, 1>("q8a_q3_k_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 8.0, 7.0),
+    hinted_variant<NACELLE_TYPE_Q4_K, 4, 3, 1>("q8a_q4_k_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 6.6, 5.6),
+    hinted_variant<NACELLE_TYPE_Q5_K, 4, 3, 1>("q8a_q5_k_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 7.0, 6.0),
+    hinted_variant<NACELLE_TYPE_Q6_K, 4, 2, 1>("q8a_q6_k_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 7.6, 6.6),
+    hinted_variant<NACELLE_TYPE_IQ4_NL, 4, 3, 1>("q8a_iq4_nl_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 6.0, 5.0),
+    hinted_variant<NACELLE_TYPE_IQ4_XS, 4, 3, 1>("q8a_iq4_xs_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 6.4, 5.4),
+    hinted_variant<NACELLE_TYPE_MXFP4, 4, 3, 1>("q8a_mxfp4_gemv_1x16c4h_avx512vnni", Isa::kAvx512, 6.0, 5.0),
 };
 
 }  // namespace

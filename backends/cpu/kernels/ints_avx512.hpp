@@ -26,6 +26,7 @@ inline I and_i(I a, I b) { return _mm512_and_si512(a, b); }
 inline I or_i(I a, I b) { return _mm512_or_si512(a, b); }
 inline I xor_i(I a, I b) { return _mm512_xor_si512(a, b); }
 inline I add_i(I a, I b) { return _mm512_add_epi32(a, b); }
+inline I sub_i8(I a, I b) { return _mm512_sub_epi8(a, b); }
 inline I mul_i(I a, I b) { return _mm512_mullo_epi32(a, b); }
 // By bits; of a byte's neighbours shifted in, the caller masks what it does not want.
 template <int kBits>

@@ -41,6 +41,13 @@ struct MatmulCall {
   std::uint64_t out_stride;  // floats
 };
 
+// What a variant does to a lone row otherwise than the one of the same tile, which is as good for more rows.
+enum class LoneRow {
+  kAlike,
+  kHinted,    // asks for the weights otherwise
+  kStreamed,  // reads them past the caches: slower where they could stay in a cache, which never gets them so
+};
+
 // One way to multiply by weights of one type: an entry of the registry.
 struct MatmulVariant {
   const char* name;  // XNNPACK style: activation, weight, tile, ISA
@@ -57,12 +64,9 @@ struct MatmulVariant {
   // Computes `groups` groups: 16 * groups columns of each row.
   void (*multiply)(const MatmulCall& call, std::uint32_t groups);
   double intel_cost = 0;  // on Intel's cores, where that is not `cost`
-  // Of a lone row, whose weights come from memory, where `cost` ranks it wrongly; on Intel's cores not measured,
-  // unused.
-  double lone_cost = 0;
-  // Reads a lone row's weights past the caches: faster where they come from memory, slower where they could stay in a
-  // cache, which never gets them so.
-  bool streams = false;
+  // Of a lone row, whose weights come from memory, where the one above ranks it wrongly.
+  double lone_cost = 0, intel_lone_cost = 0;
+  LoneRow lone_row = LoneRow::kAlike;
 };
 
 // ---- Attention ----------------------------------------------------------------------------------------------------

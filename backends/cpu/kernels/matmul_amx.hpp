@@ -33,65 +33,181 @@ inline void configure(const TileShapes& shapes) {
   _tile_loadconfig(&shapes);
 }
 
-// ---- Block formats: register 0 holds the sums, 1 the run of x, 2 that of the weights.
+// ---- Block formats: a run of columns is a product of its own. Registers 0 to 3 hold the sums of a run, and 4 to 7 its
+// operands, x and weights: two blocks of two runs are under way at once.
 
 template <nacelle_type kType>
 constexpr TileShapes run_shapes() {
   constexpr std::uint32_t kQuads = 8 / Quant<kType>::kRuns;
   TileShapes shapes;
-  shapes.set(0, kTile, 64);
-  shapes.set(1, kTile, kQuads * 4);
-  shapes.set(2, kQuads, 64);
+  for (const int sums : {0, 1, 2, 3}) shapes.set(sums, kTile, 64);
+  for (const int x : {4, 5}) shapes.set(x, kTile, kQuads * 4);
+  for (const int weights : {6, 7}) shapes.set(weights, kQuads, 64);
   return shapes;
 }
+
+// The product of a run by registers of its own, whose numbers are part of the instructions.
+template <int kLane>
+struct RunProduct;
+#define NACELLE_RUN_PRODUCT(lane, x, weights)                                                 \
+  template <>                                                                                 \
+  struct RunProduct<lane> {                                                                   \
+    static void multiply(const std::uint8_t* rows, std::uint64_t stride, const void* codes) { \
+      _tile_zero(lane);                                                                       \
+      _tile_loadd(x, rows, stride);                                                           \
+      _tile_loadd(weights, codes, 64);                                                        \
+      _tile_dpbssd(lane, x, weights);                                                         \
+    }                                                                                         \
+    static void store(void* dots) { _tile_stored(lane, dots, 64); }                           \
+  }
+NACELLE_RUN_PRODUCT(0, 4, 6);
+NACELLE_RUN_PRODUCT(1, 5, 7);
+NACELLE_RUN_PRODUCT(2, 4, 6);
+NACELLE_RUN_PRODUCT(3, 5, 7);
+#undef NACELLE_RUN_PRODUCT
+
+// Weights with their sign: nothing is left to undo, as AMX multiplies signed by signed.
+template <nacelle_type kType>
+struct SignedBlocks : PackedBlocks<kType, 1> {
+  using PackedBlocks<kType, 1>::PackedBlocks;
+  template <int quad>
+  I values(std::uint32_t b, int v) const {
+    const I codes = PackedBlocks<kType, 1>::template values<quad>(b, v);
+    if constexpr (Quant<kType>::kOffset != 0)
+      return sub_i8(codes, set_i8(static_cast<std::int8_t>(Quant<kType>::kOffset)));
+    return codes;
+  }
+};
 
 template <nacelle_type kType>
 using AmxPanel = Panel<kType, 1, true>;
 
-// sums += a panel's blocks for 16 rows.
+// A panel's blocks for 16 rows. Neither loading operands nor storing sums waits for another block's product: while the
+// sums of a block are weighed, those of the next are stored, and the one after that is multiplied.
+constexpr std::uint32_t kBlocksAhead = 6;
 template <nacelle_type kType>
-void amx_tile(const MatmulCall& call, std::uint32_t row, const AmxPanel<kType>& panel, std::uint32_t first_block,
-              std::uint32_t count, F (&sums)[kTile][1]) {
-  using Tile = QuantTile<kType, kTile, 1, AmxPanel<kType>>;
-  const Tile tile(call, row, kTile, panel, first_block);
-  settle_memory(&panel);
-  for (std::uint32_t b = 0; b < count; ++b) {
-    panel.begin_block(b);
-    tile.add_block(
-        b,
-        [&](auto r, I(&dots)[kTile][1]) __attribute__((always_inline)) {
-          constexpr int kRun = decltype(r)::value, kQuad = kRun * Tile::kRunQuads;
-          _tile_zero(0);
-          _tile_loadd(1, tile.x + b * kQuantBlock + kQuad * 4, call.x_stride);
-          _tile_loadd(2, panel.codes[b][kQuad], 64);
-          _tile_dpbsud(0, 1, 2);
-          _tile_stored(0, dots, 64);
-          for (int i = 0; i < static_cast<int>(kTile); ++i) dots[i][0] = add_i(dots[i][0], tile.start(b, kRun, i));
-        },
-        sums);
-    if constexpr (Quant<kType>::kHasMin) tile.add_min(b, sums);
+struct AmxTile {
+  using Q = Quant<kType>;
+  static constexpr int kRunQuads = 8 / Q::kRuns;
+
+  const AmxPanel<kType>& panel;
+  bool starts;                                            // whether the panel's first block is the first of all
+  const std::uint8_t *x, *scales, *extra;                 // of the first row, at the panel's first block
+  std::uint64_t stride;                                   // bytes to the next row
+  alignas(64) std::uint8_t dots[2][Q::kRuns][kTile][64];  // of an even and an odd block
+
+  AmxTile(const MatmulCall& call, std::uint32_t row, const AmxPanel<kType>& of, std::uint32_t first_block)
+      : panel(of), starts(first_block == 0), stride(call.x_stride) {
+    const std::uint8_t* at = call.x + row * stride;
+    x = at + std::uint64_t{first_block} * kQuantBlock;
+    scales = at + call.columns + std::uint64_t{first_block} * 4;
+    extra = scales + call.columns / kQuantBlock * 4;
   }
-}
+
+  template <int kOdd>
+  [[gnu::always_inline]] void multiply(std::uint32_t b) const {
+    unroll<0, Q::kRuns, 1>([&](auto run) __attribute__((always_inline)) {
+      constexpr int r = decltype(run)::value, kQuad = r * kRunQuads;
+      RunProduct<kOdd * 2 + r>::multiply(x + b * kQuantBlock + kQuad * 4, stride, panel.codes[b][kQuad]);
+    });
+  }
+  template <int kOdd>
+  [[gnu::always_inline]] void store_dots() {
+    unroll<0, Q::kRuns, 1>([&](auto run) __attribute__((always_inline)) {
+      RunProduct<kOdd * 2 + decltype(run)::value>::store(dots[kOdd][decltype(run)::value]);
+    });
+  }
+  // Of row 4 * i + k, what `from` has k rows after it; `from` moves on by four rows. GCC would keep sixteen pointers,
+  // and most of them in memory.
+  struct FourRows {
+    const std::uint8_t* from;
+    std::uint64_t stride;
+    const std::uint8_t* at(std::uint32_t k) const { return from + k * stride; }
+    void next() {
+      from += 4 * stride;
+      __asm__("" : "+r"(from));
+    }
+  };
+  template <int kOdd>
+  [[gnu::always_inline]] void weigh(std::uint32_t b, F (&sums)[kTile]) const {
+    const F scale = panel.scale(b, 0, 0), second = panel.scale(b, Q::kRuns - 1, 0);
+    FourRows x_scales{scales + b * 4, stride}, x_extra{extra + b * 4, stride};
+#pragma GCC unroll 16
+    for (std::uint32_t r = 0; r < kTile; ++r) {
+      const I first = load_i(dots[kOdd][0][r]);
+      const F x_scale = set_word(x_scales.at(r % 4));
+      if constexpr (Q::kRuns == 1)
+        sums[r] = add_run(sums[r], first, scale, x_scale);
+      else
+        sums[r] = add_halves(sums[r], first_half(first, scale), load_i(dots[kOdd][1][r]), second, x_scale);
+      if constexpr (Q::kHasMin && Q::kHalves) {
+        const I pairs = dot_pairs(panel.min_pairs(b, 0), set_quad(x_extra.at(r % 4)));
+        sums[r] = add_half_mins(sums[r], pairs, panel.min(b, 0), x_scale);
+      } else if constexpr (Q::kHasMin) {
+        sums[r] = fma(panel.min(b, 0), set_word(x_extra.at(r % 4)), sums[r]);
+      }
+      if (r % 4 == 3) {
+        x_scales.next();
+        if constexpr (Q::kHasMin) x_extra.next();
+      }
+    }
+  }
+  template <int kOdd>
+  [[gnu::always_inline]] void step(std::uint32_t b, std::uint32_t count, F (&sums)[kTile]) {
+    panel.begin_block(b);
+    if constexpr (kOdd == 0) prefetch_rows(b + kBlocksAhead);
+    if (b + 2 < count) multiply<kOdd>(b + 2);
+    if (b + 1 < count) store_dots<1 - kOdd>();
+    weigh<kOdd>(b, sums);
+  }
+  [[gnu::always_inline]] void prefetch_rows(std::uint32_t b) const {
+#pragma GCC unroll 16
+    for (std::uint32_t r = 0; r < kTile; ++r) prefetch<Cache::kL1>(x + r * stride + b * kQuantBlock);
+  }
+  // total += blocks [0, count) of the panel; it starts with the first one.
+  void run(std::uint32_t count, F (&total)[kTile]) {
+    F sums[kTile];
+#pragma GCC unroll 16
+    for (std::uint32_t r = 0; r < kTile; ++r) sums[r] = starts ? zero() : total[r];
+    settle_memory(&panel);
+    multiply<0>(0);
+    store_dots<0>();
+    if (count > 1) multiply<1>(1);
+    for (std::uint32_t b = 0; b < count; b += 2) {
+      step<0>(b, count, sums);
+      if (b + 1 < count) step<1>(b + 1, count, sums);
+    }
+#pragma GCC unroll 16
+    for (std::uint32_t r = 0; r < kTile; ++r) total[r] = sums[r];
+  }
+};
+
+// Groups whose panels are unpacked together, and rows that share them: of x, which lies in many places, a tile's part
+// of a panel stays in L1 for all of these groups, while their codes come from L2 in one stream.
+constexpr std::uint32_t kAmxGroups = 4, kAmxRows = 96;
 
 // As quant_panels, for a multiple of 16 rows.
 template <nacelle_type kType>
-void amx_panels(const MatmulCall& call, std::uint32_t vector) {
-  static_assert(kPanelRows % kTile == 0);
-  const PackedBlocks<kType, 1> packed(call, vector);
+void amx_panels(const MatmulCall& call, std::uint32_t group, std::uint32_t groups) {
+  static_assert(kAmxRows % kTile == 0);
+  constexpr std::uint32_t kBlocks = AmxPanel<kType>::kBlocks;
   const std::uint32_t blocks = call.columns / kQuantBlock;
-  AmxPanel<kType> panel;
-  F sums[kPanelRows / kTile][kTile][1];
-  for (std::uint32_t first = 0; first < call.rows; first += kPanelRows) {
-    const std::uint32_t tiles = (call.rows - first < kPanelRows ? call.rows - first : kPanelRows) / kTile;
-    for (auto& tile : sums)
-      for (auto& row : tile) row[0] = zero();
-    for (std::uint32_t b = 0; b < blocks; b += panel.kBlocks) {
-      const std::uint32_t count = blocks - b < panel.kBlocks ? blocks - b : panel.kBlocks;
-      panel.unpack(packed, b, count, tiles);
-      for (std::uint32_t t = 0; t < tiles; ++t) amx_tile<kType>(call, first + t * kTile, panel, b, count, sums[t]);
+  AmxPanel<kType> panels[kAmxGroups];
+  F sums[kAmxRows / kTile][kAmxGroups][kTile];
+  for (std::uint32_t first = 0; first < call.rows; first += kAmxRows) {
+    const std::uint32_t tiles = (call.rows - first < kAmxRows ? call.rows - first : kAmxRows) / kTile;
+    for (std::uint32_t b = 0; b < blocks; b += kBlocks) {
+      const std::uint32_t count = blocks - b < kBlocks ? blocks - b : kBlocks;
+      for (std::uint32_t g = 0; g < groups; ++g)
+        panels[g].unpack(SignedBlocks<kType>(call, group + g), b, count, tiles);
+      for (std::uint32_t t = 0; t < tiles; ++t)
+        for (std::uint32_t g = 0; g < groups; ++g)
+          AmxTile<kType>(call, first + t * kTile, panels[g], b).run(count, sums[t][g]);
     }
     for (std::uint32_t r = 0; r < tiles * kTile; ++r)
-      store(call.out + (first + r) * call.out_stride + std::uint64_t{vector} * kLanes, sums[r / kTile][r % kTile][0]);
+      for (std::uint32_t g = 0; g < groups; ++g)
+        store(call.out + (first + r) * call.out_stride + std::uint64_t{group + g} * kLanes,
+              sums[r / kTile][g][r % kTile]);
   }
 }
 
@@ -109,7 +225,8 @@ void multiply_amx(const MatmulCall& call, std::uint32_t groups) {
   whole.rows = call.rows / kTile * kTile;
   if (whole.rows) {
     configure(run_shapes<kType>());
-    for (std::uint32_t vector = 0; vector < groups; ++vector) amx_panels<kType>(whole, vector);
+    for (std::uint32_t group = 0; group < groups; group += kAmxGroups)
+      amx_panels<kType>(whole, group, groups - group < kAmxGroups ? groups - group : kAmxGroups);
     _tile_release();
   }
   rest.rows -= whole.rows;
@@ -117,6 +234,9 @@ void multiply_amx(const MatmulCall& call, std::uint32_t groups) {
   rest.out += whole.rows * call.out_stride;
   if (rest.rows) multiply_rest<kType>(rest, groups);
 }
+
+// What a lone row costs, which fills no tile: more than by any variant that has AVX-512.
+constexpr double kNoTile = 10;
 
 template <nacelle_type kType>
 constexpr MatmulVariant amx_variant(const char* name, double cost) {
@@ -128,9 +248,12 @@ constexpr MatmulVariant amx_variant(const char* name, double cost) {
           "q8a-i32-f32-2",
           Activation::kInt8,
           kTile,
-          1,
+          kAmxGroups,
           Quant<kType>::kEncode,
-          multiply_amx<kType>};
+          multiply_amx<kType>,
+          0,
+          kNoTile,
+          kNoTile};
 }
 
 // ---- BF16: 32 columns a step, the last one perhaps fewer, and any number of rows.

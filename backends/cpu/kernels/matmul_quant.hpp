@@ -11,6 +11,18 @@
 namespace nacelle::cpu {
 namespace {
 
+// What the sum of a row gains from a block, in this order: the formulas of the class. `dots`: the exact sum of a run.
+[[gnu::always_inline]] inline F add_run(F sum, I dots, F scale, F x_scale) {
+  return fma(to_f(dots), mul(scale, x_scale), sum);
+}
+[[gnu::always_inline]] inline F first_half(I dots, F scale) { return mul(to_f(dots), scale); }
+[[gnu::always_inline]] inline F add_halves(F sum, F first, I dots, F scale, F x_scale) {
+  return fma(fma(to_f(dots), scale, first), x_scale, sum);
+}
+[[gnu::always_inline]] inline F add_half_mins(F sum, I dots, F min, F x_scale) {
+  return fma(to_f(dots), mul(min, x_scale), sum);
+}
+
 // A tile: kRows rows of x times kVectors vectors of output columns, walked block by block. Of its rows `rows` are
 // wanted; the others repeat the last. Weights: PackedBlocks, Panel or StreamedBlocks.
 template <nacelle_type kType, int kRows, int kVectors, class Weights>
@@ -119,7 +131,7 @@ struct QuantTile {
         const F scale = weights.scale(b, 0, v);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r)
-          sums[r][v] = fma(to_f(dots[r][v]), mul(scale, set_word(word(x_scales, r, b))), sums[r][v]);
+          sums[r][v] = add_run(sums[r][v], dots[r][v], scale, set_word(word(x_scales, r, b)));
       }
     } else {
       F total[kRows][kVectors];
@@ -127,7 +139,7 @@ struct QuantTile {
       for (int v = 0; v < kVectors; ++v) {
         const F scale = weights.scale(b, 0, v);
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) total[r][v] = mul(to_f(dots[r][v]), scale);
+        for (int r = 0; r < kRows; ++r) total[r][v] = first_half(dots[r][v], scale);
       }
       dots_of(Index<1>(), dots);
 #pragma GCC unroll 8
@@ -135,7 +147,7 @@ struct QuantTile {
         const F scale = weights.scale(b, 1, v);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r)
-          sums[r][v] = fma(fma(to_f(dots[r][v]), scale, total[r][v]), set_word(word(x_scales, r, b)), sums[r][v]);
+          sums[r][v] = add_halves(sums[r][v], total[r][v], dots[r][v], scale, set_word(word(x_scales, r, b)));
       }
     }
   }
@@ -148,8 +160,8 @@ struct QuantTile {
         const I pairs = weights.min_pairs(b, v);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
-          const F whole = to_f(dot_pairs(pairs, set_quad(word(x_extra, r, b))));
-          sums[r][v] = fma(whole, mul(min, set_word(word(x_scales, r, b))), sums[r][v]);
+          const I dots = dot_pairs(pairs, set_quad(word(x_extra, r, b)));
+          sums[r][v] = add_half_mins(sums[r][v], dots, min, set_word(word(x_scales, r, b)));
         }
       } else {
 #pragma GCC unroll 8
@@ -278,18 +290,23 @@ void choose_panels(const MatmulCall& call, std::uint32_t vector) {
   quant_panels<kType, kRows, kVectors, Quant<kType>::kPanel>(call, vector);
 }
 
+// A lone row's tiles of kVectors vectors, then single ones.
+template <nacelle_type kType, int kVectors, template <nacelle_type, int> class Weights>
+void multiply_lone(const MatmulCall& call, std::uint32_t vectors) {
+  std::uint32_t vector = 0;
+  for (; vector + kVectors <= vectors; vector += kVectors)
+    quant_tile<kType, 1, kVectors, Weights<kType, kVectors>>(call, 0, 1, vector);
+  for (; vector < vectors; ++vector) quant_tile<kType, 1, 1, Weights<kType, 1>>(call, 0, 1, vector);
+}
+
 // Tiles of kRows rows and kVectors vectors; a lone row takes kLoneVectors, as there is no x to share: one group, so
 // that its weights are one stream.
-template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
+template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors,
+          template <nacelle_type, int> class Weights = PackedBlocks>
 void multiply_quant(const MatmulCall& call, std::uint32_t groups) {
   const std::uint32_t vectors = groups * kGroupParts;
   std::uint32_t vector = 0;
-  if (call.rows == 1) {
-    for (; vector + kLoneVectors <= vectors; vector += kLoneVectors)
-      quant_tile<kType, 1, kLoneVectors>(call, 0, 1, vector);
-    for (; vector < vectors; ++vector) quant_tile<kType, 1, 1>(call, 0, 1, vector);
-    return;
-  }
+  if (call.rows == 1) return multiply_lone<kType, kLoneVectors, Weights>(call, vectors);
   // What is left of vectors in threes goes in pairs: four are two pairs.
   for (; vector + kVectors <= vectors && (kVectors != 3 || vectors - vector != 4); vector += kVectors)
     choose_panels<kType, kRows, kVectors>(call, vector);
@@ -313,8 +330,17 @@ constexpr MatmulVariant quant_variant(const char* name, Isa isa, double cost, do
           Quant<kType>::kEncode,
           multiply_quant<kType, kRows, kVectors, kLoneVectors>,
           0,
-          lone_cost,
-          false};
+          lone_cost};
+}
+
+// The same, but for what a lone row asks for ahead.
+template <nacelle_type kType, int kRows, int kVectors, int kLoneVectors>
+constexpr MatmulVariant hinted_variant(const char* name, Isa isa, double cost, double intel_lone_cost) {
+  MatmulVariant variant = quant_variant<kType, kRows, kVectors, kLoneVectors>(name, isa, cost);
+  variant.multiply = multiply_quant<kType, kRows, kVectors, kLoneVectors, FarBlocks>;
+  variant.intel_lone_cost = intel_lone_cost;
+  variant.lone_row = LoneRow::kHinted;
+  return variant;
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ template <nacelle_type kType, int kRows, int kVectors>
 constexpr MatmulVariant streamed_variant(const char* name, Isa isa, double cost, double lone_cost = 0) {
   MatmulVariant variant = quant_variant<kType, kRows, kVectors, 1>(name, isa, cost, lone_cost);
   variant.multiply = multiply_streamed<kType, kRows, kVectors>;
-  variant.streams = true;
+  variant.lone_row = LoneRow::kStreamed;
   return variant;
 }
 

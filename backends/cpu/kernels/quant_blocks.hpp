@@ -187,7 +187,7 @@ struct PackedBlocks {
     // Measured on Zen 4: 8-bit codes with 16 lanes are a tenth faster from L2, with 8 lanes a third slower.
     hint<Q::kLayout.low_bits == 8 && kLanes == 16 ? Cache::kL2 : Cache::kL1>(b);
   }
-  template <Cache kNear>
+  template <Cache kNear, std::uint32_t kAhead = kPrefetchBytes>
   [[gnu::always_inline]] void hint(std::uint32_t b) const {
     constexpr QuantLayout of = Q::kLayout;
     constexpr std::uint32_t kLines = of.stretch_bytes / 64, kLeast = kLines / of.stretch_blocks;
@@ -195,11 +195,23 @@ struct PackedBlocks {
     for (int v = 0; v < kVectors; ++v) {
       if (lanes[v] != 0) continue;
       const std::uint32_t begin = b * kLines / of.stretch_blocks, end = (b + 1) * kLines / of.stretch_blocks;
-      const std::uint8_t* ahead = groups[v] + kPrefetchBytes + std::uint64_t{begin} * 64;
+      const std::uint8_t* ahead = groups[v] + kAhead + std::uint64_t{begin} * 64;
 #pragma GCC unroll 8
       for (std::uint32_t line = 0; line < kLeast; ++line) prefetch<kNear>(ahead + line * 64);
       if (kLines % of.stretch_blocks != 0 && end - begin > kLeast) prefetch<kNear>(ahead + kLeast * 64);
     }
+  }
+};
+
+// ... in two steps, into L2 and then into L1: an Intel core asks memory for no more than 16 lines at once into L1, and
+// for thrice as many into L2. Measured on Granite Rapids, one thread, from memory: Q4_0 9.6 to 14.2 GB/s, of 15.
+template <nacelle_type kType, int kVectors>
+struct FarBlocks : PackedBlocks<kType, kVectors> {
+  using PackedBlocks<kType, kVectors>::PackedBlocks;
+
+  [[gnu::always_inline]] void begin_block(std::uint32_t b) const {
+    this->template hint<Cache::kL2, 3072>(b);
+    this->template hint<Cache::kL1, 768>(b);
   }
 };
 
@@ -223,9 +235,10 @@ struct Panel {
   static_assert(kCodes || kBlocks % Q::kLayout.stretch_blocks == 0);
   mutable Ahead<kVectors> ahead;
 
-  // Blocks [begin, begin + count). `tiles` of rows are computed before the next ones are unpacked.
-  void unpack(const PackedBlocks<kType, kVectors>& from, std::uint32_t begin, std::uint32_t count,
-              std::uint32_t tiles) {
+  // Blocks [begin, begin + count) of PackedBlocks, or what has its functions. `tiles` of rows are computed before the
+  // next ones are unpacked.
+  template <class Blocks>
+  void unpack(const Blocks& from, std::uint32_t begin, std::uint32_t count, std::uint32_t tiles) {
     ahead = from.after(begin + count, kBlocks, tiles * count);
     for (int v = 0; v < kVectors; ++v) packed[v] = from.codes(v, begin) - Q::kLayout.codes_at(0);
     for (std::uint32_t b = 0; b < count; ++b) {

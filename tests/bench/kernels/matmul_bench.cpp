@@ -37,17 +37,17 @@ Memory random_weights(std::uint64_t size) {
   return bytes;
 }
 
-std::vector<std::uint8_t> activations(const MatmulVariant& variant, const Shape& shape) {
+Memory activations(const MatmulVariant& variant, const Shape& shape) {
   const std::uint64_t stride = encoded_row_bytes(variant.activation, shape.k);
-  std::vector<std::uint8_t> x(stride * shape.rows + 64);
+  Memory x = huge_memory(stride * shape.rows + 64);
   std::vector<float> row(shape.k);
   for (std::uint32_t i = 0; i < shape.k; ++i) row[i] = static_cast<float>(i % 17) - 8.0f;
   const std::uint32_t blocks = (shape.k + kQuantBlock - 1) / kQuantBlock;
   for (std::uint32_t r = 0; r < shape.rows; ++r) {
     if (variant.encode)
-      variant.encode(row.data(), shape.k, 0, blocks, x.data() + r * stride);
+      variant.encode(row.data(), shape.k, 0, blocks, x.get() + r * stride);
     else
-      std::memcpy(x.data() + r * stride, row.data(), shape.k * sizeof(float));
+      std::memcpy(x.get() + r * stride, row.data(), shape.k * sizeof(float));
   }
   return x;
 }
@@ -66,7 +66,7 @@ void multiply(benchmark::State& state, const Machine& machine, const MatmulVaria
   const std::uint64_t group_bytes = packed_group_bytes(variant.weight, shape.k);
   const Memory weights = random_weights(groups * group_bytes);
   const std::uint64_t x_stride = encoded_row_bytes(variant.activation, shape.k);
-  const std::vector<std::uint8_t> x = activations(variant, shape);
+  const Memory x = activations(variant, shape);
   std::vector<float> out(std::size_t{shape.rows} * groups * kGroupRows);
   const std::uint32_t step = shape.rows == 1 ? 8 : variant.tile_groups;
   for (auto _ : state) {
@@ -76,7 +76,7 @@ void multiply(benchmark::State& state, const Machine& machine, const MatmulVaria
                               group_bytes,
                               shape.k,
                               std::min(kRows, shape.rows - first),
-                              x.data() + first * x_stride,
+                              x.get() + first * x_stride,
                               x_stride,
                               out.data() + (first * groups + group) * kGroupRows,
                               groups * kGroupRows};

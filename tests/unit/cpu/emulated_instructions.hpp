@@ -1,6 +1,6 @@
 // The instructions of AMX and AVX-VNNI that kernels use, in plain C++, for machines without them: included by the
 // compiler's flags before a kernel's unit, so that the unit is tested as it is written. After Intel's manual (SDM,
-// volume 2: LDTILECFG, TDPBSUD, TDPBF16PS, VPDPBUSD). A misuse that a processor would answer with a fault traps.
+// volume 2: LDTILECFG, TDPBSSD, TDPBF16PS, VPDPBUSD). A misuse that a processor would answer with a fault traps.
 #pragma once
 
 #include <immintrin.h>
@@ -63,7 +63,8 @@ inline void dot_bytes(int c, int a, int b) {
       std::memcpy(&sum, &tiles.data[c][m][4 * n], 4);
       for (int k = 0; k < tiles.rows[b]; ++k)
         for (int i = 0; i < 4; ++i)
-          sum += static_cast<std::int8_t>(tiles.data[a][m][4 * k + i]) * tiles.data[b][k][4 * n + i];
+          sum += static_cast<std::int8_t>(tiles.data[a][m][4 * k + i]) *
+                 static_cast<std::int8_t>(tiles.data[b][k][4 * n + i]);
       std::memcpy(&tiles.data[c][m][4 * n], &sum, 4);
     }
 }
@@ -111,13 +112,13 @@ inline __m256i dpbusd(__m256i sum, __m256i codes, __m256i x) {
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_zero
-#undef _tile_dpbsud
+#undef _tile_dpbssd
 #undef _tile_dpbf16ps
 #define _tile_loadconfig(memory) emulated::load_config(memory)
 #define _tile_release() emulated::release()
 #define _tile_zero(tile) emulated::zero(tile)
 #define _tile_loadd(tile, base, stride) emulated::load(tile, base, stride)
 #define _tile_stored(tile, base, stride) emulated::store(tile, base, stride)
-#define _tile_dpbsud(c, a, b) emulated::dot_bytes(c, a, b)
+#define _tile_dpbssd(c, a, b) emulated::dot_bytes(c, a, b)
 #define _tile_dpbf16ps(c, a, b) emulated::dot_bf16(c, a, b)
 #define _mm256_dpbusd_avx_epi32(sum, codes, x) emulated::dpbusd(sum, codes, x)

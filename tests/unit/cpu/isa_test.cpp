@@ -14,7 +14,7 @@ using namespace nacelle::cpu::test;
 
 TEST_CASE("a cap lowers the level and never raises it; an unknown name is refused") {
   CHECK(usable_isa("") == detect_isa());
-  CHECK(usable_isa("portable") == IsaSet());
+  CHECK(usable_isa("portable") == IsaSet().by(detect_isa().maker()));
   for (const Isa cap : kAllIsas) {
     INFO(to_string(cap));
     CHECK(usable_isa(to_string(cap)) == detect_isa().up_to(cap));
@@ -83,12 +83,25 @@ TEST_CASE("a lone row may have another variant than many rows, never one of othe
         const MatmulVariant* lone = choose_matmul(info.type, usable.by(maker), {}, true);
         REQUIRE((many == nullptr) == (lone == nullptr));
         if (many) CHECK(std::string_view(many->numerics) == lone->numerics);
-        if (maker == Maker::kIntel) CHECK(many == lone);
       }
   const IsaSet zen4 = all_up_to(Isa::kAvx512Bf16);
   CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4)->isa == Isa::kAvx512);
   CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4, {}, true)->isa == Isa::kAvx2);
   CHECK(choose_matmul(NACELLE_TYPE_Q4_0, zen4, {}, true)->isa == Isa::kAvx512);
+}
+
+TEST_CASE("on Intel's cores a lone row's weights are asked for in two steps, whether they come from memory or not") {
+  const IsaSet intel = all_up_to(Isa::kAvx512).by(Maker::kIntel);
+  for (const nacelle::TypeInfo& info : nacelle::kTypes) {
+    const MatmulVariant* many = choose_matmul(info.type, intel);
+    if (!many || many->activation != Activation::kInt8) continue;
+    INFO(info.name);
+    for (const bool from_memory : {false, true}) {
+      const MatmulVariant* lone = choose_matmul(info.type, intel, {}, true, from_memory);
+      CHECK(lone->lone_row == LoneRow::kHinted);
+      CHECK(lone->isa == many->isa);
+    }
+  }
 }
 
 TEST_CASE("a lone row is read past the caches where they do not hold the model, and nowhere else") {
@@ -100,12 +113,13 @@ TEST_CASE("a lone row is read past the caches where they do not hold the model, 
           const MatmulVariant* variant = choose_matmul(info.type, zen4.by(maker), {}, lone, from_memory);
           if (!variant) continue;
           CHECK(std::string_view(variant->numerics) == choose_matmul(info.type, zen4.by(maker))->numerics);
-          if (!lone || !from_memory || maker == Maker::kIntel) CHECK_FALSE(variant->streams);
+          if (!lone || !from_memory || maker == Maker::kIntel) CHECK(variant->lone_row != LoneRow::kStreamed);
+          if (!lone || maker != Maker::kIntel) CHECK(variant->lone_row != LoneRow::kHinted);
         }
-  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4, {}, true, true)->streams);
-  CHECK(choose_matmul(NACELLE_TYPE_Q4_0, zen4, {}, true, true)->streams);
-  CHECK(choose_matmul(NACELLE_TYPE_Q4_K, zen4, {}, true, true)->streams);
-  CHECK_FALSE(choose_matmul(NACELLE_TYPE_Q6_K, zen4, {}, true, true)->streams);
+  CHECK(choose_matmul(NACELLE_TYPE_Q8_0, zen4, {}, true, true)->lone_row == LoneRow::kStreamed);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_0, zen4, {}, true, true)->lone_row == LoneRow::kStreamed);
+  CHECK(choose_matmul(NACELLE_TYPE_Q4_K, zen4, {}, true, true)->lone_row == LoneRow::kStreamed);
+  CHECK(choose_matmul(NACELLE_TYPE_Q6_K, zen4, {}, true, true)->lone_row != LoneRow::kStreamed);
 }
 
 TEST_CASE("BF16 weights: vdpbf16ps where it is as fast as f32's multiply-add, which it is not on Intel's cores") {
