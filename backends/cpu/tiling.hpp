@@ -28,12 +28,13 @@ inline Tiling tile(std::uint32_t rows, const MatmulVariant& variant, bool encode
     const std::uint32_t least = encodes ? even_groups(1) : 1;
     return {least, rows, 1, kStreamGroups / least};
   }
-  const std::uint32_t blocks = (rows + kRowBlock - 1) / kRowBlock;
+  const std::uint32_t block = variant.row_block ? variant.row_block : kRowBlock;
+  const std::uint32_t blocks = (rows + block - 1) / block;
   const std::uint32_t size = (rows + blocks - 1) / blocks;
-  const std::uint32_t even =
-      std::min(kRowBlock, (size + variant.tile_rows - 1) / variant.tile_rows * variant.tile_rows);
+  const std::uint32_t even = std::min(block, (size + variant.tile_rows - 1) / variant.tile_rows * variant.tile_rows);
   const std::uint32_t most = encodes && variant.tile_groups % 2 ? 2 * variant.tile_groups : variant.tile_groups;
-  return {std::min(most, kMostGroups), even, (rows + even - 1) / even, 1};
+  const auto fitting = static_cast<std::uint32_t>(kScratchFloats / (std::uint64_t{block} * kGroupRows));
+  return {std::min(most, fitting), even, (rows + even - 1) / even, 1};
 }
 
 // A unit of many rows takes so long that claiming it costs nothing.

@@ -24,8 +24,8 @@ const MatmulVariant kMatmul[] = {
     amx_variant<NACELLE_TYPE_IQ4_NL>("q8a_iq4_nl_gemm_16x16_amx", 3.2),
     amx_variant<NACELLE_TYPE_IQ4_XS>("q8a_iq4_xs_gemm_16x16_amx", 3.5),
     amx_variant<NACELLE_TYPE_MXFP4>("q8a_mxfp4_gemm_16x16_amx", 3.2),
-    {"bf16a_bf16_gemm_16x16c2_amx", 1, NACELLE_TYPE_BF16, Isa::kAmx, 3, "bf16a-tdpbf16ps", Activation::kBf16, kTile, 1,
-     encode_bf16, multiply_bf16_amx},
+    {"bf16a_bf16_gemm_32x32c2_amx", 2, NACELLE_TYPE_BF16, Isa::kAmx, 3, "bf16a-tdpbf16ps", Activation::kBf16, kTile, 4,
+     encode_bf16, multiply_bf16_amx, 0, 0, 0, LoneRow::kAlike, 64},
 };
 
 }  // namespace

@@ -67,6 +67,7 @@ struct MatmulVariant {
   // Of a lone row, whose weights come from memory, where the one above ranks it wrongly.
   double lone_cost = 0, intel_lone_cost = 0;
   LoneRow lone_row = LoneRow::kAlike;
+  std::uint32_t row_block = 0;  // rows of a call, a multiple of tile_rows; 0: kRowBlock
 };
 
 // ---- Attention ----------------------------------------------------------------------------------------------------

@@ -84,7 +84,6 @@ using AmxPanel = Panel<kType, 1, true>;
 
 // A panel's blocks for 16 rows. Neither loading operands nor storing sums waits for another block's product: while the
 // sums of a block are weighed, those of the next are stored, and the one after that is multiplied.
-constexpr std::uint32_t kBlocksAhead = 6;
 template <nacelle_type kType>
 struct AmxTile {
   using Q = Quant<kType>;
@@ -108,13 +107,13 @@ struct AmxTile {
   [[gnu::always_inline]] void multiply(std::uint32_t b) const {
     unroll<0, Q::kRuns, 1>([&](auto run) __attribute__((always_inline)) {
       constexpr int r = decltype(run)::value, kQuad = r * kRunQuads;
-      RunProduct<kOdd * 2 + r>::multiply(x + b * kQuantBlock + kQuad * 4, stride, panel.codes[b][kQuad]);
+      RunProduct<kOdd * Q::kRuns + r>::multiply(x + b * kQuantBlock + kQuad * 4, stride, panel.codes[b][kQuad]);
     });
   }
   template <int kOdd>
   [[gnu::always_inline]] void store_dots() {
     unroll<0, Q::kRuns, 1>([&](auto run) __attribute__((always_inline)) {
-      RunProduct<kOdd * 2 + decltype(run)::value>::store(dots[kOdd][decltype(run)::value]);
+      RunProduct<kOdd * Q::kRuns + decltype(run)::value>::store(dots[kOdd][decltype(run)::value]);
     });
   }
   // Of row 4 * i + k, what `from` has k rows after it; `from` moves on by four rows. GCC would keep sixteen pointers,
@@ -153,32 +152,29 @@ struct AmxTile {
     }
   }
   template <int kOdd>
-  [[gnu::always_inline]] void step(std::uint32_t b, std::uint32_t count, F (&sums)[kTile]) {
-    panel.begin_block(b);
-    if constexpr (kOdd == 0) prefetch_rows(b + kBlocksAhead);
+  [[gnu::always_inline]] void step(std::uint32_t b, std::uint32_t count, Ahead<1>& ahead, F (&sums)[kTile]) {
+    ahead.step();
     if (b + 2 < count) multiply<kOdd>(b + 2);
     if (b + 1 < count) store_dots<1 - kOdd>();
     weigh<kOdd>(b, sums);
-  }
-  [[gnu::always_inline]] void prefetch_rows(std::uint32_t b) const {
-#pragma GCC unroll 16
-    for (std::uint32_t r = 0; r < kTile; ++r) prefetch<Cache::kL1>(x + r * stride + b * kQuantBlock);
   }
   // total += blocks [0, count) of the panel; it starts with the first one.
   void run(std::uint32_t count, F (&total)[kTile]) {
     F sums[kTile];
 #pragma GCC unroll 16
     for (std::uint32_t r = 0; r < kTile; ++r) sums[r] = starts ? zero() : total[r];
+    Ahead<1> ahead = panel.ahead;
     settle_memory(&panel);
     multiply<0>(0);
     store_dots<0>();
     if (count > 1) multiply<1>(1);
     for (std::uint32_t b = 0; b < count; b += 2) {
-      step<0>(b, count, sums);
-      if (b + 1 < count) step<1>(b + 1, count, sums);
+      step<0>(b, count, ahead, sums);
+      if (b + 1 < count) step<1>(b + 1, count, ahead, sums);
     }
 #pragma GCC unroll 16
     for (std::uint32_t r = 0; r < kTile; ++r) total[r] = sums[r];
+    panel.ahead = ahead;
   }
 };
 
@@ -201,8 +197,13 @@ void amx_panels(const MatmulCall& call, std::uint32_t group, std::uint32_t group
       for (std::uint32_t g = 0; g < groups; ++g)
         panels[g].unpack(SignedBlocks<kType>(call, group + g), b, count, tiles);
       for (std::uint32_t t = 0; t < tiles; ++t)
-        for (std::uint32_t g = 0; g < groups; ++g)
+        for (std::uint32_t g = 0; g < groups; ++g) {
+          if (b + count == blocks)
+            claim_tile<kTile, 1, F>(
+                call.out + (first + t * kTile) * call.out_stride + std::uint64_t{group + g} * kLanes, call.out_stride,
+                kTile);
           AmxTile<kType>(call, first + t * kTile, panels[g], b).run(count, sums[t][g]);
+        }
     }
     for (std::uint32_t r = 0; r < tiles * kTile; ++r)
       for (std::uint32_t g = 0; g < groups; ++g)
@@ -253,49 +254,113 @@ constexpr MatmulVariant amx_variant(const char* name, double cost) {
           multiply_amx<kType>,
           0,
           kNoTile,
-          kNoTile};
+          kNoTile,
+          LoneRow::kAlike,
+          kAmxRows};
 }
 
-// ---- BF16: 32 columns a step, the last one perhaps fewer, and any number of rows.
+// ---- BF16: 32 columns a step, and two tiles of rows by two of groups: four products for four loads.
 
-// Registers 0, 1, 2 as above; 3 and 4 are 1 and 2 for what is left of the columns.
-constexpr TileShapes bf16_shapes(std::uint32_t rows, std::uint32_t rest) {
+// Registers 0 and 1 hold the sums of the first 16 rows, 2 and 3 those of up to 16 more; 4 and 5 x, 6 and 7 weights.
+constexpr TileShapes bf16_shapes(std::uint32_t first, std::uint32_t second) {
   TileShapes shapes;
-  shapes.set(0, rows, 64);
-  shapes.set(1, rows, 64);
-  shapes.set(2, kTile, 64);
-  shapes.set(3, rows, rest * 4);
-  shapes.set(4, rest, 64);
+  for (const int tile : {0, 1, 4}) shapes.set(tile, first, 64);
+  if (second)
+    for (const int tile : {2, 3, 5}) shapes.set(tile, second, 64);
+  for (const int weights : {6, 7}) shapes.set(weights, kTile, 64);
   return shapes;
 }
 
-inline void multiply_bf16_amx(const MatmulCall& call, std::uint32_t groups) {
-  const std::uint32_t pairs = (call.columns + 1) / 2, whole = pairs / kTile * kTile, rest = pairs - whole;
-  std::uint32_t shaped = 0;
-  for (std::uint32_t row = 0; row < call.rows; row += kTile) {
-    const std::uint32_t rows = call.rows - row < kTile ? call.rows - row : kTile;
-    if (rows != shaped) {
-      configure(bf16_shapes(rows, rest ? rest : 1));
-      shaped = rows;
+template <bool kTwoRows, bool kTwoGroups>
+void bf16_amx_tile(const MatmulCall& call, std::uint32_t row, std::uint32_t group) {
+  const std::uint8_t *x = call.x + row * call.x_stride, *below = x + kTile * call.x_stride;
+  const std::uint8_t *w = call.weights + group * call.group_bytes, *beside = w + call.group_bytes;
+  _tile_zero(0);
+  if constexpr (kTwoGroups) _tile_zero(1);
+  if constexpr (kTwoRows) _tile_zero(2);
+  if constexpr (kTwoRows && kTwoGroups) _tile_zero(3);
+  for (std::uint64_t k = 0; k < call.columns; k += 2 * kTile) {
+    _tile_loadd(4, x + k * 2, call.x_stride);
+    _tile_loadd(6, w + k * 32, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kTwoGroups) {
+      _tile_loadd(7, beside + k * 32, 64);
+      _tile_dpbf16ps(1, 4, 7);
     }
+    if constexpr (kTwoRows) {
+      _tile_loadd(5, below + k * 2, call.x_stride);
+      _tile_dpbf16ps(2, 5, 6);
+    }
+    if constexpr (kTwoRows && kTwoGroups) _tile_dpbf16ps(3, 5, 7);
+  }
+  float* out = call.out + row * call.out_stride + group * kGroupRows;
+  const std::uint64_t stride = call.out_stride * sizeof(float);
+  _tile_stored(0, out, stride);
+  if constexpr (kTwoGroups) _tile_stored(1, out + kGroupRows, stride);
+  if constexpr (kTwoRows) _tile_stored(2, out + kTile * call.out_stride, stride);
+  if constexpr (kTwoRows && kTwoGroups) _tile_stored(3, out + kTile * call.out_stride + kGroupRows, stride);
+}
+
+template <bool kTwoRows>
+void bf16_amx_rows(const MatmulCall& call, std::uint32_t row, std::uint32_t groups) {
+  std::uint32_t group = 0;
+  for (; group + 2 <= groups; group += 2) bf16_amx_tile<kTwoRows, true>(call, row, group);
+  if (group < groups) bf16_amx_tile<kTwoRows, false>(call, row, group);
+}
+
+// `columns`: a multiple of 32.
+inline void bf16_amx_whole(const MatmulCall& call, std::uint32_t groups) {
+  std::uint32_t shaped = 0;
+  settle_memory(call.x);
+  for (std::uint32_t row = 0; row < call.rows; row += 2 * kTile) {
+    const std::uint32_t rows = call.rows - row < 2 * kTile ? call.rows - row : 2 * kTile;
+    const std::uint32_t first = rows < kTile ? rows : kTile;
+    if (rows != shaped) configure(bf16_shapes(first, rows - first));
+    shaped = rows;
+    if (rows > kTile)
+      bf16_amx_rows<true>(call, row, groups);
+    else
+      bf16_amx_rows<false>(call, row, groups);
+  }
+  if (shaped) _tile_release();
+}
+
+// Any number of columns. Registers 0, 4 and 6 as above; 5 and 7 are 4 and 6 for what is left of the columns.
+constexpr TileShapes ragged_shapes(std::uint32_t rows, std::uint32_t rest) {
+  TileShapes shapes = bf16_shapes(rows, 0);
+  shapes.set(5, rows, rest * 4);
+  shapes.set(7, rest, 64);
+  return shapes;
+}
+
+inline void bf16_amx_ragged(const MatmulCall& call, std::uint32_t groups) {
+  const std::uint32_t pairs = (call.columns + 1) / 2, whole = pairs / kTile * kTile, rest = pairs - whole;
+  settle_memory(call.x);
+  for (std::uint32_t row = 0; row < call.rows; row += kTile) {
+    configure(ragged_shapes(call.rows - row < kTile ? call.rows - row : kTile, rest));
     const std::uint8_t* x = call.x + row * call.x_stride;
     for (std::uint32_t group = 0; group < groups; ++group) {
       const std::uint8_t* w = call.weights + group * call.group_bytes;
       _tile_zero(0);
       for (std::uint32_t k = 0; k < whole; k += kTile) {
-        _tile_loadd(1, x + k * 4, call.x_stride);
-        _tile_loadd(2, w + std::uint64_t{k} * 64, 64);
-        _tile_dpbf16ps(0, 1, 2);
+        _tile_loadd(4, x + k * 4, call.x_stride);
+        _tile_loadd(6, w + std::uint64_t{k} * 64, 64);
+        _tile_dpbf16ps(0, 4, 6);
       }
-      if (rest) {
-        _tile_loadd(3, x + whole * 4, call.x_stride);
-        _tile_loadd(4, w + std::uint64_t{whole} * 64, 64);
-        _tile_dpbf16ps(0, 3, 4);
-      }
+      _tile_loadd(5, x + whole * 4, call.x_stride);
+      _tile_loadd(7, w + std::uint64_t{whole} * 64, 64);
+      _tile_dpbf16ps(0, 5, 7);
       _tile_stored(0, call.out + row * call.out_stride + group * kGroupRows, call.out_stride * sizeof(float));
     }
   }
-  if (shaped) _tile_release();
+  if (call.rows) _tile_release();
+}
+
+inline void multiply_bf16_amx(const MatmulCall& call, std::uint32_t groups) {
+  if (call.columns % (2 * kTile) == 0)
+    bf16_amx_whole(call, groups);
+  else
+    bf16_amx_ragged(call, groups);
 }
 
 }  // namespace
