@@ -25,6 +25,7 @@ double seconds_since(Clock::time_point begin) { return std::chrono::duration<dou
 std::initializer_list<const CeilingKernels*> tables() {
   static constexpr std::initializer_list<const CeilingKernels*> kTables = {
 #if defined(__x86_64__)
+    &kAmxCeilings,
     &kAvx512Bf16Ceilings,
     &kAvx512Ceilings,
     &kAvxVnniCeilings,

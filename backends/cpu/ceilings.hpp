@@ -31,6 +31,7 @@ extern const CeilingKernels kAvx2Ceilings;
 extern const CeilingKernels kAvxVnniCeilings;
 extern const CeilingKernels kAvx512Ceilings;
 extern const CeilingKernels kAvx512Bf16Ceilings;
+extern const CeilingKernels kAmxCeilings;
 #elif defined(__aarch64__)
 extern const CeilingKernels kNeonCeilings, kDotprodCeilings, kI8mmCeilings;
 #endif

@@ -7,31 +7,10 @@
 
 #include "backends/cpu/kernels/matmul_bf16_avx512.hpp"
 #include "backends/cpu/kernels/matmul_quant.hpp"
+#include "backends/cpu/kernels/tiles_amx.hpp"
 
 namespace nacelle::cpu {
 namespace {
-
-constexpr std::uint32_t kTile = 16;  // rows of a tile, and its columns of four bytes
-
-// The operand of ldtilecfg: rows and bytes a row of each tile register.
-struct alignas(64) TileShapes {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t row_bytes[16] = {};
-  std::uint8_t rows[16] = {};
-
-  constexpr void set(int tile, std::uint32_t row_count, std::uint32_t bytes) {
-    rows[tile] = static_cast<std::uint8_t>(row_count);
-    row_bytes[tile] = static_cast<std::uint16_t>(bytes);
-  }
-};
-static_assert(sizeof(TileShapes) == 64);
-
-// GCC 12's intrinsics do not say what memory they read: what was written before must be there.
-inline void settle_memory(const void* memory) { __asm__ volatile("" : : "r"(memory) : "memory"); }
-inline void configure(const TileShapes& shapes) {
-  settle_memory(&shapes);
-  _tile_loadconfig(&shapes);
-}
 
 // ---- Block formats: a run of columns is a product of its own. Registers 0 to 3 hold the sums of a run, and 4 to 7 its
 // operands, x and weights: two blocks of two runs are under way at once.
@@ -219,11 +198,14 @@ void multiply_rest(const MatmulCall& call, std::uint32_t groups) {
     if (kAvx512QuantKernels.matmul[i].weight == kType) return kAvx512QuantKernels.matmul[i].multiply(call, groups);
 }
 
+// Fewer rows than this are no faster for tiles: unpacking takes what these save (measured: at 16 rows a tenth slower).
+constexpr std::uint32_t kLeastRows = 2 * kTile;
+
 template <nacelle_type kType>
 void multiply_amx(const MatmulCall& call, std::uint32_t groups) {
   static_assert(kGroupParts == 1);
   MatmulCall whole = call, rest = call;
-  whole.rows = call.rows / kTile * kTile;
+  whole.rows = call.rows < kLeastRows ? 0 : call.rows / kTile * kTile;
   if (whole.rows) {
     configure(run_shapes<kType>());
     for (std::uint32_t group = 0; group < groups; group += kAmxGroups)

@@ -69,13 +69,14 @@ void multiply(benchmark::State& state, const Machine& machine, const MatmulVaria
   const Memory x = activations(variant, shape);
   std::vector<float> out(std::size_t{shape.rows} * groups * kGroupRows);
   const std::uint32_t step = shape.rows == 1 ? 8 : variant.tile_groups;
+  const std::uint32_t block = variant.row_block ? variant.row_block : kRows;
   for (auto _ : state) {
     for (std::uint32_t group = 0; group < groups; group += step)
-      for (std::uint32_t first = 0; first < shape.rows; first += kRows) {
+      for (std::uint32_t first = 0; first < shape.rows; first += block) {
         const MatmulCall call{weights.get() + group * group_bytes,
                               group_bytes,
                               shape.k,
-                              std::min(kRows, shape.rows - first),
+                              std::min(block, shape.rows - first),
                               x.get() + first * x_stride,
                               x_stride,
                               out.data() + (first * groups + group) * kGroupRows,
