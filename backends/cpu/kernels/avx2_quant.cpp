@@ -23,6 +23,19 @@ const MatmulVariant kMatmul[] = {
     quant_variant<NACELLE_TYPE_IQ4_NL, 4, 1, 2>("q8a_iq4_nl_gemm_4x8c4_avx2", Isa::kAvx2, 36),
     quant_variant<NACELLE_TYPE_IQ4_XS, 4, 1, 2>("q8a_iq4_xs_gemm_4x8c4_avx2", Isa::kAvx2, 38),
     quant_variant<NACELLE_TYPE_MXFP4, 4, 1, 2>("q8a_mxfp4_gemm_4x8c4_avx2", Isa::kAvx2, 24),
+    hinted_variant<NACELLE_TYPE_Q8_0, 4, 1, 2>("q8a_q8_0_gemv_1x16c4h_avx2", Isa::kAvx2, 32),
+    hinted_variant<NACELLE_TYPE_Q4_0, 4, 1, 2>("q8a_q4_0_gemv_1x16c4h_avx2", Isa::kAvx2, 22),
+    hinted_variant<NACELLE_TYPE_Q4_1, 4, 1, 2>("q8a_q4_1_gemv_1x16c4h_avx2", Isa::kAvx2, 24),
+    hinted_variant<NACELLE_TYPE_Q5_0, 4, 1, 2>("q8a_q5_0_gemv_1x16c4h_avx2", Isa::kAvx2, 25),
+    hinted_variant<NACELLE_TYPE_Q5_1, 4, 1, 2>("q8a_q5_1_gemv_1x16c4h_avx2", Isa::kAvx2, 26),
+    hinted_variant<NACELLE_TYPE_Q2_K, 4, 1, 2>("q8a_q2_k_gemv_1x16c4h_avx2", Isa::kAvx2, 32),
+    hinted_variant<NACELLE_TYPE_Q3_K, 4, 1, 2>("q8a_q3_k_gemv_1x16c4h_avx2", Isa::kAvx2, 32),
+    hinted_variant<NACELLE_TYPE_Q4_K, 4, 1, 2>("q8a_q4_k_gemv_1x16c4h_avx2", Isa::kAvx2, 26),
+    hinted_variant<NACELLE_TYPE_Q5_K, 4, 1, 2>("q8a_q5_k_gemv_1x16c4h_avx2", Isa::kAvx2, 28),
+    hinted_variant<NACELLE_TYPE_Q6_K, 4, 1, 2>("q8a_q6_k_gemv_1x16c4h_avx2", Isa::kAvx2, 30),
+    hinted_variant<NACELLE_TYPE_IQ4_NL, 4, 1, 2>("q8a_iq4_nl_gemv_1x16c4h_avx2", Isa::kAvx2, 36),
+    hinted_variant<NACELLE_TYPE_IQ4_XS, 4, 1, 2>("q8a_iq4_xs_gemv_1x16c4h_avx2", Isa::kAvx2, 38),
+    hinted_variant<NACELLE_TYPE_MXFP4, 4, 1, 2>("q8a_mxfp4_gemv_1x16c4h_avx2", Isa::kAvx2, 24),
 };
 
 }  // namespace
