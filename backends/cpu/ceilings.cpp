@@ -16,7 +16,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kReadBytes = 512u << 20;  // more than the last-level cache that two cores can reach
 constexpr std::uint64_t kReadGrain = 1u << 20;    // bytes a claim
-constexpr int kReadPasses = 5, kLoopPasses = 7;
+constexpr int kReadPasses = 6, kLoopPasses = 7;
+// With hints and without, in turns: AMD's cores read faster with them, Intel's without (16.5 GB/s a thread, and 15).
+constexpr std::uint64_t kAhead[] = {4096, 0};
 constexpr double kLoopSeconds = 0.004;  // of a pass: short enough that one of them finds the machine quiet
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
@@ -93,7 +95,7 @@ double best_read(const sdk::Host& host, IsaSet usable, Deadline deadline, std::a
   for (int pass = 0; pass < kReadPasses && (pass == 0 || Clock::now() < deadline); ++pass) {
     const auto begin = Clock::now();
     host.parallel_for(grains, 1, [&](std::uint64_t first, std::uint64_t last) {
-      sink += read(memory.as<std::uint8_t>(first * kReadGrain), (last - first) * kReadGrain);
+      sink += read(memory.as<std::uint8_t>(first * kReadGrain), (last - first) * kReadGrain, kAhead[pass % 2]);
     });
     best = std::max(best, static_cast<double>(memory.size()) / seconds_since(begin));
   }

@@ -22,7 +22,8 @@ struct CeilingLoop {
 struct CeilingKernels {
   Isa isa;
   CeilingLoop int8, bf16, f32;
-  std::uint64_t (*read)(const std::uint8_t* bytes, std::uint64_t count);  // a multiple of 512; sums what it reads
+  // Sums what it reads, a multiple of 512 bytes, and asks for what lies `ahead`; 0: for nothing.
+  std::uint64_t (*read)(const std::uint8_t* bytes, std::uint64_t count, std::uint64_t ahead);
 };
 
 extern const CeilingKernels kPortableCeilings;

@@ -48,13 +48,13 @@ constexpr CeilingLoop loop_of() {
   return {run_loop<Step>, 2 * kChains * Step::kMultiplies};
 }
 
-// Eight loads of `Vector` in flight, and the lines after them on their way: what the best kernel would do.
-constexpr std::uint64_t kReadAhead = 4096;
+// Eight loads of `Vector` in flight, and the lines `ahead` bytes after them on their way, where it is not 0.
 template <class Vector, Vector (*kAdd)(Vector, Vector)>
-std::uint64_t read_bytes(const std::uint8_t* bytes, std::uint64_t count) {
+std::uint64_t read_bytes(const std::uint8_t* bytes, std::uint64_t count, std::uint64_t ahead) {
   Vector sums[8] = {};
   for (std::uint64_t i = 0; i < count; i += 8 * sizeof(Vector)) {
-    for (std::uint64_t k = 0; k < 8 * sizeof(Vector); k += 64) __builtin_prefetch(bytes + i + kReadAhead + k);
+    if (ahead)
+      for (std::uint64_t k = 0; k < 8 * sizeof(Vector); k += 64) __builtin_prefetch(bytes + i + ahead + k);
 #pragma GCC unroll 8
     for (int k = 0; k < 8; ++k) {
       Vector value;

@@ -211,7 +211,7 @@ struct FarBlocks : PackedBlocks<kType, kVectors> {
 
   [[gnu::always_inline]] void begin_block(std::uint32_t b) const {
     this->template hint<Cache::kL2, 3072>(b);
-    this->template hint<Cache::kL1, 768>(b);
+    this->template hint<Cache::kL1, 1024>(b);
   }
 };
 
