@@ -61,32 +61,77 @@ struct SignedBlocks : PackedBlocks<kType, 1> {
 template <nacelle_type kType>
 using AmxPanel = Panel<kType, 1, true>;
 
-// A panel's blocks for 16 rows. Neither loading operands nor storing sums waits for another block's product: while the
+// Where a tile takes its weights from: a panel, for which many rows have been waiting, ...
+template <nacelle_type kType>
+struct PanelWeights {
+  const AmxPanel<kType>& panel;
+  Ahead<1> ahead;  // a copy of the panel's, in registers
+
+  explicit PanelWeights(const AmxPanel<kType>& of) : panel(of), ahead(of.ahead) {}
+  void begin() {}
+  [[gnu::always_inline]] void begin_block(std::uint32_t) { ahead.step(); }
+  void end() { panel.ahead = ahead; }
+  const void* codes(std::uint32_t b, int quad) const { return panel.codes[b][quad]; }
+  F scale(std::uint32_t b, int run) const { return panel.scale(b, run, 0); }
+  F min(std::uint32_t b) const { return panel.min(b, 0); }
+  I min_pairs(std::uint32_t b) const { return panel.min_pairs(b, 0); }
+};
+
+// ... or where 16 rows are all there are, a block unpacked just before it is multiplied: beside the products, which
+// leave the units that this takes idle, and from memory in one stream.
+template <nacelle_type kType>
+struct StreamedWeights {
+  static constexpr std::uint32_t kAhead = 3, kRing = 4;
+  const SignedBlocks<kType>& blocks;
+  I (&ring)[kRing][8];
+
+  StreamedWeights(const SignedBlocks<kType>& of, I (&codes)[kRing][8]) : blocks(of), ring(codes) {}
+  [[gnu::always_inline]] void unpack(std::uint32_t b) {
+    unroll<0, 8, 1>([&](auto quad) __attribute__((always_inline)) {
+      ring[b % kRing][decltype(quad)::value] = blocks.template values<decltype(quad)::value>(b, 0);
+    });
+  }
+  void begin() {
+    for (std::uint32_t b = 0; b < kAhead; ++b)
+      if (b < blocks.blocks) unpack(b);
+  }
+  // As FarBlocks, but a block takes longer than reading it: what is that far ahead comes in time.
+  [[gnu::always_inline]] void begin_block(std::uint32_t b) {
+    blocks.template hint<Cache::kL2, 6144>(b);
+    blocks.template hint<Cache::kL1, 2048>(b);
+    if (b + kAhead < blocks.blocks) unpack(b + kAhead);
+  }
+  void end() {}
+  const void* codes(std::uint32_t b, int quad) const { return &ring[b % kRing][quad]; }
+  F scale(std::uint32_t b, int run) const { return blocks.scale(b, run, 0); }
+  F min(std::uint32_t b) const { return blocks.min(b, 0); }
+  I min_pairs(std::uint32_t b) const { return blocks.min_pairs(b, 0); }
+};
+
+// Blocks of weights for 16 rows. Neither loading operands nor storing sums waits for another block's product: while the
 // sums of a block are weighed, those of the next are stored, and the one after that is multiplied.
 template <nacelle_type kType>
 struct AmxTile {
   using Q = Quant<kType>;
   static constexpr int kRunQuads = 8 / Q::kRuns;
 
-  const AmxPanel<kType>& panel;
-  bool starts;                                            // whether the panel's first block is the first of all
-  const std::uint8_t *x, *scales, *extra;                 // of the first row, at the panel's first block
+  const std::uint8_t *x, *scales, *extra;                 // of the first row, at the weights' first block
   std::uint64_t stride;                                   // bytes to the next row
   alignas(64) std::uint8_t dots[2][Q::kRuns][kTile][64];  // of an even and an odd block
 
-  AmxTile(const MatmulCall& call, std::uint32_t row, const AmxPanel<kType>& of, std::uint32_t first_block)
-      : panel(of), starts(first_block == 0), stride(call.x_stride) {
+  AmxTile(const MatmulCall& call, std::uint32_t row, std::uint32_t first_block) : stride(call.x_stride) {
     const std::uint8_t* at = call.x + row * stride;
     x = at + std::uint64_t{first_block} * kQuantBlock;
     scales = at + call.columns + std::uint64_t{first_block} * 4;
     extra = scales + call.columns / kQuantBlock * 4;
   }
 
-  template <int kOdd>
-  [[gnu::always_inline]] void multiply(std::uint32_t b) const {
+  template <int kOdd, class Weights>
+  [[gnu::always_inline]] void multiply(const Weights& weights, std::uint32_t b) const {
+    settle_memory(weights.codes(b, 0));
     unroll<0, Q::kRuns, 1>([&](auto run) __attribute__((always_inline)) {
       constexpr int r = decltype(run)::value, kQuad = r * kRunQuads;
-      RunProduct<kOdd * Q::kRuns + r>::multiply(x + b * kQuantBlock + kQuad * 4, stride, panel.codes[b][kQuad]);
+      RunProduct<kOdd * Q::kRuns + r>::multiply(x + b * kQuantBlock + kQuad * 4, stride, weights.codes(b, kQuad));
     });
   }
   template <int kOdd>
@@ -106,9 +151,9 @@ struct AmxTile {
       __asm__("" : "+r"(from));
     }
   };
-  template <int kOdd>
-  [[gnu::always_inline]] void weigh(std::uint32_t b, F (&sums)[kTile]) const {
-    const F scale = panel.scale(b, 0, 0), second = panel.scale(b, Q::kRuns - 1, 0);
+  template <int kOdd, class Weights>
+  [[gnu::always_inline]] void weigh(const Weights& weights, std::uint32_t b, F (&sums)[kTile]) const {
+    const F scale = weights.scale(b, 0), second = weights.scale(b, Q::kRuns - 1);
     FourRows x_scales{scales + b * 4, stride}, x_extra{extra + b * 4, stride};
 #pragma GCC unroll 16
     for (std::uint32_t r = 0; r < kTile; ++r) {
@@ -119,10 +164,10 @@ struct AmxTile {
       else
         sums[r] = add_halves(sums[r], first_half(first, scale), load_i(dots[kOdd][1][r]), second, x_scale);
       if constexpr (Q::kHasMin && Q::kHalves) {
-        const I pairs = dot_pairs(panel.min_pairs(b, 0), set_quad(x_extra.at(r % 4)));
-        sums[r] = add_half_mins(sums[r], pairs, panel.min(b, 0), x_scale);
+        const I pairs = dot_pairs(weights.min_pairs(b), set_quad(x_extra.at(r % 4)));
+        sums[r] = add_half_mins(sums[r], pairs, weights.min(b), x_scale);
       } else if constexpr (Q::kHasMin) {
-        sums[r] = fma(panel.min(b, 0), set_word(x_extra.at(r % 4)), sums[r]);
+        sums[r] = fma(weights.min(b), set_word(x_extra.at(r % 4)), sums[r]);
       }
       if (r % 4 == 3) {
         x_scales.next();
@@ -130,30 +175,30 @@ struct AmxTile {
       }
     }
   }
-  template <int kOdd>
-  [[gnu::always_inline]] void step(std::uint32_t b, std::uint32_t count, Ahead<1>& ahead, F (&sums)[kTile]) {
-    ahead.step();
-    if (b + 2 < count) multiply<kOdd>(b + 2);
+  template <int kOdd, class Weights>
+  [[gnu::always_inline]] void step(Weights& weights, std::uint32_t b, std::uint32_t count, F (&sums)[kTile]) {
+    weights.begin_block(b);
+    if (b + 2 < count) multiply<kOdd>(weights, b + 2);
     if (b + 1 < count) store_dots<1 - kOdd>();
-    weigh<kOdd>(b, sums);
+    weigh<kOdd>(weights, b, sums);
   }
-  // total += blocks [0, count) of the panel; it starts with the first one.
-  void run(std::uint32_t count, F (&total)[kTile]) {
+  // total = what it was, or 0 where it `starts` here, and blocks [0, count).
+  template <class Weights>
+  void run(Weights weights, std::uint32_t count, bool starts, F (&total)[kTile]) {
     F sums[kTile];
 #pragma GCC unroll 16
     for (std::uint32_t r = 0; r < kTile; ++r) sums[r] = starts ? zero() : total[r];
-    Ahead<1> ahead = panel.ahead;
-    settle_memory(&panel);
-    multiply<0>(0);
+    weights.begin();
+    multiply<0>(weights, 0);
     store_dots<0>();
-    if (count > 1) multiply<1>(1);
+    if (count > 1) multiply<1>(weights, 1);
     for (std::uint32_t b = 0; b < count; b += 2) {
-      step<0>(b, count, ahead, sums);
-      if (b + 1 < count) step<1>(b + 1, count, ahead, sums);
+      step<0>(weights, b, count, sums);
+      if (b + 1 < count) step<1>(weights, b + 1, count, sums);
     }
+    weights.end();
 #pragma GCC unroll 16
     for (std::uint32_t r = 0; r < kTile; ++r) total[r] = sums[r];
-    panel.ahead = ahead;
   }
 };
 
@@ -181,7 +226,7 @@ void amx_panels(const MatmulCall& call, std::uint32_t group, std::uint32_t group
             claim_tile<kTile, 1, F>(
                 call.out + (first + t * kTile) * call.out_stride + std::uint64_t{group + g} * kLanes, call.out_stride,
                 kTile);
-          AmxTile<kType>(call, first + t * kTile, panels[g], b).run(count, sums[t][g]);
+          AmxTile<kType>(call, first + t * kTile, b).run(PanelWeights<kType>(panels[g]), count, b == 0, sums[t][g]);
         }
     }
     for (std::uint32_t r = 0; r < tiles * kTile; ++r)
@@ -191,6 +236,18 @@ void amx_panels(const MatmulCall& call, std::uint32_t group, std::uint32_t group
   }
 }
 
+// 16 rows by one group.
+template <nacelle_type kType>
+void amx_stream(const MatmulCall& call, std::uint32_t group) {
+  const SignedBlocks<kType> blocks(call, group);
+  I ring[StreamedWeights<kType>::kRing][8];
+  F sums[kTile];
+  claim_tile<kTile, 1, F>(call.out + std::uint64_t{group} * kLanes, call.out_stride, kTile);
+  AmxTile<kType>(call, 0, 0).run(StreamedWeights<kType>(blocks, ring), call.columns / kQuantBlock, true, sums);
+  for (std::uint32_t r = 0; r < kTile; ++r)
+    store(call.out + r * call.out_stride + std::uint64_t{group} * kLanes, sums[r]);
+}
+
 // The variant of the class that takes what fills no tile: AVX-512 VNNI's.
 template <nacelle_type kType>
 void multiply_rest(const MatmulCall& call, std::uint32_t groups) {
@@ -198,20 +255,18 @@ void multiply_rest(const MatmulCall& call, std::uint32_t groups) {
     if (kAvx512QuantKernels.matmul[i].weight == kType) return kAvx512QuantKernels.matmul[i].multiply(call, groups);
 }
 
-// Fewer rows than this are no faster for tiles: unpacking takes what these save (measured: at 16 rows a tenth slower).
-constexpr std::uint32_t kLeastRows = 2 * kTile;
-
 template <nacelle_type kType>
 void multiply_amx(const MatmulCall& call, std::uint32_t groups) {
   static_assert(kGroupParts == 1);
   MatmulCall whole = call, rest = call;
-  whole.rows = call.rows < kLeastRows ? 0 : call.rows / kTile * kTile;
-  if (whole.rows) {
-    configure(run_shapes<kType>());
+  whole.rows = call.rows / kTile * kTile;
+  if (whole.rows) configure(run_shapes<kType>());
+  if (whole.rows == kTile)
+    for (std::uint32_t group = 0; group < groups; ++group) amx_stream<kType>(whole, group);
+  else if (whole.rows)
     for (std::uint32_t group = 0; group < groups; group += kAmxGroups)
       amx_panels<kType>(whole, group, groups - group < kAmxGroups ? groups - group : kAmxGroups);
-    _tile_release();
-  }
+  if (whole.rows) _tile_release();
   rest.rows -= whole.rows;
   rest.x += whole.rows * call.x_stride;
   rest.out += whole.rows * call.out_stride;
