@@ -16,6 +16,7 @@
 #include "tests/golden/last_logits.hpp"
 #include "tests/tuning/kept_files.hpp"
 #include "tests/unit/architectures/plugin.hpp"
+#include "tests/unit/base/captured.hpp"
 #include "tests/unit/formats/files.hpp"
 
 using namespace nacelle;
@@ -387,7 +388,13 @@ TEST_CASE("no plugin passes over a tensor of a GGUF file, and one that none know
   REQUIRE(bytes.find(known) != std::string::npos);
   bytes.replace(bytes.find(known), known.size(), unknown);
   const nacelle::test::TempFolder folder;
-  CHECK(unread(folder.write("model.gguf", bytes)) == std::vector<std::string>{unknown});
+  const fs::path broken = folder.write("model.gguf", bytes);
+  CHECK(unread(broken) == std::vector<std::string>{unknown});
+
+  const ModelGraph model = read_graph(*host, *ModelFiles::open(broken), false);
+  const std::string told = captured([&] { warn_of_unread("name", model); });
+  CHECK(told.find("name: the file has tensors that the architecture plugin 'llama' does not read: " + unknown + ";") !=
+        std::string::npos);
 }
 
 TEST_CASE("the products of a mixture's experts are measured like all others, and no logit changes") {

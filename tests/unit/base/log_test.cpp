@@ -1,38 +1,14 @@
 // What the log writes to standard error.
 #include "core/base/log.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <regex>
 
 #include "core/base/error.hpp"
+#include "tests/unit/base/captured.hpp"
 
 using namespace nacelle;
-
-namespace {
-
-// What `body` writes to standard error.
-template <class Body>
-std::string captured(Body body) {
-  const auto path = std::filesystem::temp_directory_path() / ("nacelle-log-" + std::to_string(::getpid()));
-  const int kept = ::dup(2), file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  ::dup2(file, 2);
-  body();
-  ::dup2(kept, 2);
-  ::close(kept);
-  ::close(file);
-  std::ifstream in(path);
-  std::string text(std::istreambuf_iterator<char>(in), {});
-  std::filesystem::remove(path);
-  return text;
-}
-
-}  // namespace
+using nacelle::test::captured;
 
 TEST_CASE("text: one line a message, with its level and component") {
   const std::string text = captured([] {
