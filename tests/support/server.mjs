@@ -19,13 +19,18 @@ export function missing(relative) {
 export const goldens = JSON.parse(readFileSync(path.join(root, 'models/demo/golden.json')));
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-// A port that was free a moment ago.
-export const freePort = () => new Promise((resolve) => {
-  const listener = net.createServer().listen(0, '127.0.0.1', () => {
-    const { port } = listener.address();
-    listener.close(() => resolve(port));
-  });
-});
+// A port that was free a moment ago, below those that Linux gives to connections and to listeners of port 0 (from 32768
+// on): of these another test may get the same one before it is used.
+export async function freePort() {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    const free = await new Promise((resolve) => {
+      const listener = net.createServer().on('error', () => resolve(false));
+      listener.listen(port, '127.0.0.1', () => listener.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
 
 // Waits for `check` to give something, however slow the machine is; the test's own time limit ends it.
 export async function eventually(check) {
