@@ -57,7 +57,8 @@ export class Server {
         const ready = text.match(/ready on (\S+)\n/);
         if (ready) resolve(ready[1]);
       });
-      server.exited.then(({ code }) => reject(new Error(`the server ended with ${code}: ${server.log}`)));
+      // Not at its exit: what it wrote last may still be in the pipe then.
+      server.process.on('close', (code) => reject(new Error(`the server ended with ${code}: ${server.log}`)));
     });
     server.port = Number(new URL(server.url).port);
     return server;
